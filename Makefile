@@ -1,0 +1,77 @@
+# Two commands do everything:  make demo [ARGS="--for 20s"]   and   make test [SLOW=1]
+# `make help` lists the rest.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+ARGS ?=
+SLOW ?=
+
+# The first interpreter on this machine that is 3.11 or newer; `make PYTHON=... demo` chooses another.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.14 python; do \
+	command -v $$python >/dev/null 2>&1 && $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { echo $$python; break; }; done)
+
+.PHONY: help
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found; install it, or name it: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+		version=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+		echo "This Python has no ensurepip; on Debian and Ubuntu: apt-get install python$$version-venv" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+# What running needs. The stamps hold the time of the last successful install.
+.venv/run.stamp: requirements.txt pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index --editable .
+	@touch $@
+
+.venv/dev.stamp: requirements-dev.txt .venv/run.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.txt
+	@touch $@
+
+.PHONY: demo
+demo: .venv/run.stamp ## simulator, exporter and a stream of jobs; ARGS="--for 20s" hands flags on
+	$(BIN)/removit-exporter demo $(ARGS)
+
+.PHONY: test
+test: lint docs-check ## linters, types and all tests; SLOW=1 adds the slow ones
+	$(BIN)/python -m pytest $(if $(SLOW),,-m "not slow") --cov --cov-report= $(ARGS)
+	$(BIN)/coverage report --fail-under=95
+	$(BIN)/coverage report --include='exporter/core/*' --fail-under=100
+
+.PHONY: lint
+lint: .venv/dev.stamp ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.PHONY: format
+format: .venv/dev.stamp ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: docs
+docs: .venv/run.stamp ## write the pages that are made from the code
+	$(BIN)/python -m exporter.metrics.catalogue > docs/metrics.md
+
+.PHONY: docs-check
+docs-check: .venv/dev.stamp
+	@$(BIN)/python -m exporter.metrics.catalogue | diff -u docs/metrics.md - \
+		|| { echo "docs/metrics.md is not what the catalogue says; run: make docs" >&2; exit 1; }
+
+# uv is asked for here only; it is not needed to run, test or install.
+UV_COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-emit-index-url --no-emit-find-links
+
+.PHONY: lock
+lock: ## write the lock files anew (needs uv)
+	$(UV_COMPILE) --group build --output-file requirements.txt pyproject.toml
+	$(UV_COMPILE) --group build --group dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
+
+.PHONY: clean
+clean: ## remove the environment and what the tools left
+	rm -rf .venv .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis

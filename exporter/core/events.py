@@ -1,0 +1,50 @@
+"""What happened, and when: the events from which everything that anyone sees is made."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, Final
+
+NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+class EventType(StrEnum):
+    """What can happen; a closed list that other programs read."""
+
+    REGISTERED = "registered"
+    FIRST_ANSWER = "first_answer"
+    STEP_CHANGED = "step_changed"
+    WARNING_RAISED = "warning_raised"
+    VARIATION_IGNORED = "variation_ignored"
+    DRIFT = "drift"
+    SUSPECTED = "suspected"
+    CLEARED = "cleared"
+    FINISHED = "finished"
+    OVERTURNED = "overturned"
+    FORGOTTEN = "forgotten"
+    UPSTREAM_CHANGED = "upstream_changed"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened, once. `time` is in seconds since 1970."""
+
+    type: EventType
+    job_id: str | None
+    time: float
+    data: Mapping[str, Any] = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """The time, three ways, all in seconds.
+
+    `time` is since 1970 and never goes back. `steady` is monotonic, with an origin of its own.
+    `well_time` counts only while the exporter runs and the upstream is well: patience is measured
+    by it, so that no outage and no night switched off condemns a job.
+    """
+
+    time: float
+    steady: float
+    well_time: float

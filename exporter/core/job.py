@@ -1,0 +1,338 @@
+"""A job: what is known of it, its states, and how a reply becomes events.
+
+The theory. A job is told of once and polled until it ends. It is in exactly one state.
+
+    pending ──> done                    the upstream said so; absorbs
+       │ ├────> invalid                 the upstream never knew such an id (422); absorbs
+       │ ├────> failed                  ┐
+       │ ├────> not_found               ├ inferred, or said explicitly (`failed`)
+       │ └────> expired                 ┘
+       └<────── failed, not_found       a 2xx overturns the inference; the job goes on
+
+What the upstream says (`observe`) and what we conclude of it (`conclude`, with a verdict of
+`judgement.py`) both give a new job and the events that tell the difference. Everything anyone
+sees, a counter, a log line, a row of history, is made from those events, so the same reply twice
+gives no second event.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any, Final
+
+from .events import NOTHING, Event, EventType, Now
+from .reply import Kind, Reply, ReplyState, Status
+
+MAX_REMEMBERED_MESSAGES: Final = 1000
+"""Warnings remembered a job as already told; past these no further one is counted."""
+
+
+class JobState(StrEnum):
+    """Exactly one at a time; all but `pending` are final."""
+
+    PENDING = "pending"
+    DONE = "done"
+    FAILED = "failed"
+    NOT_FOUND = "not_found"
+    INVALID = "invalid"
+    EXPIRED = "expired"
+
+
+FINAL_STATES: Final = tuple(state for state in JobState if state is not JobState.PENDING)
+
+INFERRED_STATES: Final = (JobState.FAILED, JobState.NOT_FOUND, JobState.EXPIRED)
+"""Verdicts of ours: such a job is asked again, and a better answer overturns the verdict."""
+
+TRANSITIONS: Final = frozenset(
+    {
+        (JobState.PENDING, JobState.DONE),
+        (JobState.PENDING, JobState.FAILED),
+        (JobState.PENDING, JobState.NOT_FOUND),
+        (JobState.PENDING, JobState.INVALID),
+        (JobState.PENDING, JobState.EXPIRED),
+        (JobState.FAILED, JobState.PENDING),
+        (JobState.FAILED, JobState.DONE),
+        (JobState.NOT_FOUND, JobState.PENDING),
+        (JobState.NOT_FOUND, JobState.DONE),
+        (JobState.NOT_FOUND, JobState.FAILED),
+        (JobState.EXPIRED, JobState.DONE),
+        (JobState.EXPIRED, JobState.FAILED),
+    }
+)
+"""From which state to which; whatever is not here does not happen."""
+
+
+class Source(StrEnum):
+    """Who told of a job."""
+
+    CONFIG = "config"
+    FILE = "file"
+    API = "api"
+    STATUS = "status"
+    UPLOAD = "upload"
+    PLUGIN = "plugin"
+
+
+@dataclass(frozen=True, slots=True)
+class Suspicion:
+    """A row of like answers that may mean the end: `kind` is a 5xx, 404 or 422."""
+
+    kind: Kind
+    answers: int
+    since: float
+    """In well time, as is `until`."""
+    until: float
+    http_status: int
+
+    @property
+    def length(self) -> float:
+        """Seconds of well time from the row's first answer to its last."""
+        return self.until - self.since
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """All that is known of one job. Flat and immutable; a change is a new value.
+
+    Identity (never changes): `job_id`, `incarnation`, `source`, `registered_at`; `key`, `labels`
+    and `told_by` may gain what was not there; `mode` is learned once.
+    Times are in seconds since 1970, except those in well time (see `Now`).
+    `version` is the store's: it rises with each stored change.
+    """
+
+    job_id: str
+    source: Source
+    registered_at: float
+    registered_well: float = 0.0
+    incarnation: int = 0
+    version: int = 0
+    told_by: tuple[Source, ...] = ()
+    key: str | None = None
+    labels: Mapping[str, str] = NOTHING
+    mode: str | None = None
+    state: JobState = JobState.PENDING
+    step: str | None = None
+    step_since: float | None = None
+    progress: float | None = None
+    warnings: Mapping[str, tuple[str, ...]] = NOTHING
+    ignored_variations: tuple[str, ...] = ()
+    told_warnings: Mapping[str, tuple[str, ...]] = NOTHING
+    told_ignored: tuple[str, ...] = ()
+    told_drift: tuple[str, ...] = ()
+    final_url: str | None = None
+    final_urls: Mapping[str, str] = NOTHING
+    first_answer_at: float | None = None
+    first_seen_final: bool = False
+    last_polled_at: float | None = None
+    last_progress_at: float | None = None
+    finished_at: float | None = None
+    evidence: str | None = None
+    suspicion: Suspicion | None = None
+    rechecks: int = 0
+    setbacks: int = 0
+    """Answers in a row that said nothing of the job; the next poll is put off for them."""
+
+    @property
+    def answered(self) -> bool:
+        """Whether there was ever a good answer."""
+        return self.first_answer_at is not None
+
+    @property
+    def pending(self) -> bool:
+        """Whether it is still polled for its end."""
+        return self.state is JobState.PENDING
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is concluded of a job, and why. `evidence` is a sentence for log and history."""
+
+    state: JobState
+    evidence: str
+
+
+def observe(job: Job, reply: Reply, now: Now) -> tuple[Job, list[Event]]:
+    """What one reply changes. Verdicts are not drawn here, see `conclude`.
+
+    A reply that says nothing new gives no event; an answer about another incarnation never gets
+    here (the registry fences it).
+    """
+    at = max(now.time, job.last_polled_at or 0.0, job.registered_at)
+    told, drift_events = _tell_drift(job, reply, at)
+    if reply.kind is Kind.OK and reply.status is not None:
+        changed, events = _good_answer(told, reply.status, at)
+    elif job.pending:
+        changed, events = _other_answer(told, reply, now, at)
+    else:
+        changed, events = told, []
+    return replace(changed, last_polled_at=at), [*drift_events, *events]
+
+
+def conclude(job: Job, verdict: Verdict, now: Now) -> tuple[Job, list[Event]]:
+    """End a job by a verdict of ours. A verdict that the transition table lacks changes nothing."""
+    if (job.state, verdict.state) not in TRANSITIONS:
+        return job, []
+    at = max(now.time, job.last_polled_at or 0.0, job.registered_at)
+    return _finish(job, verdict.state, verdict.evidence, at)
+
+
+def _tell_drift(job: Job, reply: Reply, at: float) -> tuple[Job, list[Event]]:
+    new = {drift.kind: drift for drift in reply.drift if drift.kind.value not in job.told_drift}
+    if not new:
+        return job, []
+    events = [
+        Event(EventType.DRIFT, job.job_id, at, {"kind": kind.value, "detail": drift.detail})
+        for kind, drift in new.items()
+    ]
+    return replace(job, told_drift=(*job.told_drift, *(kind.value for kind in new))), events
+
+
+def _other_answer(job: Job, reply: Reply, now: Now, at: float) -> tuple[Job, list[Event]]:
+    """A pending job, and anything but a readable 2xx."""
+    if reply.kind in (Kind.SERVER_ERROR, Kind.NOT_FOUND, Kind.INVALID):
+        return _suspect(job, reply, now, at)
+    job = replace(job, setbacks=job.setbacks + 1)
+    if reply.kind in (Kind.UNREADABLE, Kind.OTHER):
+        return _clear(job, at)
+    return job, []  # no answer of the job's own: a row neither grows nor ends
+
+
+def _suspect(job: Job, reply: Reply, now: Now, at: float) -> tuple[Job, list[Event]]:
+    http_status = reply.http_status or 0
+    row = job.suspicion
+    if row is not None and row.kind is reply.kind:
+        row = replace(
+            row,
+            answers=row.answers + 1,
+            until=max(row.until, now.well_time),
+            http_status=http_status,
+        )
+        return replace(job, suspicion=row, setbacks=0), []
+    row = Suspicion(reply.kind, 1, now.well_time, now.well_time, http_status)
+    data = {"http_status": http_status, "error": reply.error}
+    event = Event(EventType.SUSPECTED, job.job_id, at, data)
+    return replace(job, suspicion=row, setbacks=0), [event]
+
+
+def _clear(job: Job, at: float) -> tuple[Job, list[Event]]:
+    if job.suspicion is None:
+        return job, []
+    data = {"http_status": job.suspicion.http_status, "answers": job.suspicion.answers}
+    return replace(job, suspicion=None), [Event(EventType.CLEARED, job.job_id, at, data)]
+
+
+_OVERTURNED_BY: Final[Mapping[tuple[JobState, ReplyState], JobState]] = {
+    (JobState.FAILED, ReplyState.PENDING): JobState.PENDING,
+    (JobState.FAILED, ReplyState.DONE): JobState.DONE,
+    (JobState.NOT_FOUND, ReplyState.PENDING): JobState.PENDING,
+    (JobState.NOT_FOUND, ReplyState.DONE): JobState.DONE,
+    (JobState.NOT_FOUND, ReplyState.FAILED): JobState.FAILED,
+    (JobState.EXPIRED, ReplyState.DONE): JobState.DONE,
+    (JobState.EXPIRED, ReplyState.FAILED): JobState.FAILED,
+}
+"""Which inference which answer overturns, and where the job goes. An expired job that is still
+pending stays expired: that it is pending is what expired means."""
+
+
+def _good_answer(job: Job, status: Status, at: float) -> tuple[Job, list[Event]]:
+    events: list[Event] = []
+    if not job.pending:
+        if (job.state, status.state) not in _OVERTURNED_BY:
+            return job, []
+        events.append(Event(EventType.OVERTURNED, job.job_id, at, {"from": job.state.value}))
+        job = replace(
+            job, state=JobState.PENDING, finished_at=None, evidence=None, suspicion=None, rechecks=0
+        )
+    for read in (_learn, _move, _warn, _ignore):
+        job, more = read(job, status, at)
+        events += more
+    job, more = _clear(replace(job, setbacks=0), at)
+    events += more
+    if status.state is not ReplyState.PENDING:
+        evidence = None if status.state is ReplyState.DONE else "explicit"
+        job, more = _finish(job, JobState(status.state.value), evidence, at)
+        events += more
+    return job, events
+
+
+def _learn(job: Job, status: Status, at: float) -> tuple[Job, list[Event]]:
+    """Take the mode (once) and the results; tell of the first answer."""
+    events = []
+    if not job.answered:
+        events.append(Event(EventType.FIRST_ANSWER, job.job_id, at, {"state": status.state.value}))
+        final = status.state is not ReplyState.PENDING
+        job = replace(job, first_answer_at=at, first_seen_final=final)
+    job = replace(
+        job,
+        mode=job.mode or status.mode,
+        final_url=status.final_url,
+        final_urls=status.final_urls,
+    )
+    return job, events
+
+
+def _move(job: Job, status: Status, at: float) -> tuple[Job, list[Event]]:
+    """Follow step and progress. The step is data, never an enum; progress is no event."""
+    progress = job.progress if status.progress is None else status.progress
+    step = status.step or job.step
+    if (step, progress) != (job.step, job.progress):
+        job = replace(job, progress=progress, last_progress_at=at)
+    if step == job.step:
+        return job, []
+    data: dict[str, Any] = {"step": step, "from_step": job.step}
+    if job.step_since is not None:
+        data["seconds"] = at - job.step_since
+    event = Event(EventType.STEP_CHANGED, job.job_id, at, data)
+    return replace(job, step=step, step_since=at), [event]
+
+
+def _warn(job: Job, status: Status, at: float) -> tuple[Job, list[Event]]:
+    """Tell of each message once a job, however often it comes."""
+    told = dict(job.told_warnings)
+    room = MAX_REMEMBERED_MESSAGES - sum(map(len, told.values()))
+    events = []
+    for variation, messages in status.warnings.items():
+        known = told.get(variation, ())
+        new = tuple(text for text in messages if text not in known)[: max(0, room)]
+        if new:
+            room -= len(new)
+            told[variation] = (*known, *new)
+            data = {"variation": variation, "messages": list(new)}
+            events.append(Event(EventType.WARNING_RAISED, job.job_id, at, data))
+    if status.warnings != job.warnings or events:
+        job = replace(job, warnings=status.warnings, told_warnings=told)
+    return job, events
+
+
+def _ignore(job: Job, status: Status, at: float) -> tuple[Job, list[Event]]:
+    """Tell of each ignored variation once a job, beside the warnings that name it."""
+    room = MAX_REMEMBERED_MESSAGES - len(job.told_ignored)
+    new = [name for name in status.ignored_variations if name not in job.told_ignored][:room]
+    events = [
+        Event(
+            EventType.VARIATION_IGNORED,
+            job.job_id,
+            at,
+            {"variation": name, "messages": list(status.warnings.get(name, ()))},
+        )
+        for name in new
+    ]
+    if status.ignored_variations != job.ignored_variations:
+        job = replace(job, ignored_variations=status.ignored_variations)
+    return replace(job, told_ignored=(*job.told_ignored, *new)) if new else job, events
+
+
+def _finish(job: Job, state: JobState, evidence: str | None, at: float) -> tuple[Job, list[Event]]:
+    data: dict[str, Any] = {"state": state.value, "evidence": evidence}
+    if job.answered and not job.first_seen_final:
+        data["seconds"] = at - job.registered_at
+    if job.last_polled_at is not None:
+        data["unseen_seconds"] = at - job.last_polled_at
+    if job.first_seen_final and job.first_answer_at == at:
+        data["first_seen_final"] = True
+    if state is JobState.DONE and job.final_url is None and not job.final_urls:
+        data["without_result"] = True
+    finished = replace(
+        job, state=state, finished_at=at, evidence=evidence, suspicion=None, rechecks=0
+    )
+    return finished, [Event(EventType.FINISHED, job.job_id, at, data)]

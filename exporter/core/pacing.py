@@ -1,0 +1,263 @@
+"""When to poll: the wait until a job's next poll, the queue of due times, the rate limit.
+
+A job's interval is a tenth of the geometric mean of its age and of the time since it last moved:
+it grows with age, so that the delay in seeing the end stays a small share of the whole, and
+shrinks when progress or step moves. `next_turn` decides; the poller acts.
+"""
+
+import heapq
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Protocol
+
+from .events import Now
+from .health import Gate, Trial
+from .job import INFERRED_STATES, Job
+from .reply import Reply
+from .rules import PollingRules
+
+INTERVAL_SHARE: Final = 0.1
+"""The interval's share of a job's age."""
+JITTER_SHARE: Final = 0.1
+"""Up to this share is added to each wait, so that jobs registered together drift apart."""
+RECOVERY_SECONDS: Final = 10.0
+RECOVERY_STEP: Final = 0.1
+"""After a 429 the rate comes back by this share of the whole each `RECOVERY_SECONDS`."""
+SLOWEST_SHARE: Final = 1 / 64
+
+
+class Random(Protocol):
+    """The one thing asked of a generator such as `random.Random`."""
+
+    def random(self) -> float:
+        """Return a number from 0 up to, not including, 1."""
+        ...
+
+
+class PollReason(StrEnum):
+    """Why a job is polled next when it is; `next_poll_reason` of the API."""
+
+    SCHEDULE = "schedule"
+    RETRY_AFTER = "retry_after"
+    SUSPECTED = "suspected"
+    RECHECK = "recheck"
+    UPSTREAM_DOWN = "upstream_down"
+    KEY_REJECTED = "key_rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class NextPoll:
+    """Seconds to wait, and why."""
+
+    delay: float
+    reason: PollReason
+
+
+def next_poll(
+    job: Job,
+    reply: Reply | None,
+    now: Now,
+    rules: PollingRules,
+    verdict_span: tuple[int, float],
+    rng: Random,
+) -> NextPoll | None:
+    """Return when to ask about a job again, or None when it need not be asked.
+
+    `reply` is its last answer, None for a job just registered or loaded. `verdict_span` is what
+    a suspected job's verdict takes: so many answers over so many seconds.
+    """
+    if not job.pending:
+        return _next_recheck(job, now, rules, rng)
+    if reply is None and job.last_polled_at is None:
+        return NextPoll(0.0, PollReason.SCHEDULE)
+    if reply is None:  # loaded at start: spread out over its interval
+        return NextPoll(rng.random() * interval(job, now, rules), PollReason.SCHEDULE)
+    delay, reason = interval(job, now, rules), PollReason.SCHEDULE
+    if job.setbacks:
+        delay = max(delay, rules.min_interval * 2.0 ** min(job.setbacks, 16))
+    if job.suspicion is not None:
+        delay, reason = _suspected_interval(job, rules, verdict_span), PollReason.SUSPECTED
+    delay = _clamp(delay, rules) * (1 + JITTER_SHARE * rng.random())
+    hint = reply.retry_delay(now.time)
+    if hint is not None and min(hint, rules.max_retry_after) > delay:
+        return NextPoll(min(hint, rules.max_retry_after), PollReason.RETRY_AFTER)
+    return NextPoll(delay, reason)
+
+
+def interval(job: Job, now: Now, rules: PollingRules) -> float:
+    """Return the seconds between two polls of a healthy pending job, without jitter."""
+    age = max(0.0, now.time - job.registered_at)
+    idle = max(0.0, now.time - (job.last_progress_at or job.registered_at))
+    return _clamp(INTERVAL_SHARE * math.sqrt(age * idle), rules)
+
+
+def _suspected_interval(job: Job, rules: PollingRules, verdict_span: tuple[int, float]) -> float:
+    """Soon at first, for most suspicions clear at once; then so that the verdict is not late."""
+    answers, seconds = verdict_span
+    even = seconds / max(1, answers - 1)
+    given = job.suspicion.answers if job.suspicion else 0
+    return min(even, rules.min_interval * 2.0 ** min(given, 16))
+
+
+def _next_recheck(job: Job, now: Now, rules: PollingRules, rng: Random) -> NextPoll | None:
+    """`failed`, `not_found` and `expired` are inferences: such a job is asked again."""
+    if job.state not in INFERRED_STATES or job.rechecks >= len(rules.recheck_after):
+        return None
+    due = (job.finished_at or now.time) + rules.recheck_after[job.rechecks]
+    backoff = _clamp(rules.min_interval * 2.0 ** min(job.setbacks, 16), rules)
+    floor = backoff if job.setbacks else 0.0
+    delay = max(floor, due - now.time) * (1 + JITTER_SHARE * rng.random())
+    return NextPoll(delay, PollReason.RECHECK)
+
+
+def _clamp(seconds: float, rules: PollingRules) -> float:
+    return min(rules.max_interval, max(rules.min_interval, seconds))
+
+
+class DueQueue:
+    """Which job is due when (steady seconds); the most overdue comes first. One entry a job."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, str]] = []
+        self._due: dict[str, float] = {}
+        self._rates: dict[str, float] = {}
+        self._demand = 0.0
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    @property
+    def demand(self) -> float:
+        """Polls per second that the queued jobs ask for, each one poll per its present wait."""
+        return max(0.0, self._demand)
+
+    def schedule(self, job_id: str, due: float, wait: float) -> None:
+        """Put a job in, or move it. `wait` is the seconds for which it was put off."""
+        self.remove(job_id)
+        self._due[job_id] = due
+        self._rates[job_id] = 1 / max(wait, 1.0)
+        self._demand += self._rates[job_id]
+        heapq.heappush(self._heap, (due, job_id))
+        if len(self._heap) > 2 * len(self._due) + 64:
+            self._heap = [(at, name) for name, at in self._due.items()]
+            heapq.heapify(self._heap)
+
+    def remove(self, job_id: str) -> None:
+        """Take a job out; one that is not in is no error."""
+        if self._due.pop(job_id, None) is not None:
+            self._demand -= self._rates.pop(job_id)
+
+    def due_of(self, job_id: str) -> float | None:
+        """Return when a job is due, or None when it is not queued."""
+        return self._due.get(job_id)
+
+    def next_due(self) -> float | None:
+        """Return the earliest due time, or None when the queue is empty."""
+        while self._heap and self._due.get(self._heap[0][1]) != self._heap[0][0]:
+            heapq.heappop(self._heap)  # moved or removed since
+        return self._heap[0][0] if self._heap else None
+
+    def pop(self) -> tuple[str, float]:
+        """Take out the most overdue job; raises IndexError when the queue is empty."""
+        due = self.next_due()
+        if due is None:
+            raise IndexError("no job is queued")
+        job_id = self._heap[0][1]
+        self.remove(job_id)
+        return job_id, due
+
+
+class TokenBucket:
+    """So many requests per second, with bursts. A 429 halves the rate, which recovers by steps."""
+
+    def __init__(self, rate: float, burst: int, now: float) -> None:
+        self.full_rate = rate
+        self.burst = burst
+        self._tokens = float(burst)
+        self._filled_at = now
+        self._share = 1.0
+        self._slowed_at = -math.inf
+
+    def rate(self, now: float) -> float:
+        """Return the requests per second allowed at `now` (steady seconds)."""
+        steps = math.floor(max(0.0, now - self._slowed_at) / RECOVERY_SECONDS) if self.slowed else 0
+        return self.full_rate * min(1.0, self._share + RECOVERY_STEP * steps)
+
+    @property
+    def slowed(self) -> bool:
+        """Whether a 429 ever lowered the rate."""
+        return self._share < 1.0
+
+    def ready_at(self, now: float) -> float:
+        """Return when the next request may start: `now`, or later."""
+        self._fill(now)
+        return now if self._tokens >= 1 else now + (1 - self._tokens) / self.rate(now)
+
+    def take(self, now: float) -> None:
+        """Spend a token; `ready_at` has said that there is one."""
+        self._fill(now)
+        self._tokens -= 1
+
+    def drain(self, now: float) -> None:
+        """Start again without a burst: what waited through an outage comes back spread out."""
+        self._fill(now)
+        self._tokens = min(self._tokens, 0.0)
+
+    def slow_down(self, now: float) -> None:
+        """Halve the rate, at most once a second: one 429 for a whole burst counts once."""
+        if now - self._slowed_at >= 1:
+            share = self.rate(now) / self.full_rate / 2
+            self._fill(now)
+            self._share, self._slowed_at = max(SLOWEST_SHARE, share), now
+
+    def set_limits(self, rate: float, burst: int, now: float) -> None:
+        """Take new limits from a reloaded config; what was saved up stays within them."""
+        self._fill(now)
+        self.full_rate, self.burst = rate, burst
+        self._tokens = min(self._tokens, float(burst))
+
+    def _fill(self, now: float) -> None:
+        gained = max(0.0, now - self._filled_at) * self.rate(now)
+        self._tokens = min(float(self.burst), self._tokens + gained)
+        self._filled_at = max(self._filled_at, now)
+
+
+class Turn(StrEnum):
+    """Whose turn it is to make a request."""
+
+    ASK = "ask"  # someone waits for an answer out of turn
+    POLL = "poll"  # the most overdue job
+    CONTROL = "control"  # the bare request, to try a closed gate
+    WAIT = "wait"  # nobody's, until a time or until something changes
+
+
+def next_turn(
+    now: float,
+    *,
+    gate: Gate,
+    asks: int,
+    next_due: float | None,
+    token_at: float,
+    in_flight: int,
+    concurrency: int,
+) -> tuple[Turn, float]:
+    """Decide who may make the next request, and until when (steady seconds) to wait if nobody.
+
+    Pure: the poller does what it says. Those who ask out of turn go before the schedule, both
+    take from the same rate limit; through a closed gate goes one trial at a time.
+    """
+    never = math.inf
+    if in_flight >= concurrency or (not gate.open and in_flight):
+        return Turn.WAIT, never
+    turn, earliest = Turn.POLL, never if next_due is None else next_due
+    if not gate.open:
+        turn = Turn.CONTROL if gate.trial is Trial.CONTROL else Turn.POLL
+        needed = turn is Turn.CONTROL or next_due is not None
+        earliest = gate.trial_at if needed else never
+    elif asks:
+        turn, earliest = Turn.ASK, now
+    if earliest == never:
+        return Turn.WAIT, never
+    start = max(earliest, token_at)
+    return (turn, now) if start <= now else (Turn.WAIT, start)

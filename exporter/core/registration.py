@@ -1,0 +1,65 @@
+"""Being told of a job: the first time, again, and that it is to be forgotten."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from .events import NOTHING, Event, EventType, Now
+from .job import Job, Source
+
+
+def register(
+    job_id: str,
+    source: Source,
+    now: Now,
+    *,
+    labels: Mapping[str, str] = NOTHING,
+    key: str | None = None,
+    registered_at: float | None = None,
+) -> tuple[Job, list[Event]]:
+    """Return a new pending job. `registered_at` back-fills, and is held to the past."""
+    at = now.time if registered_at is None else min(registered_at, now.time)
+    job = Job(
+        job_id=job_id,
+        source=source,
+        registered_at=at,
+        registered_well=now.well_time,
+        told_by=(source,),
+        key=key,
+        labels=dict(labels),
+    )
+    return job, [Event(EventType.REGISTERED, job_id, now.time, {"source": source.value})]
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A second registration that would change what the first said."""
+
+    field: str
+    known: str
+    told: str
+
+
+def tell_again(
+    job: Job, source: Source, *, labels: Mapping[str, str] = NOTHING, key: str | None = None
+) -> tuple[Job, list[Conflict]]:
+    """Add to a known job what it lacks; what differs is a conflict and is not taken."""
+    conflicts = [
+        Conflict(f"labels.{name}", job.labels[name], value)
+        for name, value in labels.items()
+        if job.labels.get(name, value) != value
+    ]
+    if key is not None and job.key not in (None, key):
+        conflicts.append(Conflict("key", str(job.key), key))
+    told = replace(
+        job,
+        told_by=job.told_by if source in job.told_by else (*job.told_by, source),
+        labels={**labels, **job.labels},
+        key=key if job.key is None else job.key,
+    )
+    return told, conflicts
+
+
+def forget(job: Job, now: Now, reason: str = "deleted") -> list[Event]:
+    """Return the event of a job's being taken out; `reason` is one of `tally.FORGOTTEN_REASONS`."""
+    data = {"state": job.state.value, "reason": reason}
+    return [Event(EventType.FORGOTTEN, job.job_id, now.time, data)]

@@ -1,0 +1,143 @@
+"""What one answer of the upstream says: the values that `contract.py` reads and writes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+MAX_BODY_BYTES: Final = 1024 * 1024
+"""Answers are read to this length; a longer 2xx is unreadable."""
+MAX_NAME_CHARS: Final = 128
+"""Steps, modes and variations: they become label values."""
+MAX_MESSAGE_CHARS: Final = 1024
+MAX_URL_CHARS: Final = 8192
+MAX_VARIATIONS: Final = 100
+MAX_MESSAGES: Final = 50
+MAX_DRIFTS: Final = 20
+
+UNNAMED_VARIATION: Final = "unknown"
+"""The variation of warnings that came without one."""
+
+
+class Kind(StrEnum):
+    """What an answer is, before anyone asks what it means for a job."""
+
+    OK = "ok"  # 2xx with a usable state
+    UNREADABLE = "unreadable"  # 2xx that says nothing we can use
+    KEY_REJECTED = "key_rejected"  # 401, or 403 with a JSON body
+    BLOCKED = "blocked"  # 403 with anything else: a firewall speaks, not the API
+    NOT_FOUND = "not_found"  # 404
+    INVALID = "invalid"  # 422
+    THROTTLED = "throttled"  # 429
+    SERVER_ERROR = "server_error"  # 5xx: the job failed, or the service did
+    TRANSPORT = "transport"  # no answer at all
+    OTHER = "other"  # any other status
+
+
+class ReplyState(StrEnum):
+    """The upstream's `state`. `failed` is not in the contract, but what a vendor would add."""
+
+    PENDING = "pending"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class DriftKind(StrEnum):
+    """How an answer strayed from the contract. A closed list: it is a metric's label."""
+
+    UNKNOWN_STATE = "unknown_state"
+    UNKNOWN_FIELD = "unknown_field"
+    MISSING_FIELD = "missing_field"
+    WRONG_TYPE = "wrong_type"
+    OUT_OF_RANGE = "out_of_range"
+    TOO_LONG = "too_long"
+    TOO_MANY = "too_many"
+    NOT_JSON = "not_json"
+    INVALID_UTF8 = "invalid_utf8"
+    TOO_LARGE = "too_large"
+    CUT_SHORT = "cut_short"
+    WRONG_JOB_ID = "wrong_job_id"
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """One departure from the contract; `detail` names the field, or says what came."""
+
+    kind: DriftKind
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The readable content of a 2xx (the page's "Important status fields").
+
+    `progress` is 0 to 100 as upstream sends it, or None when it sent none that can be read.
+    `warnings` maps a variation to its messages, `final_urls` a variation to its URL.
+    """
+
+    state: ReplyState
+    job_id: str | None
+    step: str | None
+    mode: str | None
+    progress: float | None
+    final_url: str | None
+    final_urls: Mapping[str, str]
+    warnings: Mapping[str, tuple[str, ...]]
+    ignored_variations: tuple[str, ...]
+
+    @property
+    def has_result(self) -> bool:
+        """Whether there is anything to fetch."""
+        return self.final_url is not None or bool(self.final_urls)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One answer of the upstream, or the lack of one.
+
+    `http_status` is None when no answer came; `failure` then is `timeout` or `connection`.
+    `retry_after` is in seconds from the answer, `retry_at` in seconds since 1970 (a `Retry-After`
+    date whose answer had no `Date` to count it from); at most one of them is set.
+    `body` is what came, to `MAX_BODY_BYTES`, so that a final answer can be given again.
+    """
+
+    kind: Kind
+    http_status: int | None
+    status: Status | None = None
+    error: str | None = None
+    drift: tuple[Drift, ...] = ()
+    is_json: bool = False
+    retry_after: float | None = None
+    retry_at: float | None = None
+    content_type: str = ""
+    body: bytes = b""
+    failure: str = ""
+
+    @property
+    def code(self) -> str:
+        """The metrics' `code`: the HTTP status, or `timeout`, `connection`, `invalid_body`."""
+        if self.kind is Kind.UNREADABLE:
+            return "invalid_body"
+        return self.failure if self.http_status is None else str(self.http_status)
+
+    def retry_delay(self, time: float) -> float | None:
+        """Seconds to wait from `time` (since 1970), or None where `Retry-After` asked nothing."""
+        if self.retry_at is not None:
+            return max(0.0, self.retry_at - time)
+        return self.retry_after
+
+    def about(self, job_id: str) -> "Reply":
+        """This reply as an answer to a question about `job_id`.
+
+        A body that speaks of another job (a mixed-up cache) says nothing about this one.
+        """
+        told = self.status.job_id if self.status else None
+        if told is None or told.casefold() == job_id.casefold():
+            return self
+        drift = Drift(DriftKind.WRONG_JOB_ID, told)
+        return replace(self, kind=Kind.UNREADABLE, status=None, drift=(*self.drift, drift))
+
+
+def transport_failure(failure: str) -> Reply:
+    """Return the reply that stands for none; `failure` is `timeout` or `connection`."""
+    return Reply(Kind.TRANSPORT, None, failure=failure)
