@@ -1,0 +1,212 @@
+"""The store in memory: the in-process double of the others, for simulated time and for tests.
+
+It keeps the same promises but one: nothing survives the process. It encodes jobs as the others
+do, so that what does not survive a round trip shows here too.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from ..core.events import Event
+from ..core.job import Job, JobState
+from ..core.tally import Labels
+from .records import dump_job, load_job
+from .store import (
+    Accepted,
+    Change,
+    Fenced,
+    FinalAnswer,
+    JobFilter,
+    SeriesTotal,
+    Snapshot,
+    StoredEvent,
+    parts_of,
+)
+
+
+@dataclass(slots=True)
+class _Row:
+    job_id: str
+    version: int
+    document: str
+    final: FinalAnswer | None = None
+    forgotten: bool = False
+
+    def job(self, incarnation: int) -> Job:
+        return load_job(self.job_id, incarnation, self.version, self.document)
+
+
+@dataclass(slots=True)
+class _Tables:
+    """What the other stores keep on disk; shared by the stores of one test over a restart."""
+
+    rows: dict[int, _Row] = field(default_factory=dict)
+    known: dict[str, int] = field(default_factory=dict)
+    events: list[tuple[int, int | None, Event]] = field(default_factory=list)
+    totals: dict[tuple[str, Labels, int], float] = field(default_factory=dict)
+    admitted: dict[tuple[str, str], None] = field(default_factory=dict)
+    meta: dict[str, float | str] = field(default_factory=dict)
+    last_row: int = 0
+    last_event: int = 0
+
+
+class MemoryStore:
+    """A `Store`. `MemoryStore(former.tables)` is the former one after a restart."""
+
+    def __init__(self, tables: _Tables | None = None) -> None:
+        self.tables = tables or _Tables()
+
+    async def open(self) -> None:
+        """Nothing to open."""
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+    async def load(
+        self, *, time: float, finished_after: float, resume_within: float, layout: str
+    ) -> Snapshot:
+        """See `Store.load`."""
+        tables = self.tables
+        lived = tables.meta.get("alive_at")
+        resumed = isinstance(lived, float) and time - lived <= resume_within
+        if not resumed or tables.meta.get("layout") != layout:
+            tables.totals.clear()
+        tables.meta |= {"layout": layout, "alive_at": time}
+        jobs = self._jobs()
+        return Snapshot(
+            jobs=[job for job in jobs if job.pending or (job.finished_at or 0) > finished_after],
+            totals=[SeriesTotal(*series, amount) for series, amount in tables.totals.items()],
+            admitted=list(tables.admitted),
+            by_state=Counter(job.state for job in jobs),
+            well_time=float(tables.meta.get("well_time", 0.0)),
+        )
+
+    async def apply(self, changes: Sequence[Change]) -> list[Accepted | Fenced]:
+        """See `Store.apply`."""
+        return [self._apply(change) for change in changes]
+
+    async def get(self, job_ids: Collection[str]) -> dict[str, Job]:
+        """See `Store.get`."""
+        known = self.tables.known
+        return {name: self._job(known[name]) for name in job_ids if name in known}
+
+    async def final_answer(self, job_id: str) -> FinalAnswer | None:
+        """See `Store.final_answer`."""
+        row = self.tables.known.get(job_id)
+        return None if row is None else self.tables.rows[row].final
+
+    async def page(
+        self, job_filter: JobFilter, *, limit: int, before: int | None
+    ) -> tuple[list[Job], int | None]:
+        """See `Store.page`."""
+        jobs = [
+            job
+            for job in reversed(self._jobs())
+            if (before is None or job.incarnation < before) and _admits(job_filter, job)
+        ]
+        return jobs[:limit], jobs[limit - 1].incarnation if len(jobs) > limit else None
+
+    async def history(
+        self,
+        *,
+        after: int,
+        limit: int,
+        type: str | None = None,  # noqa: A002 - the name in the interface
+        job_id: str | None = None,
+    ) -> list[StoredEvent]:
+        """See `Store.history`."""
+        found = [
+            StoredEvent(id_, event)
+            for id_, _, event in self.tables.events
+            if id_ > after and type in (None, event.type) and job_id in (None, event.job_id)
+        ]
+        return found[:limit]
+
+    async def stamp(self, *, time: float, well_time: float) -> None:
+        """See `Store.stamp`."""
+        self.tables.meta |= {"alive_at": time, "well_time": well_time}
+
+    async def prune(
+        self, *, finished_before: float, keep: Collection[str], history: int, limit: int
+    ) -> dict[JobState, int]:
+        """See `Store.prune`."""
+        tables = self.tables
+        old = [
+            job
+            for job in self._jobs()
+            if not job.pending
+            and (job.finished_at or 0.0) < finished_before
+            and job.job_id not in keep
+        ][:limit]
+        for job in old:
+            self._forget(job.incarnation)
+        newest = tables.events[-1][0] if tables.events else 0
+        surplus = [entry for entry in tables.events if entry[0] <= newest - history][:limit]
+        del tables.events[: len(surplus)]
+        named = {row for _, row, _ in tables.events}
+        for id_ in [i for i, row in tables.rows.items() if row.forgotten and i not in named]:
+            del tables.rows[id_]
+        return Counter(job.state for job in old)
+
+    def _apply(self, change: Change) -> Accepted | Fenced:
+        row = self._put(change)
+        if row is None:
+            known = self.tables.known.get(change.job.job_id if change.job else "")
+            return Fenced(None if known is None else self._job(known))
+        ids = []
+        for event in change.events:
+            self.tables.last_event += 1
+            ids.append(self.tables.last_event)
+            self.tables.events.append((ids[-1], row or None, event))
+        self.tables.admitted |= dict.fromkeys(change.admitted)
+        for delta in change.deltas:
+            for bucket, amount in parts_of(delta):
+                series = (delta.name, delta.labels, bucket)
+                self.tables.totals[series] = self.tables.totals.get(series, 0.0) + amount
+        return Accepted(tuple(ids), row)
+
+    def _put(self, change: Change) -> int | None:
+        job, tables = change.job, self.tables
+        if job is None:
+            return 0
+        if change.expected == 0:
+            if job.job_id in tables.known:
+                return None
+            tables.last_row += 1
+            tables.known[job.job_id] = tables.last_row
+            tables.rows[tables.last_row] = _Row(
+                job.job_id, job.version, dump_job(job), change.final
+            )
+            return tables.last_row
+        row = tables.rows.get(job.incarnation)
+        if row is None or row.forgotten or row.version != change.expected:
+            return None
+        if change.forgotten:
+            self._forget(job.incarnation)
+        else:
+            row.version, row.document = job.version, dump_job(job)
+            row.final = change.final or row.final
+        return job.incarnation
+
+    def _forget(self, incarnation: int) -> None:
+        row = self.tables.rows[incarnation]
+        row.forgotten, row.document, row.final = True, "{}", None
+        del self.tables.known[row.job_id]
+
+    def _job(self, incarnation: int) -> Job:
+        return self.tables.rows[incarnation].job(incarnation)
+
+    def _jobs(self) -> list[Job]:
+        return [self._job(incarnation) for incarnation in sorted(self.tables.known.values())]
+
+
+def _admits(job_filter: JobFilter, job: Job) -> bool:
+    wanted = (
+        (job_filter.state, job.state),
+        (job_filter.source, job.source),
+        (job_filter.mode, job.mode),
+        (job_filter.key, job.key),
+        *((value, job.labels.get(name)) for name, value in job_filter.labels.items()),
+    )
+    return all(want in (None, have) for want, have in wanted)

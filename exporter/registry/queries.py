@@ -1,0 +1,182 @@
+"""SQL over the schema: functions of a connection, each within a transaction of the caller's."""
+
+import json
+import sqlite3
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from ..core.events import Event
+from ..core.job import Job, JobState
+from .records import dump, dump_job, dump_labels, load_job
+from .schema import APPLICATION_ID, SCHEMA_VERSION, UPGRADES
+from .store import Accepted, Change, Fenced, JobFilter, StoreUnusableError, parts_of
+
+
+def load_data(text: str) -> dict[str, Any]:
+    """Read an event's data."""
+    data: dict[str, Any] = json.loads(text)
+    return data
+
+
+def check_ours(database: sqlite3.Connection, path: Path) -> None:
+    """Refuse a file of another program or of a newer version; raises `StoreUnusableError`."""
+    application = database.execute("PRAGMA application_id").fetchone()[0]
+    version = database.execute("PRAGMA user_version").fetchone()[0]
+    tables = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if application != APPLICATION_ID and (tables or application):
+        raise StoreUnusableError(
+            f"{path}: a database of another program; give storage.path a file of its own"
+        )
+    if version > SCHEMA_VERSION:
+        raise StoreUnusableError(
+            f"{path}: written by a newer removit-exporter (schema {version}, this one knows"
+            f" {SCHEMA_VERSION}); upgrade the program, or use another file"
+        )
+
+
+def upgrade(database: sqlite3.Connection) -> None:
+    """Bring an older or new file to the present schema."""
+    version = database.execute("PRAGMA user_version").fetchone()[0]
+    for script in UPGRADES[version:]:
+        for statement in script.split(";"):
+            database.execute(statement)
+    database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+
+
+def explain(error: Exception) -> str:
+    """Say what went wrong at opening, and what would be right."""
+    text = str(error)
+    if "locked" in text:
+        return f"{text}: another process holds it; stop that one, or use another file"
+    if "not a database" in text:
+        return f"{text}; it is left as it is, give storage.path another file"
+    if isinstance(error, OSError):
+        return error.strerror or text
+    return text
+
+
+def apply_changes(
+    database: sqlite3.Connection, changes: Sequence[Change]
+) -> list[Accepted | Fenced]:
+    """Put a group of changes into the transaction that is under way."""
+    results: list[Accepted | Fenced] = []
+    totals: dict[tuple[str, str, int], float] = {}
+    for change in changes:
+        incarnation = _put_job(database, change)
+        if incarnation is None:
+            results.append(Fenced(_known(database, change)))
+            continue
+        ids = tuple(
+            _put_event(database, event, incarnation if change.job else None)
+            for event in change.events
+        )
+        database.executemany("INSERT OR IGNORE INTO admitted VALUES (?, ?)", change.admitted)
+        _add_up(totals, change)
+        results.append(Accepted(ids, incarnation))
+    database.executemany(
+        "INSERT INTO totals VALUES (?, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET amount = amount + excluded.amount",
+        [(*series, amount) for series, amount in totals.items()],
+    )
+    return results
+
+
+def _put_job(database: sqlite3.Connection, change: Change) -> int | None:
+    """Insert or update by version; None when the change is fenced, 0 when it has no job."""
+    job = change.job
+    if job is None:
+        return 0
+    final = change.final
+    answer = (final.http_status, final.content_type, final.body) if final else (None, None, None)
+    columns = (job.version, job.state, job.mode, job.key, job.finished_at, dump_job(job))
+    if change.expected == 0:
+        row = database.execute(_INSERT_JOB, (job.job_id, job.source, *columns, *answer)).fetchone()
+        return row[0] if row else None
+    if change.forgotten:
+        done = database.execute(_FORGET_JOB, (job.incarnation, change.expected))
+    else:
+        done = database.execute(_UPDATE_JOB, (*columns, *answer, job.incarnation, change.expected))
+    return job.incarnation if done.rowcount else None
+
+
+def _known(database: sqlite3.Connection, change: Change) -> Job | None:
+    row = database.execute(
+        "SELECT job_id, id, version, document FROM jobs WHERE forgotten = 0 AND job_id = ?",
+        (change.job.job_id if change.job else None,),
+    ).fetchone()
+    return load_job(*row) if row else None
+
+
+def _put_event(database: sqlite3.Connection, event: Event, job: int | None) -> int:
+    row: tuple[int] = database.execute(
+        "INSERT INTO events (job, time, type, data) VALUES (?, ?, ?, ?) RETURNING id",
+        (job, event.time, event.type, dump(event.data)),
+    ).fetchone()
+    return row[0]
+
+
+def _add_up(totals: dict[tuple[str, str, int], float], change: Change) -> None:
+    """Gather the deltas of a group, so that each series is written once a commit."""
+    for delta in change.deltas:
+        labels = dump_labels(delta.labels)
+        for bucket, amount in parts_of(delta):
+            series = (delta.name, labels, bucket)
+            totals[series] = totals.get(series, 0.0) + amount
+
+
+def put_meta(database: sqlite3.Connection, **values: object) -> None:
+    """Write values of the table `meta`."""
+    database.executemany(
+        "INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+        list(values.items()),
+    )
+
+
+def count_by_state(database: sqlite3.Connection) -> dict[JobState, int]:
+    """Return how many jobs are kept, by state."""
+    rows = database.execute("SELECT state, count(*) FROM jobs WHERE forgotten = 0 GROUP BY state")
+    return {JobState(state): count for state, count in rows}
+
+
+def conditions(job_filter: JobFilter, before: int | None) -> tuple[str, list[object]]:
+    """Return the WHERE clause of a list, and its values."""
+    tests, values = ["forgotten = 0"], list[object]()
+    for test, value in (
+        ("state = ?", job_filter.state),
+        ("source = ?", job_filter.source),
+        ("mode = ?", job_filter.mode),
+        ("key = ?", job_filter.key),
+        ("id < ?", before),
+    ):
+        if value is not None:
+            tests.append(test)
+            values.append(value)
+    for name, value in job_filter.labels.items():
+        tests.append("json_extract(document, '$.labels.' || json_quote(?)) = ?")
+        values += [name, value]
+    return " AND ".join(tests), values
+
+
+def json_list(job_ids: Collection[str]) -> str:
+    """Write ids as SQLite's json_each reads them: one parameter for any number."""
+    return json.dumps(list(job_ids))
+
+
+_INSERT_JOB: Final = (
+    "INSERT INTO jobs (job_id, source, version, state, mode, key, finished_at, document,"
+    " final_status, final_type, final_body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT DO NOTHING RETURNING id"
+)
+_UPDATE_JOB: Final = (
+    "UPDATE jobs SET version = ?, state = ?, mode = ?, key = ?, finished_at = ?, document = ?,"
+    " final_status = coalesce(?, final_status), final_type = coalesce(?, final_type),"
+    " final_body = coalesce(?, final_body)"
+    " WHERE id = ? AND version = ? AND forgotten = 0"
+)
+EMPTY_JOB: Final = (
+    "UPDATE jobs SET forgotten = 1, document = '{}', final_status = NULL, final_type = NULL,"
+    " final_body = NULL WHERE id = ?"
+)
+_FORGET_JOB: Final = EMPTY_JOB + " AND version = ? AND forgotten = 0"

@@ -1,0 +1,67 @@
+"""A job as JSON and back: what a store keeps in one column. Fields at their default are left out.
+
+`FORMAT` is part of the schema: a field may be added with a default, never renamed or reused.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from typing import Any, Final
+
+from ..core.job import Job, JobState, Source, Suspicion
+from ..core.reply import Kind
+from ..core.tally import Labels
+
+_COLUMNS: Final = frozenset({"job_id", "incarnation", "version"})
+_DEFAULTS: Final = {
+    field.name: field.default for field in fields(Job) if field.name not in _COLUMNS
+}
+_TUPLES: Final = ("ignored_variations", "told_ignored", "told_drift")
+_MESSAGES: Final = ("warnings", "told_warnings")
+
+
+def dump_job(job: Job) -> str:
+    """Write a job without what has columns of its own (id, incarnation, version)."""
+    document: dict[str, Any] = {}
+    for name, default in _DEFAULTS.items():
+        value = getattr(job, name)
+        if default is MISSING or value != default:
+            document[name] = value
+    if job.suspicion is not None:
+        row = job.suspicion
+        document["suspicion"] = [row.kind, row.answers, row.since, row.until, row.http_status]
+    return dump(document)
+
+
+def load_job(job_id: str, incarnation: int, version: int, document: str) -> Job:
+    """Read what `dump_job` wrote."""
+    data = json.loads(document)
+    data["source"] = Source(data["source"])
+    data["told_by"] = tuple(Source(name) for name in data.get("told_by", ()))
+    if "state" in data:
+        data["state"] = JobState(data["state"])
+    for name in _TUPLES:
+        if name in data:
+            data[name] = tuple(data[name])
+    for name in _MESSAGES:
+        if name in data:
+            data[name] = {variation: tuple(texts) for variation, texts in data[name].items()}
+    if "suspicion" in data:
+        kind, *numbers = data["suspicion"]
+        data["suspicion"] = Suspicion(Kind(kind), *numbers)
+    return Job(job_id=job_id, incarnation=incarnation, version=version, **data)
+
+
+def dump(value: Mapping[str, Any]) -> str:
+    """Write a mapping compactly."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def dump_labels(labels: Labels) -> str:
+    """Write a series' labels; equal labels give equal text, for they are sorted."""
+    return json.dumps(labels, ensure_ascii=False, separators=(",", ":"))
+
+
+def load_labels(text: str) -> Labels:
+    """Read what `dump_labels` wrote."""
+    return tuple((name, value) for name, value in json.loads(text))

@@ -1,0 +1,309 @@
+"""The store in one SQLite file.
+
+WAL with `synchronous=FULL`: what was acknowledged survives kill -9 and a power cut (SQLite,
+"Write-Ahead Logging" and "PRAGMA synchronous"). One thread owns the one connection; a group of
+changes is one hop there and one transaction. The row id of a job is its incarnation, so an id
+that is registered again is another row, and a late change for the former one is fenced.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import sqlite3
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, Final, TypeVar
+
+from ..core.events import Event, EventType
+from ..core.job import Job, JobState
+from .queries import (
+    EMPTY_JOB,
+    apply_changes,
+    check_ours,
+    conditions,
+    count_by_state,
+    explain,
+    json_list,
+    load_data,
+    put_meta,
+    upgrade,
+)
+from .records import load_job, load_labels
+from .store import (
+    Accepted,
+    Change,
+    Fenced,
+    FinalAnswer,
+    JobFilter,
+    SeriesTotal,
+    Snapshot,
+    StoredEvent,
+    StoreError,
+    StoreUnusableError,
+)
+
+BUSY_SECONDS: Final = 5.0
+CACHE_KIB: Final = 16 * 1024
+
+Result = TypeVar("Result")
+
+
+class SqliteStore:
+    """Jobs, events and totals in the file `path`.
+
+    `before_commit` is called in each transaction just before it commits: a place to fail at.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        busy_seconds: float = BUSY_SECONDS,
+        before_commit: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.path = path
+        self._busy_seconds = busy_seconds
+        self._before_commit = before_commit
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._lock: IO[str] | None = None
+        self._database: sqlite3.Connection | None = None
+
+    async def open(self) -> None:
+        """Open or create the file; raises `StoreUnusableError`."""
+        try:
+            await self._run(self._open)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Close the file; the next to open it finds it whole."""
+        if self._database is not None:
+            await self._run(self._database.close)
+            self._database = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+        self._thread.shutdown(wait=False)
+
+    async def load(
+        self, *, time: float, finished_after: float, resume_within: float, layout: str
+    ) -> Snapshot:
+        """See `Store.load`."""
+
+        def load(database: sqlite3.Connection) -> Snapshot:
+            meta = dict(database.execute("SELECT name, value FROM meta"))
+            lived = meta.get("alive_at")
+            resumed = lived is not None and time - lived <= resume_within
+            if not resumed or meta.get("layout") != layout:
+                database.execute("DELETE FROM totals")
+            put_meta(database, layout=layout, alive_at=time)
+            return Snapshot(
+                jobs=[
+                    load_job(*row)
+                    for row in database.execute(
+                        "SELECT job_id, id, version, document FROM jobs WHERE forgotten = 0"
+                        " AND (state = 'pending' OR finished_at > ?) ORDER BY id",
+                        (finished_after,),
+                    )
+                ],
+                totals=[
+                    SeriesTotal(name, load_labels(labels), bucket, amount)
+                    for name, labels, bucket, amount in database.execute("SELECT * FROM totals")
+                ],
+                admitted=database.execute("SELECT label, value FROM admitted").fetchall(),
+                by_state=count_by_state(database),
+                well_time=meta.get("well_time", 0.0),
+            )
+
+        return await self._transaction(load)
+
+    async def apply(self, changes: Sequence[Change]) -> list[Accepted | Fenced]:
+        """See `Store.apply`."""
+        return await self._transaction(lambda database: apply_changes(database, changes))
+
+    async def get(self, job_ids: Collection[str]) -> dict[str, Job]:
+        """See `Store.get`."""
+
+        def get(database: sqlite3.Connection) -> dict[str, Job]:
+            rows = database.execute(
+                "SELECT job_id, id, version, document FROM jobs"
+                " WHERE forgotten = 0 AND job_id IN (SELECT value FROM json_each(?))",
+                (json_list(job_ids),),
+            )
+            return {row[0]: load_job(*row) for row in rows}
+
+        return await self._read(get)
+
+    async def final_answer(self, job_id: str) -> FinalAnswer | None:
+        """See `Store.final_answer`."""
+
+        def final_answer(database: sqlite3.Connection) -> FinalAnswer | None:
+            row = database.execute(
+                "SELECT final_status, final_type, final_body FROM jobs"
+                " WHERE forgotten = 0 AND job_id = ? AND final_status IS NOT NULL",
+                (job_id,),
+            ).fetchone()
+            return FinalAnswer(*row) if row else None
+
+        return await self._read(final_answer)
+
+    async def page(
+        self, job_filter: JobFilter, *, limit: int, before: int | None
+    ) -> tuple[list[Job], int | None]:
+        """See `Store.page`."""
+        where, values = conditions(job_filter, before)
+
+        def page(database: sqlite3.Connection) -> list[Job]:
+            rows = database.execute(
+                f"SELECT job_id, id, version, document FROM jobs WHERE {where}"  # noqa: S608 - no input in it
+                " ORDER BY id DESC LIMIT ?",
+                (*values, limit + 1),
+            )
+            return [load_job(*row) for row in rows]
+
+        jobs = await self._read(page)
+        more = len(jobs) > limit
+        return jobs[:limit], jobs[limit - 1].incarnation if more else None
+
+    async def history(
+        self,
+        *,
+        after: int,
+        limit: int,
+        type: str | None = None,  # noqa: A002 - the name in the interface
+        job_id: str | None = None,
+    ) -> list[StoredEvent]:
+        """See `Store.history`."""
+
+        def history(database: sqlite3.Connection) -> list[StoredEvent]:
+            rows = database.execute(
+                "SELECT events.id, type, job_id, time, data FROM events"
+                " LEFT JOIN jobs ON jobs.id = events.job"
+                " WHERE events.id > :after AND (:type IS NULL OR type = :type)"
+                " AND (:job_id IS NULL OR job IN (SELECT id FROM jobs WHERE job_id = :job_id))"
+                " ORDER BY events.id LIMIT :limit",
+                {"after": after, "type": type, "job_id": job_id, "limit": limit},
+            )
+            return [
+                StoredEvent(id_, Event(EventType(type_), job, time, load_data(data)))
+                for id_, type_, job, time, data in rows
+            ]
+
+        return await self._read(history)
+
+    async def stamp(self, *, time: float, well_time: float) -> None:
+        """See `Store.stamp`."""
+        await self._transaction(
+            lambda database: put_meta(database, alive_at=time, well_time=well_time)
+        )
+
+    async def prune(
+        self, *, finished_before: float, keep: Collection[str], history: int, limit: int
+    ) -> dict[JobState, int]:
+        """See `Store.prune`."""
+        kept = json_list(keep)
+
+        def prune(database: sqlite3.Connection) -> dict[JobState, int]:
+            old = database.execute(
+                "SELECT id, state FROM jobs WHERE forgotten = 0 AND state <> 'pending'"
+                " AND finished_at < ? AND job_id NOT IN (SELECT value FROM json_each(?)) LIMIT ?",
+                (finished_before, kept, limit),
+            ).fetchall()
+            database.executemany(EMPTY_JOB, [(id_,) for id_, _ in old])
+            database.execute(
+                "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE id <="
+                " (SELECT max(id) FROM events) - ? ORDER BY id LIMIT ?)",
+                (history, limit),
+            )
+            database.execute(
+                "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE forgotten = 1 AND"
+                " NOT EXISTS (SELECT 1 FROM events WHERE job = jobs.id) LIMIT ?)",
+                (limit,),
+            )
+            gone = [JobState(state) for _, state in old]
+            return {state: gone.count(state) for state in set(gone)}
+
+        return await self._transaction(prune)
+
+    async def _run(self, function: Callable[[], Result]) -> Result:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+        except RuntimeError as error:  # the thread is gone: closed
+            raise StoreError(f"{self.path}: {error}") from error
+
+    async def _transaction(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        def run() -> Result:
+            with self._errors(), self._begin() as database:
+                result = work(database)
+                self._before_commit()
+                return result
+
+        return await self._run(run)
+
+    async def _read(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        def run() -> Result:
+            with self._errors():
+                return work(self._connection())
+
+        return await self._run(run)
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._database is None:
+            raise StoreError(f"{self.path}: not open")
+        return self._database
+
+    @contextlib.contextmanager
+    def _begin(self) -> Iterator[sqlite3.Connection]:
+        database = self._connection()
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            yield database
+            database.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):  # a full disk may have rolled back by itself
+                database.execute("ROLLBACK")
+            raise
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: {error}") from error
+
+    def _open(self) -> None:
+        try:
+            self._take_lock()
+            self._database = self._connect()
+            with self._begin() as database:
+                check_ours(database, self.path)
+            # These cannot be set within a transaction.
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = FULL")
+            with self._begin() as database:
+                upgrade(database)
+            damage = self._database.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if damage != "ok":
+                raise StoreUnusableError(f"{self.path}: the database is damaged: {damage}")
+        except (sqlite3.Error, OSError) as error:
+            raise StoreUnusableError(f"{self.path}: {explain(error)}") from error
+
+    def _take_lock(self) -> None:
+        """Two exporters on one file would count everything twice; the second is refused."""
+        # The file beside it, for closing any handle of the database drops SQLite's own locks.
+        self._lock = self.path.with_name(self.path.name + ".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreUnusableError(
+                f"{self.path}: in use by another removit-exporter; each needs a file of its own"
+            ) from None
+
+    def _connect(self) -> sqlite3.Connection:
+        database = sqlite3.connect(
+            self.path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
+        )
+        database.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        return database

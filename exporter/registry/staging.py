@@ -1,0 +1,86 @@
+"""What being told of jobs changes, worked out before anything is stored."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..core.events import NOTHING, Event, Now
+from ..core.job import Job, Source
+from ..core.registration import Conflict, register, tell_again
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """Someone's word of one job, checked; `registered_at` (seconds since 1970) back-fills."""
+
+    job_id: str
+    labels: Mapping[str, str] = NOTHING
+    key: str | None = None
+    registered_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What became of a telling."""
+
+    job: Job
+    new: bool
+
+
+class RegistrationConflictError(Exception):
+    """Tellings that contradict what is known: their positions and what differs. Nothing is kept."""
+
+    def __init__(self, conflicts: Mapping[int, Sequence[Conflict]]) -> None:
+        super().__init__("already registered with other labels or another key")
+        self.conflicts = conflicts
+
+
+class RegistryFullError(Exception):
+    """There are as many pending jobs as `registration.max_pending` admits. Nothing is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """One job as it was, as it would be, and the telling that was the first word of it."""
+
+    before: Job | None
+    after: Job
+    events: Sequence[Event] = ()
+    new_at: Sequence[int] = ()
+
+
+def stage(
+    tellings: Sequence[Telling], known: Mapping[str, Job], source: Source, now: Now
+) -> dict[str, Staged]:
+    """Return what the tellings make of each job, by id; twice the same id is one job.
+
+    Raises `RegistrationConflictError` when any of them contradicts what is known or another.
+    """
+    staged: dict[str, Staged] = {}
+    conflicts: dict[int, Sequence[Conflict]] = {}
+    for at, telling in enumerate(tellings):
+        former = staged.get(telling.job_id)
+        before = known.get(telling.job_id)
+        job = former.after if former else before
+        if job is None:
+            staged[telling.job_id] = _first_word(telling, at, source, now)
+            continue
+        told, differs = tell_again(job, source, labels=telling.labels, key=telling.key)
+        if differs:
+            conflicts[at] = differs
+        events, new_at = (former.events, former.new_at) if former else ((), ())
+        staged[telling.job_id] = Staged(before, told, events, new_at)
+    if conflicts:
+        raise RegistrationConflictError(conflicts)
+    return staged
+
+
+def _first_word(telling: Telling, at: int, source: Source, now: Now) -> Staged:
+    job, events = register(
+        telling.job_id,
+        source,
+        now,
+        labels=telling.labels,
+        key=telling.key,
+        registered_at=telling.registered_at,
+    )
+    return Staged(None, job, events, (at,))
