@@ -1,0 +1,97 @@
+"""The HTTP client of the upstream: a question in, a `Reply` out; never an exception.
+
+The key goes into `X-API-Key`, as the vendor's page shows. Redirects are not followed, nothing
+compressed is asked for, and bodies are read to `MAX_BODY_BYTES`.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final, Self
+
+import aiohttp
+from yarl import URL
+
+from ..core.contract import parse_reply
+from ..core.reply import MAX_BODY_BYTES, Reply, transport_failure
+from .protocols import ClientConfig
+
+STATUS_PATH: Final = "/api/v1/status"
+
+
+class Client:
+    """One session with the upstream. `key` is asked for the API key before each request."""
+
+    def __init__(
+        self, config: Callable[[], ClientConfig], key: Callable[[], str], user_agent: str
+    ) -> None:
+        self._config = config
+        self._key = key
+        self._user_agent = user_agent
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        ca_file = self._config().ca_file
+        tls = ssl.create_default_context(cafile=ca_file) if ca_file else True
+        self._session = aiohttp.ClientSession(
+            # The poller holds the number of requests to `concurrency`; a second limit would hide.
+            connector=aiohttp.TCPConnector(limit=0, ssl=tls),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            headers={
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",
+                "User-Agent": self._user_agent,
+            },
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def status(self, job_id: str | None) -> Reply:
+        """Ask about a job; None is the bare request, to which the contract answers 422."""
+        config = self._config()
+        url = URL(config.base_url + STATUS_PATH)
+        if job_id is not None:
+            url = url.with_query(job_id=job_id)
+        try:
+            async with asyncio.timeout(config.timeout):
+                reply = await self._get(url, config)
+        except TimeoutError:
+            return transport_failure("timeout")
+        except (aiohttp.ClientError, OSError, ValueError):
+            return transport_failure("connection")
+        return reply if job_id is None else reply.about(job_id)
+
+    async def _get(self, url: URL, config: ClientConfig) -> Reply:
+        if self._session is None:
+            raise RuntimeError("the client is not open")
+        async with self._session.get(
+            url,
+            headers={"X-API-Key": self._key()},
+            allow_redirects=False,
+            proxy=config.proxy_url,
+            timeout=aiohttp.ClientTimeout(sock_connect=config.connect_timeout),
+        ) as response:
+            body, complete = await _read(response.content)
+            return parse_reply(response.status, response.headers, body, complete=complete)
+
+
+async def _read(content: aiohttp.StreamReader) -> tuple[bytes, bool]:
+    """Read a body to one byte past the limit; say whether it came to its end."""
+    chunks, size = [], 0
+    try:
+        while size <= MAX_BODY_BYTES and (chunk := await content.readany()):
+            chunks.append(chunk)
+            size += len(chunk)
+    except aiohttp.ClientPayloadError:
+        return b"".join(chunks), False
+    return b"".join(chunks)[: MAX_BODY_BYTES + 1], True

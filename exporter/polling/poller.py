@@ -1,0 +1,329 @@
+"""The poller: asks about each job when it is due, and about any job when someone asks.
+
+It does what `core` decides: `next_turn` says who may make a request, `observe` and `judge` what a
+reply means, `next_poll` when to ask again. All requests share one rate limit, one limit of
+concurrency and, per job, one flight. The most overdue job is always next and nothing is dropped:
+when there is more to ask than the rate admits, polls come later, and the lag shows it.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from ..core.contract import render_status
+from ..core.events import Event, EventType, Now
+from ..core.health import Health, Trial, UpstreamState
+from ..core.job import FINAL_STATES, Job, conclude, observe
+from ..core.judgement import judge, span
+from ..core.pacing import DueQueue, PollReason, Random, TokenBucket, Turn, next_poll, next_turn
+from ..core.reply import Kind, Reply, transport_failure
+from ..registry.registry import Outcome, Published, Registry
+from ..registry.store import MAX_FINAL_BODY_BYTES, FinalAnswer
+from .clock import Clock
+from .protocols import Asker, PollerConfig, PollWatcher
+
+KEPT_POLLS: Final = 20
+KEY_CHECK_SECONDS: Final = 1.0
+"""How often a changed key is looked for while the key is rejected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """One request about a job: when (since 1970), what came (`Reply.code`), after how long."""
+
+    time: float
+    code: str
+    seconds: float
+
+
+@dataclass(slots=True)
+class _Ask:
+    purpose: str
+    reply: "asyncio.Future[Reply]"
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What is kept per job beside the queue."""
+
+    reason: PollReason = PollReason.SCHEDULE
+    polls: deque[Poll] = field(default_factory=lambda: deque(maxlen=KEPT_POLLS))
+
+
+class Poller:
+    """The schedule and the requests of one upstream."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        asker: Asker,
+        health: Health,
+        clock: Clock,
+        rng: Random,
+        config: Callable[[], PollerConfig],
+        watcher: PollWatcher,
+        log: structlog.stdlib.BoundLogger,
+        key_version: Callable[[], int] = lambda: 0,
+    ) -> None:
+        upstream = config().upstream
+        self.health = health
+        self.queue = DueQueue()
+        self.bucket = TokenBucket(upstream.rate, upstream.burst, clock.monotonic())
+        self._registry = registry
+        self._asker = asker
+        self._clock = clock
+        self._rng = rng
+        self._config = config
+        self._watcher = watcher
+        self._key_version = key_version
+        self._key_seen = key_version()
+        self._plans: dict[str, _Plan] = {}
+        self._asks: dict[str | None, _Ask] = {}
+        self._flights: dict[str | None, asyncio.Task[Reply]] = {}
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._log = log
+        registry.listen(self._published)
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are under way."""
+        return len(self._flights)
+
+    def now(self) -> Now:
+        """Return the time, three ways."""
+        steady = self._clock.monotonic()
+        return Now(self._clock.time(), steady, self.health.well_time(steady))
+
+    def start(self) -> None:
+        """Begin to poll."""
+        self._task = asyncio.create_task(self._run(), name="poller")
+
+    async def close(self, grace: float = 1.0) -> None:
+        """Start nothing more; let what is under way finish within `grace` seconds."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        flights = list(self._flights.values())
+        if flights:
+            _, late = await asyncio.wait(flights, timeout=grace)
+            for flight in late:
+                flight.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        for ask in self._asks.values():
+            ask.reply.set_result(transport_failure("not_asked"))
+        self._asks.clear()
+
+    async def ask(self, job_id: str | None, purpose: str, deadline: float) -> Reply:
+        """Ask now, out of turn, within `deadline` seconds and the rate limit; register nothing.
+
+        Whoever asks about the same job meanwhile, the schedule included, shares the request. None
+        is the bare request. When no request could be made in time, the reply is a transport
+        failure `not_asked`, when it was made but not answered, `timeout`.
+        """
+        flight = self._flights.get(job_id)
+        if flight is None:
+            if job_id not in self._asks:
+                self._asks[job_id] = _Ask(purpose, asyncio.get_running_loop().create_future())
+                self._wake.set()
+            waiting: asyncio.Future[Reply] = self._asks[job_id].reply
+        else:
+            waiting = flight
+        try:
+            async with asyncio.timeout(deadline):
+                return await asyncio.shield(waiting)
+        except TimeoutError:
+            return transport_failure("timeout" if job_id in self._flights else "not_asked")
+
+    def next_poll(self, job_id: str) -> tuple[float, PollReason] | None:
+        """Return when (since 1970) a job is polled next, and why then; None: not any more."""
+        now = self.now()
+        due = now.steady if job_id in self._flights else self.queue.due_of(job_id)
+        if due is None:
+            return None
+        gate = self.health.gate()
+        reason = self._plans[job_id].reason if job_id in self._plans else PollReason.SCHEDULE
+        if not gate.open:
+            due = max(due, gate.trial_at)
+            reason = _GATE_REASONS.get(self.health.state, PollReason.KEY_REJECTED)
+        return now.time + (due - now.steady), reason
+
+    def polls(self, job_id: str) -> Sequence[Poll]:
+        """Return the last polls of a job, oldest first."""
+        plan = self._plans.get(job_id)
+        return tuple(plan.polls) if plan else ()
+
+    def oldest_due(self) -> float | None:
+        """Return when (since 1970) the most overdue job was or will be due."""
+        due, now = self.queue.next_due(), self.now()
+        return None if due is None else now.time + (due - now.steady)
+
+    def reconfigure(self) -> None:
+        """Go by the config as it now is."""
+        config, steady = self._config(), self._clock.monotonic()
+        self.bucket.set_limits(config.upstream.rate, config.upstream.burst, steady)
+        self.health.rules, self.health.polling = config.judgement, config.polling
+        self._wake.set()
+
+    async def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            now = self._clock.monotonic()
+            turn, until = self._next_turn(now)
+            if turn is Turn.WAIT:
+                await self._clock.wait(self._wake, until - now)
+                continue
+            self.bucket.take(now)
+            if turn is Turn.POLL:
+                self._launch_due(now)
+            elif turn is Turn.CONTROL:
+                self._launch(None, "control")
+            else:
+                self._launch_ask(next(iter(self._asks)))
+
+    def _next_turn(self, now: float) -> tuple[Turn, float]:
+        gate = self.health.gate()
+        if not gate.open and self._key_version() != self._key_seen:
+            self.health.try_now(self.now())
+            gate = self.health.gate()
+        # A control need not wait for polls under way: it names no job.
+        control = not gate.open and gate.trial is Trial.CONTROL
+        turn, until = next_turn(
+            now,
+            gate=gate,
+            asks=len(self._asks),
+            next_due=self.queue.next_due(),
+            token_at=self.bucket.ready_at(now),
+            in_flight=int(None in self._flights) if control else len(self._flights),
+            concurrency=self._config().upstream.concurrency,
+        )
+        if control:  # a changed key is tried at once
+            until = min(until, now + KEY_CHECK_SECONDS)
+        return turn, until
+
+    def _launch_due(self, now: float) -> None:
+        job_id, due = self.queue.pop()
+        if job_id in self._flights:  # a former incarnation's; its landing schedules this one
+            return
+        self._watcher.lagged(max(0.0, now - due))
+        recheck = self._plans[job_id].reason is PollReason.RECHECK
+        self._launch(job_id, "recheck" if recheck else "poll")
+
+    def _launch_ask(self, job_id: str | None) -> None:
+        ask = self._asks.pop(job_id)
+        if job_id is not None:
+            self.queue.remove(job_id)
+
+        def answer(flight: asyncio.Task[Reply]) -> None:
+            if not ask.reply.done():
+                failed = flight.cancelled() or flight.exception() is not None
+                ask.reply.set_result(transport_failure("not_asked") if failed else flight.result())
+
+        flight = self._flights.get(job_id) or self._launch(job_id, ask.purpose)
+        flight.add_done_callback(answer)
+
+    def _launch(self, job_id: str | None, purpose: str) -> asyncio.Task[Reply]:
+        self._key_seen = self._key_version()
+        flight = asyncio.create_task(self._fly(job_id, purpose), name=f"{purpose} {job_id}")
+        self._flights[job_id] = flight
+        flight.add_done_callback(lambda task: self._landed(job_id, task))
+        return flight
+
+    def _landed(self, job_id: str | None, flight: asyncio.Task[Reply]) -> None:
+        del self._flights[job_id]
+        self._wake.set()
+        reply = None
+        if not flight.cancelled():
+            if error := flight.exception():
+                self._log.error("poll failed inside the exporter", job_id=job_id, exc_info=error)
+                reply = transport_failure("internal")
+            else:
+                reply = flight.result()
+        if job_id is not None:
+            self._schedule(job_id, reply)
+
+    async def _fly(self, job_id: str | None, purpose: str) -> Reply:
+        job = self._registry.jobs.get(job_id) if job_id is not None else None
+        started = self._clock.monotonic()
+        reply = await self._asker.status(job_id)
+        seconds = self._clock.monotonic() - started
+        self._watcher.asked(purpose, reply, seconds)
+        now = self.now()
+        if job is not None and job.job_id in self._plans:
+            self._plans[job.job_id].polls.append(Poll(now.time, reply.code, seconds))
+        await self._note(job, reply, now)
+        if job is not None:
+            await self._registry.change(
+                job.job_id, job.incarnation, lambda known: self._work(known, reply, now)
+            )
+        return reply
+
+    async def _note(self, job: Job | None, reply: Reply, now: Now) -> None:
+        """Let the reply bear on the upstream's health, and tell when its state changes."""
+        before, was_open = self.health.state, self.health.gate().open
+        self.health.note(reply, now, job=job)
+        if reply.kind is Kind.THROTTLED:
+            self.bucket.slow_down(now.steady)
+        if not was_open and self.health.gate().open:
+            self.bucket.drain(now.steady)
+        after = self.health.state
+        if after is not before:
+            data = {"from": before.value, "to": after.value, "code": reply.code}
+            await self._registry.record(Event(EventType.UPSTREAM_CHANGED, None, now.time, data))
+
+    def _work(self, job: Job, reply: Reply, now: Now) -> Outcome:
+        """What the reply makes of the job: observation first, then the verdict if there is one."""
+        config = self._config()
+        after, events = observe(job, reply, now)
+        give_up_after = config.polling.give_up_after
+        verdict = judge(after, reply, self.health, now, config.judgement, give_up_after)
+        if verdict is not None:
+            after, more = conclude(after, verdict, now)
+            events += more
+        ended = after.state in FINAL_STATES and after.state is not job.state
+        return Outcome(after, events, _final_answer(reply) if ended else None)
+
+    def _schedule(self, job_id: str, reply: Reply | None) -> None:
+        """Put a job into the queue, when it is to be asked again."""
+        job = self._registry.jobs.get(job_id)
+        config, now = self._config(), self.now()
+        planned = None
+        if job is not None:
+            due_span = span(job, config.judgement)
+            planned = next_poll(job, reply, now, config.polling, due_span, self._rng)
+        if planned is None:
+            self.queue.remove(job_id)
+            if job is None:
+                self._plans.pop(job_id, None)
+            return
+        self._plans.setdefault(job_id, _Plan()).reason = planned.reason
+        self.queue.schedule(job_id, now.steady + planned.delay, planned.delay)
+        self._wake.set()
+
+    def _published(self, published: Published) -> None:
+        before, after = published.before, published.after
+        if before is None and after is not None:
+            self._schedule(after.job_id, None)
+        elif after is None and before is not None and before.job_id not in self._flights:
+            self._schedule(before.job_id, None)
+
+
+_GATE_REASONS: Final = {
+    UpstreamState.DOWN: PollReason.UPSTREAM_DOWN,
+    UpstreamState.BLOCKED: PollReason.UPSTREAM_DOWN,
+    UpstreamState.THROTTLED: PollReason.RETRY_AFTER,
+}
+
+
+def _final_answer(reply: Reply) -> FinalAnswer | None:
+    """The answer that ended a job, to be given again; one too long is kept as it was read."""
+    if reply.http_status is None:
+        return None
+    if len(reply.body) <= MAX_FINAL_BODY_BYTES:
+        return FinalAnswer(reply.http_status, reply.content_type, reply.body)
+    body = render_status(reply.status) if reply.status else b""
+    return FinalAnswer(reply.http_status, "application/json", body)
