@@ -68,7 +68,7 @@ def parse_reply(
         is_json=is_json,
         retry_after=retry_after,
         retry_at=retry_at,
-        content_type=_cut(fields.get("content-type", ""), MAX_NAME_CHARS),
+        content_type=_cut(_clean(fields.get("content-type", "")), MAX_NAME_CHARS),
         body=body[:MAX_BODY_BYTES],
     )
 

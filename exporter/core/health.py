@@ -101,14 +101,13 @@ class Health:
         polling: PollingRules,
         *,
         steady: float = 0.0,
-        well_time: float = 0.0,
     ) -> None:
         self.rules = rules
         self.polling = polling
         self.last_success: float | None = None
         """Seconds since 1970 of the last good answer."""
         self.key_valid: bool | None = None
-        self._well_time = well_time
+        self._well_time = 0.0
         self._counted_to = steady
         self._recent = RecentAnswers()
         self._lost = RecentAnswers()
@@ -152,6 +151,10 @@ class Health:
         self._counted_to = max(self._counted_to, steady)
         self._recent.prune(steady - self.rules.outage_window)
         return self._well_time
+
+    def restore(self, well_time: float) -> None:
+        """Take back the clock of patience as it was stored."""
+        self._well_time = well_time
 
     def gate(self) -> Gate:
         """Whether polls may go on, or when and how one may be tried."""

@@ -58,17 +58,15 @@ class Delta:
 class LabelBounds:
     """The admitted values of the open labels. What is admitted stays; the set is stored."""
 
-    def __init__(
-        self,
-        limit: int,
-        admitted: Iterable[tuple[str, str]] = (),
-        known: Mapping[str, Sequence[str]] | None = None,
-    ) -> None:
+    def __init__(self, limit: int, known: Mapping[str, Sequence[str]] | None = None) -> None:
         self.limit = limit
         self._values: dict[str, set[str]] = {}
         self._fresh: list[tuple[str, str]] = []
         for label, values in (*DOCUMENTED.items(), *(known or {}).items()):
             self._values.setdefault(label, set()).update(values)
+
+    def restore(self, admitted: Iterable[tuple[str, str]]) -> None:
+        """Take back the stored set."""
         for label, value in admitted:
             self._values.setdefault(label, set()).add(value)
 
@@ -186,6 +184,11 @@ class Tally:
         for name, label, values in closed:
             for value in values:
                 yield _count(name, {label: str(value)}, amount=0)
+
+
+def layout(group_labels: Sequence[str]) -> str:
+    """Return what a stored total depends on: with another layout it cannot be added to."""
+    return repr((sorted(BUCKETS.items()), tuple(group_labels)))
 
 
 def bucket_of(name: str, value: float) -> int:

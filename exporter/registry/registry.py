@@ -100,22 +100,24 @@ class Registry:
         """Have `listener` called with each change, right after its commit. It must be quick."""
         self._listeners.append(listener)
 
-    async def start(self) -> Snapshot:
-        """Load what is stored, after `store.open()`; the jobs are published without events."""
+    async def load(self) -> Snapshot:
+        """Read what is stored, after `store.open()`."""
         limits, now = self.limits, self._now()
         longest = max(limits.linger, limits.linger_failed, *limits.recheck_after, 0.0)
-        snapshot = await self.store.load(
+        return await self.store.load(
             time=now.time,
             finished_after=now.time - longest,
             resume_within=limits.resume_within,
             layout=layout(self.tally.group_labels),
         )
+
+    def start(self, snapshot: Snapshot) -> None:
+        """Go on from what was loaded; its jobs are published without events."""
         self.by_state.update(snapshot.by_state)
         for job in snapshot.jobs:
             self._hold(None, job)
             self._publish(Published(None, job))
         self.commit.start()
-        return snapshot
 
     async def close(self) -> None:
         """Store what is not stored yet, and end. The store stays open."""

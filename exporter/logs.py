@@ -1,0 +1,161 @@
+"""Logs: one line an event, through structlog, at the levels that the design names.
+
+Rooms log through a structlog logger that wraps the stdlib logger `removit_exporter` and needs no
+global configuration: embedded, the host decides where lines go. `configure` is global and called
+by the command line only. Lines are made from events, after their commit, and never one per poll.
+"""
+
+import logging
+import sys
+from collections.abc import Callable, Iterable, MutableMapping
+from typing import Any, Final, TextIO
+
+import structlog
+
+from .core.events import Event, EventType
+from .core.health import UpstreamState
+from .core.job import Job, JobState
+from .registry.registry import Published
+
+LOGGER_NAME: Final = "removit_exporter"
+DRIFT_SECONDS: Final = 3600.0
+"""Contract drift is logged once a kind in this time; the metric counts each job's."""
+
+Logger = structlog.stdlib.BoundLogger
+EventDict = MutableMapping[str, Any]
+
+
+def make_logger(count: Callable[[str], None] = lambda level: None) -> Logger:
+    """Return the rooms' logger; `count` is called with the level of each line that is logged."""
+
+    def counted(logger: Any, level: str, event: EventDict) -> EventDict:
+        count("error" if level == "critical" else level)
+        return event
+
+    logger: Logger = structlog.wrap_logger(
+        logging.getLogger(LOGGER_NAME),
+        processors=[
+            structlog.stdlib.filter_by_level,
+            counted,
+            structlog.stdlib.render_to_log_kwargs,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        context_class=dict,
+        cache_logger_on_first_use=True,
+    )
+    return logger
+
+
+def configure(
+    level: str, form: str | None, secrets: Iterable[str], stream: TextIO = sys.stderr
+) -> None:
+    """Send all logs to `stream`, as JSON or (by default on a terminal) for people.
+
+    Whatever of `secrets` should ever stand in a line is taken out of it.
+    """
+    if form is None:
+        form = "console" if stream.isatty() else "json"
+    hidden = tuple(secrets)
+    renderer: Any = structlog.processors.JSONRenderer(ensure_ascii=False)
+    if form == "console":
+        renderer = structlog.dev.ConsoleRenderer(colors=stream.isatty())
+
+    def render(logger: Any, name: str, event: EventDict) -> str:
+        line = str(renderer(logger, name, event))
+        for secret in hidden:
+            line = line.replace(secret, "<secret>")
+        return line
+
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[
+                structlog.stdlib.add_log_level,
+                structlog.stdlib.add_logger_name,
+                structlog.stdlib.ExtraAdder(),
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+            ],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                render,
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger(LOGGER_NAME).setLevel(level.upper())
+
+
+class EventLog:
+    """Turns published events into lines."""
+
+    def __init__(self, logger: Logger) -> None:
+        self._logger = logger
+        self._drift_told: dict[str, float] = {}
+
+    def published(self, published: Published) -> None:
+        """Log what happened; a listener of the registry."""
+        job = published.after or published.before
+        for event in published.events:
+            if event.type is EventType.UPSTREAM_CHANGED:
+                self._upstream(event)
+            elif job is not None:
+                self._job(job, event)
+
+    def _job(self, job: Job, event: Event) -> None:
+        data = event.data
+        log = self._logger.bind(job_id=job.job_id, mode=job.mode, source=job.source.value)
+        if job.key is not None:
+            log = log.bind(key=job.key)
+        match event.type:
+            case EventType.REGISTERED:
+                log.debug("job registered")
+            case EventType.STEP_CHANGED:
+                log.debug("step changed", step=data["step"], from_step=data["from_step"])
+            case EventType.FINISHED:
+                level = logging.INFO if data["state"] == JobState.DONE else logging.WARNING
+                log.log(
+                    level,
+                    "job finished",
+                    state=data["state"],
+                    step=job.step,
+                    evidence=data["evidence"],
+                    without_result=data.get("without_result", False),
+                )
+            case EventType.OVERTURNED:
+                log.warning("verdict overturned", from_state=data["from"], state=job.state.value)
+            case EventType.FORGOTTEN:
+                log.info("job forgotten", state=data["state"], reason=data["reason"])
+            case EventType.WARNING_RAISED:
+                log.warning(
+                    "warning raised", variation=data["variation"], messages=data["messages"]
+                )
+            case EventType.VARIATION_IGNORED:
+                log.warning(
+                    "variation ignored", variation=data["variation"], messages=data["messages"]
+                )
+            case EventType.DRIFT:
+                self._drift(log, event)
+
+    def _drift(self, log: Logger, event: Event) -> None:
+        kind = event.data["kind"]
+        if event.time - self._drift_told.get(kind, -DRIFT_SECONDS) >= DRIFT_SECONDS:
+            self._drift_told[kind] = event.time
+            log.warning("contract drift", kind=kind, detail=event.data["detail"])
+
+    def _upstream(self, event: Event) -> None:
+        former, now = UpstreamState(event.data["from"]), UpstreamState(event.data["to"])
+        fields = {"from_state": former.value, "state": now.value, "code": event.data["code"]}
+        if now is UpstreamState.KEY_REJECTED:
+            self._logger.warning("key rejected", **fields)
+        elif former is UpstreamState.KEY_REJECTED:
+            self._logger.info("key accepted", **fields)
+        if now in _OUT and former not in _OUT:
+            self._logger.error("upstream down", **fields)
+        elif former in _OUT and now not in _OUT:
+            self._logger.info("upstream up", **fields)
+
+
+_OUT: Final = (UpstreamState.DOWN, UpstreamState.BLOCKED)

@@ -1,0 +1,357 @@
+"""Every metric: its name, type, labels, help, and how it adds up over replicas. The only place.
+
+`python -m exporter.metrics.catalogue` prints `docs/metrics.md`.
+Names follow Prometheus's "Metric and label naming": base units, `_total` on counters, timestamps
+and never ages. No family's name equals another's once OpenMetrics' suffixes are taken off (a test
+holds that). Every series also carries `upstream`, the name of the watched API, and the config's
+`metrics.const_labels`.
+"""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from ..core.tally import BUCKETS
+
+
+class Kind(StrEnum):
+    """A metric's type, as Prometheus names them."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+class Part(StrEnum):
+    """Which part of the page a family belongs to."""
+
+    JOBS = "jobs"
+    TOTALS = "totals"
+    EXPORTER = "exporter"
+
+
+class AddsUp(StrEnum):
+    """How a family adds up over the replicas of one exporter."""
+
+    SUM = "sum"
+    MAX = "max"
+    MIN = "min"
+    ANY = "any of them"
+    EACH = "not: each replica speaks of itself"
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric family. `grouped` adds the labels of the config's `metrics.group_labels`."""
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+    help: str
+    part: Part
+    adds_up: AddsUp
+    grouped: bool = False
+    exemplars: bool = False
+    buckets: tuple[float, ...] = ()
+
+    @property
+    def base(self) -> str:
+        """The name without a counter's `_total`: OpenMetrics' name of the family."""
+        return self.name.removesuffix("_total") if self.kind is Kind.COUNTER else self.name
+
+
+def _gauge(name: str, labels: str, help_text: str, part: Part, adds_up: AddsUp) -> Family:
+    return Family(name, Kind.GAUGE, tuple(labels.split()), help_text, part, adds_up)
+
+
+def _job(name: str, labels: str, help_text: str) -> Family:
+    return _gauge(f"removit_job_{name}", labels, help_text, Part.JOBS, AddsUp.ANY)
+
+
+_JOBS: Final = (
+    _job(
+        "info",
+        "job_id mode source key",
+        "1 for each job; what is known of its identity, with its registration labels.",
+    ),
+    _job("state", "job_id state", "1 for the job's current state."),
+    _job("step", "job_id step", "1 for the step (`status`) the upstream last named."),
+    _job(
+        "progress_ratio",
+        "job_id",
+        "Progress from 0 to 1 as the upstream last said; absent before its first answer.",
+    ),
+    _job("warnings_current", "job_id", "Warnings in the upstream's last answer."),
+    _job("ignored_variations_current", "job_id", "Ignored variations in its last answer."),
+    _job("registered_timestamp_seconds", "job_id", "When the exporter was told of the job."),
+    _job("last_progress_timestamp_seconds", "job_id", "When progress or step last changed."),
+    _job("finished_timestamp_seconds", "job_id", "When the job reached a final state."),
+)
+
+
+def _total(
+    name: str, labels: str, help_text: str, *, grouped: bool = False, exemplars: bool = False
+) -> Family:
+    return Family(
+        f"removit_{name}_total",
+        Kind.COUNTER,
+        tuple(labels.split()),
+        help_text,
+        Part.TOTALS,
+        AddsUp.SUM,
+        grouped,
+        exemplars,
+    )
+
+
+def _histogram(name: str, labels: str, help_text: str, *, grouped: bool = False) -> Family:
+    return Family(
+        f"removit_{name}",
+        Kind.HISTOGRAM,
+        tuple(labels.split()),
+        help_text,
+        Part.TOTALS,
+        AddsUp.SUM,
+        grouped,
+        exemplars="delay" not in name,
+        buckets=BUCKETS[f"removit_{name}"],
+    )
+
+
+def _now(
+    name: str,
+    labels: str,
+    help_text: str,
+    *,
+    grouped: bool = False,
+    adds_up: AddsUp = AddsUp.SUM,
+) -> Family:
+    parts = tuple(labels.split())
+    return Family(f"removit_{name}", Kind.GAUGE, parts, help_text, Part.TOTALS, adds_up, grouped)
+
+
+_TOTALS: Final = (
+    _now("jobs_pending", "mode", "Jobs polled for their end.", grouped=True),
+    _now(
+        "jobs_suspected",
+        "mode",
+        "Pending jobs whose 5xx, 404 or 422 await a verdict.",
+        grouped=True,
+    ),
+    _now(
+        "jobs_stalled",
+        "mode",
+        "Pending jobs without progress for polling.stalled_after.",
+        grouped=True,
+    ),
+    _now("jobs_pending_by_step", "step", "Pending jobs by the step they are in."),
+    _now(
+        "oldest_pending_registered_timestamp_seconds",
+        "mode",
+        "When the oldest pending job was registered.",
+        adds_up=AddsUp.MIN,
+    ),
+    _total("jobs_registered", "source", "Jobs the exporter was told of.", grouped=True),
+    _total("jobs_finished", "state mode", "Jobs that ended, by how.", grouped=True, exemplars=True),
+    _total("jobs_forgotten", "reason", "Pending jobs that were taken out."),
+    _total(
+        "verdicts_overturned",
+        "from",
+        "Jobs that a better answer brought back from an inferred final state.",
+    ),
+    _total(
+        "jobs_done_without_result",
+        "mode",
+        "Jobs that are done and have no result URL.",
+        grouped=True,
+        exemplars=True,
+    ),
+    _total("jobs_first_seen_final", "state", "Jobs whose first good answer was their last."),
+    _total(
+        "job_step_transitions",
+        "step",
+        "Steps entered. A sample: a step shorter than a poll's interval goes unseen.",
+    ),
+    _histogram(
+        "job_duration_seconds",
+        "mode state",
+        "From registration to the final state, for jobs first seen pending.",
+        grouped=True,
+    ),
+    _histogram("job_step_duration_seconds", "step", "From a step's first sight to the next one's."),
+    _histogram(
+        "job_detection_delay_seconds",
+        "",
+        "The longest that a job's end can have gone unseen: the final answer minus the one before.",
+    ),
+    _total("job_warnings", "variation", "Warnings, each message once a job.", exemplars=True),
+    _total(
+        "job_ignored_variations", "variation", "Ignored variations, once a job.", exemplars=True
+    ),
+    _total("contract_drift", "kind", "Departures from the API's contract, once per job and kind."),
+    _total(
+        "upstream_requests",
+        "endpoint purpose code",
+        "Requests to the upstream; code is the HTTP status, timeout, connection or invalid_body.",
+    ),
+    _total("upstream_errors", "endpoint code error", "Error answers, by the body's `error`."),
+    Family(
+        "removit_upstream_request_duration_seconds",
+        Kind.HISTOGRAM,
+        ("endpoint",),
+        "How long the upstream took to answer.",
+        Part.TOTALS,
+        AddsUp.SUM,
+        buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
+    ),
+    _now(
+        "upstream_state",
+        "state",
+        "1 for the state that the answers of late add up to.",
+        adds_up=AddsUp.MAX,
+    ),
+    _now(
+        "up",
+        "",
+        "0 when the upstream is down or blocked, else 1; absent until known.",
+        adds_up=AddsUp.MIN,
+    ),
+    _now(
+        "api_key_valid",
+        "",
+        "Whether the API key is accepted; absent until known.",
+        adds_up=AddsUp.MIN,
+    ),
+    _now("last_success_timestamp_seconds", "", "When a 2xx was last read.", adds_up=AddsUp.MAX),
+)
+
+
+def _own(kind: Kind, name: str, labels: str, help_text: str, *buckets: float) -> Family:
+    return Family(
+        f"removit_exporter_{name}",
+        kind,
+        tuple(labels.split()),
+        help_text,
+        Part.EXPORTER,
+        AddsUp.EACH,
+        buckets=buckets,
+    )
+
+
+_EXPORTER: Final = (
+    _own(Kind.GAUGE, "build_info", "version python_version", "1; what is running."),
+    _own(Kind.GAUGE, "polls_in_flight", "", "Requests to the upstream under way."),
+    _own(
+        Kind.HISTOGRAM,
+        "poll_lag_seconds",
+        "",
+        "How late scheduled polls start.",
+        *(0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0),
+    ),
+    _own(Kind.GAUGE, "oldest_due_timestamp_seconds", "", "When the next poll is, or was, due."),
+    _own(Kind.GAUGE, "rate_limit_per_second", "", "Requests a second that are allowed now."),
+    _own(Kind.GAUGE, "poll_demand_per_second", "", "Polls a second that the jobs ask for."),
+    _own(
+        Kind.GAUGE,
+        "series_left_out_jobs",
+        "",
+        "Jobs without series of their own because of metrics.per_job.max_jobs.",
+    ),
+    _own(
+        Kind.COUNTER, "registrations_refused_total", "reason", "Jobs that were not taken, and why."
+    ),
+    _own(Kind.COUNTER, "http_requests_total", "route method code", "Requests answered."),
+    _own(
+        Kind.HISTOGRAM,
+        "http_request_duration_seconds",
+        "route",
+        "How long answers took.",
+        *(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+    ),
+    _own(Kind.GAUGE, "store_writable", "", "Whether the last write to the store succeeded."),
+    _own(Kind.COUNTER, "store_errors_total", "operation", "Operations of the store that failed."),
+    _own(
+        Kind.HISTOGRAM,
+        "store_commit_duration_seconds",
+        "",
+        "How long a commit took.",
+        *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0),
+    ),
+    _own(Kind.GAUGE, "stored_jobs", "state", "Jobs in the store."),
+    _own(Kind.COUNTER, "log_events_total", "level", "Lines logged."),
+    _own(Kind.GAUGE, "scrape_duration_seconds", "", "How long the last page took to make."),
+    _own(Kind.GAUGE, "scrape_size_bytes", "", "How long the last page was, uncompressed."),
+    _own(
+        Kind.GAUGE,
+        "event_loop_lag_seconds",
+        "",
+        "How late the event loop woke the exporter last; anything else it does waits as long.",
+    ),
+)
+
+FAMILIES: Final = {family.name: family for family in (*_JOBS, *_TOTALS, *_EXPORTER)}
+
+LABEL_NAMES: Final = frozenset(label for family in FAMILIES.values() for label in family.labels) | {
+    "le",
+    "upstream",
+}
+"""No registration label may be called so."""
+
+_HEADINGS: Final = {
+    Part.JOBS: (
+        "Per job",
+        "From `metrics.per_job.after` of age until `linger` (for failed ones `linger_failed`) after"
+        " the end, for at most `metrics.per_job.max_jobs` jobs."
+        " `removit_job_info` also carries the registration labels that"
+        " `registration.allowed_labels` admits.",
+    ),
+    Part.TOTALS: (
+        "Over all jobs, and the upstream",
+        "G stands for the labels that `metrics.group_labels` names."
+        " Counters and histograms of jobs are stored with the change that made them, so a restart"
+        " does not reset them; those of requests to the upstream begin at 0.",
+    ),
+    Part.EXPORTER: (
+        "About the exporter",
+        "Ordinary metrics of the process; they begin at 0 with each start."
+        " `removit-exporter run` adds `process_*` and `python_info`.",
+    ),
+}
+
+
+def _document() -> Iterator[str]:
+    yield "# Metrics\n"
+    yield "Made from `exporter/metrics/catalogue.py` by `make docs`; a test keeps the two equal.\n"
+    yield "Every series carries `upstream` (the config's `upstream.name`) and"
+    yield "`metrics.const_labels`. Times are in seconds since 1970, durations in seconds.\n"
+    for part, (heading, text) in _HEADINGS.items():
+        yield f"## {heading}\n"
+        yield f"{text}\n"
+        yield "| name | type | labels | meaning | adds up over replicas by |"
+        yield "| --- | --- | --- | --- | --- |"
+        for family in FAMILIES.values():
+            if family.part is part:
+                yield _row(family)
+        yield ""
+    yield "## Buckets\n"
+    yield "| histogram | upper bounds in seconds |"
+    yield "| --- | --- |"
+    for family in FAMILIES.values():
+        if family.kind is Kind.HISTOGRAM:
+            bounds = ", ".join(f"{bound:g}" for bound in family.buckets)
+            yield f"| `{family.name}` | {bounds} |"
+
+
+def _row(family: Family) -> str:
+    labels = ", ".join([*family.labels, *(["G"] if family.grouped else [])]) or "none"
+    exemplar = " Exemplar: `job_id`." if family.exemplars else ""
+    return (
+        f"| `{family.name}` | {family.kind} | {labels} | {family.help}{exemplar}"
+        f" | {family.adds_up} |"
+    )
+
+
+if __name__ == "__main__":
+    sys.stdout.write("\n".join(_document()) + "\n")

@@ -1,0 +1,120 @@
+"""How many jobs there are now, of which kind: kept up to date with each change.
+
+A scrape reads sums and the heads of heaps, so that it costs what changed and not what exists.
+Pure: times (seconds since 1970) come from the caller.
+"""
+
+import heapq
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..core.job import Job
+from ..core.tally import Labels, Tally, label_set
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a pending job is counted."""
+
+    group: Labels
+    mode: str
+    step: str
+    suspected: bool
+
+
+@dataclass(slots=True)
+class Census:
+    """Counts of pending jobs: by mode and group, by step, suspected, stalled; the oldest ones."""
+
+    tally: Tally
+    stalled_after: float
+    pending: Counter[Labels] = field(default_factory=Counter)
+    suspected: Counter[Labels] = field(default_factory=Counter)
+    stalled: Counter[Labels] = field(default_factory=Counter)
+    by_step: Counter[str] = field(default_factory=Counter)
+    _places: dict[str, _Place] = field(default_factory=dict)
+    _moved: dict[str, float] = field(default_factory=dict)
+    _still: list[tuple[float, str]] = field(default_factory=list)
+    _stalled: set[str] = field(default_factory=set)
+    _oldest: dict[str, list[tuple[float, str]]] = field(default_factory=dict)
+
+    def update(self, before: Job | None, after: Job | None) -> None:
+        """Take in a job's change; None stands for a job not there, or no longer."""
+        job_id = after.job_id if after else before.job_id if before else None
+        if job_id is None:
+            return
+        if after is None or not after.pending:
+            self._remove(job_id)
+            return
+        self._put(after)
+        moved = after.last_progress_at or after.registered_at
+        former = self._moved.get(job_id)
+        self._moved[job_id] = moved
+        if former is None:
+            heapq.heappush(self._still, (moved, job_id))
+        elif moved > former and job_id in self._stalled:
+            self._stalled.discard(job_id)
+            self.stalled[self._places[job_id].group] -= 1
+            heapq.heappush(self._still, (moved, job_id))
+
+    def count_stalled(self, now: float) -> Mapping[Labels, int]:
+        """Return the pending jobs without progress for `stalled_after` seconds."""
+        while self._still and self._still[0][0] + self.stalled_after <= now:
+            entered, job_id = heapq.heappop(self._still)
+            moved = self._moved.get(job_id)
+            if moved is None or job_id in self._stalled:
+                continue
+            if moved > entered:  # it moved since; look again when that is long ago
+                heapq.heappush(self._still, (moved, job_id))
+                continue
+            self._stalled.add(job_id)
+            self.stalled[self._places[job_id].group] += 1
+        return self.stalled
+
+    def oldest(self) -> dict[str, float]:
+        """Return by mode when the oldest pending job was registered."""
+        found = {}
+        for mode, heap in self._oldest.items():
+            while heap and not self._is_in(heap[0][1], mode):
+                heapq.heappop(heap)
+            if heap:
+                found[mode] = heap[0][0]
+        return found
+
+    def _is_in(self, job_id: str, mode: str) -> bool:
+        place = self._places.get(job_id)
+        return place is not None and place.mode == mode
+
+    def _put(self, job: Job) -> None:
+        mode = self.tally.mode(job)
+        place = _Place(
+            group=label_set({"mode": mode, **self.tally.groups(job)}),
+            mode=mode,
+            step=self.tally.bounds.admit("step", job.step),
+            suspected=job.suspicion is not None,
+        )
+        former = self._places.get(job.job_id)
+        if place == former:
+            return
+        if former is None or former.mode != mode:
+            entry = (job.registered_at, job.job_id)
+            heapq.heappush(self._oldest.setdefault(mode, []), entry)
+        if former is not None:
+            self._count(former, -1, job.job_id)
+        self._places[job.job_id] = place
+        self._count(place, 1, job.job_id)
+
+    def _remove(self, job_id: str) -> None:
+        place = self._places.pop(job_id, None)
+        if place is None:
+            return
+        self._count(place, -1, job_id)
+        self._moved.pop(job_id, None)
+        self._stalled.discard(job_id)
+
+    def _count(self, place: _Place, amount: int, job_id: str) -> None:
+        self.pending[place.group] += amount
+        self.by_step[place.step] += amount
+        self.suspected[place.group] += amount * place.suspected
+        self.stalled[place.group] += amount * (job_id in self._stalled)

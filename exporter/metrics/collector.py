@@ -1,0 +1,135 @@
+"""Our own numbers as prometheus-client families: jobs from totals and census, and the upstream."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate
+
+from prometheus_client import Metric
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar as ClientExemplar
+
+from ..core.health import Health, UpstreamState
+from ..core.job import Job
+from ..core.tally import BUCKETS, Delta, Labels, Tally
+from .catalogue import FAMILIES, Part
+from .census import Census
+from .totals import CounterSeries, Exemplar, HistogramSeries, Totals
+
+
+class JobMetrics(Collector):
+    """The numbers of jobs, fed with each published change; a collector that works empty.
+
+    `time` gives seconds since 1970.
+    """
+
+    def __init__(self, tally: Tally, totals: Totals, census: Census, health: Health) -> None:
+        self.tally = tally
+        self.totals = totals
+        self.census = census
+        self.health = health
+        self.now = 0.0
+        self._groups: set[tuple[str, ...]] = set()
+
+    def start_at_zero(self) -> None:
+        """Make the series of the known label values, where no group label tells them apart."""
+        if not self.tally.group_labels:
+            self.totals.add(list(self.tally.zeros({})), 0.0)
+
+    def published(
+        self, before: Job | None, after: Job | None, deltas: list[Delta], time: float
+    ) -> None:
+        """Take in one change; `time` stamps its exemplars."""
+        if before is None and after is not None:
+            self._greet(after)
+        self.totals.add(deltas, time)
+        self.census.update(before, after)
+
+    def describe(self) -> Iterable[Metric]:
+        """Name what `collect` and the per-job lines give, so that no other metric takes a name."""
+        for family in FAMILIES.values():
+            if family.part is Part.JOBS:
+                yield GaugeMetricFamily(family.name, family.help)
+        yield from self.collect()
+
+    def collect(self) -> Iterator[Metric]:
+        """Return the families over all jobs and of the upstream's health."""
+        for name, series in self.totals.counters.items():
+            yield _counters(name, series)
+        for name, histograms in self.totals.histograms.items():
+            yield _histograms(name, histograms)
+        yield from self._census()
+        yield from self._health()
+
+    def _greet(self, job: Job) -> None:
+        """The first job of a group brings that group's series, at zero."""
+        groups = self.tally.groups(job)
+        known = tuple(groups.values())
+        if groups and known not in self._groups:
+            self._groups.add(known)
+            self.totals.add(list(self.tally.zeros(groups)), 0.0)
+
+    def _census(self) -> Iterator[Metric]:
+        census = self.census
+        yield _gauges("removit_jobs_pending", census.pending)
+        yield _gauges("removit_jobs_suspected", census.suspected)
+        yield _gauges("removit_jobs_stalled", census.count_stalled(self.now))
+        steps: dict[Labels, float] = {
+            (("step", step),): count for step, count in census.by_step.items()
+        }
+        yield _gauges("removit_jobs_pending_by_step", steps)
+        oldest: dict[Labels, float] = {
+            (("mode", mode),): time for mode, time in census.oldest().items()
+        }
+        yield _gauges("removit_oldest_pending_registered_timestamp_seconds", oldest)
+
+    def _health(self) -> Iterator[Metric]:
+        health = self.health
+        states: dict[Labels, float] = {
+            (("state", state.value),): state is health.state for state in UpstreamState
+        }
+        yield _gauges("removit_upstream_state", states)
+        for name, value in (
+            ("removit_up", health.up),
+            ("removit_api_key_valid", health.key_valid),
+            ("removit_last_success_timestamp_seconds", health.last_success),
+        ):
+            yield _gauges(name, {} if value is None else {(): value})
+
+
+def _gauges(name: str, series: Mapping[Labels, float]) -> Metric:
+    metric = GaugeMetricFamily(name, FAMILIES[name].help)
+    for labels, value in series.items():
+        metric.add_sample(name, dict(labels), float(value))
+    return metric
+
+
+def _counters(name: str, series: Mapping[Labels, CounterSeries]) -> Metric:
+    family = FAMILIES[name]
+    metric = CounterMetricFamily(family.base, family.help)
+    for labels, counter in series.items():
+        metric.add_sample(name, dict(labels), counter.value, exemplar=_exemplar(counter.exemplar))
+    return metric
+
+
+def _histograms(name: str, series: Mapping[Labels, HistogramSeries]) -> Metric:
+    metric = HistogramMetricFamily(name, FAMILIES[name].help)
+    bounds = [*(str(bound) for bound in BUCKETS[name]), "+Inf"]
+    for labels, histogram in series.items():
+        own = dict(labels)
+        counts = list(accumulate(histogram.counts))
+        for at, (bound, count) in enumerate(zip(bounds, counts, strict=True)):
+            exemplar = _exemplar(histogram.exemplars.get(at))
+            metric.add_sample(f"{name}_bucket", own | {"le": bound}, count, exemplar=exemplar)
+        metric.add_sample(f"{name}_sum", own, histogram.sum)
+        metric.add_sample(f"{name}_count", own, counts[-1])
+    return metric
+
+
+def _exemplar(exemplar: Exemplar | None) -> ClientExemplar | None:
+    if exemplar is None:
+        return None
+    return ClientExemplar({"job_id": exemplar.job_id}, exemplar.value, exemplar.time)

@@ -1,0 +1,86 @@
+"""The exporter's metrics of itself, and of its requests: ordinary prometheus-client metrics."""
+
+import platform
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from ..core.reply import Reply
+from .catalogue import FAMILIES
+
+
+class Instruments:
+    """The metrics that rooms feed by calling; all in `registry`, none global."""
+
+    def __init__(self, registry: CollectorRegistry, version: str) -> None:
+        self._registry = registry
+        self._requests = self._counter("removit_upstream_requests_total")
+        self._errors = self._counter("removit_upstream_errors_total")
+        self._request_seconds = self._histogram("removit_upstream_request_duration_seconds")
+        self._lag = self._histogram("removit_exporter_poll_lag_seconds")
+        self._commit_seconds = self._histogram("removit_exporter_store_commit_duration_seconds")
+        self._store_errors = self._counter("removit_exporter_store_errors_total")
+        self._http_requests = self._counter("removit_exporter_http_requests_total")
+        self._http_seconds = self._histogram("removit_exporter_http_request_duration_seconds")
+        self._refused = self._counter("removit_exporter_registrations_refused_total")
+        self._log_events = self._counter("removit_exporter_log_events_total")
+        self.scrape_seconds = self.gauge("removit_exporter_scrape_duration_seconds")
+        self.scrape_bytes = self.gauge("removit_exporter_scrape_size_bytes")
+        self.loop_lag = self.gauge("removit_exporter_event_loop_lag_seconds")
+        self.left_out = self.gauge("removit_exporter_series_left_out_jobs")
+        self.stored_jobs = self.gauge("removit_exporter_stored_jobs")
+        self.gauge("removit_exporter_build_info").labels(version, platform.python_version()).set(1)
+        for level in ("debug", "info", "warning", "error"):
+            self._log_events.labels(level)
+        for reason in ("conflict", "full", "invalid", "store"):
+            self._refused.labels(reason)
+
+    def gauge(self, name: str, function: Callable[[], float] | None = None) -> Gauge:
+        """Make the catalogue's gauge `name`; `function` is asked for its value at each scrape."""
+        family = FAMILIES[name]
+        gauge = Gauge(name, family.help, family.labels, registry=self._registry)
+        if function is not None:
+            gauge.set_function(function)
+        return gauge
+
+    def asked(self, purpose: str, reply: Reply, seconds: float) -> None:
+        """See `polling.protocols.PollWatcher`."""
+        self._requests.labels("status", purpose, reply.code).inc()
+        self._request_seconds.labels("status").observe(seconds)
+        if reply.error is not None:
+            self._errors.labels("status", reply.code, reply.error).inc()
+
+    def lagged(self, seconds: float) -> None:
+        """See `polling.protocols.PollWatcher`."""
+        self._lag.observe(seconds)
+
+    def committed(self, seconds: float) -> None:
+        """See `registry.commit.CommitWatcher`."""
+        self._commit_seconds.observe(seconds)
+
+    def failed(self, operation: str) -> None:
+        """See `registry.commit.CommitWatcher`."""
+        self._store_errors.labels(operation).inc()
+
+    def refused(self, reason: str, jobs: int = 1) -> None:
+        """Count jobs whose registration was refused."""
+        self._refused.labels(reason).inc(jobs)
+
+    def answered(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count an answer of our own server; `route` is the pattern, never the path."""
+        self._http_requests.labels(route, method, str(status)).inc()
+        self._http_seconds.labels(route).observe(seconds)
+
+    def logged(self, level: str) -> None:
+        """Count a line of the log."""
+        self._log_events.labels(level).inc()
+
+    def _counter(self, name: str) -> Counter:
+        family = FAMILIES[name]
+        return Counter(family.base, family.help, family.labels, registry=self._registry)
+
+    def _histogram(self, name: str) -> Histogram:
+        family = FAMILIES[name]
+        return Histogram(
+            name, family.help, family.labels, registry=self._registry, buckets=family.buckets
+        )

@@ -1,0 +1,1 @@
+"""The routes, by subject. Handlers read requests and shape answers; rooms behind them decide."""

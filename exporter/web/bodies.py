@@ -1,0 +1,39 @@
+"""Reading request bodies: to a limit, as JSON, with errors that say what would be right."""
+
+import json
+from typing import Any
+
+from aiohttp import web
+
+from .errors import ApiError
+
+
+async def read_body(request: web.Request, limit: int) -> bytes:
+    """Read a body of at most `limit` bytes; raises `ApiError` 413."""
+    body = bytearray()
+    while len(body) <= limit and (chunk := await request.content.readany()):
+        body += chunk
+    if len(body) > limit:
+        raise ApiError(413, f"the body is longer than registration.max_body_bytes: {limit} bytes")
+    return bytes(body)
+
+
+def require_media_type(request: web.Request, *admitted: str) -> str:
+    """Return the request's media type; raises `ApiError` 415 unless it is admitted."""
+    if request.content_type not in admitted:
+        wanted = " or ".join(admitted)
+        raise ApiError(415, f"send Content-Type: {wanted}, not {request.content_type}")
+    return request.content_type
+
+
+def load_json(body: bytes) -> Any:
+    """Read JSON; raises `ApiError` 400 that says where it ends to be JSON."""
+    try:
+        return json.loads(body)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno} column {error.colno}"
+        raise ApiError(400, f"the body is not JSON: {error.msg} at {where}") from None
+    except UnicodeDecodeError as error:
+        raise ApiError(400, f"the body is not UTF-8: at byte {error.start}") from None
+    except (RecursionError, ValueError):
+        raise ApiError(400, "the body is not JSON that can be read: too deep or too long") from None

@@ -1,0 +1,92 @@
+"""What the routes stand on: the rooms of one exporter, and how one job is shown."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from ..core.job import Job
+from ..metrics.exposition import Exposition
+from ..metrics.instruments import Instruments
+from ..polling.poller import Poller
+from ..registry.registry import Registry
+from ..registry.store import StoredEvent
+
+if TYPE_CHECKING:
+    from ..config import Config, Secret
+
+
+@dataclass(slots=True)
+class Context:
+    """The rooms of one exporter. `token` is None when writing takes no token."""
+
+    registry: Registry
+    poller: Poller
+    exposition: Exposition
+    instruments: Instruments
+    config: "Callable[[], Config]"
+    token: "Callable[[], Secret | None]"
+    log: structlog.stdlib.BoundLogger
+    prefix: str = ""
+    listen_host: str | None = None
+    """The address that the command line listens on; None where a host application does."""
+    ready: bool = field(default=False)
+
+
+def rfc3339(time: float | None) -> str | None:
+    """Write seconds since 1970 as RFC 3339 in UTC, to the millisecond."""
+    if time is None:
+        return None
+    text = datetime.fromtimestamp(time, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def show_job(context: Context, job: Job, *, results: bool) -> dict[str, Any]:
+    """Return a job as INTERFACE has it; without `results` its result URLs are held back."""
+    planned = context.poller.next_poll(job.job_id)
+    suspicion = job.suspicion
+    return {
+        "job_id": job.job_id,
+        "source": job.source.value,
+        "told_by": [source.value for source in job.told_by],
+        "key": job.key,
+        "labels": dict(job.labels),
+        "mode": job.mode,
+        "state": job.state.value,
+        "step": job.step,
+        "progress": job.progress,
+        "warnings": {name: list(texts) for name, texts in job.warnings.items()},
+        "ignored_variations": list(job.ignored_variations),
+        "final_url": job.final_url if results else None,
+        "final_urls": dict(job.final_urls) if results else {},
+        "registered_at": rfc3339(job.registered_at),
+        "last_polled_at": rfc3339(job.last_polled_at),
+        "last_progress_at": rfc3339(job.last_progress_at),
+        "finished_at": rfc3339(job.finished_at),
+        "suspected": suspicion is not None,
+        "evidence": job.evidence,
+        "next_poll_at": rfc3339(planned[0]) if planned else None,
+        "next_poll_reason": planned[1].value if planned else None,
+    }
+
+
+def show_polls(context: Context, job_id: str) -> list[Mapping[str, Any]]:
+    """Return the last polls of a job, oldest first."""
+    return [
+        {"time": rfc3339(poll.time), "code": poll.code, "seconds": round(poll.seconds, 6)}
+        for poll in context.poller.polls(job_id)
+    ]
+
+
+def show_event(stored: StoredEvent) -> dict[str, Any]:
+    """Return an event as INTERFACE has it."""
+    event = stored.event
+    return {
+        "id": stored.id,
+        "time": rfc3339(event.time),
+        "type": event.type.value,
+        "job_id": event.job_id,
+        "data": dict(event.data),
+    }

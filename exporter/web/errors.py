@@ -1,0 +1,101 @@
+"""Errors of our own, in the upstream's form: `{"error": code}` with `details` or `message`."""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+from aiohttp import web
+
+from ..registry.staging import RegistryFullError
+from ..registry.store import StoreError
+from .context import Context
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+RETRY_AFTER_SECONDS: Final = 5
+
+_CODES: Final = {
+    400: "malformed",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    409: "conflict",
+    413: "too_large",
+    415: "unsupported_media_type",
+    422: "validation",
+    503: "exporter_unavailable",
+}
+
+
+class ApiError(Exception):
+    """An answer that is an error; raised by handlers, shaped by `answer_errors`."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str | None = None,
+        *,
+        details: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message or details)
+        self.status = status
+        self.message = message
+        self.details = details
+        self.headers = dict(headers or {})
+
+
+def error_response(error: ApiError) -> web.Response:
+    """Return the answer that an error stands for."""
+    body: dict[str, Any] = {"error": _CODES.get(error.status, "internal")}
+    if error.message is not None:
+        body["message"] = error.message
+    if error.details is not None:
+        body["details"] = error.details
+    return web.Response(
+        status=error.status,
+        headers=error.headers,
+        text=json.dumps(body, ensure_ascii=False) + "\n",
+        content_type="application/json",
+    )
+
+
+def unavailable(message: str) -> ApiError:
+    """Trouble of ours that passes: 503 with `Retry-After`."""
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    return ApiError(503, message, headers=headers)
+
+
+async def answer_errors(
+    context: Context, handler: Handler, request: web.Request
+) -> web.StreamResponse:
+    """Call a handler; whatever it raises becomes an answer in JSON."""
+    try:
+        return await handler(request)
+    except ApiError as error:
+        return error_response(error)
+    except RegistryFullError:
+        most = context.config().registration.max_pending
+        return error_response(
+            unavailable(f"registration.max_pending: {most} jobs are pending already")
+        )
+    except StoreError as error:
+        context.log.error("store unavailable", error=str(error))
+        return error_response(unavailable("the store cannot be used just now"))
+    except web.HTTPException as error:
+        return error_response(from_http_exception(error))
+    except Exception as error:
+        context.log.error("request failed", error=str(error), exc_info=error)
+        return error_response(ApiError(500, "an error of the exporter; its log has more"))
+
+
+def from_http_exception(error: web.HTTPException) -> ApiError:
+    """Return aiohttp's own errors (unknown route, wrong method) in our form."""
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(error.allowed_methods))
+        message = f"{error.method} is not allowed here, but: {allowed}"
+        return ApiError(405, message, headers={"Allow": allowed})
+    if error.status == 404:
+        return ApiError(404, "no such route")
+    return ApiError(error.status, error.reason)

@@ -1,0 +1,225 @@
+"""Registering, reading and forgetting jobs."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final, NoReturn
+
+from aiohttp import web
+
+from ..core.job import JobState, Source
+from ..registry.staging import (
+    Registered,
+    RegistrationConflictError,
+    RegistryFullError,
+    Telling,
+)
+from ..registry.store import JobFilter, StoreError
+from .auth import may_see_results, require_writer
+from .bodies import load_json, read_body, require_media_type
+from .context import Context, show_event, show_job, show_polls
+from .errors import ApiError
+
+MAX_PAGE: Final = 1000
+DEFAULT_PAGE: Final = 100
+SHOWN_EVENTS: Final = 1000
+FUTURE_SECONDS: Final = 60.0
+"""A `registered_at` may be this far ahead of our clock."""
+
+Details = dict[str, list[str]]
+
+
+class JobRoutes:
+    """The routes under `/api/v1/jobs`."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the routes, without prefix."""
+        return [
+            web.get("/api/v1/jobs", self.page),
+            web.post("/api/v1/jobs", self.register_many),
+            web.get("/api/v1/jobs/{job_id}", self.one),
+            web.put("/api/v1/jobs/{job_id}", self.register_one),
+            web.delete("/api/v1/jobs/{job_id}", self.forget),
+        ]
+
+    async def register_one(self, request: web.Request) -> web.Response:
+        """`PUT /api/v1/jobs/{job_id}`: 201 when new, 200 when known; the body is the job."""
+        context = self._context
+        require_writer(context, request)
+        body = await read_body(request, context.config().registration.max_body_bytes)
+        document: Any = {}
+        if body:
+            require_media_type(request, "application/json")
+            document = load_json(body)
+        telling, details = self._telling(document, request.match_info["job_id"])
+        if telling is None:
+            self._refuse(details)
+        [registered] = await self._register([telling], {0: ""})
+        status = 201 if registered.new else 200
+        return self._answer(self._show(registered, request), status)
+
+    async def register_many(self, request: web.Request) -> web.Response:
+        """`POST /api/v1/jobs`: a JSON list, all or nothing."""
+        context = self._context
+        require_writer(context, request)
+        require_media_type(request, "application/json")
+        body = await read_body(request, context.config().registration.max_body_bytes)
+        documents = load_json(body)
+        if not isinstance(documents, list):
+            self._refuse({"": ['expected a list of jobs such as [{"job_id": "…"}]']})
+        tellings: list[Telling] = []
+        details: Details = {}
+        for at, document in enumerate(documents):
+            telling, wrong = self._telling(document)
+            details |= {f"{at}.{field}".rstrip("."): texts for field, texts in wrong.items()}
+            if telling is not None:
+                tellings.append(telling)
+        if details:
+            self._refuse(details, jobs=len(documents))
+        paths = {at: f"{at}." for at in range(len(tellings))}
+        registered = await self._register(tellings, paths)
+        new = sum(one.new for one in registered)
+        return self._answer({"registered": new, "known": len(registered) - new})
+
+    async def one(self, request: web.Request) -> web.Response:
+        """`GET /api/v1/jobs/{job_id}`: with its last polls and its events."""
+        context, job_id = self._context, request.match_info["job_id"]
+        job = await context.registry.get(job_id)
+        if job is None:
+            raise _unknown(job_id)
+        events = await context.registry.history(after=0, limit=SHOWN_EVENTS, job_id=job_id)
+        shown = show_job(context, job, results=may_see_results(context, request))
+        shown["polls"] = show_polls(context, job_id)
+        shown["events"] = [show_event(event) for event in events]
+        return self._answer(shown)
+
+    async def page(self, request: web.Request) -> web.Response:
+        """`GET /api/v1/jobs`: newest first, filtered, in pages."""
+        job_filter, limit, before = _read_query(request.query)
+        context = self._context
+        jobs, following = await context.registry.page(job_filter, limit=limit, before=before)
+        results = may_see_results(context, request)
+        return self._answer(
+            {
+                "jobs": [show_job(context, job, results=results) for job in jobs],
+                "next": None if following is None else str(following),
+            }
+        )
+
+    async def forget(self, request: web.Request) -> web.Response:
+        """`DELETE /api/v1/jobs/{job_id}`: 204; 404 when unknown, 409 when the config names it."""
+        context, job_id = self._context, request.match_info["job_id"]
+        require_writer(context, request)
+        if job_id in context.registry.limits.named:
+            message = f"the config names {job_id}; take it out of `jobs:` there"
+            raise ApiError(409, message)
+        if not await context.registry.forget(job_id):
+            raise _unknown(job_id)
+        return web.Response(status=204)
+
+    def _telling(self, document: Any, path_id: str | None = None) -> tuple[Telling | None, Details]:
+        """Read one job to register; what is wrong with it comes by field."""
+        if not isinstance(document, dict):
+            return None, {"": ['expected an object such as {"labels": {}, "key": "…"}']}
+        fields = {"labels", "key", "registered_at"} | ({"job_id"} if path_id is None else set())
+        details: Details = {
+            str(name): [f"unknown field; known are: {', '.join(sorted(fields))}"]
+            for name in document.keys() - fields
+        }
+        job_id = document.get("job_id") if path_id is None else path_id
+        labels, key = document.get("labels", {}), document.get("key")
+        rules = self._context.config().registration
+        details |= rules.check(job_id, labels, key)
+        registered_at = None
+        if document.get("registered_at") is not None:
+            registered_at, wrong = self._read_time(document["registered_at"])
+            details |= {"registered_at": [wrong]} if wrong else {}
+        if details or not isinstance(job_id, str):
+            return None, details
+        return Telling(job_id, labels, key, registered_at), {}
+
+    def _read_time(self, value: Any) -> tuple[float | None, str | None]:
+        try:
+            at = datetime.fromisoformat(value)
+            seconds = at.timestamp() if at.tzinfo else None
+        except (TypeError, ValueError, OverflowError):
+            seconds = None
+        if seconds is None or seconds < 0:
+            return None, 'expected a time such as "2026-03-11T09:57:08Z"'
+        if seconds > self._context.poller.now().time + FUTURE_SECONDS:
+            return None, "lies in the future"
+        return seconds, None
+
+    async def _register(
+        self, tellings: list[Telling], paths: Mapping[int, str]
+    ) -> list[Registered]:
+        instruments = self._context.instruments
+        try:
+            return await self._context.registry.register(tellings, Source.API)
+        except RegistrationConflictError as error:
+            instruments.refused("conflict", len(tellings))
+            details = {
+                f"{paths[at]}{conflict.field}": [
+                    f"registered as {conflict.known!r}, cannot become {conflict.told!r}"
+                ]
+                for at, conflicts in error.conflicts.items()
+                for conflict in conflicts
+            }
+            raise ApiError(409, details=details) from None
+        except RegistryFullError:
+            instruments.refused("full", len(tellings))
+            raise
+        except StoreError:
+            instruments.refused("store", len(tellings))
+            raise
+
+    def _refuse(self, details: Details, jobs: int = 1) -> NoReturn:
+        self._context.instruments.refused("invalid", jobs)
+        raise ApiError(422, details=details)
+
+    def _show(self, registered: Registered, request: web.Request) -> dict[str, Any]:
+        results = may_see_results(self._context, request)
+        return show_job(self._context, registered.job, results=results)
+
+    def _answer(self, document: Mapping[str, Any], status: int = 200) -> web.Response:
+        text = json.dumps(document, ensure_ascii=False) + "\n"
+        return web.Response(status=status, text=text, content_type="application/json")
+
+
+def _unknown(job_id: str) -> ApiError:
+    return ApiError(404, f"no job {job_id[:128]!r} is known here")
+
+
+def _read_query(query: Mapping[str, str]) -> tuple[JobFilter, int, int | None]:
+    """Read the parameters of a list; raises `ApiError` 422 by parameter."""
+    details: Details = {}
+    labels = {}
+    for name, value in query.items():
+        if name.startswith("label."):
+            labels[name.removeprefix("label.")] = value
+        elif name not in ("state", "source", "mode", "key", "limit", "after"):
+            details[name] = [
+                "unknown parameter; known are: state, source, mode, key, label.<name>, limit, after"
+            ]
+    for name, admitted in (("state", JobState), ("source", Source)):
+        values = [member.value for member in admitted]
+        if name in query and query[name] not in values:
+            details[name] = [f"expected one of: {', '.join(values)}"]
+    limit, after = query.get("limit", str(DEFAULT_PAGE)), query.get("after")
+    if not _is_number(limit) or not 1 <= int(limit) <= MAX_PAGE:
+        details["limit"] = [f"expected a number from 1 to {MAX_PAGE}"]
+    if after is not None and not _is_number(after):
+        details["after"] = ["expected the `next` of the page before"]
+    if details:
+        raise ApiError(422, details=details)
+    job_filter = JobFilter(
+        query.get("state"), query.get("source"), query.get("mode"), query.get("key"), labels
+    )
+    return job_filter, int(limit), None if after is None else int(after)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 18
