@@ -1,6 +1,6 @@
 """Our own numbers as prometheus-client families: jobs from totals and census, and the upstream."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 
 from prometheus_client import Metric
@@ -26,12 +26,19 @@ class JobMetrics(Collector):
     `time` gives seconds since 1970.
     """
 
-    def __init__(self, tally: Tally, totals: Totals, census: Census, health: Health) -> None:
+    def __init__(
+        self,
+        tally: Tally,
+        totals: Totals,
+        census: Census,
+        health: Health,
+        time: Callable[[], float],
+    ) -> None:
         self.tally = tally
         self.totals = totals
         self.census = census
         self.health = health
-        self.now = 0.0
+        self._time = time
         self._groups: set[tuple[str, ...]] = set()
 
     def start_at_zero(self) -> None:
@@ -40,7 +47,7 @@ class JobMetrics(Collector):
             self.totals.add(list(self.tally.zeros({})), 0.0)
 
     def published(
-        self, before: Job | None, after: Job | None, deltas: list[Delta], time: float
+        self, before: Job | None, after: Job | None, deltas: Sequence[Delta], time: float
     ) -> None:
         """Take in one change; `time` stamps its exemplars."""
         if before is None and after is not None:
@@ -76,7 +83,7 @@ class JobMetrics(Collector):
         census = self.census
         yield _gauges("removit_jobs_pending", census.pending)
         yield _gauges("removit_jobs_suspected", census.suspected)
-        yield _gauges("removit_jobs_stalled", census.count_stalled(self.now))
+        yield _gauges("removit_jobs_stalled", census.count_stalled(self._time()))
         steps: dict[Labels, float] = {
             (("step", step),): count for step, count in census.by_step.items()
         }

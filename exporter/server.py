@@ -1,0 +1,85 @@
+"""Serving one exporter from the command line: the process's own settings, signals and the socket.
+
+Everything global is done here and by `cli.py`: uvloop, logging, signal handlers, `gc.freeze()`.
+"""
+
+import asyncio
+import gc
+import signal
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+from aiohttp import web
+from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR
+
+from .app import EXPORTER, create_app
+from .config import Config, split_address
+
+Result = TypeVar("Result")
+
+
+class ServeError(Exception):
+    """The server cannot start; the message says why and what to do."""
+
+
+def run_in_loop(main: Coroutine[Any, Any, Result]) -> Result:
+    """Run in an event loop of uvloop's, where there is one."""
+    try:
+        from uvloop import new_event_loop  # noqa: PLC0415 - not on every platform
+    except ImportError:
+        return asyncio.run(main)
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(main)
+
+
+class Server:
+    """An exporter and the socket it answers on."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._runner: web.AppRunner | None = None
+        self.url = ""
+
+    async def start(self) -> None:
+        """Start the exporter, then listen; raises `ServeError`, `StoreUnusableError`."""
+        host, port = split_address(self._config.web.listen_address)
+        prefix = self._config.web.route_prefix or ""
+        app = create_app(self._config, prefix, listen_host=host)
+        exporter = app[EXPORTER]
+        for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
+            exporter.metrics.register(collector)
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        await self._runner.setup()
+        # What was loaded lives long; the collector need not walk it again and again.
+        gc.freeze()
+        try:
+            await web.TCPSite(self._runner, host or None, port).start()
+        except OSError as error:
+            await self.stop()
+            raise ServeError(
+                f"web.listen_address: cannot listen on {self._config.web.listen_address}:"
+                f" {error.strerror or error}; is another exporter running?"
+            ) from error
+        bound = self._runner.addresses[0]
+        shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
+        self.url = f"http://{shown}:{bound[1]}{prefix}"
+
+    async def stop(self) -> None:
+        """Stop listening, and the exporter with it."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+
+async def serve(config: Config, started: Callable[[Server], Awaitable[None]]) -> None:
+    """Serve until SIGTERM or SIGINT; `started` is called once the server listens."""
+    server = Server(config)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await server.start()
+    try:
+        await started(server)
+        await stop.wait()
+    finally:
+        await server.stop()
