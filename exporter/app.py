@@ -173,8 +173,8 @@ class Exporter:
         for job in list(self.registry.jobs.values()):
             if job.pending and job.told_by == (Source.CONFIG,) and job.job_id not in named:
                 await self.registry.forget(job.job_id, "config")
-        for job in self.config.current.jobs:
-            telling = Telling(job.job_id, job.labels or NOTHING, job.key)
+        for one in self.config.current.jobs:
+            telling = Telling(one.job_id, one.labels or NOTHING, one.key)
             try:
                 await self.registry.register([telling], Source.CONFIG)
             except RegistrationConflictError as error:
@@ -182,14 +182,14 @@ class Exporter:
                 for conflict in conflicts:
                     self.log.warning(
                         "config disagrees with the stored job, which wins",
-                        job_id=job.job_id,
+                        job_id=one.job_id,
                         field=conflict.field,
                         stored=conflict.known,
                         configured=conflict.told,
                     )
             except RegistryFullError:
                 self.instruments.refused("full")
-                self.log.error("registration.max_pending reached", job_id=job.job_id)
+                self.log.error("registration.max_pending reached", job_id=one.job_id)
 
     async def _keep_house(self) -> None:
         tick = 0

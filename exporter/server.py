@@ -25,7 +25,7 @@ class ServeError(Exception):
 def run_in_loop(main: Coroutine[Any, Any, Result]) -> Result:
     """Run in an event loop of uvloop's, where there is one."""
     try:
-        from uvloop import new_event_loop  # noqa: PLC0415 - not on every platform
+        from uvloop import new_event_loop
     except ImportError:
         return asyncio.run(main)
     with asyncio.Runner(loop_factory=new_event_loop) as runner:

@@ -78,7 +78,7 @@ class Client:
             url,
             headers={"X-API-Key": self._key()},
             allow_redirects=False,
-            proxy=config.proxy_url,
+            proxy=config.proxy,
             timeout=aiohttp.ClientTimeout(sock_connect=config.connect_timeout),
         ) as response:
             body, complete = await _read(response.content)

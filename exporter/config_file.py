@@ -1,0 +1,143 @@
+"""From YAML text to plain data with line numbers: what a config file says, and where."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import yaml
+
+MAX_FILE_BYTES: Final = 16 * 1024 * 1024
+MAX_DEPTH: Final = 20
+
+Path = tuple[str | int, ...]
+
+
+class ConfigError(Exception):
+    """All that is wrong with a config, a line each: `config.yaml:12: polling.rate: expected …`."""
+
+    def __init__(self, errors: list[str]) -> None:
+        super().__init__("\n".join(errors))
+        self.errors = errors
+
+
+@dataclass(slots=True)
+class Document:
+    """A file's data, and on which line (from 1) each value and each key stands."""
+
+    name: str
+    data: Any = None
+    value_lines: dict[Path, int] = field(default_factory=dict)
+    key_lines: dict[Path, int] = field(default_factory=dict)
+    errors: list[tuple[int, str]] = field(default_factory=list)
+
+    def line(self, path: Path, *, of_key: bool = False) -> int:
+        """Return the line of a value or key; of what is missing, that of what should hold it."""
+        lines = self.key_lines if of_key else self.value_lines
+        while path and path not in lines:
+            path = path[:-1]
+        return lines.get(path, 1)
+
+    def error(self, path: Path, message: str, *, of_key: bool = False) -> None:
+        """Note what is wrong at a place."""
+        place = ".".join(map(str, path))
+        text = f"{place}: {message}" if place else message
+        self.errors.append((self.line(path, of_key=of_key), text))
+
+    def raise_errors(self) -> None:
+        """Raise `ConfigError` if anything was noted, in the order of the lines."""
+        if self.errors:
+            lines = sorted(dict.fromkeys(self.errors), key=lambda error: error[0])
+            raise ConfigError([f"{self.name}:{line}: {text}" for line, text in lines])
+
+
+def read_document(text: str, name: str) -> Document:
+    """Read YAML without aliases, duplicate keys and other surprises; raises `ConfigError`."""
+    document = Document(name)
+    try:
+        for event in _checked_events(text):
+            document.errors.append((event[0], event[1]))
+        document.raise_errors()
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if node is not None:
+            document.data = _build(node, (), document)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        problem = " ".join(filter(None, (error.context, error.problem)))
+        raise ConfigError([f"{name}:{line}: not YAML: {problem}"]) from None
+    except yaml.YAMLError as error:  # a character that YAML does not admit
+        reason = getattr(error, "reason", str(error))
+        position = getattr(error, "position", 0)
+        line = text.count("\n", 0, position) + 1 if isinstance(position, int) else 1
+        raise ConfigError([f"{name}:{line}: not YAML: {reason}"]) from None
+    if document.data is None:
+        document.data = {}
+    if not isinstance(document.data, dict):
+        document.error((), "expected a mapping of sections such as `upstream:`")
+    document.raise_errors()
+    return document
+
+
+def _checked_events(text: str) -> Iterator[tuple[int, str]]:
+    """Look through the text for what could hurt when it is built."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        line = event.start_mark.line + 1 if event.start_mark else 1
+        if isinstance(event, yaml.AliasEvent):
+            yield line, "aliases (`*name`) are not read; write the value out"
+            return
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            yield line, f"nested deeper than {MAX_DEPTH} levels"
+            return
+
+
+def _build(node: yaml.Node, path: Path, document: Document) -> Any:
+    document.value_lines[path] = node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        return _build_mapping(node, path, document)
+    if isinstance(node, yaml.SequenceNode):
+        return [_build(item, (*path, at), document) for at, item in enumerate(node.value)]
+    try:
+        return _scalar(node)
+    except (yaml.YAMLError, ValueError, OverflowError, KeyError):
+        document.error(path, f"cannot be read: {str(node.value)[:80]!r}")
+        return None
+
+
+def _build_mapping(node: yaml.MappingNode, path: Path, document: Document) -> dict[str, Any]:
+    data: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        line = key_node.start_mark.line + 1
+        if not isinstance(key_node, yaml.ScalarNode):
+            document.errors.append((line, f"{'.'.join(map(str, path))}: expected a name as key"))
+            continue
+        key = str(key_node.value)
+        place = (*path, key)
+        if place in document.key_lines:
+            first = document.key_lines[place]
+            document.errors.append(
+                (line, f"{'.'.join(map(str, place))}: given twice, first on line {first}")
+            )
+            continue
+        document.key_lines[place] = line
+        data[key] = _build(value_node, place, document)
+    return data
+
+
+_CONSTRUCTOR: Final = yaml.constructor.SafeConstructor()
+_CONSTRUCT: Final[dict[str, Callable[[yaml.Node], Any]]] = {
+    "tag:yaml.org,2002:null": _CONSTRUCTOR.construct_yaml_null,
+    "tag:yaml.org,2002:bool": _CONSTRUCTOR.construct_yaml_bool,
+    "tag:yaml.org,2002:int": _CONSTRUCTOR.construct_yaml_int,
+    "tag:yaml.org,2002:float": _CONSTRUCTOR.construct_yaml_float,
+}
+
+
+def _scalar(node: yaml.Node) -> Any:
+    """YAML's plain scalars; whatever else a tag says (a date, say) stays the text that it is."""
+    construct = _CONSTRUCT.get(node.tag)
+    return str(node.value) if construct is None else construct(node)
