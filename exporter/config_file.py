@@ -129,7 +129,7 @@ def _build_mapping(node: yaml.MappingNode, path: Path, document: Document) -> di
 
 
 _CONSTRUCTOR: Final = yaml.constructor.SafeConstructor()
-_CONSTRUCT: Final[dict[str, Callable[[yaml.Node], Any]]] = {
+_CONSTRUCT: Final[dict[str, Callable[[Any], Any]]] = {
     "tag:yaml.org,2002:null": _CONSTRUCTOR.construct_yaml_null,
     "tag:yaml.org,2002:bool": _CONSTRUCTOR.construct_yaml_bool,
     "tag:yaml.org,2002:int": _CONSTRUCTOR.construct_yaml_int,

@@ -1,7 +1,7 @@
 """What happened, and when: the events from which everything that anyone sees is made."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final
@@ -33,7 +33,7 @@ class Event:
     type: EventType
     job_id: str | None
     time: float
-    data: Mapping[str, Any] = NOTHING
+    data: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

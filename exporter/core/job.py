@@ -16,11 +16,11 @@ gives no second event.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
-from .events import NOTHING, Event, EventType, Now
+from .events import Event, EventType, Now
 from .reply import Kind, Reply, ReplyState, Status
 
 MAX_REMEMBERED_MESSAGES: Final = 1000
@@ -108,19 +108,19 @@ class Job:
     version: int = 0
     told_by: tuple[Source, ...] = ()
     key: str | None = None
-    labels: Mapping[str, str] = NOTHING
+    labels: Mapping[str, str] = field(default_factory=dict)
     mode: str | None = None
     state: JobState = JobState.PENDING
     step: str | None = None
     step_since: float | None = None
     progress: float | None = None
-    warnings: Mapping[str, tuple[str, ...]] = NOTHING
+    warnings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     ignored_variations: tuple[str, ...] = ()
-    told_warnings: Mapping[str, tuple[str, ...]] = NOTHING
+    told_warnings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     told_ignored: tuple[str, ...] = ()
     told_drift: tuple[str, ...] = ()
     final_url: str | None = None
-    final_urls: Mapping[str, str] = NOTHING
+    final_urls: Mapping[str, str] = field(default_factory=dict)
     first_answer_at: float | None = None
     first_seen_final: bool = False
     last_polled_at: float | None = None

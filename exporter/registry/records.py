@@ -14,7 +14,9 @@ from ..core.tally import Labels
 
 _COLUMNS: Final = frozenset({"job_id", "incarnation", "version"})
 _DEFAULTS: Final = {
-    field.name: field.default for field in fields(Job) if field.name not in _COLUMNS
+    field.name: field.default if field.default_factory is MISSING else field.default_factory()
+    for field in fields(Job)
+    if field.name not in _COLUMNS
 }
 _TUPLES: Final = ("ignored_variations", "told_ignored", "told_drift")
 _MESSAGES: Final = ("warnings", "told_warnings")

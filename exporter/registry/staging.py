@@ -1,9 +1,9 @@
 """What being told of jobs changes, worked out before anything is stored."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from ..core.events import NOTHING, Event, Now
+from ..core.events import Event, Now
 from ..core.job import Job, Source
 from ..core.registration import Conflict, register, tell_again
 
@@ -13,7 +13,7 @@ class Telling:
     """Someone's word of one job, checked; `registered_at` (seconds since 1970) back-fills."""
 
     job_id: str
-    labels: Mapping[str, str] = NOTHING
+    labels: Mapping[str, str] = field(default_factory=dict)
     key: str | None = None
     registered_at: float | None = None
 
