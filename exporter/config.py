@@ -36,6 +36,7 @@ __all__ = [
     "SecretSource",
     "load_config",
     "parse_config",
+    "parse_duration",
     "split_address",
 ]
 
@@ -58,7 +59,8 @@ _LABEL_NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
-def _duration(value: object) -> float:
+def parse_duration(value: object) -> float:
+    """Read a duration as Prometheus writes them, in seconds; raises ValueError."""
     if isinstance(value, str) and value and (match := _DURATION.fullmatch(value)):
         parts = zip(match.groups(), _DURATION_UNITS, strict=True)
         return sum(int(number) * unit for number, unit in parts if number)
@@ -150,7 +152,7 @@ def _show(value: object) -> str:
     return text if len(text) <= 80 else text[:79] + "…"
 
 
-Duration = Annotated[float, BeforeValidator(_duration)]
+Duration = Annotated[float, BeforeValidator(parse_duration)]
 Size = Annotated[int, BeforeValidator(_size)]
 HttpUrl = Annotated[str, BeforeValidator(_http_url)]
 ProxyUrl = Annotated[Secret, BeforeValidator(_proxy_url)]

@@ -43,7 +43,7 @@ class Server:
     async def start(self) -> None:
         """Start the exporter, then listen; raises `ServeError`, `StoreUnusableError`."""
         host, port = split_address(self._config.web.listen_address)
-        prefix = self._config.web.route_prefix or ""
+        prefix = self._config.web.prefix
         app = create_app(self._config, prefix, listen_host=host)
         exporter = app[EXPORTER]
         for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):

@@ -164,7 +164,7 @@ def observe(job: Job, reply: Reply, now: Now) -> tuple[Job, list[Event]]:
     elif job.pending:
         changed, events = _other_answer(told, reply, now, at)
     else:
-        changed, events = told, []
+        changed, events = _asked_again(told, reply), []
     return replace(changed, last_polled_at=at), [*drift_events, *events]
 
 
@@ -192,9 +192,18 @@ def _other_answer(job: Job, reply: Reply, now: Now, at: float) -> tuple[Job, lis
     if reply.kind in (Kind.SERVER_ERROR, Kind.NOT_FOUND, Kind.INVALID):
         return _suspect(job, reply, now, at)
     job = replace(job, setbacks=job.setbacks + 1)
-    if reply.kind in (Kind.UNREADABLE, Kind.OTHER):
-        return _clear(job, at)
-    return job, []  # no answer of the job's own: a row neither grows nor ends
+    return (job, []) if reply.kind in _NOT_THE_JOB else _clear(job, at)
+
+
+_NOT_THE_JOB: Final = frozenset({Kind.TRANSPORT, Kind.THROTTLED, Kind.KEY_REJECTED, Kind.BLOCKED})
+"""Answers, or the lack of one, that come from before the job: they say nothing of it."""
+
+
+def _asked_again(job: Job, reply: Reply) -> Job:
+    """A finished job, and an answer that does not overturn: that recheck is done with."""
+    if reply.kind in _NOT_THE_JOB:
+        return replace(job, setbacks=job.setbacks + 1)
+    return replace(job, setbacks=0, rechecks=job.rechecks + 1)
 
 
 def _suspect(job: Job, reply: Reply, now: Now, at: float) -> tuple[Job, list[Event]]:
@@ -238,7 +247,7 @@ def _good_answer(job: Job, status: Status, at: float) -> tuple[Job, list[Event]]
     events: list[Event] = []
     if not job.pending:
         if (job.state, status.state) not in _OVERTURNED_BY:
-            return job, []
+            return replace(job, setbacks=0, rechecks=job.rechecks + 1), []
         events.append(Event(EventType.OVERTURNED, job.job_id, at, {"from": job.state.value}))
         job = replace(
             job, state=JobState.PENDING, finished_at=None, evidence=None, suspicion=None, rechecks=0

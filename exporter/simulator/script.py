@@ -22,6 +22,9 @@ _MEDIAN_SECONDS: Final = {"background": 12.0, "clipping": 20.0, "params": 45.0}
 _SPREAD: Final = 0.5
 """Of the logarithm of the durations: most lie between half and double the median."""
 
+_LONGEST: Final = 4.0
+"""Times the median: the longest that a drawn job takes, so that no sound job looks stuck."""
+
 WEIGHTS: Final[Mapping[str, float]] = {
     "sound": 0.68,
     "warned": 0.14,
@@ -127,7 +130,8 @@ def draw(
     mode = mode or rng.choice(tuple(STEPS))
     shares = WEIGHTS if weights is None else weights
     kind = Kind(rng.choices(tuple(shares), tuple(shares.values()))[0])
-    seconds = _MEDIAN_SECONDS.get(mode, 20.0) * rng.lognormvariate(0.0, _SPREAD)
+    median = _MEDIAN_SECONDS.get(mode, 20.0)
+    seconds = min(_LONGEST * median, median * rng.lognormvariate(0.0, _SPREAD))
     if kind is Kind.LOST:
         return Script.lost(mode)
     more: dict[str, Any] = {"delivery_mode": rng.choice(("url", "final_url"))}

@@ -1,0 +1,222 @@
+"""The command `removit-exporter` and its verbs: flags in, text for people out.
+
+Flags are written as the Prometheus family writes them. Exit codes: 0 well, 1 a runtime or config
+error, 2 usage.
+"""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from .config import Config, ConfigError, load_config, parse_duration, split_address
+from .credentials import SecretError, read_secret_file
+from .demo import DemoOptions, run_demo
+from .logs import configure, make_logger
+from .registry.store import StoreError
+from .server import ServeError, Server, run_in_loop, serve
+from .simulator import Simulator, parse_fault
+
+
+class _Duration(click.ParamType[float]):
+    """A duration as Prometheus writes them, given on in seconds."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Read `20s`; fails with a usage error."""
+        try:
+            return parse_duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class _Address(click.ParamType[str]):
+    """`host:port`."""
+
+    name = "address"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check an address; fails with a usage error."""
+        try:
+            split_address(value)
+        except ValueError:
+            self.fail(f'expected an address such as "127.0.0.1:10977", got "{value}"', param, ctx)
+        return str(value)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("removit-exporter"), prog_name="removit-exporter")
+def main() -> None:
+    """Prometheus exporter for asynchronous jobs of the Removit image API."""
+
+
+_config_file = click.option(
+    "--config.file",
+    "config_file",
+    default="config.yaml",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="The config file.",
+)
+
+_FLAGS: Final = (
+    ("web.listen-address", "Address to listen on."),
+    ("web.external-url", "The URL under which the exporter is reached from outside."),
+    ("web.route-prefix", "Path before every route; by default that of --web.external-url."),
+    ("storage.path", "The SQLite file."),
+    ("log.level", "debug, info, warning or error."),
+    ("log.format", "json or console."),
+)
+"""Flags that win over the file's key of the same name."""
+
+
+def _config_flags(command: Callable[..., None]) -> Callable[..., None]:
+    for flag, help_text in reversed(_FLAGS):
+        name = flag.replace(".", "__").replace("-", "_")
+        command = click.option(f"--{flag}", name, help=help_text)(command)
+    return _config_file(command)
+
+
+def _load(config_file: Path, flags: dict[str, str | None]) -> Config:
+    """Read the config with the flags over it, or end with all errors on stderr."""
+    overrides = {
+        name.replace("__", "."): _from_here(name, value)
+        for name, value in flags.items()
+        if value is not None
+    }
+    try:
+        return load_config(config_file, overrides=overrides)
+    except ConfigError as error:
+        raise _Failure(str(error)) from None
+
+
+def _from_here(name: str, value: str) -> str:
+    """A path in a flag counts from the working directory, not from the config file."""
+    return str(Path(value).absolute()) if name == "storage__path" else value
+
+
+class _Failure(click.ClickException):
+    """An error for people: the message alone, on stderr, and exit code 1."""
+
+    def show(self, file: Any = None) -> None:
+        """Print the message as it is."""
+        click.echo(self.message, err=True)
+
+
+@main.command()
+@_config_flags
+def run(config_file: Path, **flags: str | None) -> None:
+    """Poll the jobs and serve their metrics."""
+    config = _load(config_file, flags)
+    token = config.registration.token_source().current()
+    key = config.upstream.key_source().current()
+    hidden = [secret.reveal() for secret in (token, key) if secret is not None]
+    configure(config.log.level, config.log.format, hidden)
+
+    async def started(server: Server) -> None:
+        make_logger().info("listening", url=server.url)
+
+    try:
+        run_in_loop(serve(config, started))
+    except (ServeError, StoreError) as error:
+        raise _Failure(str(error)) from None
+
+
+@main.command("check-config")
+@_config_flags
+def check_config(config_file: Path, **flags: str | None) -> None:
+    """Say what is wrong with a config file, all at once, or OK."""
+    _load(config_file, flags)
+    click.echo("OK")
+
+
+@main.command()
+@click.option("--for", "seconds", type=_Duration(), help="Stop after so long, and compare.")
+@click.option("--seed", default=0, show_default=True, help="Of the simulator's chance.")
+@click.option("--rate", default=15.0, show_default=True, help="Jobs per second.")
+@click.option(
+    "--web.listen-address",
+    "listen_address",
+    type=_Address(),
+    default="127.0.0.1:0",
+    show_default=True,
+)
+@click.option(
+    "--simulator.listen-address",
+    "simulator_address",
+    type=_Address(),
+    default="127.0.0.1:0",
+    show_default=True,
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
+def demo(**options: Any) -> None:
+    """Run simulator, exporter and a stream of jobs; compare what was counted with the truth."""
+    try:
+        equal = run_in_loop(run_demo(DemoOptions(**options)))
+    except (ServeError, StoreError, ConfigError, OSError) as error:
+        raise _Failure(str(error)) from None
+    if not equal:
+        raise SystemExit(1)
+
+
+@main.command()
+@click.option(
+    "--listen-address",
+    type=_Address(),
+    default="127.0.0.1:10978",
+    show_default=True,
+    help="Address to listen on.",
+)
+@click.option(
+    "--api-key-file",
+    type=click.Path(path_type=Path),
+    help="The key that is accepted; by default `simulator`.",
+)
+@click.option("--seed", default=0, show_default=True, help="Of the jobs' chance.")
+@click.option("--speed", default=1.0, show_default=True, help="How many times faster jobs are.")
+@click.option("--fault", "faults", multiple=True, metavar="NAME[=ARG]", help="Misbehave.")
+def simulate(
+    listen_address: str,
+    api_key_file: Path | None,
+    seed: int,
+    speed: float,
+    faults: tuple[str, ...],
+) -> None:
+    """Serve a fake of the Removit API, with faults if asked for."""
+    try:
+        key = read_secret_file(api_key_file).reveal() if api_key_file else "simulator"
+        chosen = [parse_fault(fault) for fault in faults]
+    except (SecretError, ValueError) as error:
+        raise click.UsageError(str(error)) from None
+    if speed <= 0:
+        raise click.UsageError("--speed: expected more than 0")
+
+    async def serve_simulator() -> None:
+        simulator = Simulator(api_key=key, seed=seed, speed=speed)
+        with contextlib.ExitStack() as active:
+            for fault in chosen:
+                active.enter_context(fault(simulator.faults))
+            await simulator.start(*split_address(listen_address))
+            click.echo(f"simulator {simulator.url}")
+            await _interrupted()
+            await simulator.stop()
+
+    try:
+        run_in_loop(serve_simulator())
+    except OSError as error:
+        raise _Failure(f"cannot listen on {listen_address}: {error.strerror}") from None
+
+
+async def _interrupted() -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()

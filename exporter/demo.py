@@ -1,0 +1,281 @@
+"""`removit-exporter demo`: a simulator, an exporter, a stream of jobs, and the truth beside it.
+
+Everything goes over real HTTP: uploads to the simulator, registrations to the exporter, its polls,
+and the scrapes from which the summary is made. Thresholds are squeezed by config, so that every
+final state occurs within seconds; the simulator's jobs are fast for the same reason.
+"""
+
+import asyncio
+import contextlib
+import json
+import secrets
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
+
+from .config import Config, parse_config, split_address
+from .logs import configure
+from .server import Server
+from .simulator import Simulator
+
+SPEED: Final = 15.0
+"""How many times faster than usual the simulator's jobs are: the longest takes 12 s."""
+SHOPS: Final = ("eu", "us", "jp")
+MALFORMED_EVERY: Final = 40
+"""Each so many jobs one has an id that the API does not admit, so that `invalid` occurs."""
+DRAIN_SECONDS: Final = 60.0
+SUMMARY_SECONDS: Final = 2.0
+
+CONFIG: Final = """
+upstream: {{base_url: "{url}", api_key_file: api.key, rate: 400, burst: 100, concurrency: 64}}
+polling:
+  min_interval: 250ms
+  max_interval: 1s
+  give_up_after: 15s
+  stalled_after: 5s
+  recheck_after: [3s, 8s]
+judgement: {{failed_after: 1s, not_found_grace: 2s, lost_after: 3s, outage_window: 5s}}
+registration: {{allowed_labels: [shop]}}
+metrics: {{group_labels: [shop], per_job: {{linger: 30s, linger_failed: 1m}}}}
+storage: {{path: demo.db}}
+web: {{listen_address: "{address}"}}
+log: {{level: info, format: json}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """The command's flags; `seconds` None runs until interrupted, `rate` is jobs per second."""
+
+    seconds: float | None = None
+    seed: int = 0
+    rate: float = 15.0
+    listen_address: str = "127.0.0.1:0"
+    simulator_address: str = "127.0.0.1:0"
+    as_json: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One number as the exporter counted it and as it was."""
+
+    name: str
+    exporter: float
+    simulator: float
+
+    @property
+    def equal(self) -> bool:
+        """Whether the exporter is right."""
+        return self.exporter == self.simulator
+
+
+async def run_demo(options: DemoOptions) -> bool:
+    """Run the demo; return whether the exporter's totals equal the simulator's ledger."""
+    with tempfile.TemporaryDirectory(prefix="removit-demo-") as folder:
+        directory = Path(folder)
+        key = secrets.token_hex(16)
+        (directory / "api.key").write_text(key)
+        with (directory / "exporter.log").open("w") as log:
+            simulator = Simulator(api_key=key, seed=options.seed, speed=SPEED)
+            await simulator.start(*split_address(options.simulator_address))
+            try:
+                address = options.listen_address
+                text = CONFIG.format(url=simulator.url, address=address)
+                config = parse_config(text, name="demo", directory=directory)
+                configure(config.log.level, "json", [key], log)
+                return await _run_beside(simulator, config, options, directory)
+            finally:
+                await simulator.stop()
+
+
+async def _run_beside(
+    simulator: Simulator, config: Config, options: DemoOptions, directory: Path
+) -> bool:
+    server = Server(config)
+    await server.start()
+    try:
+        _say(f"exporter {server.url}")
+        _say(f"simulator {simulator.url}")
+        _say(f"log {directory / 'exporter.log'}")
+        async with aiohttp.ClientSession(headers={"X-API-Key": simulator.api_key}) as session:
+            demo = _Demo(session, simulator, server, options)
+            return await demo.run()
+    finally:
+        await server.stop()
+
+
+class _Demo:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        simulator: Simulator,
+        server: Server,
+        options: DemoOptions,
+    ) -> None:
+        self._session = session
+        self._simulator = simulator
+        self._url = server.url
+        self._options = options
+        self._interrupted = asyncio.Event()
+
+    async def run(self) -> bool:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._interrupted.set)
+        summary = asyncio.create_task(self._summarise())
+        try:
+            await self._upload_stream()
+            if self._interrupted.is_set():
+                return True
+            _say("uploads stop; the rest is drained")
+            await self._drain()
+        finally:
+            summary.cancel()
+            await asyncio.wait([summary])
+        return self._report(compare(self._simulator.ledger.totals(), await self._scrape()))
+
+    async def _upload_stream(self) -> None:
+        """Upload and register at the rate that was asked for, until time is up."""
+        started, sent = time.monotonic(), 0
+        while not self._interrupted.is_set():
+            elapsed = time.monotonic() - started
+            if self._options.seconds is not None and elapsed >= self._options.seconds:
+                break
+            if sent < elapsed * self._options.rate:
+                sent += 1
+                await self._send(sent)
+                continue
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._interrupted.wait(), 0.5 / self._options.rate)
+        # A failed job is told from an outage by another job's good answer: the last of the stream
+        # stays pending until it expires, so that the drain does not run out of witnesses.
+        await self._register(await self._upload("clipping", "stuck"), sent)
+
+    async def _send(self, number: int) -> None:
+        if number % MALFORMED_EVERY == 0:
+            await self._register(f"not-a-uuid-{number}", number)
+            return
+        mode = ("background", "clipping", "params")[number % 3]
+        await self._register(await self._upload(mode), number)
+
+    async def _upload(self, mode: str, kind: str | None = None) -> str:
+        document = {"file_url": "https://images.example.com/1.jpg", "mode": mode}
+        if mode == "params":
+            document["params"] = "{}"
+        headers = {} if kind is None else {"X-Simulator-Kind": kind}
+        url = f"{self._simulator.url}/api/v1/upload"
+        async with self._session.post(url, json=document, headers=headers) as response:
+            response.raise_for_status()
+            job_id: str = (await response.json())["job_id"]
+            return job_id
+
+    async def _register(self, job_id: str, number: int) -> None:
+        url = f"{self._url}/api/v1/jobs/{job_id}"
+        document = {"labels": {"shop": SHOPS[number % len(SHOPS)]}}
+        async with self._session.put(url, json=document) as response:
+            response.raise_for_status()
+
+    async def _scrape(self) -> dict[str, Counter[str]]:
+        """Return the page's totals: by sample name, added up by the label that matters."""
+        url = f"{self._url}/metrics"
+        async with self._session.get(url, params={"collect[]": "totals"}) as response:
+            return read_totals(await response.text())
+
+    async def _drain(self) -> None:
+        deadline = time.monotonic() + DRAIN_SECONDS
+        while time.monotonic() < deadline and not self._interrupted.is_set():
+            if not (await self._scrape())["removit_jobs_pending"].total():
+                return
+            await asyncio.sleep(0.2)
+
+    async def _summarise(self) -> None:
+        polls, then = 0.0, time.monotonic()
+        while True:
+            await asyncio.sleep(SUMMARY_SECONDS)
+            totals = await self._scrape()
+            now = time.monotonic()
+            asked = totals["removit_upstream_requests_total"].total()
+            rate, polls, then = (asked - polls) / (now - then), asked, now
+            finished = totals["removit_jobs_finished_total"]
+            states = "  ".join(f"{state} {int(finished[state])}" for state in sorted(finished))
+            _say(
+                f"pending {int(totals['removit_jobs_pending'].total())}  {states}"
+                f"  | {rate:.0f} polls/s"
+                f"  | warnings {int(totals['removit_job_warnings_total'].total())}"
+                f"  | ignored {int(totals['removit_job_ignored_variations_total'].total())}"
+            )
+
+    def _report(self, rows: list[Row]) -> bool:
+        equal = all(row.equal for row in rows)
+        if self._options.as_json:
+            document = {
+                "equal": equal,
+                "rows": [[row.name, row.exporter, row.simulator] for row in rows],
+            }
+            _say(json.dumps(document))
+            return equal
+        _say(f"{'':44}{'exporter':>10}{'simulator':>11}")
+        for row in rows:
+            mark = "" if row.equal else "   differs"
+            _say(f"{row.name:44}{row.exporter:10g}{row.simulator:11g}{mark}")
+        _say("equal" if equal else "NOT equal")
+        return equal
+
+
+_LABEL: Final = {
+    "removit_jobs_pending": "mode",
+    "removit_jobs_registered_total": "source",
+    "removit_jobs_finished_total": "state",
+    "removit_jobs_done_without_result_total": "mode",
+    "removit_verdicts_overturned_total": "from",
+    "removit_job_warnings_total": "variation",
+    "removit_job_ignored_variations_total": "variation",
+    "removit_upstream_requests_total": "code",
+}
+
+
+def read_totals(page: str) -> dict[str, Counter[str]]:
+    """Read a page of metrics: for each sample of interest, its sums by one label."""
+    totals: dict[str, Counter[str]] = {name: Counter() for name in _LABEL}
+    for family in text_string_to_metric_families(page):
+        for sample in family.samples:
+            if sample.name in totals:
+                label = sample.labels.get(_LABEL[sample.name], "")
+                totals[sample.name][label] += sample.value  # type: ignore[assignment]
+    return totals
+
+
+def compare(truth: Mapping[str, Any], totals: Mapping[str, Counter[str]]) -> list[Row]:
+    """Hold the exporter's totals against the simulator's ledger, number by number."""
+    registered = totals["removit_jobs_registered_total"].total()
+    without_result = totals["removit_jobs_done_without_result_total"].total()
+    rows = [Row("registered", registered, truth["registered"])]
+    for title, name, true in (
+        ("finished", "removit_jobs_finished_total", truth["finished"]),
+        ("warnings", "removit_job_warnings_total", truth["warnings"]),
+        ("ignored", "removit_job_ignored_variations_total", truth["ignored_variations"]),
+    ):
+        counted = {key: value for key, value in totals[name].items() if value}
+        rows += [
+            Row(f"{title} {key}", counted.get(key, 0), true.get(key, 0))
+            for key in sorted(counted.keys() | true.keys())
+        ]
+    rows.append(Row("done without result", without_result, truth["done_without_result"]))
+    overturned = totals["removit_verdicts_overturned_total"].total()
+    rows.append(Row("verdicts overturned", overturned, 0))
+    rows.append(Row("still pending", totals["removit_jobs_pending"].total(), 0))
+    return rows
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
