@@ -169,8 +169,8 @@ def observe(job: Job, reply: Reply, now: Now) -> tuple[Job, list[Event]]:
 
 
 def conclude(job: Job, verdict: Verdict, now: Now) -> tuple[Job, list[Event]]:
-    """End a job by a verdict of ours. A verdict that the transition table lacks changes nothing."""
-    if (job.state, verdict.state) not in TRANSITIONS:
+    """End a pending job by a verdict of ours; what has ended only the upstream can overturn."""
+    if not job.pending or (job.state, verdict.state) not in TRANSITIONS:
         return job, []
     at = max(now.time, job.last_polled_at or 0.0, job.registered_at)
     return _finish(job, verdict.state, verdict.evidence, at)

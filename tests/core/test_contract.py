@@ -1,0 +1,414 @@
+"""The upstream's contract: every example of the vendor's page, and whatever else may come."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exporter.core.contract import parse_reply, render_status
+from exporter.core.reply import (
+    MAX_BODY_BYTES,
+    MAX_DRIFTS,
+    DriftKind,
+    Kind,
+    Reply,
+    ReplyState,
+    Status,
+    transport_failure,
+)
+
+REPLIES = Path(__file__).parent.parent / "data" / "replies"
+JOB_ID = "019cdc54-2673-dc32-b9e5-6e1d36cc9e8a"
+PENDING = json.loads((REPLIES / "pending.json").read_text())
+
+
+def read(name: str, http_status: int = 200, **headers: str) -> Reply:
+    return parse_reply(http_status, headers, (REPLIES / name).read_bytes())
+
+
+def parse(http_status: int = 200, **changes: object) -> Reply:
+    """The page's pending body with some fields changed; a field set to `...` is taken out."""
+    body = {name: value for name, value in (PENDING | changes).items() if value is not ...}
+    return parse_reply(http_status, {}, json.dumps(body).encode())
+
+
+def status_of(reply: Reply) -> Status:
+    assert reply.status is not None
+    return reply.status
+
+
+def drift_of(reply: Reply) -> list[tuple[str, str]]:
+    return [(drift.kind.value, drift.detail) for drift in reply.drift]
+
+
+def test_the_pages_pending_job_is_read_whole() -> None:
+    reply = read("pending.json")
+    assert reply.kind is Kind.OK
+    assert reply.code == "200"
+    assert reply.drift == ()
+    assert reply.status == Status(
+        state=ReplyState.PENDING,
+        job_id=JOB_ID,
+        step="pending_compose",
+        mode="params",
+        progress=33,
+        final_url=None,
+        final_urls={},
+        warnings={},
+        ignored_variations=(),
+    )
+    assert not status_of(reply).has_result
+
+
+def test_the_pages_completed_job_has_its_final_url() -> None:
+    reply = read("done_final_url.json")
+    assert reply.drift == ()
+    assert status_of(reply).state is ReplyState.DONE
+    assert status_of(reply).progress == 100
+    assert status_of(reply).final_url == "https://cdn.example.com/.../clipping.webp"
+    assert status_of(reply).final_urls == {}
+    assert status_of(reply).has_result
+
+
+def test_the_pages_multiple_variations_come_with_warnings_and_ignored_variations() -> None:
+    reply = read("done_final_urls.json")
+    assert reply.drift == ()
+    status = status_of(reply)
+    assert list(status.final_urls) == ["background", "compose", "shadowTop", "clipping"]
+    assert status.final_urls["compose"] == "https://cdn.example.com/.../compose.webp"
+    assert status.final_url is None
+    assert status.warnings == {"shadow_wall": ("params not provided",)}
+    assert status.ignored_variations == ("shadow_wall",)
+    assert status.has_result
+
+
+@pytest.mark.parametrize(
+    ("name", "http_status", "kind", "error", "is_json"),
+    [
+        ("401.json", 401, Kind.KEY_REJECTED, "unauthorized", True),
+        ("401.json", 403, Kind.KEY_REJECTED, "unauthorized", True),
+        ("502.html", 403, Kind.BLOCKED, None, False),
+        ("404.json", 404, Kind.NOT_FOUND, "not_found", True),
+        ("422.json", 422, Kind.INVALID, "validation", True),
+        ("500.json", 429, Kind.THROTTLED, "server_error", True),
+        ("500.json", 500, Kind.SERVER_ERROR, "server_error", True),
+        ("502.html", 502, Kind.SERVER_ERROR, None, False),
+        ("503.empty", 503, Kind.SERVER_ERROR, None, False),
+        ("500.json", 302, Kind.OTHER, "server_error", True),
+        ("500.json", 418, Kind.OTHER, "server_error", True),
+        ("500.json", 600, Kind.OTHER, "server_error", True),
+        ("503.empty", 100, Kind.OTHER, None, False),
+    ],
+)
+def test_an_error_is_known_by_its_status_and_body(
+    name: str, http_status: int, kind: Kind, error: str | None, is_json: bool
+) -> None:
+    reply = read(name, http_status)
+    assert (reply.kind, reply.error, reply.is_json) == (kind, error, is_json)
+    assert reply.code == str(http_status)
+    assert reply.status is None
+    assert reply.drift == ()
+    assert reply.body == (REPLIES / name).read_bytes()
+
+
+def test_no_answer_has_its_failure_as_code() -> None:
+    assert transport_failure("timeout").code == "timeout"
+    assert transport_failure("connection").kind is Kind.TRANSPORT
+
+
+@pytest.mark.parametrize(
+    ("body", "drift"),
+    [
+        (b"", ("not_json", "an empty body")),
+        (b"<html>soon back</html>", ("not_json", "<html>soon back</html>")),
+        (b"[1, 2]", ("not_json", "[1, 2]")),
+        (b"null", ("not_json", "null")),
+        (b'{"state": ', ("not_json", '{"state":')),
+        (b"[" * 100_000, ("not_json", "[" * 79 + "…")),
+        (b'{"a":' * 100_000, ("not_json", '{"a":' * 15 + '{"a"…')),
+        (b"\xff\xfe", ("invalid_utf8", "byte 0")),
+    ],
+)
+def test_a_2xx_that_is_no_json_object_is_unreadable(body: bytes, drift: tuple[str, str]) -> None:
+    reply = parse_reply(200, {}, body)
+    assert reply.kind is Kind.UNREADABLE
+    assert reply.code == "invalid_body"
+    assert drift in drift_of(reply)
+
+
+def test_a_cut_body_is_unreadable_even_if_it_parses() -> None:
+    body = (REPLIES / "pending.json").read_bytes()
+    reply = parse_reply(200, {}, body, complete=False)
+    assert reply.kind is Kind.UNREADABLE
+    assert drift_of(reply) == [("cut_short", f"{len(body)} bytes came")]
+
+
+def test_a_body_past_the_limit_is_unreadable_and_cut() -> None:
+    body = json.dumps(PENDING | {"padding": "x" * MAX_BODY_BYTES}).encode()
+    reply = parse_reply(200, {}, body)
+    assert reply.kind is Kind.UNREADABLE
+    assert ("too_large", f"more than {MAX_BODY_BYTES} bytes") in drift_of(reply)
+    assert len(reply.body) == MAX_BODY_BYTES
+
+
+@pytest.mark.parametrize(
+    ("state", "kind", "drift"),
+    [
+        (..., Kind.UNREADABLE, ("missing_field", "state")),
+        (None, Kind.UNREADABLE, ("wrong_type", "state")),
+        (1, Kind.UNREADABLE, ("wrong_type", "state")),
+        ("melting", Kind.UNREADABLE, ("unknown_state", "melting")),
+        ("failed", Kind.OK, ("unknown_state", "failed")),
+        ("error", Kind.OK, ("unknown_state", "error")),
+        ("cancelled", Kind.OK, ("unknown_state", "cancelled")),
+        ("DONE ", Kind.OK, ("unknown_state", "DONE ")),
+    ],
+)
+def test_a_state_out_of_the_contract_is_drift(
+    state: object, kind: Kind, drift: tuple[str, str]
+) -> None:
+    reply = parse(state=state)
+    assert reply.kind is kind
+    assert drift_of(reply) == [drift]
+
+
+def test_states_a_vendor_would_add_mean_failed_and_spelling_is_forgiven() -> None:
+    assert status_of(parse(state="failed")).state is ReplyState.FAILED
+    assert status_of(parse(state="canceled")).state is ReplyState.FAILED
+    assert status_of(parse(state="DONE ")).state is ReplyState.DONE
+
+
+@pytest.mark.parametrize(
+    ("sent", "read_as", "drift"),
+    [
+        (0, 0, None),
+        (33.5, 33.5, None),
+        (-1, 0, "out_of_range"),
+        (100.1, 100, "out_of_range"),
+        (10**400, 100, "out_of_range"),
+        (float("nan"), None, "out_of_range"),
+        (float("inf"), 100, "out_of_range"),
+        ("33", 33.0, "wrong_type"),
+        ("much", None, "wrong_type"),
+        (True, None, "wrong_type"),
+        (None, None, "wrong_type"),
+        ([], None, "wrong_type"),
+        (..., None, "missing_field"),
+    ],
+)
+def test_progress_is_held_to_0_to_100_and_read_as_far_as_it_goes(
+    sent: object, read_as: float | None, drift: str | None
+) -> None:
+    reply = parse(progress=sent)
+    assert status_of(reply).progress == read_as
+    assert drift_of(reply) == ([(drift, "progress")] if drift else [])
+
+
+def test_a_number_of_5000_digits_loses_nothing_else() -> None:
+    body = json.dumps(PENDING).replace("33", "9" * 5000).encode()
+    reply = parse_reply(200, {}, body)
+    assert status_of(reply).progress == 100
+    assert status_of(reply).step == "pending_compose"
+    assert drift_of(reply) == [("out_of_range", "progress")]
+
+
+@pytest.mark.parametrize(
+    ("sent", "read_as", "drift"),
+    [
+        ({"a": ["x", "y"]}, {"a": ("x", "y")}, []),
+        ({"a": ["x", "x"]}, {"a": ("x",)}, []),
+        ({"a": []}, {}, []),
+        ({}, {}, []),
+        (["x"], {"unknown": ("x",)}, ["wrong_type"]),
+        ([], {}, ["wrong_type"]),
+        ("x", {"unknown": ("x",)}, ["wrong_type"]),
+        ("", {}, ["wrong_type"]),
+        (None, {}, ["wrong_type"]),
+        (3, {}, ["wrong_type"]),
+        ({"a": "x"}, {"a": ("x",)}, ["wrong_type"]),
+        ({"a": None}, {}, ["wrong_type"]),
+        ({"a": [1, [2], None, "x"]}, {"a": ("1", "x")}, ["wrong_type"]),
+        ({"": ["x"]}, {"unknown": ("x",)}, []),
+        ({"a": ["m"] * 51}, {"a": ("m",)}, ["too_many"]),
+        ({"a": ["m" * 2000]}, {"a": ("m" * 1023 + "…",)}, ["too_long"]),
+    ],
+)
+def test_warnings_are_read_as_far_as_they_go(
+    sent: object, read_as: dict[str, tuple[str, ...]], drift: list[str]
+) -> None:
+    reply = parse(warnings=sent)
+    assert status_of(reply).warnings == read_as
+    assert [kind for kind, _ in drift_of(reply)] == drift
+
+
+@pytest.mark.parametrize(
+    ("sent", "read_as", "drift"),
+    [
+        (["a", "b", "a"], ("a", "b"), []),
+        ("a", ("a",), ["wrong_type"]),
+        ({"a": 1}, ("a",), ["wrong_type"]),
+        (None, (), ["wrong_type"]),
+        ([1, "", "a"], ("a",), ["wrong_type"]),
+        ([f"v{at}" for at in range(101)], tuple(f"v{at}" for at in range(100)), ["too_many"]),
+        (["n" * 200], ("n" * 127 + "…",), ["too_long"]),
+    ],
+)
+def test_ignored_variations_are_read_as_far_as_they_go(
+    sent: object, read_as: tuple[str, ...], drift: list[str]
+) -> None:
+    reply = parse(ignored_variations=sent)
+    assert status_of(reply).ignored_variations == read_as
+    assert [kind for kind, _ in drift_of(reply)] == drift
+
+
+@pytest.mark.parametrize(
+    ("sent", "read_as", "drift"),
+    [
+        ({"a": "https://x"}, {"a": "https://x"}, []),
+        (["https://x"], {"0": "https://x"}, ["wrong_type"]),
+        ({"a": None, "b": "https://x"}, {"b": "https://x"}, ["wrong_type"]),
+        (None, {}, ["wrong_type"]),
+        ("https://x", {}, ["wrong_type"]),
+    ],
+)
+def test_final_urls_are_read_as_far_as_they_go(
+    sent: object, read_as: dict[str, str], drift: list[str]
+) -> None:
+    reply = parse(final_urls=sent)
+    assert status_of(reply).final_urls == read_as
+    assert [kind for kind, _ in drift_of(reply)] == drift
+
+
+def test_texts_of_a_wrong_type_or_length_are_drift() -> None:
+    reply = parse(status=5, mode=None, job_id=..., final_url=7, surprise=1)
+    status = status_of(reply)
+    assert (status.step, status.mode, status.job_id, status.final_url) == (None,) * 4
+    assert set(drift_of(reply)) == {
+        ("unknown_field", "surprise"),
+        ("missing_field", "job_id"),
+        ("wrong_type", "status"),
+        ("wrong_type", "mode"),
+        ("wrong_type", "final_url"),
+    }
+    assert drift_of(parse(status="s" * 200)) == [("too_long", "status")]
+
+
+def test_drift_is_told_to_a_limit() -> None:
+    assert len(parse(**{f"field{at}": 1 for at in range(100)}).drift) == MAX_DRIFTS
+
+
+def test_lone_surrogates_and_bad_bytes_become_replacement_characters() -> None:
+    body = json.dumps(PENDING | {"status": "a\ud800b"}).encode()
+    assert status_of(parse_reply(200, {}, body)).step == "a???b".replace("?", "\ufffd")
+    bad = json.dumps(PENDING).encode().replace(b"compose", b"comp\xffse")
+    reply = parse_reply(200, {}, bad)
+    assert status_of(reply).step == "pending_comp\ufffdse"
+    assert [kind for kind, _ in drift_of(reply)] == ["invalid_utf8"]
+
+
+def test_the_answer_about_another_job_says_nothing_of_this_one() -> None:
+    reply = read("pending.json")
+    assert reply.about(JOB_ID.upper()) is reply
+    assert parse(job_id=...).about("any").kind is Kind.OK
+    assert read("404.json", 404).about("any").kind is Kind.NOT_FOUND
+    other = reply.about("another")
+    assert (other.kind, other.status) == (Kind.UNREADABLE, None)
+    assert drift_of(other) == [("wrong_job_id", JOB_ID)]
+
+
+@pytest.mark.parametrize(
+    ("headers", "delay"),
+    [
+        ({}, None),
+        ({"Retry-After": "7"}, 7.0),
+        ({"RETRY-AFTER": " 1.5 "}, 1.5),
+        ({"Retry-After": "-1"}, None),
+        ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "9" * 40}, None),
+        ({"Retry-After": "Thu, 01 Jan 1970 00:01:40 GMT"}, 90.0),
+        ({"Retry-After": "Thu, 01 Jan 1970 00:00:01 GMT"}, 0.0),
+        (
+            {
+                "Retry-After": "Fri, 13 Nov 2026 08:00:30 GMT",
+                "Date": "Fri, 13 Nov 2026 08:00:00 GMT",
+            },
+            30.0,
+        ),
+        ({"Retry-After": "Fri, 13 Nov 99999 08:00:30 GMT"}, None),
+    ],
+)
+def test_retry_after_is_read_as_seconds_or_as_a_date(
+    headers: dict[str, str], delay: float | None
+) -> None:
+    assert parse_reply(429, headers, b"").retry_delay(10.0) == delay
+
+
+def test_an_error_body_may_be_anything() -> None:
+    assert parse_reply(500, {}, b'{"error": 5}').error is None
+    assert parse_reply(500, {}, b'["error"]').error is None
+    assert parse_reply(500, {}, b'{"error": ""}').error is None
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=12,
+)
+FIELDS = st.sampled_from([*PENDING, "final_urls", "warnings", "ignored_variations", "x"])
+BODIES = st.binary(max_size=200) | st.dictionaries(FIELDS, JSON).map(
+    lambda document: json.dumps(document).encode()
+)
+HEADERS = st.dictionaries(
+    st.sampled_from(["Retry-After", "Date", "Content-Type"]), st.text(max_size=40)
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.integers(), HEADERS, BODIES, st.booleans())
+def test_no_bytes_make_it_raise(
+    http_status: int, headers: dict[str, str], body: bytes, complete: bool
+) -> None:
+    reply = parse_reply(http_status, headers, body, complete=complete)
+    repr(reply).encode()  # no lone surrogate came through
+    reply.content_type.encode()
+    if reply.kind is Kind.OK:
+        assert reply.status is not None
+        assert reply.status.progress is None or 0 <= reply.status.progress <= 100
+        render_status(reply.status)
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=128)
+URLS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)
+STATUSES = st.builds(
+    Status,
+    state=st.sampled_from([ReplyState.PENDING, ReplyState.DONE]),
+    job_id=NAMES,
+    step=NAMES,
+    mode=NAMES,
+    progress=st.integers(0, 100) | st.floats(0, 100),
+    final_url=st.none() | URLS,
+    final_urls=st.dictionaries(NAMES, URLS, max_size=4),
+    warnings=st.dictionaries(
+        NAMES, st.lists(URLS, min_size=1, max_size=3, unique=True).map(tuple), max_size=3
+    ),
+    ignored_variations=st.lists(NAMES, max_size=4, unique=True).map(tuple),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(STATUSES)
+def test_what_is_rendered_is_read_back_without_drift(status: Status) -> None:
+    reply = parse_reply(200, {}, render_status(status))
+    assert reply.status == status
+    assert reply.drift == ()
+
+
+def test_rendering_leaves_out_what_is_not_there() -> None:
+    status = Status(ReplyState.PENDING, None, None, None, None, None, {}, {}, ())
+    assert render_status(status) == b'{"state":"pending","final_url":null}'
+
+
+def test_the_kinds_of_drift_are_a_closed_list() -> None:
+    assert len(DriftKind) == 12

@@ -1,0 +1,379 @@
+"""Is the upstream well? Ways into and out of each state, the gate, the clock of patience."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import START, Judgement, Polling, answered, error, job, now, ok, timeout
+
+from exporter.core.health import Gate, Health, RecentAnswers, Trial, UpstreamState
+from exporter.core.job import Job
+from exporter.core.reply import Reply
+
+
+class Upstream:
+    """A health and its answers, at seconds of the tests' time."""
+
+    def __init__(self) -> None:
+        self.health = Health(Judgement(), Polling(), steady=1000.0)
+
+    def says(
+        self, reply: Reply, seconds: float, subject: Job | str | None = "a", **changes: Any
+    ) -> UpstreamState:
+        asked = answered(subject, **changes) if isinstance(subject, str) else subject
+        self.health.note(reply, now(seconds), job=asked)
+        return self.health.state
+
+    def goes_down(self, seconds: float = 0.0) -> None:
+        for name in "abcde":
+            self.says(error(503), seconds, name)
+        assert self.health.state is UpstreamState.DOWN
+
+    def rejects(self, seconds: float = 0.0) -> None:
+        self.says(error(401), seconds)
+        self.says(error(401), seconds, None)
+        assert self.health.state is UpstreamState.KEY_REJECTED
+
+    @property
+    def gate(self) -> Gate:
+        return self.health.gate()
+
+
+def test_nothing_is_known_before_the_first_answer() -> None:
+    upstream = Upstream()
+    assert upstream.health.state is UpstreamState.UNKNOWN
+    assert (upstream.health.up, upstream.health.key_valid, upstream.health.last_success) == (
+        None,
+        None,
+        None,
+    )
+    assert upstream.gate.open
+
+
+@pytest.mark.parametrize(
+    ("reply", "subject"),
+    [(ok(), answered()), (error(404), job()), (error(422), job()), (error(422), None)],
+)
+def test_an_answer_that_shows_the_service_at_work_makes_it_well(
+    reply: Reply, subject: Job | None
+) -> None:
+    upstream = Upstream()
+    assert upstream.says(reply, 1, subject) is UpstreamState.WELL
+    assert (upstream.health.up, upstream.health.key_valid) == (True, True)
+
+
+def test_last_success_is_the_time_of_the_last_2xx() -> None:
+    upstream = Upstream()
+    upstream.says(error(404), 1, job())
+    assert upstream.health.last_success is None
+    upstream.says(ok(), 5)
+    assert upstream.health.last_success == START + 5
+
+
+def test_5xx_of_most_of_five_jobs_without_a_witness_is_an_outage() -> None:
+    upstream = Upstream()
+    for at, name in enumerate("abcd"):
+        assert upstream.says(error(500), at, name) is UpstreamState.UNKNOWN
+    assert upstream.says(error(500), 5, "e") is UpstreamState.DOWN
+    assert upstream.health.up is False
+
+
+def test_one_job_that_fails_for_ever_is_no_outage() -> None:
+    upstream = Upstream()
+    for seconds in range(0, 60, 2):
+        assert upstream.says(error(500), seconds) is UpstreamState.UNKNOWN
+
+
+def test_half_of_the_jobs_is_not_most_of_them() -> None:
+    upstream = Upstream()
+    for name in "vwx":
+        upstream.says(error(418), 0, name)
+    for name in "abc":
+        assert upstream.says(error(500), 1, name) is not UpstreamState.DOWN
+
+
+def test_answers_older_than_a_minute_do_not_add_up_to_an_outage() -> None:
+    upstream = Upstream()
+    for at, name in enumerate("abcdef"):
+        assert upstream.says(error(500), at * 20, name) is not UpstreamState.DOWN
+
+
+def test_a_strong_witness_in_the_window_makes_it_only_suspect() -> None:
+    upstream = Upstream()
+    upstream.says(ok(), 0, "witness")
+    for name in "abcde":
+        upstream.says(error(500), 1, name)
+    assert upstream.health.state is UpstreamState.SUSPECT
+    assert upstream.gate.open
+    assert upstream.health.up is True
+
+
+def test_suspicion_of_the_upstream_ends_with_the_window() -> None:
+    upstream = Upstream()
+    upstream.says(ok(), 0, "witness")
+    for name in "abcde":
+        upstream.says(error(500), 1, name)
+    upstream.health.well_time(now(62).steady)
+    assert upstream.health.state is UpstreamState.WELL
+
+
+def test_unreadable_2xx_of_most_jobs_is_an_outage() -> None:
+    upstream = Upstream()
+    for name in "abcde":
+        upstream.says(error(200, b"<html>maintenance</html>"), 0, name)
+    assert upstream.health.state is UpstreamState.DOWN
+
+
+def test_only_a_2xx_ends_an_outage_of_5xx() -> None:
+    upstream = Upstream()
+    upstream.goes_down()
+    assert upstream.says(error(404), 1, job("ghost")) is UpstreamState.DOWN
+    assert upstream.says(error(418), 2, "x") is UpstreamState.DOWN
+    assert upstream.says(ok(), 3) is not UpstreamState.DOWN
+
+
+def test_silence_is_an_outage_after_a_minute_and_five_tries() -> None:
+    upstream = Upstream()
+    for seconds in (0, 20, 40, 59):
+        assert upstream.says(timeout(), seconds) is UpstreamState.UNKNOWN
+    assert upstream.says(timeout(), 60) is UpstreamState.DOWN
+
+
+def test_four_silent_tries_are_no_outage() -> None:
+    upstream = Upstream()
+    for seconds in (0, 100, 200, 300):
+        assert upstream.says(timeout(), seconds) is UpstreamState.UNKNOWN
+
+
+def test_a_good_answer_breaks_the_silence() -> None:
+    upstream = Upstream()
+    for seconds in (0, 20, 40, 50):
+        upstream.says(timeout(), seconds)
+    upstream.says(ok(), 55)
+    assert upstream.says(timeout(), 70) is UpstreamState.WELL
+
+
+def test_any_answer_of_the_service_ends_an_outage_of_silence() -> None:
+    upstream = Upstream()
+    for seconds in (0, 15, 30, 45, 60):
+        upstream.says(timeout(), seconds)
+    assert upstream.health.state is UpstreamState.DOWN
+    upstream.says(timeout(), 70)
+    assert upstream.says(error(404), 80, job()) is UpstreamState.WELL
+
+
+def test_while_down_one_trial_is_made_each_later_than_the_one_before() -> None:
+    upstream = Upstream()
+    upstream.goes_down(0)
+    waits, seconds = [], 0.0
+    for _ in range(8):
+        assert upstream.gate.trial is Trial.POLL
+        waits.append(upstream.gate.trial_at - 1000 - seconds)
+        seconds = upstream.gate.trial_at - 1000
+        upstream.says(error(503), seconds)
+    assert waits == [2, 4, 8, 16, 32, 60, 60, 60]
+
+
+def test_stragglers_of_an_outage_do_not_put_the_trial_off() -> None:
+    upstream = Upstream()
+    upstream.goes_down(0)
+    at = upstream.gate.trial_at
+    for _ in range(10):
+        upstream.says(error(503), 0.5)
+    assert upstream.gate.trial_at == at
+
+
+def test_a_401_closes_the_gate_and_a_control_confirms_it() -> None:
+    upstream = Upstream()
+    assert upstream.says(error(401), 5) is UpstreamState.UNKNOWN
+    assert upstream.gate == Gate(False, 1005.0, Trial.CONTROL)
+    assert upstream.health.key_valid is None
+    assert upstream.says(error(401), 6, None) is UpstreamState.KEY_REJECTED
+    assert upstream.health.key_valid is False
+    assert upstream.health.up is True
+    assert upstream.gate == Gate(False, 1066.0, Trial.CONTROL)
+
+
+def test_a_control_that_is_answered_clears_the_key() -> None:
+    upstream = Upstream()
+    upstream.says(error(401), 5)
+    assert upstream.says(error(422), 6, None) is UpstreamState.WELL
+    assert (upstream.gate.open, upstream.health.key_valid) == (True, True)
+
+
+def test_a_rejected_key_is_tried_once_a_minute() -> None:
+    upstream = Upstream()
+    upstream.rejects(0)
+    for _ in range(3):
+        at = upstream.gate.trial_at
+        upstream.says(error(401), at - 1000, None)
+        assert upstream.gate.trial_at == at + 60
+
+
+def test_a_rejected_key_stays_rejected_while_the_control_gets_nothing_better() -> None:
+    upstream = Upstream()
+    upstream.rejects(0)
+    assert upstream.says(error(503), 60, None) is UpstreamState.KEY_REJECTED
+    assert upstream.gate.trial_at == 1120.0
+    assert upstream.says(timeout(), 120, None) is UpstreamState.KEY_REJECTED
+    assert upstream.gate.trial_at == 1180.0
+
+
+def test_an_unconfirmed_401_is_tried_again_ever_later_while_the_control_fails() -> None:
+    upstream = Upstream()
+    upstream.says(error(401), 0)
+    waits, seconds = [], 0.0
+    for _ in range(3):
+        upstream.says(error(503), seconds, None)
+        waits.append(upstream.gate.trial_at - 1000 - seconds)
+        seconds = upstream.gate.trial_at - 1000
+    assert waits == [2, 4, 8]
+
+
+def test_a_straggler_does_not_reopen_a_confirmed_rejection() -> None:
+    upstream = Upstream()
+    upstream.rejects(0)
+    assert upstream.says(ok(), 1) is UpstreamState.KEY_REJECTED
+    assert upstream.says(error(422), 60, None) is UpstreamState.WELL
+    assert upstream.health.key_valid is True
+
+
+def test_a_403_that_is_no_json_is_a_firewall_and_says_nothing_of_the_key() -> None:
+    upstream = Upstream()
+    upstream.says(error(403, b"<html>"), 0)
+    assert upstream.says(error(403, b"<html>"), 1, None) is UpstreamState.BLOCKED
+    assert (upstream.health.up, upstream.health.key_valid) == (False, None)
+
+
+def test_a_changed_key_may_be_tried_at_once() -> None:
+    upstream = Upstream()
+    upstream.rejects(0)
+    upstream.health.try_now(now(10))
+    assert upstream.gate.trial_at == 1010.0
+
+
+def test_a_429_makes_all_wait_as_long_as_it_says() -> None:
+    upstream = Upstream()
+    assert upstream.says(error(429, Retry_After="30"), 0) is UpstreamState.THROTTLED
+    assert upstream.gate == Gate(False, 1030.0, Trial.CONTROL)
+    assert upstream.health.up is True
+
+
+def test_a_429_never_makes_it_wait_longer_than_the_limit() -> None:
+    upstream = Upstream()
+    upstream.says(error(429, Retry_After="100000"), 0)
+    assert upstream.gate.trial_at == 1300.0
+
+
+def test_a_429_without_retry_after_waits_longer_each_time() -> None:
+    upstream = Upstream()
+    waits, seconds = [], 0.0
+    for _ in range(7):
+        upstream.says(error(429), seconds, None)
+        waits.append(upstream.gate.trial_at - 1000 - seconds)
+        seconds = upstream.gate.trial_at - 1000
+    assert waits == [2, 4, 8, 16, 32, 60, 60]
+
+
+def test_a_straggler_sent_before_a_429_does_not_end_the_wait() -> None:
+    upstream = Upstream()
+    upstream.says(error(429, Retry_After="30"), 0)
+    assert upstream.says(ok(), 1) is UpstreamState.THROTTLED
+    assert upstream.says(error(422), 30, None) is UpstreamState.WELL
+
+
+def test_a_second_429_never_shortens_the_wait() -> None:
+    upstream = Upstream()
+    upstream.says(error(429, Retry_After="30"), 0)
+    upstream.says(error(429, Retry_After="5"), 1, "b")
+    assert upstream.gate.trial_at == 1030.0
+
+
+def test_retry_after_on_one_jobs_5xx_is_a_hint_for_that_job_only() -> None:
+    upstream = Upstream()
+    upstream.says(ok(), 0, "z")
+    assert upstream.says(error(503, Retry_After="30"), 1, "a") is UpstreamState.WELL
+    assert upstream.says(error(503, Retry_After="30"), 2, "a") is UpstreamState.WELL
+
+
+def test_a_second_job_with_retry_after_makes_all_wait() -> None:
+    upstream = Upstream()
+    upstream.says(error(503, Retry_After="30"), 1, "a")
+    assert upstream.says(error(503, Retry_After="20"), 2, "b") is UpstreamState.THROTTLED
+    assert upstream.gate.trial_at == 1022.0
+
+
+def test_hints_more_than_a_minute_apart_do_not_add_up() -> None:
+    upstream = Upstream()
+    upstream.says(error(503, Retry_After="30"), 1, "a")
+    assert upstream.says(error(503, Retry_After="20"), 62, "b") is UpstreamState.UNKNOWN
+
+
+def test_retry_after_on_a_control_makes_all_wait() -> None:
+    upstream = Upstream()
+    assert upstream.says(error(503, Retry_After="20"), 1, None) is UpstreamState.THROTTLED
+
+
+def test_patience_stands_still_unless_the_upstream_may_be_well() -> None:
+    upstream = Upstream()
+    well_time = upstream.health.well_time
+    assert well_time(now(10).steady) == 10
+    upstream.says(ok(), 20)
+    assert well_time(now(30).steady) == 30
+    upstream.goes_down(90)
+    assert well_time(now(500).steady) == 90
+    upstream.says(ok(), 600)
+    assert well_time(now(610).steady) == 100
+    upstream.says(error(401), 620)
+    assert well_time(now(900).steady) == 110  # unconfirmed, and yet nobody is polled
+    upstream.says(error(422), 900, None)
+    assert well_time(now(905).steady) == 115
+    assert well_time(now(800).steady) == 115  # a clock that goes back adds nothing
+
+
+def test_patience_goes_on_from_where_it_was_stored() -> None:
+    upstream = Upstream()
+    upstream.health.restore(5000.0)
+    assert upstream.health.well_time(now(3).steady) == 5003.0
+
+
+def test_a_witness_is_another_pending_job_with_a_2xx_since() -> None:
+    upstream = Upstream()
+    upstream.says(ok(), 10, "a")
+    upstream.says(ok(), 20, "b")
+    upstream.says(ok(), 30, "c")
+    assert upstream.health.witness("c", 15) == "b"
+    assert upstream.health.witness("c", 25) is None
+    assert upstream.health.witness("a", 25) == "c"
+    assert Upstream().health.witness("a", 0) is None
+
+
+def test_many_lost_jobs_are_seen_within_their_window_only() -> None:
+    upstream = Upstream()
+    for name in "abcde":
+        upstream.says(error(404), 0, name)
+    assert upstream.health.jobs_lost(now(1))
+    assert not upstream.health.jobs_lost(now(301))
+
+
+ANSWERS = st.lists(
+    st.tuples(st.sampled_from("abcdef"), st.sampled_from(["good", "bad"]), st.floats(0, 20)),
+    max_size=40,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(ANSWERS)
+def test_recent_answers_count_the_latest_of_each_job_in_the_window(
+    answers: list[tuple[str, str, float]],
+) -> None:
+    recent, model, at = RecentAnswers(), dict[str, tuple[str, float]](), 0.0
+    for name, sort, later in answers:
+        at += later
+        recent.add(name, sort, at, 60.0)
+        model[name] = (sort, at)
+        model = {key: value for key, value in model.items() if value[1] >= at - 60.0}
+        assert len(recent) == len(model)
+        for wanted in ("good", "bad"):
+            assert recent.count(wanted) == sum(value[0] == wanted for value in model.values())

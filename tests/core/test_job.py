@@ -1,0 +1,448 @@
+"""What a reply makes of a job: transitions, events, and what never changes."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from support import JOB_ID, START, answered, error, job, now, ok, only, timeout, types
+
+from exporter.core.events import Event, EventType, Now
+from exporter.core.job import (
+    MAX_REMEMBERED_MESSAGES,
+    TRANSITIONS,
+    Job,
+    JobState,
+    Source,
+    Verdict,
+    conclude,
+    observe,
+)
+from exporter.core.registration import forget, register
+from exporter.core.reply import Drift, DriftKind, Kind, Reply
+from exporter.core.tally import LabelBounds, Tally
+
+PENDING, DONE, FAILED = JobState.PENDING, JobState.DONE, JobState.FAILED
+NOT_FOUND, INVALID, EXPIRED = JobState.NOT_FOUND, JobState.INVALID, JobState.EXPIRED
+
+
+def ended(state: JobState) -> Job:
+    """A job that had a good answer and then ended in `state`."""
+    if state is DONE:
+        return observe(answered(), ok("done"), now(50))[0]
+    return conclude(answered(), Verdict(state, "because"), now(50))[0]
+
+
+def test_the_first_answer_tells_mode_step_and_itself() -> None:
+    after, events = observe(job(), ok(), now(2))
+    assert types(events) == ["first_answer", "step_changed"]
+    assert (after.mode, after.step, after.progress) == ("params", "pending_compose", 33)
+    assert after.first_answer_at == after.last_polled_at == after.last_progress_at == START + 2
+    assert only(events, EventType.STEP_CHANGED).data == {
+        "step": "pending_compose",
+        "from_step": None,
+    }
+
+
+def test_the_same_answer_twice_gives_no_second_event() -> None:
+    reply = ok(
+        warnings={"a": ("x", "y")},
+        ignored_variations=("b",),
+    )
+    reply = replace(reply, drift=(Drift(DriftKind.UNKNOWN_FIELD, "z"),))
+    first, events = observe(job(), reply, now(2))
+    assert types(events) == [
+        "drift",
+        "first_answer",
+        "step_changed",
+        "warning_raised",
+        "variation_ignored",
+    ]
+    second, events = observe(first, reply, now(4))
+    assert events == []
+    assert replace(second, last_polled_at=first.last_polled_at) == first
+
+
+def test_progress_is_no_event_and_may_fall() -> None:
+    before, _ = observe(job(), ok(progress=50), now(2))
+    after, events = observe(before, ok(progress=40), now(9))
+    assert (after.progress, after.last_progress_at, events) == (40, START + 9, [])
+    silent, _ = observe(after, ok(progress=None, step=None), now(11))
+    assert (silent.progress, silent.step, silent.last_progress_at) == (
+        40,
+        "pending_compose",
+        START + 9,
+    )
+
+
+def test_a_step_left_tells_how_long_it_took() -> None:
+    before, _ = observe(job(), ok(step="queued"), now(2))
+    after, events = observe(before, ok(step="pending_compose"), now(7))
+    assert only(events, EventType.STEP_CHANGED).data == {
+        "step": "pending_compose",
+        "from_step": "queued",
+        "seconds": 5.0,
+    }
+    assert after.step_since == START + 7
+
+
+def test_mode_is_learned_once() -> None:
+    before, _ = observe(job(), ok(mode=None), now(1))
+    assert before.mode is None
+    learned, _ = observe(before, ok(mode="params"), now(2))
+    kept, _ = observe(learned, ok(mode="clipping"), now(3))
+    assert kept.mode == "params"
+
+
+def test_done_keeps_results_and_says_how_long_it_took() -> None:
+    before, _ = observe(job(), ok(), now(2))
+    after, events = observe(before, ok("done"), now(9))
+    assert types(events) == ["step_changed", "finished"]
+    assert only(events, EventType.FINISHED).data == {
+        "state": "done",
+        "evidence": None,
+        "seconds": 9.0,
+        "unseen_seconds": 7.0,
+    }
+    assert (after.state, after.finished_at, after.final_url) == (
+        DONE,
+        START + 9,
+        "https://cdn.example.com/a.webp",
+    )
+
+
+def test_a_first_answer_that_is_final_has_no_duration() -> None:
+    after, events = observe(job(), ok("done"), now(9))
+    assert only(events, EventType.FINISHED).data == {
+        "state": "done",
+        "evidence": None,
+        "first_seen_final": True,
+    }
+    assert after.first_seen_final
+
+
+@pytest.mark.parametrize(
+    ("fields", "without"),
+    [
+        ({"final_url": None}, True),
+        ({"final_url": None, "final_urls": {"a": "https://x"}}, False),
+        ({}, False),
+    ],
+)
+def test_done_without_any_url_is_done_without_result(
+    fields: dict[str, object], without: bool
+) -> None:
+    after, events = observe(job(), ok("done", **fields), now(1))
+    assert after.state is DONE
+    assert only(events, EventType.FINISHED).data.get("without_result", False) is without
+
+
+def test_an_explicit_failure_needs_no_verdict() -> None:
+    after, events = observe(answered(), ok("failed", final_url=None), now(5))
+    assert (after.state, after.evidence) == (FAILED, "explicit")
+    assert only(events, EventType.FINISHED).data["evidence"] == "explicit"
+
+
+def test_a_warning_is_told_once_and_a_new_message_of_its_variation_again() -> None:
+    before, _ = observe(job(), ok(warnings={"a": ("x",)}), now(1))
+    after, events = observe(before, ok(warnings={"a": ("x", "y")}), now(2))
+    assert only(events, EventType.WARNING_RAISED).data == {"variation": "a", "messages": ["y"]}
+    gone, events = observe(after, ok(warnings={}), now(3))
+    assert (gone.warnings, events) == ({}, [])
+    back, events = observe(gone, ok(warnings={"a": ("x",)}), now(4))
+    assert (back.warnings, events) == ({"a": ("x",)}, [])
+
+
+def test_an_ignored_variation_is_told_beside_the_warnings_that_name_it() -> None:
+    reply = ok(warnings={"b": ("no params",), "c": ("x",)}, ignored_variations=("b",))
+    _, events = observe(job(), reply, now(1))
+    assert only(events, EventType.VARIATION_IGNORED).data == {
+        "variation": "b",
+        "messages": ["no params"],
+    }
+
+
+def test_an_ignored_variation_that_comes_back_is_not_told_again() -> None:
+    before, _ = observe(job(), ok(ignored_variations=("b",)), now(1))
+    gone, _ = observe(before, ok(), now(2))
+    assert gone.ignored_variations == ()
+    back, events = observe(gone, ok(ignored_variations=("b",)), now(3))
+    assert (back.ignored_variations, events) == (("b",), [])
+
+
+def test_an_upstream_with_ever_new_warnings_fills_no_memory() -> None:
+    current = job()
+    counted = 0
+    for at in range(30):
+        texts = tuple(f"{at}-{number}" for number in range(50))
+        reply = ok(warnings={"a": texts}, ignored_variations=texts)
+        current, events = observe(current, reply, now(at))
+        counted += sum(
+            len(event.data["messages"])
+            for event in events
+            if event.type is EventType.WARNING_RAISED
+        )
+    assert counted == MAX_REMEMBERED_MESSAGES
+    assert len(current.told_warnings["a"]) == MAX_REMEMBERED_MESSAGES
+    assert len(current.told_ignored) == MAX_REMEMBERED_MESSAGES
+
+
+def test_drift_is_told_once_a_job_and_kind() -> None:
+    drifts = (Drift(DriftKind.UNKNOWN_FIELD, "a"), Drift(DriftKind.UNKNOWN_FIELD, "b"))
+    after, events = observe(job(), replace(ok(), drift=drifts), now(1))
+    told = [event for event in events if event.type is EventType.DRIFT]
+    assert [event.data["kind"] for event in told] == ["unknown_field"]
+    assert after.told_drift == ("unknown_field",)
+
+
+@pytest.mark.parametrize("http_status", [500, 404, 422])
+def test_a_5xx_404_or_422_begins_a_row(http_status: int) -> None:
+    after, events = observe(answered(), error(http_status), now(5))
+    assert types(events) == ["suspected"]
+    assert only(events, EventType.SUSPECTED).data == {"http_status": http_status, "error": "x"}
+    assert after.suspicion is not None
+    assert (after.suspicion.answers, after.suspicion.since) == (1, 5.0)
+    longer, events = observe(after, error(http_status), now(9))
+    assert events == []
+    assert longer.suspicion is not None
+    assert (longer.suspicion.answers, longer.suspicion.length) == (2, 4.0)
+
+
+def test_another_kind_of_bad_answer_starts_the_row_again() -> None:
+    before, _ = observe(answered(), error(500), now(5))
+    after, events = observe(before, error(404), now(9))
+    assert types(events) == ["suspected"]
+    assert after.suspicion is not None
+    assert (after.suspicion.kind, after.suspicion.answers) == (Kind.NOT_FOUND, 1)
+
+
+@pytest.mark.parametrize("reply", [ok(), error(418), error(200, b"garbage")])
+def test_any_other_answer_of_the_jobs_own_clears_it(reply: Reply) -> None:
+    before, _ = observe(answered(step="pending_compose", mode="params"), error(500), now(5))
+    after, events = observe(before, reply, now(9))
+    assert "cleared" in types(events)
+    assert after.suspicion is None
+    assert only(events, EventType.CLEARED).data == {"http_status": 500, "answers": 1}
+
+
+@pytest.mark.parametrize("reply", [timeout(), error(401), error(403, b"<html>"), error(429)])
+def test_what_comes_from_before_the_job_neither_grows_nor_ends_a_row(reply: Reply) -> None:
+    before, _ = observe(answered(), error(500), now(5))
+    after, events = observe(before, reply, now(9))
+    assert (after.suspicion, events) == (before.suspicion, [])
+    assert after.setbacks == 1
+
+
+def test_setbacks_add_up_until_an_answer_says_something() -> None:
+    current = answered()
+    for at in range(3):
+        current, _ = observe(current, timeout(), now(at))
+    assert current.setbacks == 3
+    assert observe(current, ok(), now(5))[0].setbacks == 0
+    assert observe(current, error(500), now(5))[0].setbacks == 0
+
+
+def test_times_never_go_back_with_the_clock() -> None:
+    before, _ = observe(answered(), ok(), now(100))
+    after, events = observe(before, ok("done"), now(50))
+    assert after.last_polled_at == after.finished_at == START + 100
+    assert all(event.time >= START + 100 for event in events)
+    verdict = Verdict(FAILED, "because")
+    assert conclude(before, verdict, now(50))[0].finished_at == START + 100
+
+
+EXPECTED_TRANSITIONS = {
+    ("pending", "done"),
+    ("pending", "failed"),
+    ("pending", "not_found"),
+    ("pending", "invalid"),
+    ("pending", "expired"),
+    ("failed", "pending"),
+    ("failed", "done"),
+    ("not_found", "pending"),
+    ("not_found", "done"),
+    ("not_found", "failed"),
+    ("expired", "done"),
+    ("expired", "failed"),
+}
+
+
+def test_the_table_of_transitions_is_the_designs() -> None:
+    assert {(a.value, b.value) for a, b in TRANSITIONS} == EXPECTED_TRANSITIONS
+
+
+@pytest.mark.parametrize("state", [FAILED, NOT_FOUND, INVALID, EXPIRED])
+def test_a_verdict_ends_a_pending_job_and_names_its_evidence(state: JobState) -> None:
+    before = replace(answered(), suspicion=None)
+    after, events = conclude(before, Verdict(state, "because"), now(50))
+    assert (after.state, after.evidence, after.finished_at) == (state, "because", START + 50)
+    assert only(events, EventType.FINISHED).data["evidence"] == "because"
+
+
+@pytest.mark.parametrize("former", [DONE, INVALID, FAILED, NOT_FOUND, EXPIRED])
+@pytest.mark.parametrize("state", list(JobState))
+def test_a_verdict_changes_no_job_that_has_ended(former: JobState, state: JobState) -> None:
+    before = ended(former)
+    assert conclude(before, Verdict(state, "because"), now(60)) == (before, [])
+
+
+def test_pending_is_no_verdict() -> None:
+    assert conclude(answered(), Verdict(PENDING, "because"), now(60)) == (answered(), [])
+
+
+@pytest.mark.parametrize(
+    ("former", "said", "becomes"),
+    [
+        (FAILED, "pending", PENDING),
+        (FAILED, "done", DONE),
+        (NOT_FOUND, "pending", PENDING),
+        (NOT_FOUND, "done", DONE),
+        (NOT_FOUND, "failed", FAILED),
+        (EXPIRED, "done", DONE),
+        (EXPIRED, "failed", FAILED),
+    ],
+)
+def test_a_better_answer_overturns_an_inference(
+    former: JobState, said: str, becomes: JobState
+) -> None:
+    after, events = observe(ended(former), ok(said), now(120))
+    assert after.state is becomes
+    assert only(events, EventType.OVERTURNED).data == {"from": former.value}
+    assert ("finished" in types(events)) is (becomes is not PENDING)
+    assert (after.finished_at is None) is (becomes is PENDING)
+
+
+@pytest.mark.parametrize(
+    ("former", "said"),
+    [
+        (FAILED, "failed"),
+        (EXPIRED, "pending"),
+        *(
+            (absorbing, said)
+            for absorbing in (DONE, INVALID)
+            for said in ("pending", "done", "failed")
+        ),
+    ],
+)
+def test_no_other_answer_overturns(former: JobState, said: str) -> None:
+    before = ended(former)
+    after, events = observe(before, ok(said), now(120))
+    assert (after.state, events) == (former, [])
+    assert after.finished_at == before.finished_at
+
+
+def test_a_recheck_counts_when_the_job_itself_was_heard() -> None:
+    before = ended(FAILED)
+    assert observe(before, error(500), now(120))[0].rechecks == 1
+    assert observe(before, ok("failed"), now(120))[0].rechecks == 1
+    unheard = observe(before, timeout(), now(120))[0]
+    assert (unheard.rechecks, unheard.setbacks) == (0, 1)
+
+
+def test_an_overturned_job_begins_its_rechecks_anew() -> None:
+    before = observe(ended(FAILED), error(500), now(120))[0]
+    after = observe(before, ok(), now(200))[0]
+    assert (after.state, after.rechecks, after.evidence) == (PENDING, 0, None)
+
+
+REPLIES = st.sampled_from(
+    [
+        ok(),
+        ok(step="queued", progress=1),
+        ok(warnings={"a": ("x",)}, ignored_variations=("a",)),
+        ok(mode="clipping", progress=99),
+        ok("done"),
+        ok("done", final_url=None),
+        ok("failed"),
+        error(500),
+        error(502, b"<html>"),
+        error(404),
+        error(422),
+        error(401),
+        error(429),
+        error(200, b"{}"),
+        timeout(),
+    ]
+)
+VERDICTS = st.sampled_from([Verdict(state, "because") for state in JobState])
+
+
+class JobMachine(RuleBasedStateMachine):
+    """Any replies and verdicts in any order, with a clock that may jump."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.time = 0.0
+        self.tally = Tally(LabelBounds(50))
+        self.job, events = register(JOB_ID, Source.API, now())
+        self.identity = self.identify()
+        self.counts: dict[str, float] = {}
+        self.count(events)
+
+    def identify(self) -> tuple[object, ...]:
+        held = self.job
+        return held.job_id, held.incarnation, held.source, held.registered_at, held.key
+
+    def count(self, events: list[Event]) -> None:
+        for delta in self.tally.deltas(self.job, events):
+            if delta.bucket is None:
+                self.counts[delta.name] = self.counts.get(delta.name, 0) + delta.amount
+
+    def take(self, after: Job, events: list[Event]) -> None:
+        before, self.job = self.job, after
+        if before.state is not after.state:
+            assert (before.state, after.state) in TRANSITIONS
+            assert ("overturned" in types(events)) is not before.pending
+        for name in ("last_polled_at", "last_progress_at", "step_since"):
+            assert (getattr(after, name) or 0) >= (getattr(before, name) or 0)
+        assert before.mode in (None, after.mode)
+        if before.state in (DONE, INVALID):
+            assert after.state is before.state
+            assert [kind for kind in types(events) if kind != "drift"] == []
+        self.count(events)
+
+    def now(self) -> Now:
+        return now(self.time)
+
+    @rule(seconds=st.floats(-100, 5000))
+    def pass_time(self, seconds: float) -> None:
+        self.time += seconds
+
+    @rule(reply=REPLIES)
+    def answer(self, reply: Reply) -> None:
+        self.take(*observe(self.job, reply, self.now()))
+        again, events = observe(self.job, reply, self.now())
+        if reply.kind is Kind.OK:
+            assert events == []
+        self.job = replace(again, rechecks=self.job.rechecks)
+
+    @rule(verdict=VERDICTS)
+    def judge(self, verdict: Verdict) -> None:
+        self.take(*conclude(self.job, verdict, self.now()))
+
+    @invariant()
+    def identity_never_changes(self) -> None:
+        assert self.identify() == self.identity
+
+    @invariant()
+    def what_was_registered_is_pending_or_finished(self) -> None:
+        def total(name: str) -> float:
+            return self.counts.get(f"removit_{name}_total", 0)
+
+        assert total("jobs_registered") == (
+            self.job.pending + total("jobs_finished") - total("verdicts_overturned")
+        )
+
+    @invariant()
+    def a_final_state_has_a_time_and_a_pending_one_has_none(self) -> None:
+        assert (self.job.finished_at is None) is self.job.pending
+
+
+TestJobMachine = JobMachine.TestCase
+TestJobMachine.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+def test_forgetting_tells_in_which_state() -> None:
+    [event] = forget(ended(FAILED), now(60), "config")
+    assert event.data == {"state": "failed", "reason": "config"}

@@ -1,0 +1,258 @@
+"""When to poll: intervals, the queue of due times, the rate limit, and whose turn it is."""
+
+import math
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import START, Polling, answered, error, job, now, ok, timeout
+
+from exporter.core.health import Gate, Trial
+from exporter.core.job import Job, JobState, observe
+from exporter.core.pacing import (
+    DueQueue,
+    NextPoll,
+    PollReason,
+    TokenBucket,
+    Turn,
+    interval,
+    next_poll,
+    next_turn,
+)
+from exporter.core.reply import Reply
+
+RULES = Polling()
+SPAN = (3, 30.0)
+
+
+class Fixed:
+    """Chance that always says the same."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def random(self) -> float:
+        return self.value
+
+
+def plan(subject: Job, reply: Reply | None, seconds: float, chance: float = 0.0) -> NextPoll:
+    planned = next_poll(subject, reply, now(seconds), RULES, SPAN, Fixed(chance))
+    assert planned is not None
+    return planned
+
+
+def test_a_new_job_is_polled_at_once() -> None:
+    assert plan(job(), None, 0) == NextPoll(0.0, PollReason.SCHEDULE)
+
+
+def test_a_loaded_job_is_spread_over_its_interval() -> None:
+    loaded = answered(last_progress_at=START)
+    assert plan(loaded, None, 400, chance=0.5).delay == pytest.approx(20.0)
+
+
+def test_the_interval_grows_with_age_and_stays_within_its_limits() -> None:
+    waits = [interval(answered(), now(age), RULES) for age in (0, 10, 20, 100, 300, 6000)]
+    assert waits == [2.0, 2.0, 2.0, 10.0, 30.0, 60.0]
+
+
+def test_the_interval_shrinks_when_the_job_moves() -> None:
+    still = interval(answered(last_progress_at=START), now(400), RULES)
+    moved = interval(answered(last_progress_at=START + 396), now(400), RULES)
+    assert (still, moved) == (40.0, 4.0)
+
+
+@given(st.floats(0, 1e6), st.floats(0, 1), st.floats(0, 1, exclude_max=True))
+def test_a_wait_is_within_the_limits_and_a_tenth_of_jitter(
+    age: float, moved: float, chance: float
+) -> None:
+    subject = answered(last_progress_at=START + age * moved)
+    delay = plan(subject, ok(), age, chance).delay
+    assert RULES.min_interval <= delay <= RULES.max_interval * 1.1
+
+
+def test_setbacks_put_a_job_off_ever_longer() -> None:
+    waits = []
+    subject = answered()
+    for _ in range(7):
+        subject, _ = observe(subject, timeout(), now(0))
+        waits.append(plan(subject, timeout(), 0).delay)
+    assert waits == [4, 8, 16, 32, 60, 60, 60]
+
+
+def test_a_suspected_job_is_asked_soon_at_first_then_in_time_for_its_verdict() -> None:
+    subject, waits = answered(last_progress_at=START - 5000), []
+    for _ in range(5):
+        subject, _ = observe(subject, error(500), now(0))
+        planned = plan(subject, error(500), 0)
+        waits.append(planned.delay)
+        assert planned.reason is PollReason.SUSPECTED
+    assert waits == [4, 8, 15, 15, 15]
+
+
+def test_retry_after_is_a_hint_to_a_limit_and_never_hastens() -> None:
+    late = plan(answered(), error(503, Retry_After="45"), 0)
+    assert late == NextPoll(45.0, PollReason.RETRY_AFTER)
+    capped = plan(answered(), error(503, Retry_After="100000"), 0)
+    assert capped == NextPoll(300.0, PollReason.RETRY_AFTER)
+    assert plan(answered(), error(418, Retry_After="1"), 0).reason is PollReason.SCHEDULE
+
+
+@pytest.mark.parametrize("state", [JobState.DONE, JobState.INVALID])
+def test_what_is_certain_is_not_asked_again(state: JobState) -> None:
+    subject = answered(state=state, finished_at=START)
+    assert next_poll(subject, ok(), now(0), RULES, SPAN, Fixed(0)) is None
+
+
+@pytest.mark.parametrize("state", [JobState.FAILED, JobState.NOT_FOUND, JobState.EXPIRED])
+def test_an_inference_is_asked_again_after_1m_10m_and_1h_and_then_no_more(
+    state: JobState,
+) -> None:
+    dues = []
+    for done in range(3):
+        subject = answered(state=state, finished_at=START, rechecks=done)
+        planned = plan(subject, ok(), 5)
+        assert planned.reason is PollReason.RECHECK
+        dues.append(5 + planned.delay)
+    assert dues == [60.0, 600.0, 3600.0]
+    subject = answered(state=state, finished_at=START, rechecks=3)
+    assert next_poll(subject, ok(), now(0), RULES, SPAN, Fixed(0)) is None
+
+
+def test_a_recheck_overdue_is_made_at_once_unless_it_just_failed() -> None:
+    subject = answered(state=JobState.FAILED, finished_at=START)
+    assert plan(subject, None, 5000).delay == 0.0
+    unheard, _ = observe(subject, timeout(), now(5000))
+    assert plan(unheard, timeout(), 5000).delay == 4.0
+
+
+OPERATIONS = st.lists(
+    st.tuples(
+        st.sampled_from(["schedule", "remove", "pop"]),
+        st.sampled_from("abcdefgh"),
+        st.integers(0, 50),
+    ),
+    max_size=300,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(OPERATIONS)
+def test_the_most_overdue_job_is_always_next(operations: list[tuple[str, str, int]]) -> None:
+    queue, model = DueQueue(), dict[str, int]()
+    for operation, name, due in operations:
+        if operation == "schedule":
+            queue.schedule(name, due, 4.0)
+            model[name] = due
+        elif operation == "remove":
+            queue.remove(name)
+            model.pop(name, None)
+        elif model:
+            popped, at = queue.pop()
+            assert (at, popped) == min((value, key) for key, value in model.items())
+            del model[popped]
+        assert queue.next_due() == min(model.values(), default=None)
+        assert len(queue) == len(model)
+        assert queue.due_of(name) == model.get(name)
+        assert queue.demand == pytest.approx(len(model) / 4)
+
+
+def test_an_empty_queue_has_nothing_to_give() -> None:
+    with pytest.raises(IndexError, match="no job is queued"):
+        DueQueue().pop()
+
+
+def test_moving_a_job_often_does_not_grow_the_queue() -> None:
+    queue = DueQueue()
+    for due in range(1000):
+        queue.schedule("a", float(due), 0.0)
+    assert len(queue._heap) <= 66
+    assert queue.demand == 1.0
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.floats(0.5, 50), st.integers(1, 30), st.lists(st.floats(0, 3), max_size=80))
+def test_no_window_sees_more_than_burst_plus_rate(
+    rate: float, burst: int, pauses: list[float]
+) -> None:
+    bucket, at, taken = TokenBucket(rate, burst, 0.0), 0.0, list[float]()
+    for pause in pauses:
+        at += pause
+        at = max(at, bucket.ready_at(at))
+        bucket.take(at)
+        taken.append(at)
+    for first in range(len(taken)):
+        for last in range(first, len(taken)):
+            allowed = burst + rate * (taken[last] - taken[first])
+            assert last - first + 1 <= allowed + 1e-6
+
+
+def test_a_drained_bucket_gives_no_burst() -> None:
+    bucket = TokenBucket(10, 20, 0.0)
+    bucket.drain(5.0)
+    assert bucket.ready_at(5.0) == pytest.approx(5.1)
+
+
+def test_a_429_halves_the_rate_once_a_second_and_it_comes_back_by_steps() -> None:
+    bucket = TokenBucket(10, 20, 0.0)
+    assert not bucket.slowed
+    bucket.slow_down(0.0)
+    bucket.slow_down(0.5)
+    assert bucket.rate(0.5) == 5.0
+    assert [bucket.rate(at) for at in (9.9, 10, 20, 49, 51, 900)] == [5, 6, 7, 9, 10, 10]
+    bucket.slow_down(10.0)
+    assert bucket.rate(10.0) == 3.0
+    for at in range(20, 60, 2):
+        bucket.slow_down(at)
+    assert bucket.rate(58.0) == 10 / 64
+
+
+def test_new_limits_keep_no_more_than_they_admit() -> None:
+    bucket = TokenBucket(10, 20, 0.0)
+    bucket.set_limits(1, 2, 0.0)
+    for _ in range(2):
+        bucket.take(0.0)
+    assert bucket.ready_at(0.0) == 1.0
+
+
+OPEN = Gate(True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "turn"),
+    [
+        ({}, (Turn.WAIT, math.inf)),
+        ({"next_due": 10.0}, (Turn.POLL, 10.0)),
+        ({"next_due": 3.0}, (Turn.POLL, 10.0)),
+        ({"next_due": 12.0}, (Turn.WAIT, 12.0)),
+        ({"next_due": 3.0, "token_at": 11.0}, (Turn.WAIT, 11.0)),
+        ({"next_due": 3.0, "in_flight": 4}, (Turn.WAIT, math.inf)),
+        ({"next_due": 3.0, "in_flight": 3}, (Turn.POLL, 10.0)),
+        ({"next_due": 3.0, "asks": 1}, (Turn.ASK, 10.0)),
+        ({"asks": 1, "token_at": 11.0}, (Turn.WAIT, 11.0)),
+        ({"gate": Gate(False, 9.0, Trial.CONTROL)}, (Turn.CONTROL, 10.0)),
+        ({"gate": Gate(False, 15.0, Trial.CONTROL), "asks": 1}, (Turn.WAIT, 15.0)),
+        ({"gate": Gate(False, 9.0, Trial.CONTROL), "in_flight": 1}, (Turn.WAIT, math.inf)),
+        ({"gate": Gate(False, 9.0, Trial.POLL)}, (Turn.WAIT, math.inf)),
+        ({"gate": Gate(False, 9.0, Trial.POLL), "next_due": 50.0}, (Turn.POLL, 10.0)),
+        ({"gate": Gate(False, 19.0, Trial.POLL), "next_due": 5.0}, (Turn.WAIT, 19.0)),
+    ],
+)
+def test_whose_turn_it_is(changes: dict[str, Any], turn: tuple[Turn, float]) -> None:
+    state: dict[str, Any] = {
+        "gate": OPEN,
+        "asks": 0,
+        "next_due": None,
+        "token_at": 10.0,
+        "in_flight": 0,
+        "concurrency": 4,
+    }
+    assert next_turn(10.0, **(state | changes)) == turn
+
+
+def test_jitter_comes_from_the_generator_that_is_handed_in() -> None:
+    delays = {
+        next_poll(answered(), ok(), now(400), RULES, SPAN, random.Random(7)) for _ in range(3)
+    }
+    assert len(delays) == 1

@@ -1,0 +1,175 @@
+"""Events become deltas; labels that others invent are bounded."""
+
+from typing import Any
+
+from support import JOB_ID, START, answered, job
+
+from exporter.core.events import Event, EventType
+from exporter.core.job import FINAL_STATES, Job, JobState
+from exporter.core.tally import (
+    BUCKETS,
+    FORGOTTEN_REASONS,
+    Delta,
+    LabelBounds,
+    Tally,
+    bucket_of,
+    layout,
+)
+
+
+def tally(limit: int = 50, groups: tuple[str, ...] = ()) -> Tally:
+    return Tally(LabelBounds(limit), groups)
+
+
+def deltas(what: EventType, subject: Job | None = None, /, **data: Any) -> list[Delta]:
+    return tally().deltas(subject or answered(mode="params"), [Event(what, JOB_ID, START, data)])
+
+
+def test_a_registration_counts_by_source_and_group() -> None:
+    counted = tally(groups=("shop", "team")).deltas(
+        job(labels={"shop": "eu"}), [Event(EventType.REGISTERED, JOB_ID, START, {})]
+    )
+    labels = (("shop", "eu"), ("source", "api"), ("team", ""))
+    assert counted == [Delta("removit_jobs_registered_total", labels)]
+
+
+def test_a_step_counts_as_entered_and_the_one_left_has_its_duration() -> None:
+    assert deltas(EventType.STEP_CHANGED, step="queued", from_step=None) == [
+        Delta("removit_job_step_transitions_total", (("step", "queued"),))
+    ]
+    counted = deltas(EventType.STEP_CHANGED, step="done", from_step="queued", seconds=3.0)
+    assert counted[1] == Delta(
+        "removit_job_step_duration_seconds", (("step", "queued"),), 3.0, 2, JOB_ID
+    )
+
+
+def test_each_message_of_a_warning_counts_with_the_job_as_exemplar() -> None:
+    assert deltas(EventType.WARNING_RAISED, variation="a", messages=["x", "y"]) == [
+        Delta("removit_job_warnings_total", (("variation", "a"),), 2, exemplar=JOB_ID)
+    ]
+
+
+def test_an_ignored_variation_counts_once() -> None:
+    assert deltas(EventType.VARIATION_IGNORED, variation="a", messages=[]) == [
+        Delta("removit_job_ignored_variations_total", (("variation", "a"),), 1, exemplar=JOB_ID)
+    ]
+
+
+def test_drift_overturns_and_forgetting_count_by_their_reason() -> None:
+    assert deltas(EventType.DRIFT, kind="wrong_type") == [
+        Delta("removit_contract_drift_total", (("kind", "wrong_type"),))
+    ]
+    assert deltas(EventType.OVERTURNED, **{"from": "failed"}) == [
+        Delta("removit_verdicts_overturned_total", (("from", "failed"),))
+    ]
+    assert deltas(EventType.FORGOTTEN, state="pending", reason="deleted") == [
+        Delta("removit_jobs_forgotten_total", (("reason", "deleted"),))
+    ]
+    assert FORGOTTEN_REASONS == ("deleted", "config")
+
+
+def test_only_pending_jobs_count_as_forgotten() -> None:
+    assert deltas(EventType.FORGOTTEN, state="done", reason="deleted") == []
+
+
+def test_the_end_of_a_job_counts_by_state_and_mode_and_measures_its_times() -> None:
+    counted = deltas(
+        EventType.FINISHED, state="done", evidence=None, seconds=7.0, unseen_seconds=0.4
+    )
+    labels = (("mode", "params"), ("state", "done"))
+    assert counted == [
+        Delta("removit_jobs_finished_total", labels, exemplar=JOB_ID),
+        Delta("removit_job_duration_seconds", labels, 7.0, 3, JOB_ID),
+        Delta("removit_job_detection_delay_seconds", (), 0.4, 0),
+    ]
+
+
+def test_an_end_seen_first_or_without_result_counts_apart() -> None:
+    counted = deltas(
+        EventType.FINISHED,
+        state="done",
+        evidence=None,
+        first_seen_final=True,
+        without_result=True,
+    )
+    assert [delta.name for delta in counted] == [
+        "removit_jobs_finished_total",
+        "removit_jobs_done_without_result_total",
+        "removit_jobs_first_seen_final_total",
+    ]
+
+
+def test_events_that_nothing_counts_give_no_delta() -> None:
+    for kind in (EventType.FIRST_ANSWER, EventType.SUSPECTED, EventType.CLEARED):
+        assert deltas(kind) == []
+
+
+def test_past_the_limit_a_new_value_counts_as_other_and_old_ones_stay() -> None:
+    bounds = LabelBounds(2)
+    assert [bounds.admit("x", value) for value in ("a", "b", "c", "a")] == ["a", "b", "other", "a"]
+    assert bounds.values("x") == ("a", "b")
+    assert bounds.values("y") == ()
+    assert bounds.take_fresh() == (("x", "a"), ("x", "b"))
+    assert bounds.take_fresh() == ()
+
+
+def test_what_was_stored_is_admitted_before_anything_new() -> None:
+    bounds = LabelBounds(2)
+    bounds.restore([("x", "a"), ("x", "b")])
+    assert (bounds.admit("x", "b"), bounds.admit("x", "c")) == ("b", "other")
+    assert bounds.take_fresh() == ()
+
+
+def test_nothing_is_unknown_and_known_values_need_no_room() -> None:
+    bounds = LabelBounds(1, {"mode": ["fancy"]})
+    assert bounds.admit("mode", None) == "unknown"
+    assert bounds.admit("mode", "fancy") == "fancy"
+    assert bounds.admit("mode", "params") == "params"
+    assert bounds.admit("mode", "new") == "other"
+
+
+def test_known_values_start_at_zero() -> None:
+    zeros = list(tally().zeros({}))
+    assert {delta.amount for delta in zeros} == {0}
+    finished = {
+        dict(delta.labels)["state"]
+        for delta in zeros
+        if delta.name == "removit_jobs_finished_total"
+    }
+    assert finished == {state.value for state in FINAL_STATES}
+    series = {(delta.name, delta.labels) for delta in zeros}
+    assert len(series) == len(zeros)
+    for variation in ("background", "compose", "shadowTop", "clipping", "shadow_wall"):
+        assert ("removit_job_ignored_variations_total", (("variation", variation),)) in series
+    assert ("removit_job_step_transitions_total", (("step", "pending_compose"),)) in series
+    modes = {"background", "clipping", "params", "unknown"}
+    assert {
+        dict(labels)["mode"] for name, labels in series if name == "removit_jobs_finished_total"
+    } == modes
+
+
+def test_a_bucket_holds_what_is_not_above_its_bound() -> None:
+    name = "removit_job_duration_seconds"
+    assert BUCKETS[name][0] == 1.0
+    assert [bucket_of(name, value) for value in (0.0, 1.0, 1.1, 14400.0, 14401.0)] == [
+        0,
+        0,
+        1,
+        18,
+        19,
+    ]
+
+
+def test_another_grouping_is_another_layout() -> None:
+    assert layout(["shop"]) == layout(["shop"]) != layout(["team"])
+
+
+def test_the_states_of_a_job_are_the_designs() -> None:
+    assert [state.value for state in JobState] == [
+        "pending",
+        "done",
+        "failed",
+        "not_found",
+        "invalid",
+        "expired",
+    ]

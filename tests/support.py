@@ -1,0 +1,98 @@
+"""Builders that the tests share: times, replies, jobs, and the default thresholds."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from exporter.core.contract import parse_reply
+from exporter.core.events import Event, EventType, Now
+from exporter.core.job import Job, Source
+from exporter.core.registration import register
+from exporter.core.reply import Kind, Reply, ReplyState, Status, transport_failure
+
+JOB_ID = "019cdc54-2673-dc32-b9e5-6e1d36cc9e8a"
+START = 1_800_000_000.0
+"""A time since 1970 at which the tests begin."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The defaults of the config's `judgement`."""
+
+    failed_after: float = 30.0
+    failed_answers: int = 3
+    not_found_answers: int = 3
+    not_found_grace: float = 300.0
+    lost_jobs: int = 5
+    lost_share: float = 0.2
+    lost_window: float = 300.0
+    lost_after: float = 600.0
+    outage_jobs: int = 5
+    outage_share: float = 0.5
+    outage_window: float = 60.0
+
+
+@dataclass(frozen=True)
+class Polling:
+    """The defaults of the config's `polling`."""
+
+    min_interval: float = 2.0
+    max_interval: float = 60.0
+    stalled_after: float = 600.0
+    give_up_after: float = 86400.0
+    max_retry_after: float = 300.0
+    recheck_after: tuple[float, ...] = (60.0, 600.0, 3600.0)
+    key_retry: float = 60.0
+
+
+def now(seconds: float = 0.0, well: float | None = None) -> Now:
+    """So many seconds after the tests' beginning; well all the while unless `well` says less."""
+    return Now(START + seconds, 1000.0 + seconds, seconds if well is None else well)
+
+
+def job(job_id: str = JOB_ID, at: float = 0.0, **changes: Any) -> Job:
+    """A job just registered."""
+    made, _ = register(job_id, Source.API, now(at))
+    return replace(made, **changes)
+
+
+def answered(job_id: str = JOB_ID, **changes: Any) -> Job:
+    """A pending job that had a good answer at the beginning."""
+    return job(job_id, first_answer_at=START, last_polled_at=START, **changes)
+
+
+def ok(state: str = "pending", **fields: Any) -> Reply:
+    """A readable 2xx; the fields of `Status` as keywords."""
+    values: dict[str, Any] = {
+        "job_id": None,
+        "step": "pending_compose" if state == "pending" else "done",
+        "mode": "params",
+        "progress": 33 if state == "pending" else 100,
+        "final_url": None if state == "pending" else "https://cdn.example.com/a.webp",
+        "final_urls": {},
+        "warnings": {},
+        "ignored_variations": (),
+    }
+    status = Status(state=ReplyState(state), **(values | fields))
+    return Reply(Kind.OK, 200, status=status)
+
+
+def error(http_status: int, body: bytes = b'{"error": "x"}', **headers: str) -> Reply:
+    """An error answer; header names with `_` for `-`."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return parse_reply(http_status, named, body)
+
+
+def timeout() -> Reply:
+    """No answer in time."""
+    return transport_failure("timeout")
+
+
+def types(events: list[Event]) -> list[str]:
+    """The types of events, as text."""
+    return [event.type.value for event in events]
+
+
+def only(events: list[Event], kind: EventType) -> Event:
+    """The one event of a type."""
+    [event] = [event for event in events if event.type is kind]
+    return event
