@@ -7,8 +7,11 @@ the README; all other modules may change.
 
 from importlib.metadata import version
 
-from .app import EXPORTER, Exporter, create_app, setup
-from .config import Config, ConfigError, load_config
+from .app import EXPORTER, create_app, setup
+from .config import Config
+from .config_file import ConfigError
+from .config_loading import load_config
+from .service import Exporter
 
 __version__ = version("removit-exporter")
 

@@ -1,242 +1,26 @@
-"""The wiring: the only place that knows every room.
+"""Putting an exporter into an aiohttp application.
 
 `setup` changes nothing global: no logging set-up, no loop policy, no signals, no middleware of
 the host's, not the default registry. Two exporters in one process, each in an application of its
 own, do not know of each other.
 """
 
-import asyncio
-import functools
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from importlib.metadata import version
+from collections.abc import AsyncIterator
 from typing import Final
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry
 
-from .config import Config, LiveConfig
-from .core.events import NOTHING
-from .core.health import Health
-from .core.job import JobState, Source
-from .core.tally import LabelBounds, Tally
-from .logs import EventLog, make_logger
-from .metrics.census import Census
-from .metrics.collector import JobMetrics
-from .metrics.exposition import Exposition
-from .metrics.instruments import Instruments
-from .metrics.totals import Totals
-from .polling.client import Client
-from .polling.clock import Clock, SystemClock
-from .polling.poller import Poller
-from .registry.commit import GroupCommit
-from .registry.registry import Published, Registry, RegistryLimits
-from .registry.sqlite import SqliteStore
-from .registry.staging import RegistrationConflictError, RegistryFullError, Telling
-from .registry.store import SUM, Store, StoreError
+from .config import Config
+from .polling.clock import Clock
+from .registry.store import Store
+from .service import Exporter
 from .web.context import Context
 from .web.errors import Handler, answer_errors
-from .web.jobs import JobRoutes
-from .web.lifecycle import LifecycleRoutes
-from .web.metrics import MetricsRoute
-
-TICK_SECONDS: Final = 1.0
-FLUSH_TICKS: Final = 5
-"""Progress is stored every so many ticks."""
-PRUNE_TICKS: Final = 60
-STAMP_TICKS: Final = 300
-"""The store's sign of life, by which counters resume after a restart."""
-STOP_SECONDS: Final = 5.0
-"""How long polls under way may take to finish when the exporter stops."""
-
-
-class Exporter:
-    """One upstream's exporter: its rooms, from `start` to `stop`."""
-
-    def __init__(
-        self,
-        config: Config,
-        *,
-        prefix: str = "",
-        listen_host: str | None = None,
-        clock: Clock | None = None,
-        store: Store | None = None,
-        rng: random.Random | None = None,
-    ) -> None:
-        self.config = LiveConfig(config)
-        self.clock = clock or SystemClock()
-        self.store = store or SqliteStore(config.storage.path)
-        self.metrics = CollectorRegistry()
-        self.instruments = Instruments(self.metrics, version("removit-exporter"))
-        self.log = make_logger(self.instruments.logged)
-        self._key = config.upstream.key_source()
-        self._token = config.registration.token_source()
-        self._house: asyncio.Task[None] | None = None
-
-        rules = config.metrics
-        bounds = LabelBounds(rules.max_label_values, rules.known_values.model_dump())
-        self.tally = Tally(bounds, rules.group_labels)
-        self.health = Health(config.judgement, config.polling, steady=self.clock.monotonic())
-        self.client = Client(lambda: self.config.current.upstream, self._api_key, _USER_AGENT)
-        commit = GroupCommit(self.store, self.instruments, self.clock.monotonic, self.clock.sleep)
-        self.registry = Registry(
-            self.store, commit, self.tally, _limits(config), lambda: self.poller.now()
-        )
-        census = Census(self.tally, config.polling.stalled_after)
-        self.job_metrics = JobMetrics(self.tally, Totals(), census, self.health, self.clock.time)
-        self.registry.listen(self._show)
-        self.registry.listen(EventLog(self.log).published)
-        self.poller = Poller(
-            self.registry,
-            self.client,
-            self.health,
-            self.clock,
-            rng or random.Random(),  # noqa: S311 - jitter
-            lambda: self.config.current,
-            self.instruments,
-            self.log,
-            lambda: self._key.version,
-        )
-        exposition = Exposition(
-            self.metrics,
-            self.registry.jobs,
-            lambda: self.config.current.metrics.per_job,
-            {"upstream": config.upstream.name, **rules.const_labels},
-            self.clock.time,
-        )
-        self.context = Context(
-            registry=self.registry,
-            poller=self.poller,
-            exposition=exposition,
-            instruments=self.instruments,
-            config=lambda: self.config.current,
-            token=lambda: self._token.current(),
-            log=self.log,
-            prefix=prefix,
-            listen_host=listen_host,
-        )
-        self.metrics.register(self.job_metrics)
-        self._make_gauges(commit)
-
-    def routes(self) -> list[web.RouteDef]:
-        """Return the routes of every subject, without prefix."""
-        subjects = (MetricsRoute, JobRoutes, LifecycleRoutes)
-        return [route for subject in subjects for route in subject(self.context).routes()]
-
-    async def start(self) -> None:
-        """Load what is stored, take in the config's jobs, and begin to poll.
-
-        Raises `StoreUnusableError` when the store cannot be opened.
-        """
-        await self.store.open()
-        await self.client.__aenter__()
-        snapshot = await self.registry.load()
-        self.health.restore(snapshot.well_time)
-        self.tally.bounds.restore(snapshot.admitted)
-        self.job_metrics.start_at_zero()
-        self.job_metrics.totals.restore(
-            ((one.name, one.labels, one.bucket, one.amount) for one in snapshot.totals), SUM
-        )
-        self.registry.start(snapshot)
-        await self._take_configured_jobs()
-        self.poller.start()
-        self._house = asyncio.create_task(self._keep_house(), name="housekeeping")
-        self.context.ready = True
-
-    async def stop(self) -> None:
-        """Let polls under way finish within a bound, store everything, and close."""
-        self.context.ready = False
-        await self.poller.close(STOP_SECONDS)
-        if self._house is not None:
-            self._house.cancel()
-            await asyncio.wait([self._house])
-        try:
-            await self.registry.close()
-        except StoreError as error:
-            self.log.error("store not written at the end", error=str(error))
-        await self.client.__aexit__(None, None, None)
-        await self.store.close()
-
-    def _api_key(self) -> str:
-        key = self._key.current()
-        return "" if key is None else key.reveal()
-
-    def _show(self, published: Published) -> None:
-        """Show a change in the metrics; a listener of the registry."""
-        time_ = published.events[0].time if published.events else 0.0
-        self.job_metrics.published(published.before, published.after, published.deltas, time_)
-
-    async def _take_configured_jobs(self) -> None:
-        """Register what `jobs:` names; forget what it no longer names and nobody else told of."""
-        named = self.registry.limits.named
-        for job in list(self.registry.jobs.values()):
-            if job.pending and job.told_by == (Source.CONFIG,) and job.job_id not in named:
-                await self.registry.forget(job.job_id, "config")
-        for one in self.config.current.jobs:
-            telling = Telling(one.job_id, one.labels or NOTHING, one.key)
-            try:
-                await self.registry.register([telling], Source.CONFIG)
-            except RegistrationConflictError as error:
-                [conflicts] = error.conflicts.values()
-                for conflict in conflicts:
-                    self.log.warning(
-                        "config disagrees with the stored job, which wins",
-                        job_id=one.job_id,
-                        field=conflict.field,
-                        stored=conflict.known,
-                        configured=conflict.told,
-                    )
-            except RegistryFullError:
-                self.instruments.refused("full")
-                self.log.error("registration.max_pending reached", job_id=one.job_id)
-
-    async def _keep_house(self) -> None:
-        tick = 0
-        while True:
-            due = self.clock.monotonic() + TICK_SECONDS
-            await self.clock.sleep(TICK_SECONDS)
-            self.instruments.loop_lag.set(max(0.0, self.clock.monotonic() - due))
-            tick += 1
-            self.registry.evict()
-            for every, operation, work in (
-                (FLUSH_TICKS, "flush", self.registry.flush),
-                (PRUNE_TICKS, "prune", self.registry.prune),
-                (STAMP_TICKS, "stamp", self.registry.stamp),
-            ):
-                if tick % every == 0:
-                    await self._try(operation, work)
-
-    async def _try(self, operation: str, work: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await work()
-        except StoreError as error:
-            self.instruments.failed(operation)
-            self.log.error("store unavailable", operation=operation, error=str(error))
-
-    def _make_gauges(self, commit: GroupCommit) -> None:
-        make, poller = self.instruments.gauge, self.poller
-        make("removit_exporter_polls_in_flight", lambda: poller.in_flight)
-        make("removit_exporter_poll_demand_per_second", lambda: poller.queue.demand)
-        make(
-            "removit_exporter_rate_limit_per_second",
-            lambda: poller.bucket.rate(self.clock.monotonic()),
-        )
-        make(
-            "removit_exporter_oldest_due_timestamp_seconds",
-            lambda: poller.oldest_due() or float("nan"),
-        )
-        make("removit_exporter_store_writable", lambda: commit.writable)
-        for state in JobState:
-            self.instruments.stored_jobs.labels(state.value).set_function(
-                functools.partial(self.registry.by_state.__getitem__, state)
-            )
-
 
 EXPORTER: Final = web.AppKey("EXPORTER", Exporter)
 """Where `setup` puts the exporter: `app[EXPORTER]`."""
-
-_USER_AGENT: Final = f"removit-exporter/{version('removit-exporter')}"
 
 
 def setup(
@@ -318,16 +102,3 @@ def _observed(context: Context, route: str, handler: Handler) -> Handler:
 
 
 _METHODS: Final = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH"})
-
-
-def _limits(config: Config) -> RegistryLimits:
-    return RegistryLimits(
-        max_pending=config.registration.max_pending,
-        retention=config.storage.retention,
-        history_events=config.storage.history_events,
-        resume_within=config.storage.counter_resume_within,
-        linger=config.metrics.per_job.linger,
-        linger_failed=config.metrics.per_job.linger_failed,
-        recheck_after=config.polling.recheck_after,
-        named=frozenset(job.job_id for job in config.jobs),
-    )

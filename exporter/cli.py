@@ -14,7 +14,10 @@ from typing import Any, Final
 
 import click
 
-from .config import Config, ConfigError, load_config, parse_duration, split_address
+from .config import Config
+from .config_file import ConfigError
+from .config_loading import load_config
+from .config_types import parse_duration, split_address
 from .credentials import SecretError, read_secret_file
 from .demo import DemoOptions, run_demo
 from .logs import configure, make_logger

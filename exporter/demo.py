@@ -22,7 +22,9 @@ from typing import Any, Final
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
-from .config import Config, parse_config, split_address
+from .config import Config
+from .config_loading import parse_config
+from .config_types import split_address
 from .logs import configure
 from .server import Server
 from .simulator import Simulator

@@ -13,7 +13,8 @@ from aiohttp import web
 from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR
 
 from .app import EXPORTER, create_app
-from .config import Config, split_address
+from .config import Config
+from .config_types import split_address
 
 Result = TypeVar("Result")
 

@@ -15,7 +15,8 @@ from ..registry.registry import Registry
 from ..registry.store import StoredEvent
 
 if TYPE_CHECKING:
-    from ..config import Config, Secret
+    from ..config import Config
+    from ..credentials import Secret
 
 
 @dataclass(slots=True)

@@ -1,0 +1,176 @@
+"""From a config file to a `Config`: everything that is wrong comes at once, with file and line."""
+
+import difflib
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, ValidationError
+
+from .config import Config, ConfiguredJob
+from .config_file import MAX_FILE_BYTES, ConfigError, Document, read_document
+from .config_types import show
+from .credentials import SecretError
+
+
+def load_config(
+    path: str | Path,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    overrides: Mapping[str, str] | None = None,
+) -> Config:
+    """Read a config file; raises `ConfigError` with everything that is wrong.
+
+    `overrides` are values that win over the file's, by dotted key (`web.listen_address`).
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+        if len(content) > MAX_FILE_BYTES:
+            raise ConfigError([f"{path}:1: longer than {MAX_FILE_BYTES} bytes"])
+        text = content.decode("utf-8-sig")
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror or error}"]) from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigError([f"{path}:{line}: not UTF-8"]) from None
+    return parse_config(
+        text, name=str(path), directory=path.parent, environ=environ, overrides=overrides
+    )
+
+
+def parse_config(
+    text: str,
+    *,
+    name: str = "config.yaml",
+    directory: Path = Path(),
+    environ: Mapping[str, str] = os.environ,
+    overrides: Mapping[str, str] | None = None,
+) -> Config:
+    """Read a config's text; raises `ConfigError`. The key and the token must be there."""
+    document = read_document(text, name)
+    for key, value in (overrides or {}).items():
+        section, _, field = key.partition(".")
+        document.data.setdefault(section, {})[field] = value
+    config = None
+    try:
+        config = Config.model_validate(document.data, context={"directory": directory})
+    except ValidationError as error:
+        for problem in error.errors(include_url=False, include_input=False):
+            _note(document, problem, error)
+    if config is not None:
+        _cross_check(config, document)
+        _check_secrets(config, document, environ)
+    document.raise_errors()
+    assert config is not None  # noqa: S101 - else its errors were raised
+    return config
+
+
+def _note(document: Document, problem: Any, error: ValidationError) -> None:
+    """Note one of pydantic's errors in our words."""
+    path = tuple(part for part in problem["loc"] if not _is_internal(part))
+    kind, context = problem["type"], problem.get("ctx", {})
+    if kind == "extra_forbidden":
+        document.error(path, _unknown_key(path), of_key=True)
+        return
+    if kind == "value_error":
+        document.error(path, str(context["error"]))
+        return
+    expected = _EXPECTED.get(kind)
+    message = expected(context) if expected else problem["msg"]
+    if kind != "missing":
+        message = f"{message}, got {show(_value_at(document.data, path))}"
+    document.error(path, message)
+
+
+_EXPECTED: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
+    "int_type": lambda _: "expected a whole number",
+    "float_type": lambda _: "expected a number",
+    "bool_type": lambda _: "expected true or false",
+    "string_type": lambda _: "expected a text",
+    "list_type": lambda _: "expected a list",
+    "dict_type": lambda _: "expected a mapping",
+    "model_type": lambda _: "expected a mapping",
+    "model_attributes_type": lambda _: "expected a mapping",
+    "literal_error": lambda context: f"expected one of {context['expected']}",
+    "greater_than": lambda context: f"expected more than {context['gt']:g}",
+    "greater_than_equal": lambda context: f"expected at least {context['ge']:g}",
+    "less_than_equal": lambda context: f"expected at most {context['le']:g}",
+    "missing": lambda _: "is missing",
+    "too_long": lambda context: f"expected at most {context['max_length']} of them",
+    "string_too_short": lambda _: "expected a text that is not empty",
+    "string_too_long": lambda context: f"expected at most {context['max_length']} characters",
+}
+
+
+def _is_internal(part: object) -> bool:
+    """Pydantic names the members of a union and a dict's `[key]`; a user did not write those."""
+    return isinstance(part, str) and (part == "[key]" or "[" in part)
+
+
+def _value_at(data: Any, path: tuple[str | int, ...]) -> object:
+    for part in path:
+        try:
+            data = data[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return data
+
+
+def _unknown_key(path: tuple[str | int, ...]) -> str:
+    model: Any = Config
+    for part in path[:-1]:
+        if isinstance(part, str) and isinstance(model, type) and issubclass(model, BaseModel):
+            field = model.model_fields.get(part)
+            model = ConfiguredJob if part == "jobs" else field.annotation if field else None
+    fields = getattr(model, "model_fields", None)
+    known = list(fields) if fields else []
+    close = difflib.get_close_matches(str(path[-1]), known, 1)
+    hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
+    return f"unknown key; {hint}"
+
+
+def _cross_check(config: Config, document: Document) -> None:
+    """What no section can see alone."""
+    allowed = config.registration.allowed_labels
+    for at, name in enumerate(config.metrics.group_labels):
+        if name not in allowed:
+            message = f"{name!r} is not among registration.allowed_labels"
+            document.error(("metrics", "group_labels", at), message)
+    for at, name in enumerate(allowed):
+        if name in config.metrics.const_labels:
+            message = f"{name!r} is taken by metrics.const_labels"
+            document.error(("registration", "allowed_labels", at), message)
+    first: dict[str, tuple[int, ConfiguredJob]] = {}
+    for at, job in enumerate(config.jobs):
+        details = config.registration.check(job.job_id, job.labels, job.key)
+        for field, texts in details.items():
+            whole = isinstance(document.data["jobs"][at], str)
+            inner = () if whole else tuple(field.split(".", 1))
+            document.error(("jobs", at, *inner), "; ".join(texts))
+        known_at, known = first.setdefault(job.job_id, (at, job))
+        if known != job:
+            line = document.line(("jobs", known_at))
+            message = f"{job.job_id} is named on line {line} with other labels or another key"
+            document.error(("jobs", at), message)
+
+
+def _check_secrets(config: Config, document: Document, environ: Mapping[str, str]) -> None:
+    upstream = config.upstream
+    try:
+        upstream.key_source(environ).check()
+        if upstream.api_key_file is None and upstream.api_key_env is None:
+            raise SecretError("neither api_key_file nor api_key_env is given")
+    except SecretError as error:
+        if upstream.api_key_file is not None:
+            document.error(("upstream", "api_key_file"), str(error))
+        else:
+            document.error(
+                ("upstream",), f"no API key: {error}; set it, or give upstream.api_key_file"
+            )
+    try:
+        config.registration.token_source().check()
+    except SecretError as error:
+        document.error(("registration", "token_file"), str(error))

@@ -1,0 +1,141 @@
+"""How single values of the config are written: durations, sizes, addresses, names.
+
+Durations are written as Prometheus writes them (its "Configuration", `<duration>`) and held as
+seconds; sizes as `1MiB`, held as bytes.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, ValidationInfo
+
+from .credentials import Secret
+from .metrics.catalogue import FAMILIES, LABEL_NAMES, Part
+
+RESERVED_LABELS: Final = LABEL_NAMES | {"job", "instance", "le", "upstream", "drill"}
+"""Label names that Prometheus or the catalogue uses; no registration label is called so."""
+
+PER_JOB_NAMES: Final = tuple(
+    family.name for family in FAMILIES.values() if family.part is Part.JOBS
+)
+MAX_ID_CHARS: Final = 1024
+MAX_KEY_CHARS: Final = 256
+
+_DURATION: Final = re.compile(
+    r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?(?:(\d{1,9})ms)?"
+)
+_DURATION_UNITS: Final = (86400.0, 3600.0, 60.0, 1.0, 0.001)
+_SIZE: Final = re.compile(r"(\d{1,15})(B|KiB|MiB|GiB)")
+_SIZE_UNITS: Final = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+_LABEL_NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+def parse_duration(value: object) -> float:
+    """Read a duration as Prometheus writes them, in seconds; raises ValueError."""
+    if isinstance(value, str) and value and (match := _DURATION.fullmatch(value)):
+        parts = zip(match.groups(), _DURATION_UNITS, strict=True)
+        return sum(int(number) * unit for number, unit in parts if number)
+    if isinstance(value, float | int) and not isinstance(value, bool):
+        if value == 0:
+            return 0.0
+        raise ValueError(f'expected a duration with its unit such as "{value}s", got {value}')
+    raise ValueError(f'expected a duration such as "2s", got {show(value)}')
+
+
+def _size(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    if isinstance(value, str) and (match := _SIZE.fullmatch(value)):
+        return int(match[1]) * _SIZE_UNITS[match[2]]
+    raise ValueError(f'expected a size such as "1MiB", got {show(value)}')
+
+
+def _http_url(value: object) -> str:
+    problem = f'expected a URL such as "https://api.removit.eu", got {show(value)}'
+    if not isinstance(value, str):
+        raise ValueError(problem)
+    try:
+        url = urlsplit(value)
+        port_is_fine = url.port is None or url.port > 0
+    except ValueError:
+        raise ValueError(problem) from None
+    if url.scheme not in ("http", "https") or not url.hostname or not port_is_fine:
+        raise ValueError(problem)
+    if url.username is not None or url.query or url.fragment:
+        raise ValueError("expected a URL without user, query and fragment")
+    return value.rstrip("/")
+
+
+def _proxy_url(value: object) -> Secret:
+    if isinstance(value, Secret):
+        return value
+    if not isinstance(value, str) or not value.startswith(("http://", "https://")):
+        raise ValueError('expected a proxy such as "http://proxy.example:3128"')
+    return Secret(value)  # it may carry a password
+
+
+def _address(value: object) -> str:
+    if isinstance(value, str):
+        try:
+            split_address(value)
+        except ValueError:
+            pass
+        else:
+            return value
+    raise ValueError(f'expected an address such as "127.0.0.1:10977", got {show(value)}')
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """Split `host:port`, `:port` or `[::1]:port`; raises ValueError."""
+    host, _, port = text.rpartition(":")
+    if not port.isascii() or not port.isdigit() or int(port) > 65535 or ":" not in text:
+        raise ValueError(text)
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        raise ValueError(text)
+    return host.strip("[]"), int(port)
+
+
+def read_route_prefix(value: object) -> str:
+    """Check a path prefix; raises ValueError."""
+    if not isinstance(value, str) or not value.startswith("/"):
+        raise ValueError(f'expected a path such as "/removit", got {show(value)}')
+    return value.rstrip("/")
+
+
+def _path(value: object, info: ValidationInfo) -> Path:
+    if isinstance(value, Path):
+        return value
+    if not isinstance(value, str) or not value or "\x00" in value:
+        raise ValueError(f"expected a file's path, got {show(value)}")
+    directory = (info.context or {}).get("directory", Path())
+    return Path(directory) / value
+
+
+def _label_name(value: object) -> str:
+    if not isinstance(value, str) or not _LABEL_NAME.fullmatch(value):
+        raise ValueError(f"expected a label name of letters, digits and _, got {show(value)}")
+    if value.startswith("__") or value in RESERVED_LABELS:
+        raise ValueError(f"the label name {value!r} is reserved")
+    return value
+
+
+def show(value: object) -> str:
+    """Return a value as an error message quotes it."""
+    text = repr(value) if not isinstance(value, str) else f'"{value}"'
+    return text if len(text) <= 80 else text[:79] + "…"
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration)]
+Size = Annotated[int, BeforeValidator(_size)]
+HttpUrl = Annotated[str, BeforeValidator(_http_url)]
+ProxyUrl = Annotated[Secret, BeforeValidator(_proxy_url)]
+Address = Annotated[str, BeforeValidator(_address)]
+FilePath = Annotated[Path, BeforeValidator(_path)]
+LabelName = Annotated[str, BeforeValidator(_label_name)]
+RoutePrefix = Annotated[str, BeforeValidator(read_route_prefix)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Wait = Annotated[Duration, Field(ge=0.001, le=10 * 365 * 86400)]
