@@ -1,0 +1,110 @@
+"""Opening the SQLite file: whose it is, and what is wrong with it."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from exporter.registry.schema import APPLICATION_ID, SCHEMA_VERSION
+from exporter.registry.sqlite import SqliteStore
+from exporter.registry.store import StoreUnusableError
+
+
+async def refusal(path: Path) -> str:
+    store = SqliteStore(path, busy_seconds=0.05)
+    with pytest.raises(StoreUnusableError) as caught:
+        await store.open()
+    return str(caught.value)
+
+
+async def make(path: Path) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    await store.close()
+
+
+def run(path: Path, script: str) -> None:
+    database = sqlite3.connect(path)
+    database.executescript(script)
+    database.close()
+
+
+async def test_a_new_file_is_marked_as_ours_and_safe_against_power_cuts(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    store = SqliteStore(path)
+    await store.open()
+    database = store._connection()
+
+    def pragma(name: str) -> object:
+        return database.execute(f"PRAGMA {name}").fetchone()[0]
+
+    assert await store._run(lambda: pragma("application_id")) == APPLICATION_ID
+    assert await store._run(lambda: pragma("user_version")) == SCHEMA_VERSION
+    assert await store._run(lambda: pragma("journal_mode")) == "wal"
+    assert await store._run(lambda: pragma("synchronous")) == 2
+    await store.close()
+
+
+async def test_two_exporters_never_share_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    store = SqliteStore(path)
+    await store.open()
+    assert await refusal(path) == (
+        f"{path}: in use by another removit-exporter; each needs a file of its own"
+    )
+    await store.close()
+    await make(path)
+
+
+async def test_another_programs_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "foreign.db"
+    run(path, "CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1);")
+    before = path.read_bytes()
+    assert "a database of another program" in await refusal(path)
+    assert path.read_bytes() == before
+
+
+async def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "text.db"
+    path.write_text("not a database at all, but a letter to a friend\n" * 50)
+    before = path.read_bytes()
+    assert "file is not a database; it is left as it is" in await refusal(path)
+    assert path.read_bytes() == before
+
+
+async def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    await make(path)
+    run(path, "PRAGMA user_version = 99")
+    assert "written by a newer removit-exporter (schema 99" in await refusal(path)
+
+
+async def test_a_locked_database_says_who_could_help(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    await make(path)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    assert "database is locked: another process holds it" in await refusal(path)
+    other.close()
+    await make(path)
+
+
+async def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "nowhere" / "jobs.db"
+    assert await refusal(path) == f"{path}: No such file or directory"
+
+
+async def test_a_folder_is_no_database(tmp_path: Path) -> None:
+    path = tmp_path / "folder"
+    path.mkdir()
+    assert await refusal(path) == f"{path}: unable to open database file"
+
+
+async def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    await make(path)
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(4096 * 2)
+        file.write(b"\xa5" * (size - 4096 * 2))
+    assert "damaged" in await refusal(path) or "malformed" in await refusal(path)

@@ -1,0 +1,368 @@
+"""One suite over every store."""
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support import START, error, job, now, ok
+
+from exporter.core.events import Event, EventType
+from exporter.core.job import Job, JobState, Source, Suspicion, conclude, observe
+from exporter.core.job import Verdict as JobVerdict
+from exporter.core.reply import Kind
+from exporter.core.tally import Delta
+from exporter.registry.memory import MemoryStore
+from exporter.registry.records import dump_job, load_job
+from exporter.registry.sqlite import SqliteStore
+from exporter.registry.store import (
+    COUNTER,
+    SUM,
+    Accepted,
+    Change,
+    Fenced,
+    FinalAnswer,
+    JobFilter,
+    Snapshot,
+    Store,
+    StoreError,
+)
+
+Reopen = Callable[[], Any]
+
+
+class Box:
+    """A store that can be closed and opened again as after a restart."""
+
+    def __init__(self, make: Callable[[Store | None], Store]) -> None:
+        self._make = make
+        self.store: Store = make(None)
+
+    async def reopen(self) -> Store:
+        await self.store.close()
+        self.store = self._make(self.store)
+        await self.store.open()
+        return self.store
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+async def box(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Box]:
+    def sqlite(_: Store | None) -> Store:
+        return SqliteStore(tmp_path / "jobs.db")
+
+    def memory(former: Store | None) -> Store:
+        return MemoryStore(former.tables if isinstance(former, MemoryStore) else None)
+
+    made = Box(sqlite if request.param == "sqlite" else memory)
+    await made.store.open()
+    yield made
+    await made.store.close()
+
+
+def event(kind: EventType = EventType.REGISTERED, name: str | None = "a", **data: Any) -> Event:
+    return Event(kind, name, START, data)
+
+
+def new(name: str, **changes: Any) -> Change:
+    return Change(replace(job(name), version=1, **changes), 0, (event(name=name),))
+
+
+async def load(store: Store, time: float = START, **changes: Any) -> Snapshot:
+    wanted = {"finished_after": 0.0, "resume_within": 3600.0, "layout": "one"} | changes
+    return await store.load(time=time, **wanted)
+
+
+async def put(store: Store, change: Change) -> Job:
+    [result] = await store.apply([change])
+    assert isinstance(result, Accepted)
+    assert change.job is not None
+    return replace(change.job, incarnation=result.incarnation)
+
+
+async def test_a_new_job_is_kept_and_its_events_have_rising_ids(box: Box) -> None:
+    results = await box.store.apply([new("a"), new("b")])
+    assert all(isinstance(result, Accepted) for result in results)
+    ids = [id_ for result in results if isinstance(result, Accepted) for id_ in result.event_ids]
+    assert ids == sorted(set(ids))
+    kept = await (await box.reopen()).get(["a", "b", "c"])
+    assert sorted(kept) == ["a", "b"]
+    assert kept["a"].pending
+
+
+async def test_a_job_comes_back_as_it_was_put(box: Box) -> None:
+    full = job(
+        "a",
+        labels={"shop": 'e"u\n', "ü": "✓"},
+        key="sku",
+        told_by=(Source.API, Source.CONFIG),
+        suspicion=Suspicion(Kind.SERVER_ERROR, 2, 1.0, 9.5, 500),
+        rechecks=1,
+        setbacks=2,
+    )
+    full, _ = observe(full, ok(warnings={"a": ("x",)}, ignored_variations=("b",)), now(3))
+    full, _ = observe(full, error(500), now(4))
+    full, _ = conclude(full, JobVerdict(JobState.FAILED, "because"), now(5))
+    kept = await put(box.store, Change(replace(full, version=1), 0))
+    assert (await (await box.reopen()).get(["a"]))["a"] == kept
+
+
+async def test_the_same_id_twice_is_fenced_with_what_is_known(box: Box) -> None:
+    first = await put(box.store, new("a", key="one"))
+    [result] = await box.store.apply([new("a", key="two")])
+    assert result == Fenced(first)
+    [one, two] = await box.store.apply([new("b"), new("b")])
+    assert isinstance(one, Accepted)
+    assert isinstance(two, Fenced)
+
+
+async def test_a_change_from_an_older_version_is_fenced_and_counts_nothing(box: Box) -> None:
+    first = await put(box.store, new("a"))
+    second = await put(box.store, Change(replace(first, version=2, step="x"), 1))
+    late = Change(
+        replace(first, version=2, step="y"),
+        1,
+        (event(EventType.FINISHED),),
+        (Delta("removit_jobs_finished_total", (("mode", "x"),)),),
+        (("mode", "x"),),
+    )
+    assert await box.store.apply([late]) == [Fenced(second)]
+    snapshot = await load(await box.reopen())
+    assert [one.step for one in snapshot.jobs] == ["x"]
+    assert (list(snapshot.totals), list(snapshot.admitted)) == ([], [])
+    assert len(await box.store.history(after=0, limit=10)) == 1
+
+
+async def test_a_change_for_a_former_incarnation_is_fenced(box: Box) -> None:
+    first = await put(box.store, new("a"))
+    await box.store.apply([Change(replace(first, version=2), 1, forgotten=True)])
+    assert await box.store.get(["a"]) == {}
+    second = await put(box.store, new("a"))
+    assert second.incarnation > first.incarnation
+    late = Change(replace(first, version=2, step="late"), 1)
+    assert await box.store.apply([late]) == [Fenced(second)]
+    assert (await box.store.get(["a"]))["a"].step is None
+
+
+async def test_a_change_for_a_job_that_is_gone_is_fenced_with_nothing(box: Box) -> None:
+    first = await put(box.store, new("a"))
+    await box.store.apply([Change(replace(first, version=2), 1, forgotten=True)])
+    assert await box.store.apply([Change(replace(first, version=3), 2)]) == [Fenced(None)]
+
+
+async def test_totals_add_up_over_commits_and_restarts(box: Box) -> None:
+    name, labels = "removit_job_duration_seconds", (("mode", "params"),)
+    counter = Delta("removit_jobs_finished_total", (("state", "done"),))
+    await load(box.store)
+    for version in range(1, 4):
+        change = Change(
+            None, deltas=(counter, Delta(name, labels, 2.5, 1)), admitted=(("mode", "params"),)
+        )
+        await box.store.apply([change, change] if version == 1 else [change])
+    snapshot = await load(await box.reopen(), START + 3600)
+    numbers = {(one.name, one.bucket): one.amount for one in snapshot.totals}
+    assert numbers == {
+        ("removit_jobs_finished_total", COUNTER): 4,
+        (name, 1): 4,
+        (name, SUM): 10.0,
+    }
+    assert list(snapshot.admitted) == [("mode", "params")]
+
+
+@pytest.mark.parametrize(
+    ("later", "changes", "resumed"),
+    [
+        (3600.0, {}, True),
+        (3601.0, {}, False),
+        (-50.0, {}, True),
+        (10.0, {"layout": "two"}, False),
+    ],
+)
+async def test_totals_begin_at_zero_after_long_silence_or_with_another_layout(
+    box: Box, later: float, changes: dict[str, Any], resumed: bool
+) -> None:
+    await load(box.store)
+    await box.store.apply([Change(None, deltas=(Delta("x_total", ()),))])
+    snapshot = await load(await box.reopen(), START + later, **changes)
+    assert bool(snapshot.totals) is resumed
+    assert bool((await load(await box.reopen(), START + later, **changes)).totals) is resumed
+
+
+async def test_a_store_that_never_gave_a_sign_of_life_begins_at_zero(box: Box) -> None:
+    await box.store.apply([Change(None, deltas=(Delta("x_total", ()),))])
+    assert list((await load(box.store)).totals) == []
+
+
+async def test_a_sign_of_life_keeps_the_totals_and_the_clock_of_patience(box: Box) -> None:
+    await load(box.store)
+    await box.store.apply([Change(None, deltas=(Delta("x_total", ()),))])
+    await box.store.stamp(time=START + 7000, well_time=123.5)
+    snapshot = await load(await box.reopen(), START + 9000)
+    assert snapshot.totals
+    assert snapshot.well_time == 123.5
+
+
+async def test_loading_brings_pending_jobs_and_those_finished_lately(box: Box) -> None:
+    await put(box.store, new("pending"))
+    await put(box.store, new("old", state=JobState.DONE, finished_at=START - 100))
+    await put(box.store, new("late", state=JobState.FAILED, finished_at=START - 10))
+    snapshot = await load(box.store, finished_after=START - 50)
+    assert [one.job_id for one in snapshot.jobs] == ["pending", "late"]
+    assert dict(snapshot.by_state) == {"pending": 1, "done": 1, "failed": 1}
+
+
+async def test_the_final_answer_is_kept_byte_for_byte(box: Box) -> None:
+    final = FinalAnswer(500, "text/html", b"\x00<html>\xff")
+    first = await put(box.store, new("a"))
+    assert await box.store.final_answer("a") is None
+    second = await put(box.store, Change(replace(first, version=2), 1, final=final))
+    await put(box.store, Change(replace(second, version=3), 2))
+    assert await (await box.reopen()).final_answer("a") == final
+    assert await box.store.final_answer("b") is None
+
+
+async def test_pages_are_newest_first_and_follow_on(box: Box) -> None:
+    for name in "abcde":
+        await put(box.store, new(name))
+    first, following = await box.store.page(JobFilter(), limit=2, before=None)
+    assert [one.job_id for one in first] == ["e", "d"]
+    second, following = await box.store.page(JobFilter(), limit=2, before=following)
+    await put(box.store, new("f"))
+    last, end = await box.store.page(JobFilter(), limit=2, before=following)
+    assert [one.job_id for one in second + last] == ["c", "b", "a"]
+    assert end is None
+    everything, end = await box.store.page(JobFilter(), limit=6, before=None)
+    assert (len(everything), end) == (6, None)
+
+
+@pytest.mark.parametrize(
+    ("job_filter", "names"),
+    [
+        (JobFilter(), "cba"),
+        (JobFilter(state="failed"), "c"),
+        (JobFilter(source="config"), "b"),
+        (JobFilter(mode="params"), "c"),
+        (JobFilter(key="sku"), "a"),
+        (JobFilter(labels={"shop": "eu"}), "ba"),
+        (JobFilter(labels={"shop": "eu", "team": "x"}), "b"),
+        (JobFilter(state="failed", key="sku"), ""),
+    ],
+)
+async def test_lists_are_filtered(box: Box, job_filter: JobFilter, names: str) -> None:
+    await put(box.store, new("a", key="sku", labels={"shop": "eu"}))
+    await put(box.store, new("b", source=Source.CONFIG, labels={"shop": "eu", "team": "x"}))
+    failed = {"state": JobState.FAILED, "finished_at": START, "mode": "params"}
+    await put(box.store, new("c", **failed))
+    jobs, _ = await box.store.page(job_filter, limit=9, before=None)
+    assert "".join(one.job_id for one in jobs) == names
+
+
+async def test_history_follows_on_by_id_and_by_filter(box: Box) -> None:
+    await put(box.store, new("a"))
+    await put(box.store, new("b"))
+    changed = Event(EventType.UPSTREAM_CHANGED, None, START, {"from": "well", "to": "down"})
+    await box.store.apply([Change(None, events=(changed,))])
+    first, second, third = await (await box.reopen()).history(after=0, limit=10)
+    assert [one.event.job_id for one in (first, second, third)] == ["a", "b", None]
+    assert third.event == changed
+    assert await box.store.history(after=first.id, limit=1) == [second]
+    assert await box.store.history(after=0, limit=9, job_id="b") == [second]
+    assert await box.store.history(after=0, limit=9, type="upstream_changed") == [third]
+
+
+async def test_history_of_a_forgotten_job_still_names_it(box: Box) -> None:
+    first = await put(box.store, new("a"))
+    gone = (event(EventType.FORGOTTEN),)
+    await box.store.apply([Change(replace(first, version=2), 1, gone, forgotten=True)])
+    events = await box.store.history(after=0, limit=9)
+    assert [one.event.job_id for one in events] == ["a", "a"]
+
+
+async def test_pruning_drops_old_finished_jobs_and_old_events_in_slices(box: Box) -> None:
+    old = {"state": JobState.DONE, "finished_at": START - 100}
+    for name in ("old1", "old2", "old3", "kept"):
+        await put(box.store, new(name, **old))
+    await put(box.store, new("fresh", state=JobState.DONE, finished_at=START))
+    await put(box.store, new("pending"))
+
+    async def prune() -> dict[JobState, int]:
+        return dict(
+            await box.store.prune(finished_before=START - 50, keep=["kept"], history=2, limit=2)
+        )
+
+    assert await prune() == {JobState.DONE: 2}
+    assert await prune() == {JobState.DONE: 1}
+    assert await prune() == {}
+    left, _ = await box.store.page(JobFilter(), limit=9, before=None)
+    assert [one.job_id for one in left] == ["pending", "fresh", "kept"]
+    events = await box.store.history(after=0, limit=9)
+    assert [one.event.job_id for one in events] == ["fresh", "pending"]
+    assert await box.store.final_answer("old1") is None
+
+
+async def test_a_pruned_id_may_be_registered_again(box: Box) -> None:
+    await put(box.store, new("a", state=JobState.DONE, finished_at=START - 100))
+    await box.store.prune(finished_before=START, keep=[], history=100, limit=9)
+    assert (await put(box.store, new("a"))).pending
+
+
+JOBS = st.builds(
+    Job,
+    job_id=st.just("a"),
+    source=st.sampled_from(Source),
+    registered_at=st.floats(0, 1e10),
+    version=st.just(1),
+    labels=st.dictionaries(st.text("abc", min_size=1), st.text("xyz\n\"'\\é")),
+    key=st.none() | st.text("xyz", min_size=1),
+    state=st.sampled_from(JobState),
+    progress=st.none() | st.floats(0, 100) | st.integers(0, 100),
+    warnings=st.dictionaries(st.text("ab"), st.lists(st.text("cd")).map(tuple)),
+    ignored_variations=st.lists(st.text("ab")).map(tuple),
+    told_drift=st.lists(st.text("ab")).map(tuple),
+    suspicion=st.none()
+    | st.builds(
+        Suspicion,
+        kind=st.sampled_from(Kind),
+        answers=st.integers(1, 9),
+        since=st.floats(0, 9),
+        until=st.floats(9, 99),
+        http_status=st.integers(400, 599),
+    ),
+)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(JOBS)
+def test_any_job_survives_the_round_trip(made: Job) -> None:
+    assert load_job("a", 0, 1, dump_job(made)) == made
+
+
+async def test_sqlite_that_is_closed_says_so(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "jobs.db")
+    with pytest.raises(StoreError, match="not open"):
+        await store.get(["a"])
+    await store.open()
+    await store.close()
+    with pytest.raises(StoreError, match="cannot schedule"):
+        await store.get(["a"])
+
+
+async def test_a_failure_before_the_commit_leaves_nothing(tmp_path: Path) -> None:
+    failing = False
+
+    def fail() -> None:
+        if failing:
+            raise sqlite3.OperationalError("disk I/O error")
+
+    store = SqliteStore(tmp_path / "jobs.db", before_commit=fail)
+    await store.open()
+    failing = True
+    with pytest.raises(StoreError, match=r"jobs\.db: disk I/O error"):
+        await store.apply([new("a")])
+    failing = False
+    assert await store.get(["a"]) == {}
+    await put(store, new("a"))
+    await store.close()
