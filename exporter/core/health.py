@@ -164,9 +164,9 @@ class Health:
             return Gate(False, self._trial_at, Trial.POLL)
         return Gate(True)
 
-    def try_now(self, now: Now) -> None:
+    def try_now(self, steady: float) -> None:
         """Let the next trial be made at once: the key has changed."""
-        self._trial_at = now.steady
+        self._trial_at = steady
 
     def witness(self, other_than: str, since: float) -> str | None:
         """Return a job, not `other_than`, that gave a 2xx while pending since `since` (well time).

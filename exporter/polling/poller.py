@@ -187,8 +187,9 @@ class Poller:
 
     def _next_turn(self, now: float) -> tuple[Turn, float]:
         gate = self.health.gate()
-        if not gate.open and self._key_version() != self._key_seen:
-            self.health.try_now(self.now())
+        if not gate.open and (key := self._key_version()) != self._key_seen:
+            self._key_seen = key
+            self.health.try_now(now)
             gate = self.health.gate()
         # A control need not wait for polls under way: it names no job.
         control = not gate.open and gate.trial is Trial.CONTROL

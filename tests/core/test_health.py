@@ -249,7 +249,7 @@ def test_a_403_that_is_no_json_is_a_firewall_and_says_nothing_of_the_key() -> No
 def test_a_changed_key_may_be_tried_at_once() -> None:
     upstream = Upstream()
     upstream.rejects(0)
-    upstream.health.try_now(now(10))
+    upstream.health.try_now(now(10).steady)
     assert upstream.gate.trial_at == 1010.0
 
 

@@ -1,0 +1,176 @@
+"""Fixtures: a simulator on loopback, exporters beside it, and real programs or a clear reason."""
+
+import asyncio
+import inspect
+import os
+import shutil
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from aiohttp.test_utils import TestClient, TestServer
+
+from exporter import EXPORTER, Config, Exporter, create_app
+from exporter.config_loading import parse_config
+from exporter.registry.store import Store
+from exporter.simulator import Simulator
+
+KEY = "the-key-that-nobody-may-see"
+
+SQUEEZED: Mapping[str, Any] = {
+    "upstream": {"rate": 500, "burst": 100, "timeout": "2s"},
+    "polling": {
+        "min_interval": "20ms",
+        "max_interval": "200ms",
+        "key_retry": "300ms",
+        "recheck_after": [],
+    },
+    "judgement": {
+        "failed_after": "150ms",
+        "not_found_grace": "150ms",
+        "lost_after": "300ms",
+        "outage_window": "2s",
+    },
+}
+"""Thresholds small enough for tests to wait for what follows from them."""
+
+
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay one nested mapping over another."""
+    merged = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = merge(merged[key], value) if both else value
+    return merged
+
+
+async def until(condition: Callable[[], object | Awaitable[object]], seconds: float = 20.0) -> Any:
+    """Wait until a condition holds, and return what it gave; fail after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = condition()
+        if inspect.isawaitable(found):
+            found = await found
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            pytest.fail(f"did not come true within {seconds} s: {inspect.getsource(condition)}")
+        await asyncio.sleep(0.01)
+
+
+def program(name: str, package: str) -> str:
+    """Return a program's path; where it is missing, skip, or fail under CI."""
+    found = shutil.which(name)
+    if found is None:
+        reason = f"{name} is missing; on Debian: apt-get install {package}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[Simulator]:
+    async with Simulator(api_key=KEY, seed=1) as made:
+        yield made
+
+
+class Site:
+    """An exporter that answers on loopback, and a client of it."""
+
+    def __init__(self, client: TestClient[Any, Any]) -> None:
+        self.client = client
+        self.exporter: Exporter = client.app[EXPORTER]
+        self.url = str(client.make_url("/")).rstrip("/")
+
+    async def put(self, job_id: str, **document: Any) -> dict[str, Any]:
+        """Register a job; return it."""
+        async with self.client.put(f"/api/v1/jobs/{job_id}", json=document) as response:
+            assert response.status in (200, 201), await response.text()
+            shown: dict[str, Any] = await response.json()
+            return shown
+
+    async def job(self, job_id: str) -> dict[str, Any]:
+        """Return a job as the API shows it."""
+        async with self.client.get(f"/api/v1/jobs/{job_id}") as response:
+            assert response.status == 200, await response.text()
+            shown: dict[str, Any] = await response.json()
+            return shown
+
+    async def ends(self, job_id: str, state: str) -> dict[str, Any]:
+        """Wait until a job has ended, and as it should."""
+
+        async def ended() -> dict[str, Any] | None:
+            shown = await self.job(job_id)
+            return None if shown["state"] == "pending" else shown
+
+        shown: dict[str, Any] = await until(ended)
+        assert shown["state"] == state, shown
+        return shown
+
+    async def metrics(self, **parameters: str) -> str:
+        """Return the page of metrics."""
+        async with self.client.get("/metrics", params=parameters) as response:
+            assert response.status == 200
+            return await response.text()
+
+    async def value(self, series: str) -> float | None:
+        """Return one series' value, written as on the page without its constant label."""
+        for line in (await self.metrics()).splitlines():
+            name, _, number = line.rpartition(" ")
+            plain = name.replace('upstream="removit",', "").replace(',upstream="removit"', "")
+            if plain.replace('{upstream="removit"}', "") == series:
+                return float(number)
+        return None
+
+
+Open = Callable[..., Awaitable[Site]]
+
+
+@pytest.fixture
+def make_config(tmp_path: Path, simulator: Simulator) -> Callable[..., Config]:
+    """Make a config whose upstream is the simulator, with squeezed thresholds."""
+    key_file = tmp_path / "api.key"
+    key_file.write_text(KEY)
+
+    def make(**sections: Any) -> Config:
+        own = {
+            "upstream": {"base_url": simulator.url, "api_key_file": "api.key"},
+            "storage": {"path": "jobs.db"},
+        }
+        document = merge(merge(SQUEEZED, own), sections)
+        return parse_config(yaml.safe_dump(document), directory=tmp_path)
+
+    return make
+
+
+@pytest.fixture
+async def open_site(make_config: Callable[..., Config]) -> AsyncIterator[Open]:
+    """Open exporters; all are closed at the end, those still open."""
+    clients: list[TestClient[Any, Any]] = []
+
+    async def open_one(store: Store | None = None, **sections: Any) -> Site:
+        app = create_app(make_config(**sections), store=store)
+        client = TestClient(TestServer(app))
+        clients.append(client)
+        await client.start_server()
+        return Site(client)
+
+    yield open_one
+    for client in clients:
+        await client.close()
+
+
+@pytest.fixture
+async def site(open_site: Open) -> Site:
+    """An exporter with squeezed thresholds."""
+    return await open_site()
+
+
+@pytest.fixture(autouse=True)
+def no_key_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("REMOVIT_API_KEY", raising=False)
+    return

@@ -1,0 +1,327 @@
+"""Real polls over loopback: what the upstream does, and what becomes of the jobs."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from conftest import KEY, Open, Site, until
+
+from exporter.simulator import Script, Simulator
+
+
+async def total(site: Site, name: str) -> float:
+    """Add up a family's samples."""
+    page = await site.metrics()
+    lines = [line for line in page.splitlines() if line.startswith((f"{name}{{", f"{name} "))]
+    return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+
+async def state(site: Site) -> str:
+    page = await site.metrics()
+    [line] = [
+        line for line in page.splitlines() if "upstream_state{" in line and line[-3:] == "1.0"
+    ]
+    return line.split('state="')[1].split('"')[0]
+
+
+async def test_a_job_is_followed_from_its_registration_to_its_result(
+    site: Site, simulator: Simulator
+) -> None:
+    job_id = simulator.add(Script.sound(0.4, "params"))
+    shown = await site.put(job_id)
+    assert (shown["state"], shown["progress"], shown["mode"]) == ("pending", None, None)
+    done = await site.ends(job_id, "done")
+    assert (done["mode"], done["step"], done["progress"]) == ("params", "done", 100)
+    assert set(done["final_urls"]) == {"background", "compose", "shadowTop", "clipping"}
+    kinds = [event["type"] for event in done["events"]]
+    assert kinds[:2] == ["registered", "first_answer"]
+    assert kinds[-1] == "finished"
+    assert done["polls"][-1]["code"] == "200"
+    assert done["next_poll_at"] is None
+    assert await site.value('removit_jobs_finished_total{mode="params",state="done"}') == 1
+
+
+async def test_warnings_and_ignored_variations_count_once_however_often_they_come(
+    site: Site, simulator: Simulator
+) -> None:
+    job_id = simulator.add(Script.warned(0.4, early_warnings=True))
+    await site.put(job_id)
+    done = await site.ends(job_id, "done")
+    assert simulator.ledger.jobs[job_id].polls > 3
+    assert done["ignored_variations"] == ["shadow_wall"]
+    assert await site.value('removit_job_ignored_variations_total{variation="shadow_wall"}') == 1
+    assert await site.value('removit_job_warnings_total{variation="shadow_wall"}') == 1
+
+
+@pytest.mark.parametrize("body", ["json", "html", "empty"])
+async def test_a_failed_job_is_told_from_an_outage_by_a_witness(
+    site: Site, simulator: Simulator, body: str
+) -> None:
+    failing = simulator.add(Script.failing(0.1, failure_body=body))
+    await site.put(failing)
+
+    async def answers() -> int:
+        return simulator.ledger.jobs[failing].polls
+
+    while await answers() < 12:  # far more than the three that a verdict takes
+        await asyncio.sleep(0.01)
+    assert (await site.job(failing))["suspected"]
+    witness = simulator.add(Script.stuck(0.1))
+    await site.put(witness)
+    failed = await site.ends(failing, "failed")
+    assert f"while job {witness} was answered 2xx" in failed["evidence"]
+    assert (await site.job(witness))["state"] == "pending"
+
+
+async def test_a_job_that_was_never_found_and_one_that_is_malformed(
+    site: Site, simulator: Simulator
+) -> None:
+    lost = simulator.add(Script.lost())
+    await site.put(lost)
+    await site.put("no-uuid")
+    assert "404" in (await site.ends(lost, "not_found"))["evidence"]
+    assert "422" in (await site.ends("no-uuid", "invalid"))["evidence"]
+
+
+async def test_a_job_that_shows_late_is_not_lost(site: Site, simulator: Simulator) -> None:
+    with simulator.faults.late_visibility(0.1):
+        job_id = simulator.add(Script.sound(0.3))
+    await site.put(job_id)
+    await site.ends(job_id, "done")
+
+
+async def test_a_job_that_never_ends_expires(open_site: Open, simulator: Simulator) -> None:
+    site = await open_site(polling={"give_up_after": "500ms"})
+    job_id = simulator.add(Script.stuck(0.1))
+    await site.put(job_id)
+    assert "no end in" in (await site.ends(job_id, "expired"))["evidence"]
+
+
+async def test_a_verdict_is_overturned_by_a_better_answer(
+    open_site: Open, simulator: Simulator
+) -> None:
+    site = await open_site(polling={"recheck_after": ["200ms", "400ms", "600ms"]})
+    job_id = simulator.add(Script.sound(0.3))
+    with simulator.faults.override(job_id, 404, b'{"error": "not_found"}'):
+        await site.put(job_id)
+        await site.ends(job_id, "not_found")
+
+    async def done() -> bool:
+        return bool((await site.job(job_id))["state"] == "done")
+
+    await until(done)
+    assert await site.value('removit_verdicts_overturned_total{from="not_found"}') == 1
+    assert await total(site, "removit_jobs_finished_total") == 2
+    kinds = [event["type"] for event in (await site.job(job_id))["events"]]
+    assert kinds.count("overturned") == 1
+
+
+async def test_unauthorized_suspends_all_polling(
+    open_site: Open, simulator: Simulator, tmp_path: Any
+) -> None:
+    site = await open_site(polling={"key_retry": "1h"})
+    for _ in range(20):
+        await site.put(simulator.add(Script.stuck(0.1)))
+    with simulator.faults.revoked_key():
+        await until(lambda: site.exporter.health.state == "key_rejected")
+        rejected = simulator.ledger.requests["GET", "/api/v1/status", 401]
+        assert rejected <= 21  # those under way, and one control
+        assert await site.value("removit_api_key_valid") == 0
+        shown = await site.client.get("/api/v1/jobs")
+        jobs = (await shown.json())["jobs"]
+        assert {job["state"] for job in jobs} == {"pending"}
+        assert {job["next_poll_reason"] for job in jobs} == {"key_rejected"}
+        (tmp_path / "api.key").write_text(KEY + "-renewed")
+        simulator.api_key = KEY + "-renewed"
+        # A changed key is tried at once, but it is revoked as well.
+        await until(lambda: simulator.ledger.requests["GET", "/api/v1/status", 401] == rejected + 1)
+    (tmp_path / "api.key").write_text(KEY + "-again")
+    simulator.api_key = KEY + "-again"
+    await until(lambda: site.exporter.health.state == "well")
+    assert await site.value("removit_api_key_valid") == 1
+
+
+async def test_a_rejected_key_is_tried_again_and_polling_goes_on(
+    site: Site, simulator: Simulator
+) -> None:
+    job_id = simulator.add(Script.sound(0.5))
+    with simulator.faults.revoked_key():
+        await site.put(job_id)
+        await until(lambda: site.exporter.health.state == "key_rejected")
+    await site.ends(job_id, "done")
+
+
+async def test_an_outage_fails_no_job_and_polls_rarely(
+    open_site: Open, simulator: Simulator
+) -> None:
+    site = await open_site(polling={"max_interval": "1s"}, judgement={"outage_window": "300ms"})
+    jobs = [simulator.add(Script.sound(0.6)) for _ in range(10)]
+    with simulator.faults.outage(body="html"):
+        for job_id in jobs:
+            await site.put(job_id)
+        await until(lambda: site.exporter.health.state == "down")
+        assert await site.value("removit_up") == 0
+        before = simulator.ledger.requests["GET", "/api/v1/status", 503]
+        await asyncio.sleep(1.0)
+        polled = simulator.ledger.requests["GET", "/api/v1/status", 503] - before
+        assert polled <= 8  # one trial at a time, each later than the last
+        assert await total(site, "removit_jobs_finished_total") == 0
+    for job_id in jobs:
+        await site.ends(job_id, "done")
+    assert await site.value('removit_jobs_finished_total{mode="clipping",state="failed"}') == 0
+
+
+@pytest.mark.parametrize("fault", ["dropped_connection", "cut_body", "garbage", "oversized"])
+async def test_what_cannot_be_read_leaves_the_job_as_it_is(
+    site: Site, simulator: Simulator, fault: str
+) -> None:
+    job_id = simulator.add(Script.sound(0.2))
+    with getattr(simulator.faults, fault)():
+        await site.put(job_id)
+
+        async def tried() -> bool:
+            shown = await site.job(job_id)
+            assert shown["state"] == "pending"
+            return len(shown["polls"]) >= 3
+
+        await until(tried)
+    await site.ends(job_id, "done")
+
+
+async def test_nobody_listening_is_a_connection_error_and_no_verdict(
+    site: Site, simulator: Simulator
+) -> None:
+    job_id = simulator.add(Script.sound(0.2))
+    async with simulator.faults.refused():
+        await site.put(job_id)
+
+        async def tried() -> bool:
+            polls = (await site.job(job_id))["polls"]
+            assert {poll["code"] for poll in polls} <= {"connection"}
+            return len(polls) >= 3
+
+        await until(tried)
+    await site.ends(job_id, "done")
+
+
+async def test_a_stalled_upstream_is_timed_out(open_site: Open, simulator: Simulator) -> None:
+    site = await open_site(upstream={"timeout": "200ms"})
+    job_id = simulator.add(Script.sound(0.2))
+    with simulator.faults.stall():
+        await site.put(job_id)
+
+        async def timed_out() -> bool:
+            return "timeout" in [poll["code"] for poll in (await site.job(job_id))["polls"]]
+
+        await until(timed_out)
+    await site.ends(job_id, "done")
+
+
+@pytest.mark.parametrize("as_date", [False, True])
+async def test_a_429_makes_all_wait(site: Site, simulator: Simulator, as_date: bool) -> None:
+    jobs = [simulator.add(Script.sound(0.2)) for _ in range(5)]
+    with simulator.faults.throttled(retry_after=2, as_date=as_date):
+        await site.put(jobs[0])
+        await until(lambda: site.exporter.health.state == "throttled")
+        for job_id in jobs:
+            await site.put(job_id)
+        shown = await site.job(jobs[1])
+        assert (shown["next_poll_reason"], shown["polls"]) == ("retry_after", [])
+        assert simulator.ledger.requests["GET", "/api/v1/status", 429] == 1
+    for job_id in jobs:
+        await site.ends(job_id, "done")
+    rate = await site.value("removit_exporter_rate_limit_per_second")
+    assert rate is not None
+    assert rate < 500
+
+
+async def test_whoever_asks_meanwhile_shares_the_request(site: Site, simulator: Simulator) -> None:
+    job_id = simulator.add(Script.stuck(0.1))
+    poller = site.exporter.poller
+    with simulator.faults.slow(0.2):
+        replies = await asyncio.gather(*(poller.ask(job_id, "client", 5.0) for _ in range(50)))
+    assert {reply.code for reply in replies} == {"200"}
+    assert simulator.ledger.jobs[job_id].polls == 1
+    assert job_id not in site.exporter.registry.jobs
+
+
+async def test_asking_shares_the_scheduled_poll_and_feeds_the_job(
+    site: Site, simulator: Simulator
+) -> None:
+    job_id = simulator.add(Script.stuck(0.1))
+    with simulator.faults.slow(0.2):
+        await site.put(job_id)
+        await until(lambda: site.exporter.poller.in_flight)
+        reply = await site.exporter.poller.ask(job_id, "client", 5.0)
+        assert reply.status is not None
+        assert simulator.ledger.jobs[job_id].polls <= 1
+    assert simulator.ledger.most_at_once_per_job == 1
+    assert (await site.job(job_id))["step"] is not None
+
+
+async def test_an_ask_that_gets_no_turn_or_no_answer_says_so(
+    open_site: Open, simulator: Simulator
+) -> None:
+    site = await open_site(upstream={"concurrency": 1})
+    poller = site.exporter.poller
+    with simulator.faults.stall():
+        first = asyncio.create_task(poller.ask(simulator.add(Script.stuck()), "client", 0.3))
+        await until(lambda: poller.in_flight)
+        second = await poller.ask(simulator.add(Script.stuck()), "client", 0.1)
+        assert (second.failure, (await first).failure) == ("not_asked", "timeout")
+
+
+async def test_the_rate_limit_holds_for_all_requests_together(
+    open_site: Open, simulator: Simulator
+) -> None:
+    site = await open_site(upstream={"rate": 20, "burst": 5})
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    for _ in range(30):
+        await site.put(simulator.add(Script.stuck(0.1)))
+    await until(lambda: simulator.ledger.requests["GET", "/api/v1/status", 200] >= 35)
+    assert 5 + 20 * (loop.time() - started) + 1 >= 35
+    assert await total(site, "removit_exporter_poll_lag_seconds_count") >= 30
+
+
+async def test_no_job_starves_when_there_is_more_to_ask_than_the_rate_admits(
+    open_site: Open, simulator: Simulator
+) -> None:
+    site = await open_site(upstream={"rate": 100, "burst": 1})
+    jobs = [simulator.add(Script.stuck(0.1)) for _ in range(60)]
+    for job_id in jobs:
+        await site.put(job_id)
+    await until(lambda: min(simulator.ledger.jobs[name].polls for name in jobs) >= 2)
+    polls = [simulator.ledger.jobs[name].polls for name in jobs]
+    assert max(polls) - min(polls) <= 3
+    assert simulator.ledger.most_at_once_per_job == 1
+
+
+async def test_a_late_answer_for_a_forgotten_job_is_fenced(
+    site: Site, simulator: Simulator
+) -> None:
+    job_id = simulator.add(Script.sound(0.01))
+    with simulator.faults.slow(0.3):
+        await site.put(job_id)
+        await until(lambda: site.exporter.poller.in_flight)
+        response = await site.client.delete(f"/api/v1/jobs/{job_id}")
+        assert response.status == 204
+        again = await site.put(job_id)
+        assert (again["state"], again["last_polled_at"]) == ("pending", None)
+        await until(lambda: simulator.ledger.jobs[job_id].polls >= 1)
+    done = await site.ends(job_id, "done")
+    kinds = [event["type"] for event in done["events"]]
+    assert kinds.count("finished") == 1
+    assert await site.value('removit_jobs_forgotten_total{reason="deleted"}') == 1
+
+
+async def test_upstream_changes_are_in_the_history(site: Site, simulator: Simulator) -> None:
+    await site.put(simulator.add(Script.sound(0.1)))
+    await until(lambda: site.exporter.health.state == "well")
+
+    async def recorded() -> list[Any]:
+        return await site.exporter.registry.history(after=0, limit=99, type="upstream_changed")
+
+    [stored] = await until(recorded)
+    assert stored.event.data == {"from": "unknown", "to": "well", "code": "200"}
+    assert await state(site) == "well"
