@@ -56,11 +56,11 @@ format: .venv/dev.stamp ## let ruff rewrite what it can
 
 .PHONY: docs
 docs: .venv/run.stamp ## write the pages that are made from the code
-	$(BIN)/python -m exporter.metrics.catalogue > docs/metrics.md
+	$(BIN)/python -m exporter.metrics > docs/metrics.md
 
 .PHONY: docs-check
 docs-check: .venv/dev.stamp
-	@$(BIN)/python -m exporter.metrics.catalogue | diff -u docs/metrics.md - \
+	@$(BIN)/python -m exporter.metrics | diff -u docs/metrics.md - \
 		|| { echo "docs/metrics.md is not what the catalogue says; run: make docs" >&2; exit 1; }
 
 # uv is asked for here only; it is not needed to run, test or install.

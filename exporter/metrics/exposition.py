@@ -53,7 +53,7 @@ class Exposition:
         """Return the page in the format that `accept` asks for, or only some parts of it."""
         try:
             encode, content_type = choose_encoder(accept)
-        except ValueError:  # a version that is no number
+        except (ValueError, TypeError):  # a version that is no number
             encode, content_type = generate_latest, CONTENT_TYPE_LATEST
         body = encode(_Selection(self._registry, parts, self._const_labels))
         ending = _END if body.endswith(_END) else b""

@@ -1,5 +1,6 @@
 """`GET /metrics`: in the format that `Accept` asks for, gzip by `Accept-Encoding`."""
 
+import re
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
@@ -87,5 +88,8 @@ def _accepts_gzip(request: web.Request) -> bool:
     for offer in request.headers.get("Accept-Encoding", "").split(","):
         coding, *parameters = (part.strip().casefold() for part in offer.split(";"))
         if coding in ("gzip", "*"):
-            return "q=0" not in (text.rstrip("0").rstrip(".") for text in parameters)
+            return not any(_NO_WEIGHT.fullmatch(parameter) for parameter in parameters)
     return False
+
+
+_NO_WEIGHT: Final = re.compile(r"q=0(\.0{0,3})?")

@@ -1,0 +1,357 @@
+"""Registering, reading and forgetting over HTTP."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Open, Site, until
+
+from exporter.simulator import Script, Simulator
+
+QUIET = {"polling": {"min_interval": "1h", "max_interval": "1h"}}
+"""One poll a job, and then none for a long time."""
+
+
+async def call(site: Site, method: str, path: str, **request: Any) -> tuple[int, Any]:
+    async with site.client.request(method, path, **request) as response:
+        text = await response.text()
+        assert response.content_type in ("application/json", "application/octet-stream")
+        return response.status, json.loads(text) if text else None
+
+
+async def labelled(open_site: Open, **sections: Any) -> Site:
+    return await open_site(
+        **{
+            "registration": {"allowed_labels": ["shop", "team"]},
+            "metrics": {"group_labels": ["shop"]},
+            **sections,
+        }
+    )
+
+
+async def test_put_is_201_when_new_and_200_when_known(open_site: Open) -> None:
+    site = await labelled(open_site)
+    document = {"labels": {"shop": "eu"}, "key": "sku-1"}
+    status, first = await call(site, "PUT", "/api/v1/jobs/a", json=document)
+    assert status == 201
+    assert (first["job_id"], first["labels"], first["key"]) == ("a", {"shop": "eu"}, "sku-1")
+    assert (first["source"], first["told_by"]) == ("api", ["api"])
+    status, second = await call(site, "PUT", "/api/v1/jobs/a", json=document)
+    assert (status, second["registered_at"]) == (200, first["registered_at"])
+    assert await site.value('removit_jobs_registered_total{shop="eu",source="api"}') == 1
+
+
+async def test_put_without_a_body_registers_too(site: Site) -> None:
+    assert (await call(site, "PUT", "/api/v1/jobs/a"))[0] == 201
+
+
+async def test_a_second_word_adds_what_was_missing(open_site: Open) -> None:
+    site = await labelled(open_site)
+    await site.put("a", labels={"shop": "eu"})
+    status, shown = await call(
+        site, "PUT", "/api/v1/jobs/a", json={"labels": {"team": "x"}, "key": "sku"}
+    )
+    assert (status, shown["labels"], shown["key"]) == (200, {"shop": "eu", "team": "x"}, "sku")
+
+
+async def test_a_contradiction_is_409_and_changes_nothing(open_site: Open) -> None:
+    site = await labelled(open_site)
+    await site.put("a", labels={"shop": "eu"}, key="sku")
+    document = {"labels": {"shop": "us"}, "key": "other"}
+    assert await call(site, "PUT", "/api/v1/jobs/a", json=document) == (
+        409,
+        {
+            "error": "conflict",
+            "details": {
+                "labels.shop": ["registered as 'eu', cannot become 'us'"],
+                "key": ["registered as 'sku', cannot become 'other'"],
+            },
+        },
+    )
+    shown = await site.job("a")
+    assert (shown["labels"], shown["key"]) == ({"shop": "eu"}, "sku")
+
+
+async def test_a_list_is_registered_all_or_nothing(open_site: Open) -> None:
+    site = await labelled(open_site)
+    await site.put("a")
+    good = [{"job_id": "a"}, {"job_id": "b", "labels": {"shop": "eu"}}, {"job_id": "b"}]
+    assert await call(site, "POST", "/api/v1/jobs", json=good) == (
+        200,
+        {"registered": 1, "known": 2},
+    )
+    bad = [
+        {"job_id": "c"},
+        {"job_id": "d e"},
+        {"labels": {"colour": "x"}},
+        3,
+        {"job_id": "f", "x": 1},
+    ]
+    status, answer = await call(site, "POST", "/api/v1/jobs", json=bad)
+    assert status == 422
+    assert set(answer["details"]) == {"1.job_id", "2.job_id", "2.labels.colour", "3", "4.x"}
+    assert (await call(site, "GET", "/api/v1/jobs/c"))[0] == 404
+    conflict = [{"job_id": "g"}, {"job_id": "b", "labels": {"shop": "us"}}]
+    status, answer = await call(site, "POST", "/api/v1/jobs", json=conflict)
+    assert (status, list(answer["details"])) == (409, ["1.labels.shop"])
+    assert (await call(site, "GET", "/api/v1/jobs/g"))[0] == 404
+    refused = 'removit_exporter_registrations_refused_total{reason="%s"}'
+    assert await site.value(refused % "invalid") == 5
+    assert await site.value(refused % "conflict") == 2
+
+
+async def test_a_job_may_be_back_filled_but_not_from_the_future(site: Site) -> None:
+    shown = await site.put("a", registered_at="2026-03-11T10:57:08+01:00")
+    assert shown["registered_at"] == "2026-03-11T09:57:08.000Z"
+    for wrong in (
+        "2999-01-01T00:00:00Z",
+        "2026-03-11T09:57:08",
+        "yesterday",
+        5,
+        "1900-01-01T00:00:00Z",
+    ):
+        status, answer = await call(site, "PUT", "/api/v1/jobs/b", json={"registered_at": wrong})
+        assert (status, list(answer["details"])) == (422, ["registered_at"])
+
+
+@pytest.mark.parametrize(
+    ("path", "document", "field", "message"),
+    [
+        ("a%20b", {}, "job_id", "is not what registration.job_id_pattern admits"),
+        ("x" * 129, {}, "job_id", "is not what registration.job_id_pattern admits"),
+        ("a", {"labels": {"colour": "red"}}, "labels.colour", "not among registration.allowed"),
+        ("a", {"labels": {"job_id": "x"}}, "labels.job_id", "the label name is reserved"),
+        ("a", {"labels": {"job": "x"}}, "labels.job", "the label name is reserved"),
+        ("a", {"labels": {"instance": "x"}}, "labels.instance", "the label name is reserved"),
+        ("a", {"labels": {"le": "x"}}, "labels.le", "the label name is reserved"),
+        ("a", {"labels": {"__x": "x"}}, "labels.__x", "the label name is reserved"),
+        ("a", {"labels": {"shop": 5}}, "labels.shop", "expected a string, got 5"),
+        ("a", {"labels": {"shop": "é" * 129}}, "labels.shop", "longer than 256 bytes"),
+        ("a", {"labels": {"shop": "\ud800"}}, "labels.shop", "no label can hold"),
+        ("a", {"labels": {f"l{at}": "" for at in range(17)}}, "labels", "17 labels; at most 16"),
+        ("a", {"labels": []}, "labels", "expected an object such as"),
+        ("a", {"key": ""}, "key", "a string of 1 to 256 characters"),
+        ("a", {"key": "a\nb"}, "key", "contains a control character"),
+        ("a", {"key": 5}, "key", "a string of 1 to 256 characters"),
+        ("a", {"lables": {}}, "lables", "unknown field; known are: key, labels, registered_at"),
+        ("a", [], "", "expected an object such as"),
+    ],
+)
+async def test_bad_input_says_what_was_wrong_and_where(
+    open_site: Open, path: str, document: Any, field: str, message: str
+) -> None:
+    site = await labelled(open_site)
+    status, answer = await call(site, "PUT", f"/api/v1/jobs/{path}", json=document)
+    assert (status, answer["error"], list(answer["details"])) == (422, "validation", [field])
+    assert message in answer["details"][field][0]
+    assert (await call(site, "GET", "/api/v1/jobs"))[1] == {"jobs": [], "next": None}
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status", "message"),
+    [
+        (b"{", "application/json", 400, "the body is not JSON"),
+        (b'{"a": "\xff"}', "application/json", 400, "the body is not UTF-8"),
+        (b"[" * 100_000, "application/json", 400, "too deep or too long"),
+        (b"{}", "text/plain", 415, "send Content-Type: application/json, not text/plain"),
+        (b"x" * 3000, "application/json", 413, "longer than registration.max_body_bytes: 2048"),
+    ],
+)
+async def test_a_body_that_cannot_be_taken_says_why(
+    open_site: Open, body: bytes, kind: str, status: int, message: str
+) -> None:
+    limit = 2048 if status == 413 else 1024 * 1024
+    site = await open_site(registration={"max_body_bytes": limit})
+    got, answer = await call(
+        site, "PUT", "/api/v1/jobs/a", data=body, headers={"Content-Type": kind}
+    )
+    assert got == status
+    assert message in answer["message"]
+
+
+async def test_a_post_of_anything_but_a_list_is_told_so(site: Site) -> None:
+    status, answer = await call(site, "POST", "/api/v1/jobs", json={"job_id": "a"})
+    assert (status, answer["details"]) == (
+        422,
+        {"": ['expected a list of jobs such as [{"job_id": "…"}]']},
+    )
+    assert await call(site, "POST", "/api/v1/jobs", json=[]) == (200, {"registered": 0, "known": 0})
+
+
+async def test_unknown_routes_and_wrong_methods_are_json(site: Site) -> None:
+    assert await call(site, "GET", "/nope") == (
+        404,
+        {"error": "not_found", "message": "no such route"},
+    )
+    async with site.client.request("PATCH", "/api/v1/jobs/a") as response:
+        assert (response.status, response.headers["Allow"]) == (405, "DELETE, GET, HEAD, PUT")
+        assert (await response.json())["error"] == "method_not_allowed"
+    series = 'removit_exporter_http_requests_total{code="404",method="GET",route="unknown"}'
+    assert await site.value(series) == 1
+
+
+async def test_pages_follow_on_and_filters_hold(open_site: Open) -> None:
+    site = await labelled(open_site)
+    for at in range(5):
+        await site.put(f"job-{at}", labels={"shop": "eu" if at % 2 else "us"})
+    status, page = await call(site, "GET", "/api/v1/jobs?limit=2")
+    assert [job["job_id"] for job in page["jobs"]] == ["job-4", "job-3"]
+    status, page = await call(site, "GET", f"/api/v1/jobs?limit=3&after={page['next']}")
+    assert [job["job_id"] for job in page["jobs"]] == ["job-2", "job-1", "job-0"]
+    assert (status, page["next"]) == (200, None)
+    _, page = await call(site, "GET", "/api/v1/jobs?label.shop=eu&source=api")
+    assert [job["job_id"] for job in page["jobs"]] == ["job-3", "job-1"]
+    assert (await call(site, "GET", "/api/v1/jobs?state=done"))[1]["jobs"] == []
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("limit=0", "limit"),
+        ("limit=1001", "limit"),
+        ("limit=ten", "limit"),
+        ("after=x", "after"),
+        ("state=melted", "state"),
+        ("source=me", "source"),
+        ("colour=red", "colour"),
+    ],
+)
+async def test_a_bad_query_is_422_by_parameter(site: Site, query: str, field: str) -> None:
+    status, answer = await call(site, "GET", f"/api/v1/jobs?{query}")
+    assert (status, list(answer["details"])) == (422, [field])
+
+
+async def test_forgetting_is_204_and_then_404(site: Site) -> None:
+    await site.put("a")
+    assert (await call(site, "DELETE", "/api/v1/jobs/a"))[0] == 204
+    assert (await call(site, "DELETE", "/api/v1/jobs/a"))[0] == 404
+    assert (await call(site, "GET", "/api/v1/jobs/a"))[0] == 404
+    assert (await site.put("a"))["state"] == "pending"
+
+
+async def test_what_the_config_names_cannot_be_forgotten_over_http(open_site: Open) -> None:
+    site = await open_site(jobs=["named"])
+    status, answer = await call(site, "DELETE", "/api/v1/jobs/named")
+    assert (status, answer["error"]) == (409, "conflict")
+    assert (await site.job("named"))["source"] == "config"
+
+
+async def test_a_full_registry_answers_503_with_retry_after_and_keeps_what_it_has(
+    open_site: Open,
+) -> None:
+    site = await open_site(registration={"max_pending": 2}, **QUIET)
+    await site.put("019cdc54-2673-dc32-b9e5-6e1d36cc9e8a")
+    async with site.client.post(
+        "/api/v1/jobs", json=[{"job_id": "b"}, {"job_id": "c"}]
+    ) as response:
+        assert (response.status, response.headers["Retry-After"]) == (503, "5")
+        answer = await response.json()
+    assert answer["error"] == "exporter_unavailable"
+    assert "registration.max_pending: 2" in answer["message"]
+    assert (await call(site, "GET", "/api/v1/jobs/b"))[0] == 404
+    refused = 'removit_exporter_registrations_refused_total{reason="full"}'
+    assert await site.value(refused) == 2
+
+
+@pytest.mark.parametrize(
+    ("headers", "reason"),
+    [
+        ({"Host": "exporter.example"}, "the request's Host is 'exporter.example'"),
+        ({"Host": "[oops"}, "the request's Host is ''"),
+        ({"Origin": "https://evil.example"}, "the request's Origin is 'https://evil.example'"),
+        ({"Origin": "null"}, "the request's Origin is 'null'"),
+        ({"Forwarded": "for=192.0.2.1"}, "came through a proxy (Forwarded)"),
+        ({"X-Forwarded-For": "192.0.2.1"}, "came through a proxy (X-Forwarded-For)"),
+    ],
+)
+async def test_without_a_token_only_this_machine_may_write(
+    site: Site, headers: dict[str, str], reason: str
+) -> None:
+    for method, path in (
+        ("PUT", "/api/v1/jobs/a"),
+        ("POST", "/api/v1/jobs"),
+        ("DELETE", "/api/v1/jobs/a"),
+    ):
+        status, answer = await call(site, method, path, headers=headers)
+        assert (status, answer["error"]) == (403, "forbidden")
+        assert reason in answer["message"]
+    assert (await call(site, "GET", "/api/v1/jobs", headers=headers))[0] == 200
+
+
+async def test_its_own_origin_may_write(site: Site) -> None:
+    origin = {"Origin": site.url}
+    assert (await call(site, "PUT", "/api/v1/jobs/a", headers=origin))[0] == 201
+
+
+async def test_a_server_that_listens_on_all_addresses_takes_nothing_without_a_token(
+    site: Site,
+) -> None:
+    site.exporter.context.listen_host = "0.0.0.0"
+    status, answer = await call(site, "PUT", "/api/v1/jobs/a")
+    assert status == 403
+    assert "the server listens on 0.0.0.0" in answer["message"]
+
+
+async def test_with_a_token_writing_takes_it_from_everybody(
+    open_site: Open, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text("open-sesame\n")
+    site = await open_site(registration={"token_file": "token"})
+    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic open-sesame"}):
+        async with site.client.put("/api/v1/jobs/a", headers=headers) as response:
+            assert response.status == 401
+            assert response.headers["WWW-Authenticate"].startswith("Bearer")
+    headers = {"Authorization": "Bearer open-sesame", "X-Forwarded-For": "192.0.2.1"}
+    assert (await call(site, "PUT", "/api/v1/jobs/a", headers=headers))[0] == 201
+
+
+async def test_result_urls_are_shown_to_this_machine_and_to_the_token_only(
+    open_site: Open, simulator: Simulator, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text("open-sesame")
+    site = await open_site(registration={"token_file": "token"})
+    job_id = simulator.add(Script.sound(0.05))
+    bearer = {"Authorization": "Bearer open-sesame"}
+    await call(site, "PUT", f"/api/v1/jobs/{job_id}", headers=bearer)
+    assert (await site.ends(job_id, "done"))["final_urls"]
+    proxied = {"X-Forwarded-For": "192.0.2.1"}
+    path = f"/api/v1/jobs/{job_id}"
+    assert (await call(site, "GET", path, headers=proxied))[1]["final_urls"] == {}
+    assert (await call(site, "GET", path, headers=proxied | bearer))[1]["final_urls"]
+
+
+async def test_healthy_and_ready_never_hang_on_the_upstream(
+    site: Site, simulator: Simulator
+) -> None:
+    with simulator.faults.outage():
+        for path in ("/-/healthy", "/-/ready"):
+            async with site.client.get(path) as response:
+                assert (response.status, response.content_type) == (200, "text/plain")
+    site.exporter.context.ready = False
+    status, answer = await call(site, "GET", "/-/ready")
+    assert (status, answer["message"]) == (503, "jobs are being loaded")
+
+
+async def test_many_at_once_register_one_job(site: Site) -> None:
+    answers = await asyncio.gather(
+        *(call(site, "PUT", "/api/v1/jobs/a") for _ in range(20)),
+        *(call(site, "POST", "/api/v1/jobs", json=[{"job_id": "a"}]) for _ in range(20)),
+    )
+    new = sum(status == 201 for status, _ in answers)
+    new += sum(answer.get("registered", 0) for _, answer in answers)
+    assert new == 1
+
+
+async def test_an_error_inside_is_json_and_logged_without_details(
+    site: Site, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(site.exporter.registry, "page", broken)
+    status, answer = await call(site, "GET", "/api/v1/jobs")
+    assert (status, answer["error"]) == (500, "internal")
+    assert "a bug" not in str(answer)
+    await until(lambda: "request failed" in caplog.text)
