@@ -62,15 +62,15 @@ class Exporter:
         self.clock = clock or SystemClock()
         self.store = store or SqliteStore(config.storage.path)
         self.metrics = CollectorRegistry()
-        self.instruments = Instruments(self.metrics, version("removit-exporter"))
+        rules = config.metrics
+        bounds = LabelBounds(rules.max_label_values, rules.known_values.model_dump())
+        self.tally = Tally(bounds, rules.group_labels)
+        self.instruments = Instruments(self.metrics, version("removit-exporter"), bounds.admit)
         self.log = make_logger(self.instruments.logged)
         self._key = config.upstream.key_source()
         self._token = config.registration.token_source()
         self._house: asyncio.Task[None] | None = None
 
-        rules = config.metrics
-        bounds = LabelBounds(rules.max_label_values, rules.known_values.model_dump())
-        self.tally = Tally(bounds, rules.group_labels)
         self.health = Health(config.judgement, config.polling, steady=self.clock.monotonic())
         self.client = Client(lambda: self.config.current.upstream, self._api_key, _USER_AGENT)
         commit = GroupCommit(self.store, self.instruments, self.clock.monotonic, self.clock.sleep)

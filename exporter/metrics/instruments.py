@@ -10,10 +10,16 @@ from .catalogue import FAMILIES
 
 
 class Instruments:
-    """The metrics that rooms feed by calling; all in `registry`, none global."""
+    """The metrics that rooms feed by calling; all in `registry`, none global.
 
-    def __init__(self, registry: CollectorRegistry, version: str) -> None:
+    `admit` bounds a label whose values the upstream invents, see `core.tally.LabelBounds`.
+    """
+
+    def __init__(
+        self, registry: CollectorRegistry, version: str, admit: Callable[[str, str], str]
+    ) -> None:
         self._registry = registry
+        self._admit = admit
         self._requests = self._counter("removit_upstream_requests_total")
         self._errors = self._counter("removit_upstream_errors_total")
         self._request_seconds = self._histogram("removit_upstream_request_duration_seconds")
@@ -45,10 +51,11 @@ class Instruments:
 
     def asked(self, purpose: str, reply: Reply, seconds: float) -> None:
         """See `polling.protocols.PollWatcher`."""
-        self._requests.labels("status", purpose, reply.code).inc()
+        code = self._admit("code", reply.code)
+        self._requests.labels("status", purpose, code).inc()
         self._request_seconds.labels("status").observe(seconds)
         if reply.error is not None:
-            self._errors.labels("status", reply.code, reply.error).inc()
+            self._errors.labels("status", code, self._admit("error", reply.error)).inc()
 
     def lagged(self, seconds: float) -> None:
         """See `polling.protocols.PollWatcher`."""

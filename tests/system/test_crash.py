@@ -1,0 +1,192 @@
+"""kill -9 in the middle of registering and polling costs no acknowledged job and no count."""
+
+import asyncio
+import random
+import signal
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import yaml
+from conftest import KEY, SQUEEZED, merge, until
+from prometheus_client.parser import text_string_to_metric_families
+from system_ports import free_port
+
+from exporter.demo import compare, read_totals
+from exporter.simulator import Script, Simulator
+
+HERE = Path(__file__).parent
+JOBS = 150
+COUNTED = (
+    "removit_jobs_registered_total",
+    "removit_jobs_finished_total",
+    "removit_job_warnings_total",
+    "removit_job_ignored_variations_total",
+    "removit_job_step_transitions_total",
+    "removit_job_duration_seconds_count",
+)
+
+
+class Scraper:
+    """Scrapes all the while; notes each counter that fell and each moment that did not add up."""
+
+    def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
+        self.url = url
+        self.scrapes = 0
+        self.wrong: list[str] = []
+        self._session = session
+        self._last: dict[Any, float] = {}
+
+    async def run(self) -> None:
+        while True:
+            await self.scrape()
+            await asyncio.sleep(0.01)
+
+    async def scrape(self) -> str | None:
+        try:
+            async with self._session.get(f"{self.url}/metrics") as response:
+                page = await response.text()
+        except (aiohttp.ClientError, OSError):
+            return None  # just killed
+        self.scrapes += 1
+        sums: Counter[str] = Counter()
+        for family in text_string_to_metric_families(page):
+            for sample in family.samples:
+                sums[sample.name] += sample.value  # type: ignore[assignment]
+                if sample.name in COUNTED:
+                    series = (sample.name, tuple(sorted(sample.labels.items())))
+                    if sample.value < self._last.get(series, 0.0):
+                        self.wrong.append(f"{series} fell to {sample.value}")
+                    self._last[series] = sample.value
+        registered = sums["removit_jobs_registered_total"]
+        added_up = (
+            sums["removit_jobs_pending"]
+            + sums["removit_jobs_finished_total"]
+            - sums["removit_verdicts_overturned_total"]
+            + sums["removit_jobs_forgotten_total"]
+        )
+        if registered != added_up:
+            self.wrong.append(f"registered {registered} != {added_up}")
+        return page
+
+
+class Worker:
+    """The exporter in a process of its own, started again after each kill."""
+
+    def __init__(self, config: Path) -> None:
+        self._config = config
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self, kill_after: int = 0) -> None:
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            str(HERE / "crash_worker.py"),
+            str(self._config),
+            str(kill_after),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert self._process.stdout is not None
+        await self._process.stdout.readline()
+
+    async def ends(self) -> int:
+        assert self._process is not None
+        return await asyncio.wait_for(self._process.wait(), 60)
+
+    def kill(self) -> None:
+        assert self._process is not None
+        if self._process.returncode is None:
+            self._process.kill()
+
+
+@pytest.fixture
+async def crash_config(tmp_path: Path, simulator: Simulator) -> AsyncIterator[tuple[Path, str]]:
+    (tmp_path / "api.key").write_text(KEY)
+    address = f"127.0.0.1:{free_port()}"
+    document = merge(
+        SQUEEZED,
+        {
+            "upstream": {"base_url": simulator.url, "api_key_file": "api.key"},
+            "polling": {"give_up_after": "20s"},
+            "storage": {"path": "jobs.db"},
+            "web": {"listen_address": address},
+        },
+    )
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(document))
+    return config, address
+
+
+async def feed(registrar: asyncio.subprocess.Process, simulator: Simulator) -> None:
+    """Upload jobs one after the other and hand each id to the registrar."""
+    assert registrar.stdin is not None
+    rng = random.Random(3)
+    weights = {"sound": 5.0, "warned": 3.0, "failing": 1.0, "resultless": 1.0}
+    for _ in range(JOBS):
+        script = simulator.draw(weights=weights)
+        registrar.stdin.write(f"{simulator.add(script)}\n".encode())
+        await registrar.stdin.drain()
+        await asyncio.sleep(rng.random() * 0.06)
+    # A witness until the end: without one no failed job could be told from an outage.
+    registrar.stdin.write(f"{simulator.add(Script.stuck(0.1))}\n".encode())
+    registrar.stdin.close()
+
+
+@pytest.mark.timeout(180)
+async def test_kill_9_costs_no_acknowledged_job_and_no_count(
+    crash_config: tuple[Path, str], simulator: Simulator, tmp_path: Path
+) -> None:
+    simulator.speed = 30.0
+    config, address = crash_config
+    ledger = tmp_path / "acknowledged"
+    worker = Worker(config)
+    await worker.start(kill_after=5)
+    registrar = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(HERE / "crash_registrar.py"),
+        address,
+        str(ledger),
+        stdin=asyncio.subprocess.PIPE,
+    )
+    async with aiohttp.ClientSession() as session:
+        scraper = Scraper(f"http://{address}", session)
+        scraping = asyncio.create_task(scraper.run())
+        feeding = asyncio.create_task(feed(registrar, simulator))
+        rng = random.Random(4)
+        # Some die between BEGIN and COMMIT of a commit drawn beforehand, some at any moment.
+        for round_ in range(8):
+            if round_ % 2:
+                await asyncio.sleep(rng.uniform(0.1, 0.6))
+                worker.kill()
+            assert await worker.ends() == -signal.SIGKILL
+            await worker.start(kill_after=0 if round_ % 2 == 0 else rng.randint(2, 60))
+        worker.kill()
+        await worker.ends()
+        await worker.start()
+        await feeding
+        assert await asyncio.wait_for(registrar.wait(), 60) == 0
+
+        known = ledger.read_text().split()
+        assert len(known) == JOBS + 1
+        for job_id in known:
+            async with session.get(f"http://{address}/api/v1/jobs/{job_id}") as response:
+                assert response.status == 200, f"{job_id} was acknowledged and is not there"
+
+        async def drained() -> bool:
+            page = await scraper.scrape()
+            return page is not None and not read_totals(page)["removit_jobs_pending"].total()
+
+        await until(drained, 90)
+        page = await scraper.scrape()
+        scraping.cancel()
+        await asyncio.wait([scraping])
+    worker.kill()
+    await worker.ends()
+    assert page is not None
+    rows = compare(simulator.ledger.totals(), read_totals(page))
+    assert [row for row in rows if not row.equal] == []
+    assert scraper.wrong == []
+    assert scraper.scrapes > 50
