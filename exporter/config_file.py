@@ -39,15 +39,18 @@ class Document:
 
     def error(self, path: Path, message: str, *, of_key: bool = False) -> None:
         """Note what is wrong at a place."""
-        place = ".".join(map(str, path))
-        text = f"{place}: {message}" if place else message
-        self.errors.append((self.line(path, of_key=of_key), text))
+        self.errors.append((self.line(path, of_key=of_key), _placed(path, message)))
 
     def raise_errors(self) -> None:
         """Raise `ConfigError` if anything was noted, in the order of the lines."""
         if self.errors:
             lines = sorted(dict.fromkeys(self.errors), key=lambda error: error[0])
             raise ConfigError([f"{self.name}:{line}: {text}" for line, text in lines])
+
+
+def _placed(path: Path, message: str) -> str:
+    """Return a message with the dotted key that it is about."""
+    return f"{'.'.join(map(str, path))}: {message}" if path else message
 
 
 def read_document(text: str, name: str) -> Document:
@@ -113,15 +116,13 @@ def _build_mapping(node: yaml.MappingNode, path: Path, document: Document) -> di
     for key_node, value_node in node.value:
         line = key_node.start_mark.line + 1
         if not isinstance(key_node, yaml.ScalarNode):
-            document.errors.append((line, f"{'.'.join(map(str, path))}: expected a name as key"))
+            document.errors.append((line, _placed(path, "expected a name as key")))
             continue
         key = str(key_node.value)
         place = (*path, key)
         if place in document.key_lines:
             first = document.key_lines[place]
-            document.errors.append(
-                (line, f"{'.'.join(map(str, place))}: given twice, first on line {first}")
-            )
+            document.errors.append((line, _placed(place, f"given twice, first on line {first}")))
             continue
         document.key_lines[place] = line
         data[key] = _build(value_node, place, document)

@@ -1,0 +1,433 @@
+"""The config file: defaults, errors that say what, where and what would be right, and secrets."""
+
+import contextlib
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from exporter.config import Config, LiveConfig
+from exporter.config_file import ConfigError
+from exporter.config_loading import load_config, parse_config
+from exporter.config_types import parse_duration, split_address
+from exporter.credentials import Secret, SecretError, SecretSource, read_secret_file
+
+ENVIRON = {"REMOVIT_API_KEY": "the-key"}
+ROOT = Path(__file__).parent.parent
+
+
+def parse(text: str, **more: Any) -> Config:
+    return parse_config(text, environ=ENVIRON, **more)
+
+
+def errors(text: str, **more: Any) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        parse(text, **more)
+    return caught.value.errors
+
+
+def test_an_empty_file_is_all_defaults() -> None:
+    assert parse("") == parse("# nothing\n") == parse("upstream: {}") == Config()
+
+
+def test_the_example_shows_every_key_with_its_default() -> None:
+    text = (ROOT / "config.example.yaml").read_text()
+    assert parse(text, directory=Path()) == Config()
+    without_comments = text.replace("# ", "").replace("#", "")
+
+    def names(model: type[BaseModel]) -> list[str]:
+        found = []
+        for name, field in model.model_fields.items():
+            found.append(name)
+            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+                found += names(field.annotation)
+        return found
+
+    missing = [name for name in names(Config) if f"{name}:" not in without_comments]
+    assert missing == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "polling:\n  min_interval: soon",
+            ['config.yaml:2: polling.min_interval: expected a duration such as "2s", got "soon"'],
+        ),
+        (
+            "polling: {min_interval: 5}",
+            ['config.yaml:1: polling.min_interval: expected a duration with its unit such as "5s"'],
+        ),
+        (
+            "polling: {min_interval: 2m}",
+            ["config.yaml:1: polling: min_interval is longer than max_interval"],
+        ),
+        (
+            "polling: {recheck_after: [10m, 1m]}",
+            ["config.yaml:1: polling: recheck_after: expected times that do not fall"],
+        ),
+        (
+            "\nupstream:\n\n  timout: 3s",
+            ["config.yaml:4: upstream.timout: unknown key; did you mean 'timeout'?"],
+        ),
+        (
+            "jobs: [{job_id: a, lables: {}}]",
+            ["config.yaml:1: jobs.0.lables: unknown key; did you mean 'labels'?"],
+        ),
+        ("upstrem: {}", ["config.yaml:1: upstrem: unknown key; did you mean 'upstream'?"]),
+        ('upstream: {rate: "10"}', ['config.yaml:1: upstream.rate: expected a number, got "10"']),
+        (
+            "upstream: {concurrency: true}",
+            ["config.yaml:1: upstream.concurrency: expected a whole number, got True"],
+        ),
+        (
+            "upstream: {concurrency: 0}",
+            ["config.yaml:1: upstream.concurrency: expected at least 1, got 0"],
+        ),
+        ("upstream: {rate: 0}", ["config.yaml:1: upstream.rate: expected more than 0, got 0"]),
+        (
+            "upstream: {rate: 20000}",
+            ["config.yaml:1: upstream.rate: expected at most 10000, got"],
+        ),
+        ("upstream: 5", ["config.yaml:1: upstream: expected a mapping, got 5"]),
+        ("jobs: 5", ["config.yaml:1: jobs: expected a list, got 5"]),
+        (
+            "upstream: {base_url: ftp://x}",
+            ['config.yaml:1: upstream.base_url: expected a URL such as "https://api.removit.eu"'],
+        ),
+        (
+            "upstream: {base_url: 'https://x:99999'}",
+            ['config.yaml:1: upstream.base_url: expected a URL such as "https://api.removit.eu"'],
+        ),
+        (
+            "upstream: {base_url: 'https://u:p@x'}",
+            ["config.yaml:1: upstream.base_url: expected a URL without user, query and fragment"],
+        ),
+        ("upstream: {base_url: 5}", ["config.yaml:1: upstream.base_url: expected a URL such as"]),
+        (
+            "upstream: {proxy_url: socks://x}",
+            ['config.yaml:1: upstream.proxy_url: expected a proxy such as "http://proxy'],
+        ),
+        (
+            "registration: {max_body_bytes: 2 MB}",
+            ['config.yaml:1: registration.max_body_bytes: expected a size such as "1MiB", got'],
+        ),
+        (
+            "registration: {allowed_labels: [job]}",
+            ["config.yaml:1: registration.allowed_labels.0: the label name 'job' is reserved"],
+        ),
+        (
+            "registration: {allowed_labels: [a-b]}",
+            ["config.yaml:1: registration.allowed_labels.0: expected a label name of letters"],
+        ),
+        (
+            "registration: {allowed_labels: [env]}\nmetrics: {const_labels: {env: x}}",
+            ["config.yaml:1: registration.allowed_labels.0: 'env' is taken by metrics.const"],
+        ),
+        (
+            "registration: {job_id_pattern: '['}",
+            ["config.yaml:1: registration.job_id_pattern: not a regular expression"],
+        ),
+        (
+            "registration: {job_id_pattern: '.*'}",
+            ["config.yaml:1: registration.job_id_pattern: must not admit ''"],
+        ),
+        (
+            "metrics: {group_labels: [shop]}",
+            ["config.yaml:1: metrics.group_labels.0: 'shop' is not among registration.allowed"],
+        ),
+        (
+            "metrics: {group_labels: [a, b, c]}",
+            ["config.yaml:1: metrics.group_labels: expected at most 2 of them, got"],
+        ),
+        (
+            "metrics: {const_labels: {upstream: x}}",
+            ["config.yaml:1: metrics.const_labels.upstream: the label name 'upstream' is reserved"],
+        ),
+        (
+            "metrics: {per_job: {exclude: [x]}}",
+            ["config.yaml:1: metrics.per_job.exclude.0: expected one of 'removit_job_info'"],
+        ),
+        (
+            "storage: {path: ':memory:'}",
+            ["config.yaml:1: storage.path: expected a file: what is kept in memory is lost"],
+        ),
+        ("storage: {path: 5}", ["config.yaml:1: storage.path: expected a file's path, got 5"]),
+        (
+            "web: {listen_address: '10977'}",
+            ['config.yaml:1: web.listen_address: expected an address such as "127.0.0.1:10977"'],
+        ),
+        ("web: {listen_address: 5}", ["config.yaml:1: web.listen_address: expected an address"]),
+        (
+            "web: {route_prefix: removit}",
+            ['config.yaml:1: web.route_prefix: expected a path such as "/removit", got "removit"'],
+        ),
+        ("log: {level: loud}", ["config.yaml:1: log.level: expected one of 'debug', 'info'"]),
+        (
+            "jobs: [a b]",
+            ['config.yaml:1: jobs.0: "a b" is not what registration.job_id_pattern admits'],
+        ),
+        (
+            "jobs:\n  - job_id: a\n    labels:\n      shop: eu",
+            ["config.yaml:4: jobs.0.labels.shop: not among registration.allowed_labels"],
+        ),
+        (
+            "jobs: [{job_id: a, key: ''}]",
+            ["config.yaml:1: jobs.0.key: expected a string of 1 to 256 characters"],
+        ),
+        (
+            "jobs:\n- a\n- {job_id: a, key: k}",
+            ["config.yaml:3: jobs.1: a is named on line 2 with other labels or another key"],
+        ),
+        ("jobs: [{labels: {}}]", ["config.yaml:1: jobs.0.job_id: is missing"]),
+        ("jobs: [5]", ["config.yaml:1: jobs.0: expected a mapping, got 5"]),
+        (
+            "upstream: {name: ''}",
+            ["config.yaml:1: upstream.name: expected a text that is not empty, got"],
+        ),
+        (
+            f"upstream: {{name: {'x' * 65}}}",
+            ["config.yaml:1: upstream.name: expected at most 64 characters, got"],
+        ),
+        ("- a\n- b", ["config.yaml:1: expected a mapping of sections such as `upstream:`"]),
+        ("just text", ["config.yaml:1: expected a mapping of sections such as `upstream:`"]),
+        ("a: [1, 2\nb: 3", ["config.yaml:2: not YAML: while parsing a flow sequence expected"]),
+        ("a: 'x", ["config.yaml:1: not YAML: while scanning a quoted scalar"]),
+        ("a: \x00", ["config.yaml:1: not YAML: special characters are not allowed"]),
+        (
+            "log: {}\nlog: {}",
+            ["config.yaml:2: log: given twice, first on line 1"],
+        ),
+        ("? [a]\n: b", ["config.yaml:1: expected a name as key"]),
+        ("a: &x [1]\nb: *x", ["config.yaml:2: aliases (`*name`) are not read"]),
+        ("a: " + "[" * 30, ["config.yaml:1: nested deeper than 20 levels"]),
+        ("log: {level: !!int x}", ["config.yaml:1: log.level: cannot be read: 'x'"]),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_line(text: str, expected: list[str]) -> None:
+    found = errors(text)
+    assert len(found) == len(expected)
+    for line, beginning in zip(found, expected, strict=True):
+        assert line.startswith(beginning)
+
+
+def test_all_errors_come_at_once_in_the_order_of_their_lines() -> None:
+    text = "polling:\n  min_interval: soon\nupstream: {rate: fast}\nnothing: 1\n"
+    assert [line.split(" ")[0] for line in errors(text)] == [
+        "config.yaml:2:",
+        "config.yaml:3:",
+        "config.yaml:4:",
+    ]
+
+
+def test_a_missing_key_is_said_with_both_ways_to_give_it(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config("log: {}", environ={})
+    assert caught.value.errors == [
+        "config.yaml:1: upstream: no API key: the environment variable REMOVIT_API_KEY is not set;"
+        " set it, or give upstream.api_key_file"
+    ]
+    with pytest.raises(ConfigError, match="neither api_key_file nor api_key_env is given"):
+        parse_config("upstream: {api_key_env: null}", environ={})
+    text = "upstream:\n  api_key_file: nowhere.key"
+    assert errors(text, directory=tmp_path) == [
+        f"config.yaml:2: upstream.api_key_file: cannot read {tmp_path / 'nowhere.key'}:"
+        " No such file or directory"
+    ]
+    text = "registration: {token_file: nowhere}"
+    assert "registration.token_file: cannot read" in errors(text, directory=tmp_path)[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "is empty"),
+        (b"two\nlines", "expected one line of visible ASCII"),
+        (b"sp ace", "expected one line of visible ASCII"),
+        (b"\xff", "expected one line of visible ASCII"),
+        (b"x" * 70_000, "is longer than 65536 bytes"),
+    ],
+)
+def test_a_bad_key_file_is_refused_without_its_content(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
+    (tmp_path / "key").write_bytes(content)
+    [line] = errors("upstream: {api_key_file: key}", directory=tmp_path)
+    assert reason in line
+    assert "two" not in line
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    def refusal(path: Path) -> str:
+        with pytest.raises(ConfigError) as caught:
+            load_config(path, environ=ENVIRON)
+        return str(caught.value)
+
+    assert refusal(tmp_path / "no.yaml").endswith(
+        "no.yaml: cannot be read: No such file or directory"
+    )
+    assert refusal(tmp_path).endswith("cannot be read: Is a directory")
+    (tmp_path / "latin.yaml").write_bytes(b"a: 1\nb: \xff\n")
+    assert refusal(tmp_path / "latin.yaml").endswith("latin.yaml:2: not UTF-8")
+    (tmp_path / "big.yaml").write_bytes(b"#" * (16 * 1024 * 1024 + 1))
+    assert "longer than 16777216 bytes" in refusal(tmp_path / "big.yaml")
+
+
+def test_relative_paths_count_from_the_config_file(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("k\n")
+    (tmp_path / "c.yaml").write_text("upstream: {api_key_file: key}\nstorage: {path: /x/jobs.db}")
+    config = load_config(tmp_path / "c.yaml", environ={})
+    assert config.upstream.api_key_file == tmp_path / "key"
+    assert config.storage.path == Path("/x/jobs.db")
+    source = config.upstream.key_source({})
+    assert source.current() is not None
+
+
+def test_flags_win_over_the_file() -> None:
+    text = "web: {listen_address: ':1'}\nlog: {level: debug}"
+    config = parse(text, overrides={"web.listen_address": ":2", "storage.path": "x.db"})
+    assert (config.web.listen_address, config.log.level) == (":2", "debug")
+    assert "web.listen_address" in errors(text, overrides={"web.listen_address": "x"})[0]
+
+
+def test_the_prefix_is_given_or_that_of_the_external_url() -> None:
+    assert parse("").web.prefix == ""
+    assert parse("web: {external_url: 'https://x/a/'}").web.prefix == "/a"
+    text = "web: {external_url: 'https://x/a', route_prefix: /b/}"
+    assert parse(text).web.prefix == "/b"
+
+
+def test_dates_and_odd_scalars_stay_text_or_are_refused_by_type() -> None:
+    assert parse("jobs: [2026-01-01]").jobs[0].job_id == "2026-01-01"
+    assert "expected a text" in errors("upstream: {name: yes}")[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("500ms", 0.5), ("30s", 30), ("5m", 300), ("1h30m", 5400), ("1d", 86400), ("0s", 0)],
+)
+def test_durations_are_prometheus_durations(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "5", "5 s", "s", "1m1h", "-1s", "1.5s", None, True])
+def test_other_durations_are_refused(text: object) -> None:
+    with pytest.raises(ValueError, match="expected a duration"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [("a:1", ("a", 1)), (":0", ("", 0)), ("[::1]:80", ("::1", 80))],
+)
+def test_addresses_are_split(text: str, address: tuple[str, int]) -> None:
+    assert split_address(text) == address
+
+
+@pytest.mark.parametrize("text", ["", "a", "80", "a:b", "a:70000", "::1:80", "a:-1"])
+def test_other_addresses_are_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        split_address(text)
+
+
+YAML_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.text(max_size=80)
+    | st.dictionaries(st.sampled_from([*Config.model_fields]), YAML_VALUES).map(yaml.safe_dump)
+)
+def test_no_text_raises_anything_but_a_config_error(text: str) -> None:
+    with contextlib.suppress(ConfigError):
+        parse(text)
+
+
+def test_secrets_never_show(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("hush-hush")
+    text = "upstream: {proxy_url: 'http://u:hush-hush@proxy'}\nregistration: {token_file: token}"
+    config = parse(text, directory=tmp_path)
+    secret = Secret("hush-hush")
+    shown = [repr(config), str(config), repr(config.model_dump()), repr(secret), str(secret)]
+    assert not [text for text in shown if "hush-hush" in text]
+    assert config.upstream.proxy == "http://u:hush-hush@proxy"
+    with pytest.raises(TypeError, match="pickled"):
+        pickle.dumps(secret)
+    assert "hush" not in errors("upstream: {proxy_url: 'hush-hush'}")[0]
+
+
+def test_a_secret_is_compared_whole() -> None:
+    secret = Secret("key")
+    assert secret.matches("key")
+    assert not secret.matches("ke")
+    assert not secret.matches("k\udcffy")
+
+
+def test_a_secret_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
+    path, seconds = tmp_path / "key", 0.0
+    path.write_text("one\n")
+    source = SecretSource(path, "NAME", {"NAME": "unused"}, clock=lambda: seconds)
+
+    def current() -> str:
+        secret = source.current()
+        assert secret is not None
+        return secret.reveal()
+
+    assert (current(), source.version) == ("one", 1)
+    path.write_text("second")
+    assert (current(), source.version) == ("one", 1)  # looked at once a second
+    seconds = 1.0
+    assert (current(), source.version) == ("second", 2)
+    path.write_text("half\nwritten")
+    seconds = 2.0
+    assert current() == "second"
+    path.unlink()
+    seconds = 3.0
+    assert (current(), source.version) == ("second", 2)
+
+
+def test_the_environment_is_the_other_way() -> None:
+    source = SecretSource(None, "NAME", {"NAME": "value"})
+    assert (source.version, source.current() is not None) == (1, True)
+    assert SecretSource(None, "NAME", {}).current() is None
+    assert SecretSource(None).current() is None
+    with pytest.raises(SecretError, match="the environment variable NAME is not set"):
+        SecretSource(None, "NAME", {"NAME": ""}).check()
+    SecretSource(None).check()
+
+
+def test_a_secret_file_keeps_no_line_end(tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(b"k\r\n")
+    assert read_secret_file(tmp_path / "key").reveal() == "k"
+
+
+def test_a_new_config_is_put_in_force_wholly_or_not_at_all() -> None:
+    live, told = LiveConfig(Config()), list[str]()
+
+    def first(config: Config) -> Any:
+        return lambda: told.append(f"first {config.upstream.name}")
+
+    def second(config: Config) -> Any:
+        if config.upstream.name == "bad":
+            raise ValueError("cannot")
+        return lambda: told.append(f"second {live.current.upstream.name}")
+
+    live.subscribe(first)
+    live.subscribe(second)
+    good = Config.model_validate({"upstream": {"name": "good"}})
+    live.apply(good)
+    assert told == ["first good", "second good"]
+    with pytest.raises(ValueError, match="cannot"):
+        live.apply(Config.model_validate({"upstream": {"name": "bad"}}))
+    assert (live.current, told) == (good, ["first good", "second good"])

@@ -1,0 +1,174 @@
+"""One line an event, at the design's levels, and no secret in any."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from support import JOB_ID, START, answered
+
+from exporter.core.events import Event, EventType
+from exporter.core.job import Job, JobState
+from exporter.logs import EventLog, configure, make_logger
+from exporter.registry.registry import Published
+
+
+@pytest.fixture(autouse=True)
+def restored_logging() -> Iterator[None]:
+    root, own = logging.getLogger(), logging.getLogger("removit_exporter")
+    handlers, level, own_level = root.handlers[:], root.level, own.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    own.setLevel(own_level)
+
+
+def lines(level: str, *events: Event, subject: Job | None = None) -> list[dict[str, Any]]:
+    stream = io.StringIO()
+    configure(level, "json", [], stream)
+    subject = subject or answered(mode="params", key="sku", state=JobState.DONE)
+    EventLog(make_logger()).published(Published(None, subject, events))
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def event(what: EventType, /, time: float = START, **data: Any) -> Event:
+    return Event(what, JOB_ID, time, data)
+
+
+@pytest.mark.parametrize(
+    ("happened", "name", "level", "fields"),
+    [
+        (event(EventType.REGISTERED), "job registered", "debug", {}),
+        (
+            event(EventType.STEP_CHANGED, step="b", from_step="a"),
+            "step changed",
+            "debug",
+            {"step": "b", "from_step": "a"},
+        ),
+        (
+            event(EventType.FINISHED, state="done", evidence=None),
+            "job finished",
+            "info",
+            {"state": "done", "evidence": None},
+        ),
+        (
+            event(EventType.FINISHED, state="failed", evidence="why"),
+            "job finished",
+            "warning",
+            {"state": "failed", "evidence": "why"},
+        ),
+        (
+            event(EventType.OVERTURNED, **{"from": "failed"}),
+            "verdict overturned",
+            "warning",
+            {"from_state": "failed"},
+        ),
+        (
+            event(EventType.FORGOTTEN, state="pending", reason="deleted"),
+            "job forgotten",
+            "info",
+            {"reason": "deleted"},
+        ),
+        (
+            event(EventType.WARNING_RAISED, variation="v", messages=["m"]),
+            "warning raised",
+            "warning",
+            {"variation": "v", "messages": ["m"]},
+        ),
+        (
+            event(EventType.VARIATION_IGNORED, variation="v", messages=["m"]),
+            "variation ignored",
+            "warning",
+            {"variation": "v", "messages": ["m"]},
+        ),
+        (
+            event(EventType.DRIFT, kind="wrong_type", detail="progress"),
+            "contract drift",
+            "warning",
+            {"kind": "wrong_type", "detail": "progress"},
+        ),
+    ],
+)
+def test_each_event_is_one_line_at_its_level(
+    happened: Event, name: str, level: str, fields: dict[str, Any]
+) -> None:
+    [line] = lines("debug", happened)
+    assert list(line)[:4] == ["event", "level", "timestamp", "logger"]
+    assert (line["event"], line["level"], line["logger"]) == (name, level, "removit_exporter")
+    assert (line["job_id"], line["mode"], line["source"], line["key"]) == (
+        JOB_ID,
+        "params",
+        "api",
+        "sku",
+    )
+    assert line.items() >= fields.items()
+
+
+def test_lines_below_the_level_are_neither_written_nor_counted() -> None:
+    counted: list[str] = []
+    configure("warning", "json", [], io.StringIO())
+    logger = make_logger(counted.append)
+    logger.debug("a")
+    logger.info("b")
+    logger.warning("c")
+    logger.critical("d")
+    assert counted == ["warning", "error"]
+
+
+def test_drift_is_logged_once_a_kind_and_hour() -> None:
+    def drift(time: float, kind: str = "wrong_type") -> Event:
+        return event(EventType.DRIFT, time, kind=kind, detail="x")
+
+    events = [drift(START), drift(START + 3599), drift(START + 1, "too_long"), drift(START + 3600)]
+    assert [line["kind"] for line in lines("info", *events)] == [
+        "wrong_type",
+        "too_long",
+        "wrong_type",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("former", "after", "expected"),
+    [
+        ("well", "down", [("upstream down", "error")]),
+        ("down", "well", [("upstream up", "info")]),
+        ("unknown", "well", []),
+        ("well", "suspect", []),
+        ("well", "key_rejected", [("key rejected", "warning")]),
+        ("key_rejected", "well", [("key accepted", "info")]),
+        ("well", "blocked", [("upstream down", "error")]),
+        ("down", "key_rejected", [("key rejected", "warning"), ("upstream up", "info")]),
+    ],
+)
+def test_the_upstream_is_told_when_it_goes_and_when_it_comes_back(
+    former: str, after: str, expected: list[tuple[str, str]]
+) -> None:
+    stream = io.StringIO()
+    configure("info", "json", [], stream)
+    change = Event(
+        EventType.UPSTREAM_CHANGED, None, START, {"from": former, "to": after, "code": "503"}
+    )
+    EventLog(make_logger()).published(Published(None, None, [change]))
+    told = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(line["event"], line["level"]) for line in told] == expected
+
+
+def test_events_without_a_line_are_silent() -> None:
+    assert lines("debug", event(EventType.FIRST_ANSWER), event(EventType.SUSPECTED)) == []
+
+
+@pytest.mark.parametrize("form", ["json", "console", None])
+def test_a_secret_is_taken_out_of_every_line(form: str | None) -> None:
+    stream = io.StringIO()
+    configure("info", form, ["hush-hush"], stream)
+    try:
+        raise ValueError("with hush-hush inside")
+    except ValueError as error:
+        make_logger().error("failed hush-hush", error=str(error), exc_info=error)
+    logging.getLogger("aiohttp.server").warning("a host's hush-hush line")
+    assert "hush-hush" not in stream.getvalue()
+    assert "failed <secret>" in stream.getvalue()
+    assert "a host's <secret> line" in stream.getvalue()
+    assert "ValueError" in stream.getvalue()
