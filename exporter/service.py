@@ -24,6 +24,7 @@ from .metrics.totals import Totals
 from .polling.client import Client
 from .polling.clock import Clock, SystemClock
 from .polling.poller import Poller
+from .polling.protocols import Asker
 from .registry.commit import GroupCommit
 from .registry.registry import Published, Registry, RegistryLimits
 from .registry.sqlite import SqliteStore
@@ -46,7 +47,10 @@ STOP_SECONDS: Final = 5.0
 
 
 class Exporter:
-    """One upstream's exporter: its rooms, from `start` to `stop`."""
+    """One upstream's exporter: its rooms, from `start` to `stop`.
+
+    `clock`, `store`, `rng` and `asker` stand in for the real ones under simulated time.
+    """
 
     def __init__(
         self,
@@ -57,6 +61,7 @@ class Exporter:
         clock: Clock | None = None,
         store: Store | None = None,
         rng: random.Random | None = None,
+        asker: Asker | None = None,
     ) -> None:
         self.config = LiveConfig(config)
         self.clock = clock or SystemClock()
@@ -83,7 +88,7 @@ class Exporter:
         self.registry.listen(EventLog(self.log).published)
         self.poller = Poller(
             self.registry,
-            self.client,
+            asker or self.client,
             self.health,
             self.clock,
             rng or random.Random(),  # noqa: S311 - jitter

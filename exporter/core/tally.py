@@ -91,6 +91,10 @@ class LabelBounds:
         fresh, self._fresh = tuple(self._fresh), []
         return fresh
 
+    def give_back(self, fresh: Sequence[tuple[str, str]]) -> None:
+        """Have the next change store what this one could not."""
+        self._fresh += fresh
+
 
 class Tally:
     """Turns events into deltas, with the job's labels. Pure but for the bounds it fills."""

@@ -30,6 +30,7 @@ class _Row:
     job_id: str
     version: int
     document: str
+    finished_at: float | None = None
     final: FinalAnswer | None = None
     forgotten: bool = False
 
@@ -133,11 +134,11 @@ class MemoryStore:
         """See `Store.prune`."""
         tables = self.tables
         old = [
-            job
-            for job in self._jobs()
-            if not job.pending
-            and (job.finished_at or 0.0) < finished_before
-            and job.job_id not in keep
+            self._job(id_)
+            for name, id_ in sorted(tables.known.items(), key=lambda item: item[1])
+            if (ended := tables.rows[id_].finished_at) is not None
+            and ended < finished_before
+            and name not in keep
         ][:limit]
         for job in old:
             self._forget(job.incarnation)
@@ -176,7 +177,7 @@ class MemoryStore:
             tables.last_row += 1
             tables.known[job.job_id] = tables.last_row
             tables.rows[tables.last_row] = _Row(
-                job.job_id, job.version, dump_job(job), change.final
+                job.job_id, job.version, dump_job(job), job.finished_at, change.final
             )
             return tables.last_row
         row = tables.rows.get(job.incarnation)
@@ -185,7 +186,7 @@ class MemoryStore:
         if change.forgotten:
             self._forget(job.incarnation)
         else:
-            row.version, row.document = job.version, dump_job(job)
+            row.version, row.document, row.finished_at = job.version, dump_job(job), job.finished_at
             row.final = change.final or row.final
         return job.incarnation
 

@@ -27,6 +27,7 @@ from .store import (
     Snapshot,
     Store,
     StoredEvent,
+    StoreError,
 )
 
 PRUNE_SLICE = 1000
@@ -120,10 +121,12 @@ class Registry:
         self.commit.start()
 
     async def close(self) -> None:
-        """Store what is not stored yet, and end. The store stays open."""
-        await self.flush()
-        await self.stamp()
-        await self.commit.close()
+        """Store what is not stored yet, and end; raises `StoreError`. The store stays open."""
+        try:
+            await self.flush()
+            await self.stamp()
+        finally:
+            await self.commit.close()
 
     async def get(self, job_id: str) -> Job | None:
         """Return a job from memory or the store; raises `StoreError`."""
@@ -190,19 +193,30 @@ class Registry:
         await self._submit([(None, Change(None, events=(event,)))], must_store=False)
 
     async def flush(self) -> None:
-        """Store the progress of the jobs that moved since the last time."""
-        changes = []
-        for job_id in [name for name in self._unsaved if name not in self._busy]:
-            self._unsaved.discard(job_id)
-            if job := self.jobs.get(job_id):
-                changes.append((job, self._change(job, job, ())))
-        if changes:
-            await self._submit(changes, must_store=False)
+        """Store the progress of the jobs that moved since the last time; raises `StoreError`."""
+        if not self.commit.writable:
+            await self.stamp()
+        names = [name for name in self._unsaved if name in self.jobs and name not in self._busy]
+        jobs = [self.jobs[name] for name in names]
+        self._unsaved.intersection_update(self._busy)
+        if jobs:
+            try:
+                await self._submit(
+                    [(job, self._change(job, job, ())) for job in jobs], must_store=True
+                )
+            except StoreError:
+                self._unsaved.update(names)
+                raise
 
     async def stamp(self) -> None:
         """Write a sign of life, by which the counters may resume; raises `StoreError`."""
         now = self._now()
-        await self.store.stamp(time=now.time, well_time=now.well_time)
+        try:
+            await self.store.stamp(time=now.time, well_time=now.well_time)
+        except StoreError:
+            self.commit.writable = False
+            raise
+        self.commit.writable = True
 
     async def prune(self) -> None:
         """Drop finished jobs and events that are older than is kept; raises `StoreError`."""
@@ -305,8 +319,10 @@ class Registry:
         def settled(result: Accepted | Fenced | None) -> None:
             if isinstance(result, Accepted):
                 self._accept(before, change, result)
-            elif isinstance(result, Fenced) and before is not None:
-                self._yield_to(before, result.known)
+            else:
+                self.tally.bounds.give_back(change.admitted)
+                if isinstance(result, Fenced) and before is not None:
+                    self._yield_to(before, result.known)
             if change.job is not None:
                 self._busy.pop(change.job.job_id).set()
 

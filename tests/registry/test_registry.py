@@ -1,0 +1,378 @@
+"""The registry and its group commit: what is seen when, and what a store that fails costs."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+from support import START, error, now, ok
+
+from exporter.core.events import Now
+from exporter.core.job import Job, JobState, Source, Verdict, conclude, observe
+from exporter.core.tally import LabelBounds, Tally
+from exporter.registry.commit import GroupCommit
+from exporter.registry.memory import MemoryStore
+from exporter.registry.registry import Outcome, Published, Registry, RegistryLimits
+from exporter.registry.staging import RegistrationConflictError, RegistryFullError, Telling
+from exporter.registry.store import Accepted, Change, Fenced, JobFilter, StoreError
+
+
+class FailingStore(MemoryStore):
+    """A store that refuses to write while `broken`, and waits for `gate` before each commit."""
+
+    def __init__(self, former: MemoryStore | None = None) -> None:
+        super().__init__(former.tables if former else None)
+        self.broken = False
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def apply(self, changes: Sequence[Change]) -> list[Accepted | Fenced]:
+        await self.gate.wait()
+        self._check()
+        return await super().apply(changes)
+
+    async def stamp(self, *, time: float, well_time: float) -> None:
+        self._check()
+        await super().stamp(time=time, well_time=well_time)
+
+    def _check(self) -> None:
+        if self.broken:
+            raise StoreError("disk full")
+
+
+class House:
+    """A registry over a store, its time, and all that it published."""
+
+    def __init__(self, store: FailingStore, limits: RegistryLimits) -> None:
+        self.store = store
+        self.at = 0.0
+        self.failures: list[str] = []
+        self.published: list[Published] = []
+        self.commit = GroupCommit(store, self, lambda: self.at, self._sleep)
+        self.tally = Tally(LabelBounds(50), ("shop",))
+        self.registry = Registry(store, self.commit, self.tally, limits, self.now)
+        self.registry.listen(self.published.append)
+
+    def now(self) -> Now:
+        return now(self.at)
+
+    def committed(self, seconds: float) -> None:
+        """See `CommitWatcher`."""
+
+    def failed(self, operation: str) -> None:
+        self.failures.append(operation)
+
+    async def add(self, *names: str, **fields: object) -> list[Job]:
+        tellings = [replace(Telling(name), **fields) for name in names]
+        return [one.job for one in await self.registry.register(tellings, Source.API)]
+
+    async def poll(self, name: str, work: Callable[[Job], Outcome]) -> Job | None:
+        return await self.registry.change(name, self.registry.jobs[name].incarnation, work)
+
+    def total(self, name: str) -> float:
+        return sum(
+            amount for (known, *_), amount in self.store.tables.totals.items() if known == name
+        )
+
+    async def _sleep(self, seconds: float) -> None:
+        await asyncio.sleep(0.001)
+
+
+Move = Callable[..., Awaitable[House]]
+
+
+@asynccontextmanager
+async def opened(former: House | None = None, **limits: object) -> AsyncIterator[House]:
+    house = House(FailingStore(former.store if former else None), RegistryLimits(**limits))
+    house.registry.start(await house.registry.load())
+    try:
+        yield house
+    finally:
+        house.store.broken = False
+        house.store.gate.set()
+        await house.registry.close()
+
+
+def answered(**fields: object) -> Callable[[Job], Outcome]:
+    def work(job: Job) -> Outcome:
+        return Outcome(*observe(job, ok(**fields), now(1)))
+
+    return work
+
+
+def judged(state: JobState) -> Callable[[Job], Outcome]:
+    def work(job: Job) -> Outcome:
+        return Outcome(*conclude(job, Verdict(state, "because"), now(1)))
+
+    return work
+
+
+async def test_a_change_is_visible_only_after_its_commit() -> None:
+    async with opened() as house:
+        house.store.gate.clear()
+        adding = asyncio.create_task(house.add("a"))
+        while not house.registry._busy:
+            await asyncio.sleep(0)
+        assert (house.published, house.registry.jobs, house.registry.pending) == ([], {}, 0)
+        house.store.gate.set()
+        await adding
+        assert [one.after.job_id for one in house.published if one.after] == ["a"]
+        assert house.registry.pending == 1
+
+
+async def test_whoever_is_cancelled_while_waiting_does_not_cancel_the_commit() -> None:
+    async with opened() as house:
+        house.store.gate.clear()
+        adding = asyncio.create_task(house.add("a"))
+        while not house.registry._busy:
+            await asyncio.sleep(0)
+        adding.cancel()
+        await asyncio.wait([adding])
+        house.store.gate.set()
+        [again] = await house.add("a")
+        assert again.incarnation == house.registry.jobs["a"].incarnation
+        assert house.total("removit_jobs_registered_total") == 1
+
+
+async def test_changes_that_wait_go_into_one_commit() -> None:
+    async with opened() as house:
+        commits = 0
+        apply = house.store.apply
+
+        async def counted(changes: Sequence[Change]) -> list[Accepted | Fenced]:
+            nonlocal commits
+            commits += 1
+            return await apply(changes)
+
+        house.store.apply = counted  # type: ignore[method-assign]
+        await house.add("a", "b", "c")
+        house.store.gate.clear()
+        first = asyncio.create_task(house.poll("a", answered()))
+        while commits < 2:
+            await asyncio.sleep(0)
+        others = [asyncio.create_task(house.poll(name, answered())) for name in "bc"]
+        await asyncio.sleep(0)
+        house.store.gate.set()
+        await asyncio.gather(first, *others)
+        assert commits == 3
+
+
+async def test_a_registration_that_cannot_be_stored_is_refused_and_leaves_nothing() -> None:
+    async with opened() as house:
+        house.store.broken = True
+        with pytest.raises(StoreError, match="disk full"):
+            await house.add("a", labels={"shop": "eu"})
+        assert (house.registry.jobs, house.published) == ({}, [])
+        assert house.failures == ["commit"]
+        assert not house.commit.writable
+        house.store.broken = False
+        await house.add("a", labels={"shop": "eu"})
+        assert house.commit.writable
+        assert ("shop", "eu") in house.store.tables.admitted
+
+
+async def test_what_polls_find_counts_while_the_store_fails_and_is_written_later() -> None:
+    async with opened() as house:
+        await house.add("a")
+        house.store.broken = True
+        job = await house.poll("a", answered(step="one"))
+        job = await house.poll("a", answered(state="done"))
+        assert job is not None
+        assert job.state is JobState.DONE
+        assert [len(one.event_ids) for one in house.published] == [1, 0, 0]
+        assert house.published[-1].deltas
+        assert house.commit.unwritten == 2
+        assert house.total("removit_jobs_finished_total") == 0
+        house.store.broken = False
+        while house.commit.unwritten:
+            await asyncio.sleep(0)
+        assert house.total("removit_jobs_finished_total") == 1
+        stored = await house.store.get(["a"])
+        assert stored["a"] == house.registry.jobs["a"]
+
+
+async def test_progress_waits_for_a_store_that_fails_without_a_backlog() -> None:
+    async with opened() as house:
+        await house.add("a")
+        await house.poll("a", answered(progress=10))
+        await house.poll("a", answered(progress=20))
+        assert (await house.store.get(["a"]))["a"].progress == 10
+        house.store.broken = True
+        for _ in range(3):
+            with pytest.raises(StoreError):
+                await house.registry.flush()
+        assert (house.commit.unwritten, house.commit.writable) == (0, False)
+        assert house.registry.jobs["a"].progress == 20
+        house.store.broken = False
+        await house.registry.flush()
+        assert house.commit.writable
+        assert (await house.store.get(["a"]))["a"].progress == 20
+        version = house.registry.jobs["a"].version
+        await house.registry.flush()
+        assert house.registry.jobs["a"].version == version
+
+
+async def test_what_is_left_is_stored_at_the_end() -> None:
+    async with opened() as house:
+        await house.add("a")
+        await house.poll("a", answered(progress=10))
+        await house.poll("a", answered(progress=20))
+    async with opened(house) as later:
+        assert later.registry.jobs["a"].progress == 20
+
+
+async def test_another_writer_who_was_first_wins() -> None:
+    async with opened() as one:
+        await one.add("a", "b")
+        async with opened(one) as two:
+            await two.poll("a", answered(progress=40))
+            await one.poll("a", answered(progress=90))
+            assert one.registry.jobs["a"] == two.registry.jobs["a"]
+            assert one.published[-1].events == ()
+            await two.registry.forget("b")
+            await one.poll("b", answered())
+            assert "b" not in one.registry.jobs
+            assert one.registry.pending == 1
+        assert one.total("removit_jobs_forgotten_total") == 1
+
+
+async def test_a_registration_that_another_writer_overtakes_adds_to_theirs() -> None:
+    async with opened() as one, opened(one) as two:
+        one.store.gate.clear()
+        late = asyncio.create_task(one.add("a", labels={"shop": "eu"}))
+        while not one.registry._busy:
+            await asyncio.sleep(0)
+        await two.add("a", key="sku")
+        one.store.gate.set()
+        [job] = await late
+        assert (job.key, dict(job.labels)) == ("sku", {"shop": "eu"})
+        assert one.total("removit_jobs_registered_total") == 1
+
+
+async def test_changes_for_a_forgotten_or_new_incarnation_are_dropped() -> None:
+    async with opened() as house:
+        [first] = await house.add("a")
+        await house.registry.forget("a")
+        assert not await house.registry.forget("a")
+        assert await house.registry.change("a", first.incarnation, answered()) is None
+        [second] = await house.add("a")
+        assert second.incarnation > first.incarnation
+        assert await house.registry.change("a", first.incarnation, answered()) is None
+        assert house.registry.jobs["a"] == second
+
+
+async def test_a_full_registry_takes_no_new_jobs_but_knows_the_old_ones() -> None:
+    async with opened(max_pending=2) as house:
+        await house.add("a", "b")
+        with pytest.raises(RegistryFullError):
+            await house.add("b", "c")
+        await house.add("a", "b")
+        await house.poll("a", answered(state="done"))
+        await house.add("c")
+
+
+async def test_all_or_nothing_when_one_contradicts() -> None:
+    async with opened() as house:
+        await house.add("a", key="one")
+        with pytest.raises(RegistrationConflictError) as caught:
+            await house.add("new", "a", key="two")
+        [(at, [conflict])] = caught.value.conflicts.items()
+        assert (at, conflict.field, conflict.known, conflict.told) == (1, "key", "one", "two")
+        assert list(house.registry.jobs) == ["a"]
+
+
+async def test_finished_jobs_leave_memory_and_stay_in_the_store() -> None:
+    limits = {"linger": 10.0, "linger_failed": 50.0, "recheck_after": (20.0,), "retention": 100.0}
+    async with opened(**limits) as house:
+        await house.add("done", "failed", "lost", "pending")
+        await house.poll("done", answered(state="done"))
+        await house.poll("failed", judged(JobState.FAILED))
+        await house.poll("lost", judged(JobState.NOT_FOUND))
+
+        def held(at: float) -> set[str]:
+            house.at = at
+            house.registry.evict()
+            return set(house.registry.jobs)
+
+        assert held(10.9) == {"done", "failed", "lost", "pending"}
+        assert held(11.1) == {"failed", "lost", "pending"}
+        # A job with a recheck due is held however late that comes.
+        assert held(40) == {"failed", "lost", "pending"}
+        await house.poll("lost", lambda job: Outcome(replace(job, rechecks=1)))
+        assert held(42) == {"failed", "lost", "pending"}  # not yet stored
+        await house.registry.flush()
+        assert held(44) == {"failed", "pending"}
+        assert held(400) == {"failed", "pending"}
+        await house.poll("failed", lambda job: Outcome(replace(job, rechecks=1)))
+        await house.registry.flush()
+        assert held(402) == {"pending"}
+        assert {
+            one.before.job_id for one in house.published if one.after is None and one.before
+        } == {
+            "done",
+            "failed",
+            "lost",
+        }
+        jobs, following = await house.registry.page(JobFilter(), limit=9, before=None)
+        assert ({job.job_id for job in jobs}, following) == (
+            {"done", "failed", "lost", "pending"},
+            None,
+        )
+        found = await house.registry.get("done")
+        assert found is not None
+        assert found.state is JobState.DONE
+        await house.registry.prune()
+        assert await house.registry.get("done") is None
+        assert house.registry.by_state == {JobState.PENDING: 1} | dict.fromkeys(
+            (JobState.DONE, JobState.FAILED, JobState.NOT_FOUND), 0
+        )
+
+
+async def test_jobs_that_linger_or_are_named_by_the_config_are_not_pruned() -> None:
+    async with opened(retention=5.0, linger=50.0, named=frozenset({"named"})) as house:
+        await house.add("named", "lingers", "old")
+        for name in ("named", "lingers", "old"):
+            await house.poll(name, answered(state="done"))
+        house.at = 20
+        await house.registry.prune()
+        assert await house.registry.get("old") is not None  # it lingers as well
+    async with opened(house, retention=5.0, linger=1.0, named=frozenset({"named"})) as later:
+        later.at = 20
+        later.registry.evict()
+        await later.registry.prune()
+        assert await later.registry.get("named") is not None
+        assert await later.registry.get("old") is None
+
+
+async def test_events_that_concern_no_job_are_in_the_history() -> None:
+    async with opened() as house:
+        await house.add("a")
+        [stored] = await house.registry.history(after=0, limit=9, job_id="a")
+        assert (stored.event.type, stored.event.time) == ("registered", START)
+        await house.registry.record(replace(stored.event, job_id=None))
+        assert len(await house.registry.history(after=stored.id, limit=9)) == 1
+
+
+async def test_a_poll_that_brings_no_event_writes_nothing() -> None:
+    async with opened() as house:
+        await house.add("a")
+        await house.poll("a", answered(progress=10))
+        version = house.registry.jobs["a"].version
+        for _ in range(5):
+            await house.poll("a", answered(progress=10))
+        await house.registry.flush()
+        assert house.registry.jobs["a"].version == version
+        assert (await house.store.get(["a"]))["a"].version == version
+
+
+async def test_an_error_answer_that_is_no_event_is_kept_with_the_next_flush() -> None:
+    async with opened() as house:
+        await house.add("a")
+        await house.poll("a", answered())
+        await house.poll("a", lambda job: Outcome(*observe(job, error(500), now(1))))
+        await house.poll("a", lambda job: Outcome(*observe(job, error(500), now(2))))
+        await house.registry.flush()
+        suspicion = (await house.store.get(["a"]))["a"].suspicion
+        assert suspicion is not None
+        assert suspicion.answers == 2

@@ -1,0 +1,122 @@
+"""A loop whose time passes only when nothing is left to do, and an upstream that lives in it.
+
+A day of polling takes seconds. Time stands still while a store's call is outstanding.
+"""
+
+import asyncio
+import json
+import random
+import selectors
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from exporter.core.contract import parse_reply
+from exporter.core.reply import Reply
+from exporter.simulator.script import Script, body_at
+
+START = 1_800_000_000.0
+_PATIENCE_SECONDS = 10.0
+
+
+class _Selector(selectors.DefaultSelector):
+    """Passes time instead of waiting for it, unless something real is outstanding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.outstanding = 0
+
+    def select(self, timeout: float | None = None) -> Any:
+        ready = super().select(0)
+        if ready or (timeout is not None and timeout <= 0):
+            return ready
+        if self.outstanding:
+            return super().select(_PATIENCE_SECONDS)
+        if timeout is None:
+            raise RuntimeError("nothing will ever happen again: a wait without an end")
+        self.now += timeout
+        return []
+
+
+class SimulatedLoop(asyncio.SelectorEventLoop):
+    """An event loop in simulated time."""
+
+    def __init__(self) -> None:
+        self.selector = _Selector()
+        super().__init__(self.selector)
+
+    def time(self) -> float:
+        return self.selector.now
+
+    def run_in_executor(self, executor: Any, func: Any, *arguments: Any) -> Any:
+        self.selector.outstanding += 1
+        future = super().run_in_executor(executor, func, *arguments)
+        future.add_done_callback(self._returned)
+        return future
+
+    def _returned(self, future: Any) -> None:
+        self.selector.outstanding -= 1
+
+
+class SimulatedClock:
+    """The loop's time as a `Clock`."""
+
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def time(self) -> float:
+        return START + self.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def wait(self, event: asyncio.Event, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(None if seconds == float("inf") else max(0.0, seconds)):
+                await event.wait()
+        except TimeoutError:
+            pass
+
+
+class SimulatedUpstream:
+    """An `Asker`: scripted jobs, answered after `latency` seconds; `fault` may answer instead."""
+
+    def __init__(self, seed: int = 0, latency: float = 0.1) -> None:
+        self.jobs: dict[str, tuple[Script, float]] = {}
+        self.latency = latency
+        self.asked: list[float] = []
+        self.polls: Counter[str | None] = Counter()
+        self.fault: Callable[[str | None], tuple[int, bytes] | None] = lambda job_id: None
+        self._rng = random.Random(seed)
+
+    def add(self, job_id: str, script: Script) -> str:
+        self.jobs[job_id] = (script, asyncio.get_running_loop().time())
+        return job_id
+
+    async def status(self, job_id: str | None) -> Reply:
+        self.asked.append(asyncio.get_running_loop().time())
+        self.polls[job_id] += 1
+        await asyncio.sleep(self.latency * self._rng.uniform(0.5, 1.5))
+        status, body = self.fault(job_id) or self._answer(job_id)
+        headers = {"Content-Type": "application/json"}
+        reply = parse_reply(status, headers, body)
+        return reply if job_id is None else reply.about(job_id)
+
+    def _answer(self, job_id: str | None) -> tuple[int, bytes]:
+        if job_id is None:
+            return 422, b'{"error": "validation", "details": {"job_id": ["required"]}}'
+        known = self.jobs.get(job_id)
+        age = 0.0 if known is None else asyncio.get_running_loop().time() - known[1]
+        if known is None or age < known[0].visible_after:
+            return 404, b'{"error": "not_found"}'
+        body = body_at(known[0], job_id, age)
+        if body is None:
+            return 500, b'{"error": "server_error"}'
+        return 200, json.dumps(body).encode()
+
+
+def simulate(work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    """Run in simulated time."""
+    with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
+        return runner.run(work())

@@ -1,0 +1,172 @@
+"""The real core, poller, registry and housekeeping over days, in seconds of simulated time."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from simulated_time import SimulatedClock, SimulatedUpstream, simulate
+
+from exporter import Exporter
+from exporter.config_loading import parse_config
+from exporter.core.job import Source
+from exporter.registry.memory import MemoryStore
+from exporter.registry.sqlite import SqliteStore
+from exporter.registry.staging import Telling
+from exporter.registry.store import JobFilter, Store
+from exporter.simulator.script import Kind, Script, draw
+
+HOUR = 3600.0
+ENDS = {
+    Kind.SOUND: "done",
+    Kind.WARNED: "done",
+    Kind.RESULTLESS: "done",
+    Kind.FAILING: "failed",
+    Kind.LOST: "not_found",
+    Kind.STUCK: "expired",
+}
+
+
+@asynccontextmanager
+async def exporting(
+    upstream: SimulatedUpstream, store: Store, directory: Path, **sections: Any
+) -> AsyncIterator[Exporter]:
+    document = {"upstream": {"base_url": "http://127.0.0.1:9", "api_key_env": "KEY"}} | sections
+    config = parse_config(yaml.safe_dump(document), directory=directory)
+    exporter = Exporter(
+        config, clock=SimulatedClock(), store=store, rng=random.Random(1), asker=upstream
+    )
+    await exporter.start()
+    try:
+        yield exporter
+    finally:
+        await exporter.stop()
+
+
+async def tell(exporter: Exporter, *job_ids: str) -> None:
+    await exporter.registry.register([Telling(name) for name in job_ids], Source.API)
+
+
+async def states(exporter: Exporter) -> dict[str, str]:
+    found: dict[str, str] = {}
+    before: int | None = None
+    while True:
+        jobs, before = await exporter.registry.page(JobFilter(), limit=1000, before=before)
+        found |= {job.job_id: job.state.value for job in jobs}
+        if before is None:
+            return found
+
+
+def test_a_day_with_the_default_thresholds_ends_every_job_as_it_truly_ended(
+    monkeypatch: Any, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KEY", "k")
+
+    async def day() -> None:
+        upstream, rng, store = SimulatedUpstream(), random.Random(7), MemoryStore()
+        async with exporting(upstream, store, tmp_path, storage={"retention": "72h"}) as exporter:
+            for at in range(600):  # one a minute for ten hours
+                name = upstream.add(f"job-{at}", draw(rng))
+                await tell(exporter, name)
+                if at == 300:  # an outage of one hour
+                    upstream.fault = lambda job_id: (503, b"<html>sorry</html>")
+                if at == 360:
+                    upstream.fault = lambda job_id: None
+                await asyncio.sleep(60)
+            await asyncio.sleep(30 * HOUR)
+            truth = {name: ENDS[script.kind] for name, (script, _) in upstream.jobs.items()}
+            assert set(truth.values()) == {"done", "failed", "not_found", "expired"}
+            assert await states(exporter) == truth
+            assert exporter.registry.jobs == {}
+            overturned = Counter[str]()
+            for (name, labels, _), amount in store.tables.totals.items():
+                overturned[name] += int(amount) if name.endswith("overturned_total") else 0
+                assert name != "removit_contract_drift_total", labels
+            assert overturned.total() == 0
+
+    simulate(day)
+
+
+def test_a_job_takes_few_polls_and_its_end_is_seen_soon(monkeypatch: Any, tmp_path: Path) -> None:
+    monkeypatch.setenv("KEY", "k")
+
+    async def hour() -> None:
+        upstream = SimulatedUpstream()
+        async with exporting(upstream, MemoryStore(), tmp_path) as exporter:
+            lengths = (10.0, 60.0, 600.0)
+            for seconds in lengths:
+                name = upstream.add(f"job-{seconds:g}", Script.sound(seconds))
+                await tell(exporter, name)
+            await asyncio.sleep(1200)
+            for seconds in lengths:
+                job = await exporter.registry.get(f"job-{seconds:g}")
+                assert job is not None
+                assert job.finished_at is not None
+                late = job.finished_at - job.registered_at - seconds
+                assert 0 <= late <= max(3.0, 0.15 * seconds)
+                assert upstream.polls[job.job_id] <= 10 + seconds / 3
+
+    simulate(hour)
+
+
+def test_the_rate_limit_holds_at_every_moment(monkeypatch: Any, tmp_path: Path) -> None:
+    monkeypatch.setenv("KEY", "k")
+
+    async def burst() -> None:
+        upstream = SimulatedUpstream()
+        async with exporting(upstream, MemoryStore(), tmp_path) as exporter:
+            names = [upstream.add(f"job-{at}", Script.stuck(10.0)) for at in range(500)]
+            await tell(exporter, *names)
+            await asyncio.sleep(120)
+        times = upstream.asked
+        assert len(times) >= 1200
+        for first, last in ((0, 20), (100, 400), (20, 1200)):
+            assert last - first <= 20 + 10 * (times[last] - times[first]) + 1
+        polls = Counter(upstream.polls.values())
+        assert max(polls) - min(polls) <= 1  # the most overdue is always next
+
+    simulate(burst)
+
+
+def test_suspicion_and_give_up_stand_still_while_the_upstream_is_down(
+    monkeypatch: Any, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KEY", "k")
+
+    async def weekend() -> None:
+        upstream = SimulatedUpstream()
+        async with exporting(upstream, MemoryStore(), tmp_path) as exporter:
+            names = [upstream.add(f"job-{at}", Script.stuck(10.0)) for at in range(8)]
+            await tell(exporter, *names)
+            await asyncio.sleep(HOUR)
+            upstream.fault = lambda job_id: (502, b"")
+            await asyncio.sleep(48 * HOUR)
+            assert set((await states(exporter)).values()) == {"pending"}
+            asked = len(upstream.asked)
+            assert asked <= 8 * 100 + 48 * 60 + 100  # at most one trial a minute while down
+            upstream.fault = lambda job_id: None
+            await asyncio.sleep(20 * HOUR)
+            assert set((await states(exporter)).values()) == {"pending"}
+            await asyncio.sleep(4 * HOUR)
+            assert set((await states(exporter)).values()) == {"expired"}
+
+    simulate(weekend)
+
+
+def test_time_stands_still_while_the_store_is_at_work(monkeypatch: Any, tmp_path: Path) -> None:
+    monkeypatch.setenv("KEY", "k")
+
+    async def minutes() -> None:
+        upstream = SimulatedUpstream()
+        async with exporting(upstream, SqliteStore(tmp_path / "jobs.db"), tmp_path) as exporter:
+            started = asyncio.get_running_loop().time()
+            await tell(exporter, upstream.add("a", Script.sound(30.0)))
+            assert asyncio.get_running_loop().time() - started < 1.0
+            await asyncio.sleep(60)
+            assert await states(exporter) == {"a": "done"}
+
+    simulate(minutes)
