@@ -1,11 +1,15 @@
 """Real polls over loopback: what the upstream does, and what becomes of the jobs."""
 
 import asyncio
+import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from conftest import KEY, Open, Site, until
 
+from exporter.registry.memory import MemoryStore
+from exporter.registry.store import Accepted, Change, Fenced, StoreError
 from exporter.simulator import Script, Simulator
 
 
@@ -325,3 +329,92 @@ async def test_upstream_changes_are_in_the_history(site: Site, simulator: Simula
     [stored] = await until(recorded)
     assert stored.event.data == {"from": "unknown", "to": "well", "code": "200"}
     assert await state(site) == "well"
+
+
+async def test_the_final_answer_is_kept_byte_for_byte(site: Site, simulator: Simulator) -> None:
+    body = b'{"state":\n "done", "final_url": "https://cdn.example.com/a", "odd": [1, 2.0]}  '
+    job_id = simulator.add(Script.stuck(0.1))
+    with simulator.faults.override(job_id, 200, body, "application/json"):
+        await site.put(job_id)
+        await site.ends(job_id, "done")
+    kept = await site.exporter.store.final_answer(job_id)
+    assert kept is not None
+    assert (kept.http_status, kept.body) == (200, body)
+    assert kept.content_type.startswith("application/json")
+
+
+async def test_a_final_answer_too_long_to_keep_is_kept_as_it_was_read(
+    site: Site, simulator: Simulator
+) -> None:
+    job_id = simulator.add(Script.stuck(0.1))
+    result = "https://cdn.example.com/a"
+    document = {"job_id": job_id, "state": "done", "final_url": result, "note": "x" * 70_000}
+    with simulator.faults.override(job_id, 200, json.dumps(document).encode()):
+        await site.put(job_id)
+        await site.ends(job_id, "done")
+    kept = await site.exporter.store.final_answer(job_id)
+    assert kept is not None
+    shown = json.loads(kept.body)
+    assert (shown["job_id"], shown["state"]) == (job_id, "done")
+    assert shown["final_url"] == result
+
+
+class FailingStore(MemoryStore):
+    """A store that cannot be written while `broken`."""
+
+    broken = False
+
+    async def apply(self, changes: Sequence[Change]) -> list[Accepted | Fenced]:
+        if self.broken:
+            raise StoreError("disk full")
+        return await super().apply(changes)
+
+
+async def test_a_store_that_cannot_be_written_refuses_registrations_and_counts_on(
+    open_site: Open, simulator: Simulator
+) -> None:
+    store = FailingStore()
+    site = await open_site(store=store)
+    job_id = simulator.add(Script.sound(0.3))
+    await site.put(job_id)
+    store.broken = True
+    refused = await site.client.put("/api/v1/jobs/other")
+    assert (refused.status, (await refused.json())["error"]) == (503, "exporter_unavailable")
+    assert int(refused.headers["Retry-After"]) > 0
+    await site.ends(job_id, "done")
+    assert await site.value("removit_exporter_store_writable") == 0
+    assert await site.value('removit_jobs_finished_total{mode="clipping",state="done"}') == 1
+    ready = await site.client.get("/-/ready")
+    assert ready.status == 200  # restarting would not help
+    store.broken = False
+    await site.put("other")
+    assert await site.value("removit_exporter_store_writable") == 1
+    assert (await store.get([job_id]))[job_id].state == "done"
+
+
+async def test_an_ask_that_waits_when_the_exporter_stops_gets_its_answer(
+    open_site: Open, simulator: Simulator
+) -> None:
+    site = await open_site(upstream={"concurrency": 1})
+    poller = site.exporter.poller
+    with simulator.faults.stall():
+        first = asyncio.create_task(poller.ask(simulator.add(Script.stuck()), "client", 9.0))
+        await until(lambda: poller.in_flight)
+        second = asyncio.create_task(poller.ask(simulator.add(Script.stuck()), "client", 9.0))
+        await asyncio.sleep(0)
+        await poller.close(grace=0.1)
+        assert ((await first).failure, (await second).failure) == ("not_asked", "not_asked")
+
+
+async def test_other_limits_hold_from_the_moment_they_are_set(
+    open_site: Open, simulator: Simulator
+) -> None:
+    site = await open_site(upstream={"rate": 0.01, "burst": 1})
+    for _ in range(5):
+        await site.put(simulator.add(Script.stuck(0.1)))
+    await until(lambda: simulator.ledger.requests["GET", "/api/v1/status", 200] == 1)
+    config = site.exporter.config.current
+    upstream = config.upstream.model_copy(update={"rate": 500.0, "burst": 50})
+    site.exporter.config.apply(config.model_copy(update={"upstream": upstream}))
+    site.exporter.poller.reconfigure()
+    await until(lambda: simulator.ledger.requests["GET", "/api/v1/status", 200] >= 20)

@@ -69,15 +69,15 @@ def test_a_day_with_the_default_thresholds_ends_every_job_as_it_truly_ended(
     async def day() -> None:
         upstream, rng, store = SimulatedUpstream(), random.Random(7), MemoryStore()
         async with exporting(upstream, store, tmp_path, storage={"retention": "72h"}) as exporter:
-            for at in range(600):  # one a minute for ten hours
+            for at in range(200):  # one each three minutes for ten hours
                 name = upstream.add(f"job-{at}", draw(rng))
                 await tell(exporter, name)
-                if at == 300:  # an outage of one hour
+                if at == 100:  # an outage of one hour
                     upstream.fault = lambda job_id: (503, b"<html>sorry</html>")
-                if at == 360:
+                if at == 120:
                     upstream.fault = lambda job_id: None
-                await asyncio.sleep(60)
-            await asyncio.sleep(30 * HOUR)
+                await asyncio.sleep(180)
+            await asyncio.sleep(26 * HOUR)
             truth = {name: ENDS[script.kind] for name, (script, _) in upstream.jobs.items()}
             assert set(truth.values()) == {"done", "failed", "not_found", "expired"}
             assert await states(exporter) == truth
@@ -137,24 +137,25 @@ def test_suspicion_and_give_up_stand_still_while_the_upstream_is_down(
 ) -> None:
     monkeypatch.setenv("KEY", "k")
 
-    async def weekend() -> None:
+    async def night() -> None:
         upstream = SimulatedUpstream()
-        async with exporting(upstream, MemoryStore(), tmp_path) as exporter:
+        polling = {"give_up_after": "6h"}
+        async with exporting(upstream, MemoryStore(), tmp_path, polling=polling) as exporter:
             names = [upstream.add(f"job-{at}", Script.stuck(10.0)) for at in range(8)]
             await tell(exporter, *names)
             await asyncio.sleep(HOUR)
             upstream.fault = lambda job_id: (502, b"")
-            await asyncio.sleep(48 * HOUR)
+            await asyncio.sleep(12 * HOUR)
             assert set((await states(exporter)).values()) == {"pending"}
             asked = len(upstream.asked)
-            assert asked <= 8 * 100 + 48 * 60 + 100  # at most one trial a minute while down
+            assert asked <= 8 * 100 + 12 * 60 + 100  # at most one trial a minute while down
             upstream.fault = lambda job_id: None
-            await asyncio.sleep(20 * HOUR)
-            assert set((await states(exporter)).values()) == {"pending"}
             await asyncio.sleep(4 * HOUR)
+            assert set((await states(exporter)).values()) == {"pending"}
+            await asyncio.sleep(2 * HOUR)
             assert set((await states(exporter)).values()) == {"expired"}
 
-    simulate(weekend)
+    simulate(night)
 
 
 def test_time_stands_still_while_the_store_is_at_work(monkeypatch: Any, tmp_path: Path) -> None:
