@@ -13,6 +13,8 @@ from typing import Final, Protocol
 from .store import Accepted, Change, Fenced, Store, StoreError
 
 RETRY_SECONDS: Final = 1.0
+SETTLE_SLICE: Final = 100
+"""So many changes are shown before others have their turn on the loop."""
 
 Settled = Callable[[Accepted | Fenced | None], None]
 """Called once a change's fate is known, before anyone who waits for it goes on; None: it failed."""
@@ -113,9 +115,11 @@ class GroupCommit:
         self._watcher.committed(self._steady() - started)
         self.writable = True
         self._unwritten.clear()
-        for item, result in zip(items, results[late:], strict=True):
+        for at, (item, result) in enumerate(zip(items, results[late:], strict=True), start=1):
             item.settled(result)
             _resolve(item, result)
+            if at % SETTLE_SLICE == 0:
+                await asyncio.sleep(0)
 
     def _keep_for_later(self, items: Sequence[_Item], error: StoreError) -> None:
         for item in items:

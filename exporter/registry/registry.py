@@ -17,7 +17,17 @@ from ..core.job import INFERRED_STATES, Job, JobState, Source
 from ..core.registration import forget
 from ..core.tally import Delta, Tally, layout
 from .commit import GroupCommit, Settled
-from .staging import Registered, RegistryFullError, Staged, Telling, stage
+from .staging import (
+    Refused,
+    Registered,
+    RegistrationConflictError,
+    RegistryFullError,
+    Stage,
+    Staged,
+    Telling,
+    fitting,
+    stage,
+)
 from .store import (
     Accepted,
     Change,
@@ -144,20 +154,17 @@ class Registry:
 
         Raises `RegistrationConflictError`, `RegistryFullError`, `StoreError`.
         """
-        async with self._registering:
-            while True:
-                known = await self._known({one.job_id for one in tellings})
-                staged = stage(tellings, known, source, self._now())
-                new = sum(job.before is None for job in staged.values())
-                if new and self.pending + new > self.limits.max_pending:
-                    raise RegistryFullError
-                if await self._store_staged(staged.values()):
-                    break
-        return [
-            Registered(self.jobs.get(one.job_id) or staged[one.job_id].after, new=at in firsts)
-            for at, one in enumerate(tellings)
-            for firsts in [staged[one.job_id].new_at]
-        ]
+        results = await self._take_in(tellings, source, whole=True)
+        return [result for result in results if isinstance(result, Registered)]
+
+    async def register_each(
+        self, tellings: Sequence[Telling], source: Source
+    ) -> list[Registered | Refused]:
+        """Take in each job that can be, and return what became of them once they are safe.
+
+        Fewer results than tellings: from there on there was no room. Raises `StoreError`.
+        """
+        return await self._take_in(tellings, source, whole=False)
 
     async def change(
         self, job_id: str, incarnation: int, work: Callable[[Job], Outcome]
@@ -264,6 +271,29 @@ class Registry:
         # Between here and the commit nothing else runs, so what is read now still holds then.
         held = {name: self.jobs[name] for name in job_ids if name in self.jobs}
         return stored | held
+
+    async def _take_in(
+        self, tellings: Sequence[Telling], source: Source, *, whole: bool
+    ) -> list[Registered | Refused]:
+        async with self._registering:
+            while True:
+                known = await self._known({one.job_id for one in tellings})
+                room = self.limits.max_pending - self.pending
+                taken = tellings[: fitting(tellings, known, room)]
+                if whole and len(taken) < len(tellings):
+                    raise RegistryFullError
+                staged = stage(taken, known, source, self._now())
+                if whole and staged.conflicts:
+                    raise RegistrationConflictError(staged.conflicts)
+                if await self._store_staged(staged.jobs.values()):
+                    break
+        return [self._result(at, one, staged) for at, one in enumerate(taken)]
+
+    def _result(self, at: int, telling: Telling, staged: Stage) -> Registered | Refused:
+        if at in staged.conflicts:
+            return Refused(staged.conflicts[at])
+        one = staged.jobs[telling.job_id]
+        return Registered(self.jobs.get(telling.job_id) or one.after, new=one.new_at == at)
 
     async def _store_staged(self, staged: Iterable[Staged]) -> bool:
         """Commit what differs; False when another writer was first with one of the jobs."""

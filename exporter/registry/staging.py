@@ -26,6 +26,13 @@ class Registered:
     new: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A telling that contradicts what is known; nothing came of it."""
+
+    conflicts: Sequence[Conflict]
+
+
 class RegistrationConflictError(Exception):
     """Tellings that contradict what is known: their positions and what differs. Nothing is kept."""
 
@@ -40,20 +47,26 @@ class RegistryFullError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """One job as it was, as it would be, and the telling that was the first word of it."""
+    """One job as it was, as it would be, and which telling was the first word of it."""
 
     before: Job | None
     after: Job
     events: Sequence[Event] = ()
-    new_at: Sequence[int] = ()
+    new_at: int | None = None
 
 
-def stage(
-    tellings: Sequence[Telling], known: Mapping[str, Job], source: Source, now: Now
-) -> dict[str, Staged]:
-    """Return what the tellings make of each job, by id; twice the same id is one job.
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """The jobs that would change, by id, and the tellings that contradict, by position."""
 
-    Raises `RegistrationConflictError` when any of them contradicts what is known or another.
+    jobs: Mapping[str, Staged]
+    conflicts: Mapping[int, Sequence[Conflict]]
+
+
+def stage(tellings: Sequence[Telling], known: Mapping[str, Job], source: Source, now: Now) -> Stage:
+    """Return what the tellings make of each job; twice the same id is one job.
+
+    One that contradicts what is known, or an earlier one, changes nothing.
     """
     staged: dict[str, Staged] = {}
     conflicts: dict[int, Sequence[Conflict]] = {}
@@ -67,11 +80,21 @@ def stage(
         told, differs = tell_again(job, source, labels=telling.labels, key=telling.key)
         if differs:
             conflicts[at] = differs
-        events, new_at = (former.events, former.new_at) if former else ((), ())
+            continue
+        events, new_at = (former.events, former.new_at) if former else ((), None)
         staged[telling.job_id] = Staged(before, told, events, new_at)
-    if conflicts:
-        raise RegistrationConflictError(conflicts)
-    return staged
+    return Stage(staged, conflicts)
+
+
+def fitting(tellings: Sequence[Telling], known: Mapping[str, Job], room: int) -> int:
+    """Return how many of the tellings, from the first, need no more than `room` new jobs."""
+    new = set[str]()
+    for at, telling in enumerate(tellings):
+        if telling.job_id not in known:
+            new.add(telling.job_id)
+            if len(new) > room:
+                return at
+    return len(tellings)
 
 
 def _first_word(telling: Telling, at: int, source: Source, now: Now) -> Staged:
@@ -83,4 +106,4 @@ def _first_word(telling: Telling, at: int, source: Source, now: Now) -> Staged:
         key=telling.key,
         registered_at=telling.registered_at,
     )
-    return Staged(None, job, events, (at,))
+    return Staged(None, job, events, at)

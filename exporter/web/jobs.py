@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, Final, NoReturn
 
 from aiohttp import web
@@ -17,16 +16,14 @@ from ..registry.staging import (
 from ..registry.store import JobFilter, StoreError
 from .auth import may_see_results, require_writer
 from .bodies import load_json, read_body, require_media_type
+from .bulk import NDJSON, BulkRegistration
 from .context import Context, show_event, show_job, show_polls
 from .errors import ApiError
+from .tellings import Details, read_telling, say_conflict
 
 MAX_PAGE: Final = 1000
 DEFAULT_PAGE: Final = 100
 SHOWN_EVENTS: Final = 1000
-FUTURE_SECONDS: Final = 60.0
-"""A `registered_at` may be this far ahead of our clock."""
-
-Details = dict[str, list[str]]
 
 
 class JobRoutes:
@@ -54,18 +51,19 @@ class JobRoutes:
         if body:
             require_media_type(request, "application/json")
             document = load_json(body)
-        telling, details = self._telling(document, request.match_info["job_id"])
+        telling, details = self._read(document, request.match_info["job_id"])
         if telling is None:
             self._refuse(details)
         [registered] = await self._register([telling], {0: ""})
         status = 201 if registered.new else 200
         return self._answer(self._show(registered, request), status)
 
-    async def register_many(self, request: web.Request) -> web.Response:
-        """`POST /api/v1/jobs`: a JSON list, all or nothing."""
+    async def register_many(self, request: web.Request) -> web.StreamResponse:
+        """`POST /api/v1/jobs`: a JSON list, all or nothing; or NDJSON, each line by itself."""
         context = self._context
         require_writer(context, request)
-        require_media_type(request, "application/json")
+        if require_media_type(request, "application/json", NDJSON) == NDJSON:
+            return await BulkRegistration(context, request).answer()
         body = await read_body(request, context.config().registration.max_body_bytes)
         documents = load_json(body)
         if not isinstance(documents, list):
@@ -73,7 +71,7 @@ class JobRoutes:
         tellings: list[Telling] = []
         details: Details = {}
         for at, document in enumerate(documents):
-            telling, wrong = self._telling(document)
+            telling, wrong = self._read(document)
             details |= {f"{at}.{field}".rstrip("."): texts for field, texts in wrong.items()}
             if telling is not None:
                 tellings.append(telling)
@@ -120,38 +118,11 @@ class JobRoutes:
             raise _unknown(job_id)
         return web.Response(status=204)
 
-    def _telling(self, document: Any, path_id: str | None = None) -> tuple[Telling | None, Details]:
-        """Read one job to register; what is wrong with it comes by field."""
-        if not isinstance(document, dict):
-            return None, {"": ['expected an object such as {"labels": {}, "key": "…"}']}
-        fields = {"labels", "key", "registered_at"} | ({"job_id"} if path_id is None else set())
-        details: Details = {
-            str(name): [f"unknown field; known are: {', '.join(sorted(fields))}"]
-            for name in document.keys() - fields
-        }
-        job_id = document.get("job_id") if path_id is None else path_id
-        labels, key = document.get("labels", {}), document.get("key")
-        rules = self._context.config().registration
-        details |= rules.check(job_id, labels, key)
-        registered_at = None
-        if document.get("registered_at") is not None:
-            registered_at, wrong = self._read_time(document["registered_at"])
-            details |= {"registered_at": [wrong]} if wrong else {}
-        if details or not isinstance(job_id, str):
-            return None, details
-        return Telling(job_id, labels, key, registered_at), {}
-
-    def _read_time(self, value: Any) -> tuple[float | None, str | None]:
-        try:
-            at = datetime.fromisoformat(value)
-            seconds = at.timestamp() if at.tzinfo else None
-        except (TypeError, ValueError, OverflowError):
-            seconds = None
-        if seconds is None or seconds < 0:
-            return None, 'expected a time such as "2026-03-11T09:57:08Z"'
-        if seconds > self._context.poller.now().time + FUTURE_SECONDS:
-            return None, "lies in the future"
-        return seconds, None
+    def _read(self, document: Any, path_id: str | None = None) -> tuple[Telling | None, Details]:
+        context = self._context
+        return read_telling(
+            document, context.config().registration, context.poller.now().time, path_id
+        )
 
     async def _register(
         self, tellings: list[Telling], paths: Mapping[int, str]
@@ -162,9 +133,7 @@ class JobRoutes:
         except RegistrationConflictError as error:
             instruments.refused("conflict", len(tellings))
             details = {
-                f"{paths[at]}{conflict.field}": [
-                    f"registered as {conflict.known!r}, cannot become {conflict.told!r}"
-                ]
+                f"{paths[at]}{conflict.field}": [say_conflict(conflict)]
                 for at, conflicts in error.conflicts.items()
                 for conflict in conflicts
             }

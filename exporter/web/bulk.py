@@ -1,0 +1,155 @@
+"""Registration at volume: NDJSON of any length in, what became of it out, as it comes.
+
+Each batch of lines is one commit, acknowledged after it; the next is read only then, so that the
+sender is held back by TCP when the disk is slower. Good lines are kept and bad ones answered by
+number. A sender that goes away loses nothing that was acknowledged.
+"""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiohttp import web
+
+from ..core.job import Source
+from ..registry.staging import Refused, Telling
+from ..registry.store import StoreError
+from .bodies import load_json
+from .context import Context
+from .errors import RETRY_AFTER_SECONDS, ApiError
+from .tellings import read_telling, say_conflict
+
+NDJSON: Final = "application/x-ndjson"
+MAX_LINE_BYTES: Final = 64 * 1024
+BATCH_LINES: Final = 250
+"""Lines in one commit at most: what is worked out in one step of the loop stays short."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line by number, from 1; None in place of one that is too long."""
+
+    number: int
+    content: bytes | None
+
+
+async def read_lines(content: Any, limit: int = MAX_LINE_BYTES) -> AsyncIterator[list[Line]]:
+    """Yield lines as they come, in batches; blank ones are passed over, yet counted.
+
+    A body that is cut off ends them: what comes after its last line feed is left out.
+    """
+    rest, number, skipping = b"", 0, False
+    while True:
+        try:
+            chunk = await content.readany()
+        except (web.RequestPayloadError, ConnectionError):
+            return
+        if not chunk and not rest and not skipping:
+            return
+        pieces = (rest + (chunk or b"\n")).split(b"\n")
+        rest = pieces.pop()
+        lines = []
+        for piece in pieces:
+            number += 1
+            too_long, skipping = skipping or len(piece) > limit, False
+            if too_long or piece.strip():
+                lines.append(Line(number, None if too_long else piece))
+        if len(rest) > limit:  # its end is awaited, its content dropped
+            rest, skipping = b"", True
+        for start in range(0, len(lines), BATCH_LINES):
+            yield lines[start : start + BATCH_LINES]
+        if not chunk:
+            return
+
+
+class BulkRegistration:
+    """One request of many lines."""
+
+    def __init__(self, context: Context, request: web.Request) -> None:
+        self._context = context
+        self._request = request
+        self._response = web.StreamResponse(headers={"Content-Type": NDJSON})
+        self._registered = 0
+        self._known = 0
+        self._refused = 0
+
+    async def answer(self) -> web.StreamResponse:
+        """Read to the end, to the end of the room, or until the sender is gone."""
+        await self._response.prepare(self._request)
+        try:
+            async for lines in read_lines(self._request.content):
+                if not await self._take(lines):
+                    break
+            else:
+                await self._write({"done": True, **self._counts(), "refused": self._refused})
+            await self._response.write_eof()
+        except ConnectionError:
+            pass  # nobody reads any more; what is committed stays
+        return self._response
+
+    async def _take(self, lines: list[Line]) -> bool:
+        """Register a batch and say what became of it; False when no more can be taken."""
+        tellings: list[Telling] = []
+        numbers: list[int] = []
+        for line in lines:
+            telling = await self._read(line)
+            if telling is not None:
+                tellings.append(telling)
+                numbers.append(line.number)
+        try:
+            results = await self._context.registry.register_each(tellings, Source.API)
+        except StoreError as error:
+            self._context.log.error("store unavailable", error=str(error))
+            self._context.instruments.refused("store", len(tellings))
+            await self._end("exporter_unavailable")
+            return False
+        for number, result in zip(numbers, results, strict=False):
+            if isinstance(result, Refused):
+                details = {one.field: [say_conflict(one)] for one in result.conflicts}
+                await self._refuse(number, "conflict", details=details)
+            elif result.new:
+                self._registered += 1
+            else:
+                self._known += 1
+        full = len(results) < len(tellings)
+        through = numbers[len(results)] - 1 if full else lines[-1].number
+        await self._write({"acknowledged_through": through, **self._counts()})
+        if full:
+            self._context.instruments.refused("full")
+            await self._end("full")
+        return not full
+
+    async def _read(self, line: Line) -> Telling | None:
+        """Read a line; one that is bad is answered."""
+        if line.content is None:
+            message = f"the line is longer than {MAX_LINE_BYTES} bytes"
+            await self._refuse(line.number, "too_large", message=message)
+            return None
+        try:
+            document = load_json(line.content)
+        except ApiError as error:
+            await self._refuse(line.number, "malformed", message=error.message)
+            return None
+        context = self._context
+        now = context.poller.now().time
+        telling, details = read_telling(document, context.config().registration, now)
+        if telling is None:
+            await self._refuse(line.number, "validation", details=details)
+        return telling
+
+    async def _refuse(self, number: int, error: str, **more: Any) -> None:
+        self._refused += 1
+        reason = "conflict" if error == "conflict" else "invalid"
+        self._context.instruments.refused(reason)
+        await self._write({"line": number, "error": error, **more})
+
+    async def _end(self, error: str) -> None:
+        await self._write({"error": error, "retry_after": RETRY_AFTER_SECONDS})
+
+    def _counts(self) -> Mapping[str, int]:
+        """What was registered and known so far, in all."""
+        return {"registered": self._registered, "known": self._known}
+
+    async def _write(self, document: Mapping[str, Any]) -> None:
+        await self._response.write(json.dumps(document, ensure_ascii=False).encode() + b"\n")

@@ -1,0 +1,211 @@
+"""Registration at volume: NDJSON in, acknowledgements and refusals out, line by line."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+from conftest import Open, Site, until
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.registry.memory import MemoryStore
+from exporter.registry.store import Accepted, Change, Fenced, StoreError
+from exporter.simulator import Script, Simulator
+from exporter.web.bulk import MAX_LINE_BYTES, read_lines
+
+HEADERS = {"Content-Type": "application/x-ndjson"}
+
+
+def body(*documents: Any) -> bytes:
+    return b"".join(json.dumps(document).encode() + b"\n" for document in documents)
+
+
+async def send(site: Site, data: Any) -> list[dict[str, Any]]:
+    async with site.client.post("/api/v1/jobs", data=data, headers=HEADERS) as response:
+        assert response.status == 200, await response.text()
+        assert response.content_type == "application/x-ndjson"
+        return [json.loads(line) async for line in response.content]
+
+
+async def test_good_lines_are_kept_and_bad_ones_answered_by_number(open_site: Open) -> None:
+    site = await open_site(registration={"allowed_labels": ["shop"]})
+    await site.put("known", key="sku-1")
+    lines = [
+        b'{"job_id": "a", "labels": {"shop": "eu"}, "registered_at": "2026-03-11T09:57:08Z"}',
+        b"",
+        b'{"job_id": "b/c"}',
+        b"{nonsense",
+        b'{"job_id": "known", "key": "sku-2"}',
+        b"[]",
+        b'{"job_id": "' + b"x" * MAX_LINE_BYTES + b'"}',
+        b'{"job_id": "known"}',
+        b'{"job_id": "d", "labels": {"colour": "red"}, "extra": 1}\r',
+        b"\xff",
+        b'{"job_id": "last"}',
+    ]
+    answers = await send(site, b"\n".join(lines))
+    refused = {one["line"]: one for one in answers if "line" in one}
+    assert {at: one["error"] for at, one in refused.items()} == {
+        3: "validation",
+        4: "malformed",
+        5: "conflict",
+        6: "validation",
+        7: "too_large",
+        9: "validation",
+        10: "malformed",
+    }
+    assert "job_id" in refused[3]["details"]
+    assert "column" in refused[4]["message"]
+    assert refused[5]["details"]["key"] == ["registered as 'sku-1', cannot become 'sku-2'"]
+    assert set(refused[9]["details"]) == {"labels.colour", "extra"}
+    assert answers[-1] == {"done": True, "registered": 2, "known": 1, "refused": 7}
+    acknowledged = [one for one in answers if "acknowledged_through" in one][-1]
+    assert acknowledged == {"acknowledged_through": 11, "registered": 2, "known": 1}
+    assert (await site.job("a"))["labels"] == {"shop": "eu"}
+    assert (await site.job("a"))["registered_at"] == "2026-03-11T09:57:08.000Z"
+    assert await site.value('removit_exporter_registrations_refused_total{reason="invalid"}') == 6
+    assert await site.value('removit_exporter_registrations_refused_total{reason="conflict"}') == 1
+
+
+async def test_each_batch_is_acknowledged_while_the_sender_still_sends(site: Site) -> None:
+    gate = asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield body({"job_id": "first"})
+        await gate.wait()
+        yield body({"job_id": "second"})
+
+    async with site.client.post("/api/v1/jobs", data=slow(), headers=HEADERS) as response:
+        first = json.loads(await response.content.readline())
+        assert first == {"acknowledged_through": 1, "registered": 1, "known": 0}
+        assert "first" in site.exporter.registry.jobs
+        assert "second" not in site.exporter.registry.jobs
+        gate.set()
+        rest = [json.loads(line) async for line in response.content]
+    assert rest[-1] == {"done": True, "registered": 2, "known": 0, "refused": 0}
+
+
+async def test_a_sender_that_goes_away_loses_nothing_that_was_acknowledged(site: Site) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        at = 0
+        while True:
+            yield body(*({"job_id": f"job-{at + n}"} for n in range(100)))
+            at += 100
+
+    async with site.client.post("/api/v1/jobs", data=endless(), headers=HEADERS) as response:
+        acknowledged = 0
+        while acknowledged < 1000:
+            acknowledged = json.loads(await response.content.readline())["acknowledged_through"]
+        response.close()
+    jobs = site.exporter.registry.jobs
+    assert all(f"job-{at}" in jobs for at in range(acknowledged))
+    assert (await site.put("another"))["job_id"] == "another"
+
+
+async def test_when_full_what_fits_is_kept_and_the_answer_ends(open_site: Open) -> None:
+    site = await open_site(registration={"max_pending": 3}, upstream={"rate": 0.001, "burst": 1})
+    await site.put("one")
+    names = ["a", "one", "b", "a", "c", "d"]
+    answers = await send(site, body(*({"job_id": name} for name in names)))
+    assert answers == [
+        {"acknowledged_through": 4, "registered": 2, "known": 2},
+        {"error": "full", "retry_after": 5},
+    ]
+    assert set(site.exporter.registry.jobs) == {"one", "a", "b"}
+    assert await site.value('removit_exporter_registrations_refused_total{reason="full"}') == 1
+    refused = await site.client.put("/api/v1/jobs/c")
+    assert (refused.status, "Retry-After" in refused.headers) == (503, True)
+
+
+class FailingStore(MemoryStore):
+    """A store that cannot be written after `left` commits."""
+
+    left = 2
+
+    async def apply(self, changes: Sequence[Change]) -> list[Accepted | Fenced]:
+        if self.left == 0:
+            raise StoreError("disk full")
+        self.left -= 1
+        return await super().apply(changes)
+
+
+async def test_a_store_that_fails_ends_the_answer_after_what_is_safe(open_site: Open) -> None:
+    store = FailingStore()
+    site = await open_site(store=store, upstream={"rate": 0.001, "burst": 1})
+    store.left = 2
+    answers = await send(site, body(*({"job_id": f"job-{at}"} for at in range(1000))))
+    assert [one.get("acknowledged_through") for one in answers[:2]] == [250, 500]
+    assert answers[2] == {"error": "exporter_unavailable", "retry_after": 5}
+    assert len(answers) == 3
+    assert len(site.exporter.registry.jobs) == 500
+
+
+async def test_an_empty_body_registers_nothing(site: Site) -> None:
+    done = {"done": True, "registered": 0, "known": 0, "refused": 0}
+    assert await send(site, b"") == [done]
+    assert await send(site, b"\n \n") == [done]
+
+
+async def test_writing_takes_what_all_writing_takes(site: Site) -> None:
+    headers = HEADERS | {"X-Forwarded-For": "10.0.0.1"}
+    async with site.client.post("/api/v1/jobs", data=b"", headers=headers) as response:
+        assert response.status == 403
+    async with site.client.post("/api/v1/jobs", data=b"", headers={"Content-Type": "text/csv"}) as (
+        response
+    ):
+        assert response.status == 415
+        assert "application/x-ndjson" in (await response.json())["message"]
+
+
+async def test_jobs_of_a_stream_are_polled(site: Site, simulator: Simulator) -> None:
+    names = [simulator.add(Script.sound(0.1)) for _ in range(300)]
+    answers = await send(site, body(*({"job_id": name} for name in names)))
+    assert answers[-1]["registered"] == 300
+
+    async def all_done() -> bool:
+        value = await site.value('removit_jobs_finished_total{mode="clipping",state="done"}')
+        return value == 300
+
+    await until(all_done)
+
+
+class Chunks:
+    """A body that comes in given pieces, perhaps cut off."""
+
+    def __init__(self, pieces: list[bytes], cut: bool = False) -> None:
+        self._pieces = [*pieces, b""]
+        self._cut = cut
+
+    async def readany(self) -> bytes:
+        if self._cut and len(self._pieces) == 1:
+            raise ConnectionResetError
+        return self._pieces.pop(0)
+
+
+async def gather(content: Chunks, limit: int) -> list[tuple[int, bytes | None]]:
+    return [
+        (line.number, line.content) async for batch in read_lines(content, limit) for line in batch
+    ]
+
+
+@given(st.binary(max_size=300).map(lambda data: data.replace(b"x", b"\n")), st.data())
+def test_lines_are_the_same_however_the_body_is_cut_into_pieces(
+    whole: bytes, data: st.DataObject
+) -> None:
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=8)))
+    pieces = [whole[a:b] for a, b in zip([0, *cuts], [*cuts, len(whole)], strict=True) if a < b]
+    lines = asyncio.run(gather(Chunks(pieces), 20))
+    expected = [
+        (number, None if len(line) > 20 else line)
+        for number, line in enumerate(whole.split(b"\n"), start=1)
+        if line.strip() or len(line) > 20
+    ]
+    assert lines == expected
+
+
+@pytest.mark.parametrize("rest", [b"", b'{"job_id": "half'])
+async def test_what_is_cut_off_in_the_middle_of_a_line_is_left_out(rest: bytes) -> None:
+    lines = await gather(Chunks([b"one\ntwo\n" + rest], cut=True), 100)
+    assert lines == [(1, b"one"), (2, b"two")]
