@@ -31,6 +31,7 @@ from .registry.sqlite import SqliteStore
 from .registry.staging import RegistrationConflictError, RegistryFullError, Telling
 from .registry.store import SUM, Store, StoreError
 from .web.context import Context
+from .web.failures import FailureRoutes
 from .web.jobs import JobRoutes
 from .web.lifecycle import LifecycleRoutes
 from .web.metrics import MetricsRoute
@@ -120,7 +121,7 @@ class Exporter:
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes of every subject, without prefix."""
-        subjects = (MetricsRoute, JobRoutes, LifecycleRoutes)
+        subjects = (MetricsRoute, JobRoutes, FailureRoutes, LifecycleRoutes)
         return [route for subject in subjects for route in subject(self.context).routes()]
 
     async def start(self) -> None:
@@ -137,6 +138,8 @@ class Exporter:
         self.job_metrics.totals.restore(
             ((one.name, one.labels, one.bucket, one.amount) for one in snapshot.totals), SUM
         )
+        for labels, keys in snapshot.unresolved:
+            self.job_metrics.census.count_unresolved(labels, keys)
         self.registry.start(snapshot)
         await self._take_configured_jobs()
         self.poller.start()
@@ -164,7 +167,9 @@ class Exporter:
     def _show(self, published: Published) -> None:
         """Show a change in the metrics; a listener of the registry."""
         time_ = published.events[0].time if published.events else 0.0
-        self.job_metrics.published(published.before, published.after, published.deltas, time_)
+        self.job_metrics.published(
+            published.before, published.after, published.deltas, time_, published.ledger
+        )
 
     async def _take_configured_jobs(self) -> None:
         """Register what `jobs:` names; forget what it no longer names and nobody else told of."""

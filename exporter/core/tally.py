@@ -103,10 +103,10 @@ class Tally:
         self.bounds = bounds
         self.group_labels = tuple(group_labels)
 
-    def groups(self, job: Job) -> dict[str, str]:
-        """Return the job's values of the group labels, bounded; empty where it has none."""
+    def groups(self, labels: Mapping[str, str]) -> dict[str, str]:
+        """Return a job's values of the group labels, bounded; empty where it has none."""
         return {
-            name: self.bounds.admit(name, job.labels[name]) if job.labels.get(name) else ""
+            name: self.bounds.admit(name, labels[name]) if labels.get(name) else ""
             for name in self.group_labels
         }
 
@@ -122,7 +122,8 @@ class Tally:
         data, exemplar = event.data, job.job_id
         match event.type:
             case EventType.REGISTERED:
-                yield _count("jobs_registered", {"source": job.source.value, **self.groups(job)})
+                groups = self.groups(job.labels)
+                yield _count("jobs_registered", {"source": job.source.value, **groups})
             case EventType.STEP_CHANGED:
                 yield from self._step(data, exemplar)
             case EventType.WARNING_RAISED:
@@ -150,7 +151,7 @@ class Tally:
             yield _sample(name, {"step": left}, data["seconds"], exemplar)
 
     def _finished(self, job: Job, data: Mapping[str, Any]) -> Iterator[Delta]:
-        state, mode, groups = data["state"], self.mode(job), self.groups(job)
+        state, mode, groups = data["state"], self.mode(job), self.groups(job.labels)
         labels = {"state": state, "mode": mode, **groups}
         yield _count("jobs_finished", labels, job.job_id)
         if data.get("without_result"):

@@ -151,6 +151,12 @@ _TOTALS: Final = (
         "When the oldest pending job was registered.",
         adds_up=AddsUp.MIN,
     ),
+    _now(
+        "unresolved_failures",
+        "",
+        "Keys whose last job ended badly, until a later one is done or someone acknowledges.",
+        grouped=True,
+    ),
     _total("jobs_registered", "source", "Jobs the exporter was told of.", grouped=True),
     _total("jobs_finished", "state mode", "Jobs that ended, by how.", grouped=True, exemplars=True),
     _total("jobs_forgotten", "reason", "Pending jobs that were taken out."),

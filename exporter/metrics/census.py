@@ -33,6 +33,7 @@ class Census:
     suspected: Counter[Labels] = field(default_factory=Counter)
     stalled: Counter[Labels] = field(default_factory=Counter)
     by_step: Counter[str] = field(default_factory=Counter)
+    unresolved: Counter[Labels] = field(default_factory=Counter)
     _places: dict[str, _Place] = field(default_factory=dict)
     _moved: dict[str, float] = field(default_factory=dict)
     _still: list[tuple[float, str]] = field(default_factory=list)
@@ -57,6 +58,10 @@ class Census:
             self._stalled.discard(job_id)
             self.stalled[self._places[job_id].group] -= 1
             heapq.heappush(self._still, (moved, job_id))
+
+    def count_unresolved(self, labels: Mapping[str, str], amount: int) -> None:
+        """Count keys of the failure ledger that were opened or, below 0, closed."""
+        self.unresolved[label_set(self.tally.groups(labels))] += amount
 
     def count_stalled(self, now: float) -> Mapping[Labels, int]:
         """Return the pending jobs without progress for `stalled_after` seconds."""
@@ -89,7 +94,7 @@ class Census:
     def _put(self, job: Job) -> None:
         mode = self.tally.mode(job)
         place = _Place(
-            group=label_set({"mode": mode, **self.tally.groups(job)}),
+            group=label_set({"mode": mode, **self.tally.groups(job.labels)}),
             mode=mode,
             step=self.tally.bounds.admit("step", job.step),
             suspected=job.suspicion is not None,

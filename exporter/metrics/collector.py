@@ -14,6 +14,7 @@ from prometheus_client.samples import Exemplar as ClientExemplar
 
 from ..core.health import Health, UpstreamState
 from ..core.job import Job
+from ..core.ledger import LedgerChange
 from ..core.tally import BUCKETS, Delta, Labels, Tally
 from .catalogue import FAMILIES, Part
 from .census import Census
@@ -47,13 +48,21 @@ class JobMetrics(Collector):
             self.totals.add(list(self.tally.zeros({})), 0.0)
 
     def published(
-        self, before: Job | None, after: Job | None, deltas: Sequence[Delta], time: float
+        self,
+        before: Job | None,
+        after: Job | None,
+        deltas: Sequence[Delta],
+        time: float,
+        ledger: LedgerChange | None = None,
     ) -> None:
         """Take in one change; `time` stamps its exemplars."""
         if before is None and after is not None:
             self._greet(after)
         self.totals.add(deltas, time)
         self.census.update(before, after)
+        for entry, amount in ((ledger.closed, -1), (ledger.opened, 1)) if ledger else ():
+            if entry is not None:
+                self.census.count_unresolved(entry.labels, amount)
 
     def describe(self) -> Iterable[Metric]:
         """Name what `collect` and the per-job lines give, so that no other metric takes a name."""
@@ -73,7 +82,7 @@ class JobMetrics(Collector):
 
     def _greet(self, job: Job) -> None:
         """The first job of a group brings that group's series, at zero."""
-        groups = self.tally.groups(job)
+        groups = self.tally.groups(job.labels)
         known = tuple(groups.values())
         if groups and known not in self._groups:
             self._groups.add(known)
@@ -84,6 +93,8 @@ class JobMetrics(Collector):
         yield _gauges("removit_jobs_pending", census.pending)
         yield _gauges("removit_jobs_suspected", census.suspected)
         yield _gauges("removit_jobs_stalled", census.count_stalled(self._time()))
+        nobody: dict[Labels, float] = {} if self.tally.group_labels else {(): 0.0}
+        yield _gauges("removit_unresolved_failures", nobody | dict(census.unresolved))
         steps: dict[Labels, float] = {
             (("step", step),): count for step, count in census.by_step.items()
         }

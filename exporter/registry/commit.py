@@ -58,6 +58,8 @@ class GroupCommit:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
+        self.written_late: Callable[[Accepted | Fenced], None] = lambda result: None
+        """Called with the fate of each change that counted before it could be stored."""
 
     @property
     def unwritten(self) -> int:
@@ -115,6 +117,8 @@ class GroupCommit:
         self._watcher.committed(self._steady() - started)
         self.writable = True
         self._unwritten.clear()
+        for result in results[:late]:
+            self.written_late(result)
         for at, (item, result) in enumerate(zip(items, results[late:], strict=True), start=1):
             item.settled(result)
             _resolve(item, result)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from ..core.events import Event
 from ..core.job import Job, JobState
+from ..core.ledger import LedgerChange, LedgerStep, OpenFailure, open_failure, takes_effect
 from ..core.tally import Labels
 from .records import dump_job, load_job
 from .store import (
@@ -18,6 +19,7 @@ from .store import (
     Fenced,
     FinalAnswer,
     JobFilter,
+    Pruned,
     SeriesTotal,
     Snapshot,
     StoredEvent,
@@ -48,8 +50,11 @@ class _Tables:
     totals: dict[tuple[str, Labels, int], float] = field(default_factory=dict)
     admitted: dict[tuple[str, str], None] = field(default_factory=dict)
     meta: dict[str, float | str] = field(default_factory=dict)
+    failures: dict[str, tuple[int, int, OpenFailure]] = field(default_factory=dict)
+    """By key: the cursor, the job's incarnation, the entry."""
     last_row: int = 0
     last_event: int = 0
+    last_failure: int = 0
 
 
 class MemoryStore:
@@ -81,6 +86,7 @@ class MemoryStore:
             admitted=list(tables.admitted),
             by_state=Counter(job.state for job in jobs),
             well_time=float(tables.meta.get("well_time", 0.0)),
+            unresolved=[(entry.labels, 1) for _, _, entry in tables.failures.values()],
         )
 
     async def apply(self, changes: Sequence[Change]) -> list[Accepted | Fenced]:
@@ -124,13 +130,30 @@ class MemoryStore:
         ]
         return found[:limit]
 
+    async def failures(
+        self, *, limit: int, before: int | None, key: str | None = None
+    ) -> tuple[list[OpenFailure], int | None]:
+        """See `Store.failures`."""
+        rows = [
+            (cursor, entry)
+            for cursor, _, entry in sorted(self.tables.failures.values(), reverse=True)
+            if (before is None or cursor < before) and key in (None, entry.key)
+        ]
+        more = len(rows) > limit
+        return [entry for _, entry in rows[:limit]], rows[limit - 1][0] if more else None
+
+    async def acknowledge(self, key: str) -> LedgerChange | None:
+        """See `Store.acknowledge`."""
+        row = self.tables.failures.pop(key, None)
+        return None if row is None else LedgerChange(closed=row[2])
+
     async def stamp(self, *, time: float, well_time: float) -> None:
         """See `Store.stamp`."""
         self.tables.meta |= {"alive_at": time, "well_time": well_time}
 
     async def prune(
         self, *, finished_before: float, keep: Collection[str], history: int, limit: int
-    ) -> dict[JobState, int]:
+    ) -> Pruned:
         """See `Store.prune`."""
         tables = self.tables
         old = [
@@ -142,13 +165,13 @@ class MemoryStore:
         ][:limit]
         for job in old:
             self._forget(job.incarnation)
-        newest = tables.events[-1][0] if tables.events else 0
-        surplus = [entry for entry in tables.events if entry[0] <= newest - history][:limit]
+        newest = tables.last_event
+        surplus = [entry for entry in tables.events[:limit] if entry[0] <= newest - history]
         del tables.events[: len(surplus)]
         named = {row for _, row, _ in tables.events}
         for id_ in [i for i, row in tables.rows.items() if row.forgotten and i not in named]:
             del tables.rows[id_]
-        return Counter(job.state for job in old)
+        return Pruned(Counter(job.state for job in old), limit in (len(old), len(surplus)))
 
     def _apply(self, change: Change) -> Accepted | Fenced:
         row = self._put(change)
@@ -165,7 +188,35 @@ class MemoryStore:
             for bucket, amount in parts_of(delta):
                 series = (delta.name, delta.labels, bucket)
                 self.tables.totals[series] = self.tables.totals.get(series, 0.0) + amount
-        return Accepted(tuple(ids), row)
+        ledger = None
+        if change.job is not None and change.ledger is not None:
+            ledger = self._take_step(change.job, change.ledger)
+        return Accepted(tuple(ids), row, ledger)
+
+    def _take_step(self, job: Job, step: LedgerStep) -> LedgerChange | None:
+        tables, key = self.tables, job.key or ""
+        _, open_by, former = tables.failures.get(key, (0, None, None))
+        if not takes_effect(
+            step,
+            job=job.incarnation,
+            open_by=open_by,
+            done_later=lambda: self._is_done_later(job),
+        ):
+            return None
+        tables.failures.pop(key, None)
+        if step is not LedgerStep.OPEN:
+            return LedgerChange(closed=former)
+        tables.last_failure += 1
+        opened = open_failure(job)
+        tables.failures[key] = (tables.last_failure, job.incarnation, opened)
+        return LedgerChange(closed=former, opened=opened)
+
+    def _is_done_later(self, job: Job) -> bool:
+        return any(
+            other.key == job.key and other.incarnation > job.incarnation
+            for other in self._jobs()
+            if other.state is JobState.DONE
+        )
 
     def _put(self, change: Change) -> int | None:
         job, tables = change.job, self.tables

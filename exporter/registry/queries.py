@@ -2,15 +2,17 @@
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from ..core.events import Event
 from ..core.job import Job, JobState
+from .ledger_queries import take_step
 from .records import dump, dump_job, dump_labels, load_job
 from .schema import APPLICATION_ID, SCHEMA_VERSION, UPGRADES
-from .store import Accepted, Change, Fenced, JobFilter, StoreUnusableError, parts_of
+from .store import Accepted, Change, Fenced, JobFilter, Pruned, StoreUnusableError, parts_of
 
 
 def load_data(text: str) -> dict[str, Any]:
@@ -74,7 +76,10 @@ def apply_changes(
         )
         database.executemany("INSERT OR IGNORE INTO admitted VALUES (?, ?)", change.admitted)
         _add_up(totals, change)
-        results.append(Accepted(ids, incarnation))
+        ledger = None
+        if change.job is not None and change.ledger is not None:
+            ledger = take_step(database, change.job, change.ledger)
+        results.append(Accepted(ids, incarnation, ledger))
     database.executemany(
         "INSERT INTO totals VALUES (?, ?, ?, ?)"
         " ON CONFLICT DO UPDATE SET amount = amount + excluded.amount",
@@ -140,6 +145,34 @@ def count_by_state(database: sqlite3.Connection) -> dict[JobState, int]:
     return {JobState(state): count for state, count in rows}
 
 
+def prune(
+    database: sqlite3.Connection,
+    finished_before: float,
+    keep: Collection[str],
+    history: int,
+    limit: int,
+) -> Pruned:
+    """Drop at most `limit` old finished jobs, events past the newest `history`, and empty rows."""
+    old = database.execute(
+        "SELECT id, state FROM jobs WHERE forgotten = 0 AND state <> 'pending'"
+        " AND finished_at < ? AND job_id NOT IN (SELECT value FROM json_each(?)) LIMIT ?",
+        (finished_before, json_list(keep), limit),
+    ).fetchall()
+    database.executemany(_EMPTY_JOB, [(id_,) for id_, _ in old])
+    events = database.execute(
+        "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE id <="
+        " (SELECT max(id) FROM events) - ? ORDER BY id LIMIT ?)",
+        (history, limit),
+    ).rowcount
+    rows = database.execute(
+        "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE forgotten = 1 AND"
+        " NOT EXISTS (SELECT 1 FROM events WHERE job = jobs.id) LIMIT ?)",
+        (limit,),
+    ).rowcount
+    gone = Counter(JobState(state) for _, state in old)
+    return Pruned(gone, limit in (len(old), events, rows))
+
+
 def conditions(job_filter: JobFilter, before: int | None) -> tuple[str, list[object]]:
     """Return the WHERE clause of a list, and its values."""
     tests, values = ["forgotten = 0"], list[object]()
@@ -175,8 +208,8 @@ _UPDATE_JOB: Final = (
     " final_body = coalesce(?, final_body)"
     " WHERE id = ? AND version = ? AND forgotten = 0"
 )
-EMPTY_JOB: Final = (
+_EMPTY_JOB: Final = (
     "UPDATE jobs SET forgotten = 1, document = '{}', final_status = NULL, final_type = NULL,"
     " final_body = NULL WHERE id = ?"
 )
-_FORGET_JOB: Final = EMPTY_JOB + " AND version = ? AND forgotten = 0"
+_FORGET_JOB: Final = _EMPTY_JOB + " AND version = ? AND forgotten = 0"

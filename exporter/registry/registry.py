@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from ..core.events import Event, Now
 from ..core.job import INFERRED_STATES, Job, JobState, Source
+from ..core.ledger import LedgerChange, OpenFailure, ledger_step
 from ..core.registration import forget
 from ..core.tally import Delta, Tally, layout
 from .commit import GroupCommit, Settled
@@ -65,6 +66,7 @@ class Published:
     events: Sequence[Event] = ()
     deltas: Sequence[Delta] = ()
     event_ids: Sequence[int] = ()
+    ledger: LedgerChange | None = None
 
 
 @dataclass(slots=True)
@@ -100,6 +102,7 @@ class Registry:
         self.by_state: Counter[JobState] = Counter()
         self.jobs: dict[str, Job] = {}
         self.pending = 0
+        commit.written_late = self._written_late
         self._now = now
         self._listeners: list[Callable[[Published], None]] = []
         self._busy: dict[str, asyncio.Event] = {}
@@ -195,6 +198,20 @@ class Registry:
             await self._submit([(job, change)], must_store=True)
             return True
 
+    async def failures(
+        self, *, limit: int, before: int | None, key: str | None = None
+    ) -> tuple[list[OpenFailure], int | None]:
+        """Return the keys that are open; see `Store.failures`."""
+        return await self.store.failures(limit=limit, before=before, key=key)
+
+    async def acknowledge(self, key: str) -> OpenFailure | None:
+        """Close a key and return what was open; None when it is not. Raises `StoreError`."""
+        change = await self.store.acknowledge(key)
+        if change is None:
+            return None
+        self._publish(Published(None, None, ledger=change))
+        return change.closed
+
     async def record(self, event: Event) -> None:
         """Put an event that concerns no job into the history."""
         await self._submit([(None, Change(None, events=(event,)))], must_store=False)
@@ -226,15 +243,22 @@ class Registry:
         self.commit.writable = True
 
     async def prune(self) -> None:
-        """Drop finished jobs and events that are older than is kept; raises `StoreError`."""
+        """Drop finished jobs and events that are older than is kept; raises `StoreError`.
+
+        In slices, so that no commit takes long and others come between.
+        """
         held = [job_id for job_id, job in self.jobs.items() if not job.pending]
-        gone = await self.store.prune(
-            finished_before=self._now().time - self.limits.retention,
-            keep={*self.limits.named, *held},
-            history=self.limits.history_events,
-            limit=PRUNE_SLICE,
-        )
-        self.by_state.subtract(gone)
+        keep = {*self.limits.named, *held}
+        more = True
+        while more:
+            pruned = await self.store.prune(
+                finished_before=self._now().time - self.limits.retention,
+                keep=keep,
+                history=self.limits.history_events,
+                limit=PRUNE_SLICE,
+            )
+            self.by_state.subtract(pruned.jobs)
+            more = pruned.more
 
     async def history(
         self,
@@ -330,6 +354,7 @@ class Registry:
             admitted=self.tally.bounds.take_fresh(),
             final=final,
             forgotten=forgotten,
+            ledger=None if forgotten else ledger_step(before, after),
         )
 
     async def _submit(
@@ -371,7 +396,16 @@ class Registry:
             self.by_state[after.state] += 1
             if before is None or before.job_id in self.jobs:
                 self._hold(before, after)
-        self._publish(Published(before, after, change.events, change.deltas, accepted.event_ids))
+        self._publish(
+            Published(
+                before, after, change.events, change.deltas, accepted.event_ids, accepted.ledger
+            )
+        )
+
+    def _written_late(self, result: Accepted | Fenced) -> None:
+        """The ledger is the store's, so it changes only now; all else was published before."""
+        if isinstance(result, Accepted) and result.ledger is not None:
+            self._publish(Published(None, None, ledger=result.ledger))
 
     def _yield_to(self, before: Job, known: Job | None) -> None:
         """Another writer was first: what it stored is what is true."""

@@ -49,7 +49,20 @@ CREATE TABLE admitted (
 ) WITHOUT ROWID;
 """
 
-UPGRADES: Final = (_VERSION_1,)
+_VERSION_2: Final = """
+CREATE TABLE failures (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    key TEXT NOT NULL UNIQUE,
+    job INTEGER NOT NULL,
+    job_id TEXT NOT NULL,
+    state TEXT NOT NULL,
+    finished_at REAL NOT NULL,
+    evidence TEXT,
+    labels TEXT NOT NULL
+);
+"""
+
+UPGRADES: Final = (_VERSION_1, _VERSION_2)
 """`UPGRADES[n]` brings a file of version n to n + 1."""
 
 SCHEMA_VERSION: Final = len(UPGRADES)

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import IO, Final, TypeVar
 
 from ..core.events import Event, EventType
-from ..core.job import Job, JobState
+from ..core.job import Job
+from ..core.ledger import LedgerChange, OpenFailure
+from .ledger_queries import count_unresolved, delete_failure, select_failures
 from .queries import (
-    EMPTY_JOB,
     apply_changes,
     check_ours,
     conditions,
@@ -26,6 +27,7 @@ from .queries import (
     explain,
     json_list,
     load_data,
+    prune,
     put_meta,
     upgrade,
 )
@@ -36,6 +38,7 @@ from .store import (
     Fenced,
     FinalAnswer,
     JobFilter,
+    Pruned,
     SeriesTotal,
     Snapshot,
     StoredEvent,
@@ -115,6 +118,7 @@ class SqliteStore:
                 admitted=database.execute("SELECT label, value FROM admitted").fetchall(),
                 by_state=count_by_state(database),
                 well_time=meta.get("well_time", 0.0),
+                unresolved=count_unresolved(database),
             )
 
         return await self._transaction(load)
@@ -193,6 +197,16 @@ class SqliteStore:
 
         return await self._read(history)
 
+    async def failures(
+        self, *, limit: int, before: int | None, key: str | None = None
+    ) -> tuple[list[OpenFailure], int | None]:
+        """See `Store.failures`."""
+        return await self._read(lambda database: select_failures(database, limit, before, key))
+
+    async def acknowledge(self, key: str) -> LedgerChange | None:
+        """See `Store.acknowledge`."""
+        return await self._transaction(lambda database: delete_failure(database, key))
+
     async def stamp(self, *, time: float, well_time: float) -> None:
         """See `Store.stamp`."""
         await self._transaction(
@@ -201,31 +215,11 @@ class SqliteStore:
 
     async def prune(
         self, *, finished_before: float, keep: Collection[str], history: int, limit: int
-    ) -> dict[JobState, int]:
+    ) -> Pruned:
         """See `Store.prune`."""
-        kept = json_list(keep)
-
-        def prune(database: sqlite3.Connection) -> dict[JobState, int]:
-            old = database.execute(
-                "SELECT id, state FROM jobs WHERE forgotten = 0 AND state <> 'pending'"
-                " AND finished_at < ? AND job_id NOT IN (SELECT value FROM json_each(?)) LIMIT ?",
-                (finished_before, kept, limit),
-            ).fetchall()
-            database.executemany(EMPTY_JOB, [(id_,) for id_, _ in old])
-            database.execute(
-                "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE id <="
-                " (SELECT max(id) FROM events) - ? ORDER BY id LIMIT ?)",
-                (history, limit),
-            )
-            database.execute(
-                "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE forgotten = 1 AND"
-                " NOT EXISTS (SELECT 1 FROM events WHERE job = jobs.id) LIMIT ?)",
-                (limit,),
-            )
-            gone = [JobState(state) for _, state in old]
-            return {state: gone.count(state) for state in set(gone)}
-
-        return await self._transaction(prune)
+        return await self._transaction(
+            lambda database: prune(database, finished_before, keep, history, limit)
+        )
 
     async def _run(self, function: Callable[[], Result]) -> Result:
         try:

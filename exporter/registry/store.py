@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from ..core.events import Event
 from ..core.job import Job, JobState
+from ..core.ledger import LedgerChange, LedgerStep, OpenFailure
 from ..core.tally import Delta, Labels
 
 MAX_FINAL_BODY_BYTES = 64 * 1024
@@ -56,6 +57,7 @@ class Change:
     admitted: tuple[tuple[str, str], ...] = ()
     final: FinalAnswer | None = None
     forgotten: bool = False
+    ledger: LedgerStep | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class Accepted:
 
     event_ids: tuple[int, ...]
     incarnation: int
+    ledger: LedgerChange | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,14 @@ class JobFilter:
 
 
 @dataclass(frozen=True, slots=True)
+class Pruned:
+    """How many jobs went, by state, and whether there may be more to drop."""
+
+    jobs: Mapping[JobState, int]
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
 class SeriesTotal:
     """One stored number: a counter (`COUNTER`), one bucket of a histogram, or its `SUM`."""
 
@@ -111,6 +122,8 @@ class Snapshot:
     admitted: Sequence[tuple[str, str]]
     by_state: Mapping[JobState, int]
     well_time: float
+    unresolved: Sequence[tuple[Mapping[str, str], int]] = ()
+    """How many keys of the failure ledger are open, by their jobs' labels."""
 
 
 def parts_of(delta: Delta) -> list[tuple[int, float]]:
@@ -168,14 +181,21 @@ class Store(Protocol):
         """Return events with ids above `after`, oldest first."""
         ...
 
+    async def failures(
+        self, *, limit: int, before: int | None, key: str | None = None
+    ) -> tuple[list[OpenFailure], int | None]:
+        """Return open keys, the newest first, below the cursor `before`, and the next cursor."""
+        ...
+
+    async def acknowledge(self, key: str) -> LedgerChange | None:
+        """Close a key; None when it is not open."""
+        ...
+
     async def stamp(self, *, time: float, well_time: float) -> None:
         """Write a sign of life."""
 
     async def prune(
         self, *, finished_before: float, keep: Collection[str], history: int, limit: int
-    ) -> dict[JobState, int]:
-        """Drop at most `limit` old finished jobs and events past the newest `history`.
-
-        Returns how many jobs went, by state.
-        """
+    ) -> Pruned:
+        """Drop at most `limit` old finished jobs and events past the newest `history`."""
         ...

@@ -1,11 +1,13 @@
 """What the routes stand on: the rooms of one exporter, and how one job is shown."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import structlog
+from aiohttp import web
 
 from ..core.job import Job
 from ..metrics.exposition import Exposition
@@ -34,6 +36,12 @@ class Context:
     listen_host: str | None = None
     """The address that the command line listens on; None where a host application does."""
     ready: bool = field(default=False)
+
+
+def answer(document: Mapping[str, Any], status: int = 200) -> web.Response:
+    """Answer with JSON and a line feed at its end."""
+    text = json.dumps(document, ensure_ascii=False) + "\n"
+    return web.Response(status=status, text=text, content_type="application/json")
 
 
 def rfc3339(time: float | None) -> str | None:

@@ -1,6 +1,5 @@
 """Registering, reading and forgetting jobs."""
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
@@ -17,12 +16,11 @@ from ..registry.store import JobFilter, StoreError
 from .auth import may_see_results, require_writer
 from .bodies import load_json, read_body, require_media_type
 from .bulk import NDJSON, BulkRegistration
-from .context import Context, show_event, show_job, show_polls
+from .context import Context, answer, show_event, show_job, show_polls
 from .errors import ApiError
+from .paging import Paging, read_page
 from .tellings import Details, read_telling, say_conflict
 
-MAX_PAGE: Final = 1000
-DEFAULT_PAGE: Final = 100
 SHOWN_EVENTS: Final = 1000
 
 
@@ -56,7 +54,7 @@ class JobRoutes:
             self._refuse(details)
         [registered] = await self._register([telling], {0: ""})
         status = 201 if registered.new else 200
-        return self._answer(self._show(registered, request), status)
+        return answer(self._show(registered, request), status)
 
     async def register_many(self, request: web.Request) -> web.StreamResponse:
         """`POST /api/v1/jobs`: a JSON list, all or nothing; or NDJSON, each line by itself."""
@@ -80,7 +78,7 @@ class JobRoutes:
         paths = {at: f"{at}." for at in range(len(tellings))}
         registered = await self._register(tellings, paths)
         new = sum(one.new for one in registered)
-        return self._answer({"registered": new, "known": len(registered) - new})
+        return answer({"registered": new, "known": len(registered) - new})
 
     async def one(self, request: web.Request) -> web.Response:
         """`GET /api/v1/jobs/{job_id}`: with its last polls and its events."""
@@ -92,15 +90,17 @@ class JobRoutes:
         shown = show_job(context, job, results=may_see_results(context, request))
         shown["polls"] = show_polls(context, job_id)
         shown["events"] = [show_event(event) for event in events]
-        return self._answer(shown)
+        return answer(shown)
 
     async def page(self, request: web.Request) -> web.Response:
         """`GET /api/v1/jobs`: newest first, filtered, in pages."""
-        job_filter, limit, before = _read_query(request.query)
+        job_filter, paging = _read_query(request.query)
         context = self._context
-        jobs, following = await context.registry.page(job_filter, limit=limit, before=before)
+        jobs, following = await context.registry.page(
+            job_filter, limit=paging.limit, before=paging.before
+        )
         results = may_see_results(context, request)
-        return self._answer(
+        return answer(
             {
                 "jobs": [show_job(context, job, results=results) for job in jobs],
                 "next": None if following is None else str(following),
@@ -153,42 +153,23 @@ class JobRoutes:
         results = may_see_results(self._context, request)
         return show_job(self._context, registered.job, results=results)
 
-    def _answer(self, document: Mapping[str, Any], status: int = 200) -> web.Response:
-        text = json.dumps(document, ensure_ascii=False) + "\n"
-        return web.Response(status=status, text=text, content_type="application/json")
-
 
 def _unknown(job_id: str) -> ApiError:
     return ApiError(404, f"no job {job_id[:128]!r} is known here")
 
 
-def _read_query(query: Mapping[str, str]) -> tuple[JobFilter, int, int | None]:
+def _read_query(query: Mapping[str, str]) -> tuple[JobFilter, Paging]:
     """Read the parameters of a list; raises `ApiError` 422 by parameter."""
-    details: Details = {}
-    labels = {}
-    for name, value in query.items():
-        if name.startswith("label."):
-            labels[name.removeprefix("label.")] = value
-        elif name not in ("state", "source", "mode", "key", "limit", "after"):
-            details[name] = [
-                "unknown parameter; known are: state, source, mode, key, label.<name>, limit, after"
-            ]
+    wrong: Details = {}
     for name, admitted in (("state", JobState), ("source", Source)):
         values = [member.value for member in admitted]
         if name in query and query[name] not in values:
-            details[name] = [f"expected one of: {', '.join(values)}"]
-    limit, after = query.get("limit", str(DEFAULT_PAGE)), query.get("after")
-    if not _is_number(limit) or not 1 <= int(limit) <= MAX_PAGE:
-        details["limit"] = [f"expected a number from 1 to {MAX_PAGE}"]
-    if after is not None and not _is_number(after):
-        details["after"] = ["expected the `next` of the page before"]
-    if details:
-        raise ApiError(422, details=details)
-    job_filter = JobFilter(
-        query.get("state"), query.get("source"), query.get("mode"), query.get("key"), labels
-    )
-    return job_filter, int(limit), None if after is None else int(after)
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 18
+            wrong[name] = [f"expected one of: {', '.join(values)}"]
+    paging = read_page(query, "state", "source", "mode", "key", prefixes=("label.",), wrong=wrong)
+    labels = {
+        name.removeprefix("label."): value
+        for name, value in query.items()
+        if name.startswith("label.")
+    }
+    state, source, mode, key = (query.get(name) for name in ("state", "source", "mode", "key"))
+    return JobFilter(state, source, mode, key, labels), paging

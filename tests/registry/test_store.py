@@ -27,6 +27,7 @@ from exporter.registry.store import (
     Fenced,
     FinalAnswer,
     JobFilter,
+    Pruned,
     Snapshot,
     Store,
     StoreError,
@@ -288,14 +289,13 @@ async def test_pruning_drops_old_finished_jobs_and_old_events_in_slices(box: Box
     await put(box.store, new("fresh", state=JobState.DONE, finished_at=START))
     await put(box.store, new("pending"))
 
-    async def prune() -> dict[JobState, int]:
-        return dict(
-            await box.store.prune(finished_before=START - 50, keep=["kept"], history=2, limit=2)
-        )
+    async def prune() -> Pruned:
+        return await box.store.prune(finished_before=START - 50, keep=["kept"], history=2, limit=2)
 
-    assert await prune() == {JobState.DONE: 2}
-    assert await prune() == {JobState.DONE: 1}
-    assert await prune() == {}
+    assert await prune() == Pruned({JobState.DONE: 2}, more=True)
+    assert await prune() == Pruned({JobState.DONE: 1}, more=True)
+    while (last := await prune()).more:
+        assert last.jobs == {}
     left, _ = await box.store.page(JobFilter(), limit=9, before=None)
     assert [one.job_id for one in left] == ["pending", "fresh", "kept"]
     events = await box.store.history(after=0, limit=9)

@@ -104,18 +104,21 @@ async def test_a_sender_that_goes_away_loses_nothing_that_was_acknowledged(site:
     assert (await site.put("another"))["job_id"] == "another"
 
 
-async def test_when_full_what_fits_is_kept_and_the_answer_ends(open_site: Open) -> None:
+async def test_when_full_what_fits_is_kept_and_the_answer_ends(
+    open_site: Open, simulator: Simulator
+) -> None:
     site = await open_site(registration={"max_pending": 3}, upstream={"rate": 0.001, "burst": 1})
-    await site.put("one")
-    names = ["a", "one", "b", "a", "c", "d"]
+    one, a, b, c, d = (simulator.add(Script.stuck()) for _ in range(5))
+    await site.put(one)
+    names = [a, one, b, a, c, d]
     answers = await send(site, body(*({"job_id": name} for name in names)))
     assert answers == [
         {"acknowledged_through": 4, "registered": 2, "known": 2},
         {"error": "full", "retry_after": 5},
     ]
-    assert set(site.exporter.registry.jobs) == {"one", "a", "b"}
+    assert set(site.exporter.registry.jobs) == {one, a, b}
     assert await site.value('removit_exporter_registrations_refused_total{reason="full"}') == 1
-    refused = await site.client.put("/api/v1/jobs/c")
+    refused = await site.client.put(f"/api/v1/jobs/{c}")
     assert (refused.status, "Retry-After" in refused.headers) == (503, True)
 
 

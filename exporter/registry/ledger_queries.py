@@ -1,0 +1,87 @@
+"""SQL of the failure ledger: functions of a connection, within a transaction of the caller's."""
+
+import json
+import sqlite3
+from typing import Final
+
+from ..core.job import Job, JobState
+from ..core.ledger import LedgerChange, LedgerStep, OpenFailure, open_failure, takes_effect
+from .records import dump
+
+_COLUMNS: Final = "key, job_id, state, finished_at, evidence, labels"
+
+
+def take_step(database: sqlite3.Connection, job: Job, step: LedgerStep) -> LedgerChange | None:
+    """Put a step into the ledger; None when it changes nothing."""
+    row = database.execute(
+        f"SELECT job, {_COLUMNS} FROM failures WHERE key = ?",  # noqa: S608 - no input in it
+        (job.key,),
+    ).fetchone()
+    open_by, former = (row[0], _failure(row[1:])) if row else (None, None)
+    if not takes_effect(
+        step,
+        job=job.incarnation,
+        open_by=open_by,
+        done_later=lambda: _is_done_later(database, job),
+    ):
+        return None
+    database.execute("DELETE FROM failures WHERE key = ?", (job.key,))
+    if step is not LedgerStep.OPEN:
+        return LedgerChange(closed=former)
+    opened = open_failure(job)
+    database.execute(
+        "INSERT INTO failures (job, key, job_id, state, finished_at, evidence, labels)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            job.incarnation,
+            opened.key,
+            opened.job_id,
+            opened.state,
+            opened.finished_at,
+            opened.evidence,
+            dump(opened.labels),
+        ),
+    )
+    return LedgerChange(closed=former, opened=opened)
+
+
+def select_failures(
+    database: sqlite3.Connection, limit: int, before: int | None, key: str | None
+) -> tuple[list[OpenFailure], int | None]:
+    """Return open keys, newest first, and the cursor of the next page."""
+    rows = database.execute(
+        f"SELECT id, {_COLUMNS} FROM failures"  # noqa: S608 - no input in it
+        " WHERE (:before IS NULL OR id < :before) AND (:key IS NULL OR key = :key)"
+        " ORDER BY id DESC LIMIT :limit",
+        {"before": before, "key": key, "limit": limit + 1},
+    ).fetchall()
+    more = len(rows) > limit
+    return [_failure(row[1:]) for row in rows[:limit]], rows[limit - 1][0] if more else None
+
+
+def delete_failure(database: sqlite3.Connection, key: str) -> LedgerChange | None:
+    """Close a key; None when it is not open."""
+    row = database.execute(
+        f"DELETE FROM failures WHERE key = ? RETURNING {_COLUMNS}",  # noqa: S608 - no input in it
+        (key,),
+    ).fetchone()
+    return LedgerChange(closed=_failure(row)) if row else None
+
+
+def count_unresolved(database: sqlite3.Connection) -> list[tuple[dict[str, str], int]]:
+    """Return how many keys are open, by their jobs' labels."""
+    rows = database.execute("SELECT labels, count(*) FROM failures GROUP BY labels")
+    return [(json.loads(labels), count) for labels, count in rows]
+
+
+def _is_done_later(database: sqlite3.Connection, job: Job) -> bool:
+    query = (
+        "SELECT EXISTS (SELECT 1 FROM jobs"
+        " WHERE key = ? AND id > ? AND state = 'done' AND forgotten = 0)"
+    )
+    return bool(database.execute(query, (job.key, job.incarnation)).fetchone()[0])
+
+
+def _failure(row: tuple[str, str, str, float, str | None, str]) -> OpenFailure:
+    key, job_id, state, finished_at, evidence, labels = row
+    return OpenFailure(key, job_id, JobState(state), finished_at, evidence, json.loads(labels))

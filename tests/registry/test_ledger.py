@@ -1,0 +1,263 @@
+"""The failure ledger in every store: which keys are open, held against a plain reading of the rule.
+
+The rule: a key is open from its last job's bad end until a later job of it is done, or someone
+acknowledges it.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from support import START, job
+
+from exporter.core.job import Job, JobState
+from exporter.core.ledger import LedgerChange, LedgerStep, ledger_step, open_failure, takes_effect
+from exporter.registry.memory import MemoryStore
+from exporter.registry.schema import APPLICATION_ID, UPGRADES
+from exporter.registry.sqlite import SqliteStore
+from exporter.registry.store import Accepted, Change, Store
+
+BAD = [JobState.FAILED, JobState.NOT_FOUND, JobState.INVALID, JobState.EXPIRED]
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    made: Store = SqliteStore(tmp_path / "a.db") if request.param == "sqlite" else MemoryStore()
+    await made.open()
+    yield made
+    await made.close()
+
+
+async def move(store: Store, before: Job | None, after: Job) -> tuple[Job, LedgerChange | None]:
+    expected = before.version if before else 0
+    after = replace(after, version=expected + 1)
+    change = Change(after, expected, ledger=ledger_step(before, after))
+    [result] = await store.apply([change])
+    assert isinstance(result, Accepted)
+    return replace(after, incarnation=result.incarnation), result.ledger
+
+
+async def add(store: Store, name: str, **fields: Any) -> Job:
+    return (await move(store, None, job(name, **({"key": "sku"} | fields))))[0]
+
+
+async def end(store: Store, before: Job, state: JobState) -> tuple[Job, LedgerChange | None]:
+    after = replace(before, state=state, finished_at=START + 9, evidence="because")
+    return await move(store, before, after)
+
+
+async def open_keys(store: Store) -> list[tuple[str, str]]:
+    found, _ = await store.failures(limit=100, before=None)
+    return [(failure.key, failure.job_id) for failure in found]
+
+
+@pytest.mark.parametrize("state", BAD)
+async def test_a_bad_end_opens_the_key_and_says_how(store: Store, state: JobState) -> None:
+    ended, change = await end(store, await add(store, "a", labels={"shop": "eu"}), state)
+    [entry], following = await store.failures(limit=1, before=None)
+    assert (entry, following) == (open_failure(ended), None)
+    assert (entry.key, entry.state, entry.evidence) == ("sku", state, "because")
+    assert change == LedgerChange(opened=entry)
+
+
+async def test_a_job_without_a_key_and_a_good_end_open_nothing(store: Store) -> None:
+    await end(store, await add(store, "a", key=None), JobState.FAILED)
+    _, change = await end(store, await add(store, "b"), JobState.DONE)
+    assert (await open_keys(store), change) == ([], None)
+
+
+async def test_a_later_job_that_is_done_closes_the_key_and_one_that_fails_takes_its_place(
+    store: Store,
+) -> None:
+    first = await add(store, "first")
+    second, third = await add(store, "second"), await add(store, "third")
+    await end(store, first, JobState.FAILED)
+    _, change = await end(store, second, JobState.EXPIRED)
+    assert await open_keys(store) == [("sku", "second")]
+    assert change is not None
+    assert (change.closed and change.closed.job_id, change.opened and change.opened.job_id) == (
+        "first",
+        "second",
+    )
+    _, change = await end(store, third, JobState.DONE)
+    assert await open_keys(store) == []
+    assert change is not None
+    assert change.opened is None
+
+
+async def test_an_earlier_job_neither_opens_what_a_later_one_has_made_nor_closes_its_failure(
+    store: Store,
+) -> None:
+    early, late = await add(store, "early"), await add(store, "late")
+    await end(store, late, JobState.DONE)
+    assert (await end(store, early, JobState.FAILED))[1] is None
+    assert await open_keys(store) == []
+    early, late = await add(store, "early2"), await add(store, "late2")
+    await end(store, late, JobState.FAILED)
+    assert (await end(store, early, JobState.DONE))[1] is None
+    assert await open_keys(store) == [("sku", "late2")]
+
+
+async def test_an_overturned_verdict_withdraws_its_failure(store: Store) -> None:
+    failed, _ = await end(store, await add(store, "a"), JobState.FAILED)
+    again, change = await move(store, failed, replace(failed, state=JobState.PENDING))
+    assert await open_keys(store) == []
+    assert change is not None
+    await end(store, again, JobState.DONE)
+    assert await open_keys(store) == []
+
+
+async def test_a_key_that_comes_after_the_bad_end_opens_as_well(store: Store) -> None:
+    failed, _ = await end(store, await add(store, "a", key=None), JobState.FAILED)
+    await move(store, failed, replace(failed, key="late"))
+    assert await open_keys(store) == [("late", "a")]
+
+
+async def test_acknowledging_closes_once(store: Store) -> None:
+    await end(store, await add(store, "a"), JobState.FAILED)
+    closed = await store.acknowledge("sku")
+    assert closed is not None
+    assert closed.closed is not None
+    assert closed.closed.job_id == "a"
+    assert await store.acknowledge("sku") is None
+    assert await open_keys(store) == []
+
+
+async def test_open_keys_outlive_their_jobs_and_a_restart(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "a.db")
+    await store.open()
+    await end(store, await add(store, "a", labels={"shop": "eu"}), JobState.FAILED)
+    await store.prune(finished_before=START + 99, keep=[], history=0, limit=99)
+    assert await store.get(["a"]) == {}
+    await store.close()
+    store = SqliteStore(tmp_path / "a.db")
+    await store.open()
+    assert await open_keys(store) == [("sku", "a")]
+    snapshot = await store.load(time=START, finished_after=0.0, resume_within=1.0, layout="x")
+    assert list(snapshot.unresolved) == [({"shop": "eu"}, 1)]
+    await store.close()
+
+
+async def test_they_come_in_pages_newest_first_and_by_key(store: Store) -> None:
+    for name in "abcde":
+        await end(store, await add(store, name, key=f"k{name}"), JobState.FAILED)
+    first, following = await store.failures(limit=2, before=None)
+    assert [one.key for one in first] == ["ke", "kd"]
+    second, following = await store.failures(limit=3, before=following)
+    assert ([one.key for one in second], following) == (["kc", "kb", "ka"], None)
+    [one], _ = await store.failures(limit=9, before=None, key="kb")
+    assert one.job_id == "b"
+
+
+@pytest.mark.parametrize(
+    ("step", "open_by", "done_later", "expected"),
+    [
+        (LedgerStep.OPEN, None, False, True),
+        (LedgerStep.OPEN, None, True, False),
+        (LedgerStep.OPEN, 4, False, True),
+        (LedgerStep.OPEN, 6, False, False),
+        (LedgerStep.CLOSE, None, False, False),
+        (LedgerStep.CLOSE, 4, False, True),
+        (LedgerStep.CLOSE, 5, False, True),
+        (LedgerStep.CLOSE, 6, False, False),
+        (LedgerStep.WITHDRAW, 4, False, False),
+        (LedgerStep.WITHDRAW, 5, False, True),
+        (LedgerStep.WITHDRAW, None, False, False),
+    ],
+)
+def test_the_rule(step: LedgerStep, open_by: int | None, done_later: bool, expected: bool) -> None:
+    found = takes_effect(step, job=5, open_by=open_by, done_later=lambda: done_later)
+    assert found is expected
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Both stores against the rule, read plainly from all that happened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.jobs: list[tuple[Job, Job]] = []
+        self.acknowledged: dict[str, int] = {}
+        self.loop = asyncio.new_event_loop()
+
+    @initialize()
+    def open(self) -> None:
+        self.sqlite = SqliteStore(Path(":memory:"))
+        self.sqlite._take_lock = lambda: None  # type: ignore[method-assign]
+        self.stores: list[Store] = [self.sqlite, MemoryStore()]
+        self.loop.run_until_complete(self.sqlite.open())
+
+    def teardown(self) -> None:
+        self.loop.run_until_complete(self.sqlite.close())
+        self.loop.close()
+
+    def _move(self, before: Job | None, after: Job) -> Job:
+        both = [self.loop.run_until_complete(move(store, before, after)) for store in self.stores]
+        assert both[0] == both[1]
+        return both[0][0]
+
+    @rule(key=st.sampled_from("ab"))
+    def register(self, key: str) -> None:
+        made = self._move(None, job(f"job-{len(self.jobs)}", key=key))
+        self.jobs.append((made, made))
+
+    @precondition(lambda self: self.jobs)
+    @rule(data=st.data(), state=st.sampled_from([JobState.DONE, JobState.FAILED, JobState.PENDING]))
+    def becomes(self, data: st.DataObject, state: JobState) -> None:
+        at = data.draw(st.integers(0, len(self.jobs) - 1))
+        former = self.jobs[at][1]
+        if former.state in (state, JobState.DONE):
+            return
+        after = replace(former, state=state, finished_at=START + at)
+        self.jobs[at] = (former, self._move(former, after))
+        self._compare()
+
+    @rule(key=st.sampled_from("ab"))
+    def acknowledge(self, key: str) -> None:
+        both = [self.loop.run_until_complete(store.acknowledge(key)) for store in self.stores]
+        assert both[0] == both[1]
+        self._compare()
+
+    def _compare(self) -> None:
+        first, second = (
+            self.loop.run_until_complete(store.failures(limit=99, before=None))
+            for store in self.stores
+        )
+        assert first == second
+        for entry in first[0]:
+            of_key = [one for _, one in self.jobs if one.key == entry.key]
+            [ended] = [one for one in of_key if one.job_id == entry.job_id]
+            assert ended.state is JobState.FAILED
+            later = [one for one in of_key if one.incarnation > ended.incarnation]
+            assert JobState.DONE not in {one.state for one in later}
+
+
+LedgerMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestLedger = LedgerMachine.TestCase
+
+
+async def test_a_file_of_the_first_schema_is_upgraded(tmp_path: Path) -> None:
+
+    path = tmp_path / "old.db"
+    database = sqlite3.connect(path)
+    database.executescript(UPGRADES[0])
+    database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    database.execute("PRAGMA user_version = 1")
+    database.execute(
+        "INSERT INTO jobs (job_id, version, state, source, document) VALUES"
+        ' (\'a\', 1, \'pending\', \'api\', \'{"source":"api","registered_at":1.0,"key":"sku"}\')'
+    )
+    database.commit()
+    database.close()
+    store = SqliteStore(path)
+    await store.open()
+    [known] = (await store.get(["a"])).values()
+    await end(store, known, JobState.FAILED)
+    assert await open_keys(store) == [("sku", "a")]
+    await store.close()
