@@ -14,45 +14,18 @@ from typing import Any, Final
 
 import click
 
+from .cli_types import AddressType, DurationType, Failure
 from .config import Config
 from .config_file import ConfigError
 from .config_loading import load_config
-from .config_types import parse_duration, split_address
+from .config_types import split_address
 from .credentials import SecretError, read_secret_file
 from .demo import DemoOptions, run_demo
 from .logs import configure, make_logger
+from .register_command import register
 from .registry.store import StoreError
 from .server import ServeError, Server, run_in_loop, serve
 from .simulator import Simulator, parse_fault
-
-
-class _Duration(click.ParamType[float]):
-    """A duration as Prometheus writes them, given on in seconds."""
-
-    name = "duration"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """Read `20s`; fails with a usage error."""
-        try:
-            return parse_duration(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-class _Address(click.ParamType[str]):
-    """`host:port`."""
-
-    name = "address"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Check an address; fails with a usage error."""
-        try:
-            split_address(value)
-        except ValueError:
-            self.fail(f'expected an address such as "127.0.0.1:10977", got "{value}"', param, ctx)
-        return str(value)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -60,6 +33,8 @@ class _Address(click.ParamType[str]):
 def main() -> None:
     """Prometheus exporter for asynchronous jobs of the Removit image API."""
 
+
+main.add_command(register)
 
 _config_file = click.option(
     "--config.file",
@@ -98,20 +73,12 @@ def _load(config_file: Path, flags: dict[str, str | None]) -> Config:
     try:
         return load_config(config_file, overrides=overrides)
     except ConfigError as error:
-        raise _Failure(str(error)) from None
+        raise Failure(str(error)) from None
 
 
 def _from_here(name: str, value: str) -> str:
     """A path in a flag counts from the working directory, not from the config file."""
     return str(Path(value).absolute()) if name == "storage__path" else value
-
-
-class _Failure(click.ClickException):
-    """An error for people: the message alone, on stderr, and exit code 1."""
-
-    def show(self, file: Any = None) -> None:
-        """Print the message as it is."""
-        click.echo(self.message, err=True)
 
 
 @main.command()
@@ -130,7 +97,7 @@ def run(config_file: Path, **flags: str | None) -> None:
     try:
         run_in_loop(serve(config, started))
     except (ServeError, StoreError) as error:
-        raise _Failure(str(error)) from None
+        raise Failure(str(error)) from None
 
 
 @main.command("check-config")
@@ -142,20 +109,20 @@ def check_config(config_file: Path, **flags: str | None) -> None:
 
 
 @main.command()
-@click.option("--for", "seconds", type=_Duration(), help="Stop after so long, and compare.")
+@click.option("--for", "seconds", type=DurationType(), help="Stop after so long, and compare.")
 @click.option("--seed", default=0, show_default=True, help="Of the simulator's chance.")
 @click.option("--rate", default=15.0, show_default=True, help="Jobs per second.")
 @click.option(
     "--web.listen-address",
     "listen_address",
-    type=_Address(),
+    type=AddressType(),
     default="127.0.0.1:0",
     show_default=True,
 )
 @click.option(
     "--simulator.listen-address",
     "simulator_address",
-    type=_Address(),
+    type=AddressType(),
     default="127.0.0.1:0",
     show_default=True,
 )
@@ -165,7 +132,7 @@ def demo(**options: Any) -> None:
     try:
         equal = run_in_loop(run_demo(DemoOptions(**options)))
     except (ServeError, StoreError, ConfigError, OSError) as error:
-        raise _Failure(str(error)) from None
+        raise Failure(str(error)) from None
     if not equal:
         raise SystemExit(1)
 
@@ -173,7 +140,7 @@ def demo(**options: Any) -> None:
 @main.command()
 @click.option(
     "--listen-address",
-    type=_Address(),
+    type=AddressType(),
     default="127.0.0.1:10978",
     show_default=True,
     help="Address to listen on.",
@@ -215,7 +182,7 @@ def simulate(
     try:
         run_in_loop(serve_simulator())
     except OSError as error:
-        raise _Failure(f"cannot listen on {listen_address}: {error.strerror}") from None
+        raise Failure(f"cannot listen on {listen_address}: {error.strerror}") from None
 
 
 async def _interrupted() -> None:

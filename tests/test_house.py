@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "metrics": {"metrics", "core"},
     "web": {"web", "polling", "registry", "metrics", "core", "config", "credentials"},
     "simulator": {"simulator"},
+    "client": {"client"},
     "credentials.py": set[str](),
     "config_file.py": set[str](),
     "config_types.py": {"credentials", "metrics"},

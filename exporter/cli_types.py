@@ -1,0 +1,52 @@
+"""What the verbs of the command share: forms of values, and errors for people."""
+
+from typing import Any
+
+import click
+
+from .config_types import parse_duration, split_address
+
+
+class DurationType(click.ParamType[float]):
+    """A duration as Prometheus writes them, given on in seconds."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Read `20s`; fails with a usage error."""
+        if isinstance(value, float):
+            return value
+        try:
+            return parse_duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class AddressType(click.ParamType[str]):
+    """`host:port`."""
+
+    name = "address"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check an address; fails with a usage error."""
+        try:
+            split_address(value)
+        except ValueError:
+            self.fail(f'expected an address such as "127.0.0.1:10977", got "{value}"', param, ctx)
+        return str(value)
+
+
+class Failure(click.ClickException):
+    """An error for people: the message alone, on stderr. Exit code 1."""
+
+    def show(self, file: Any = None) -> None:
+        """Print the message as it is."""
+        click.echo(self.message, err=True)
+
+
+class UnreachableFailure(Failure):
+    """The exporter cannot be reached. Exit code 3."""
+
+    exit_code = 3

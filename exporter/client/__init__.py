@@ -1,0 +1,26 @@
+"""A client of the exporter, for programs that upload: `AsyncClient`, and `Client` without asyncio.
+
+    with Client("http://127.0.0.1:10977") as client:
+        client.register("019cdc54-2673-dc32-b9e5-6e1d36cc9e8a", key="sku-4711")
+
+Registering twice is one job, so every call is tried again, until `patience` seconds have passed
+without success. When a call returns, the job is safe on the exporter's disk.
+"""
+
+from .asynchronous import DEFAULT_URL, AsyncClient
+from .blocking import Client
+from .errors import ExporterError, RefusedError, UnreachableError
+from .jobs import Job, Refusal, Registration, Summary
+
+__all__ = [
+    "DEFAULT_URL",
+    "AsyncClient",
+    "Client",
+    "ExporterError",
+    "Job",
+    "Refusal",
+    "RefusedError",
+    "Registration",
+    "Summary",
+    "UnreachableError",
+]

@@ -1,0 +1,227 @@
+"""The client for programs with an event loop."""
+
+import asyncio
+import itertools
+import json
+import random
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Final, Self
+
+import aiohttp
+from yarl import URL
+
+from .errors import RefusedError, UnreachableError
+from .jobs import Job, Registration, Summary
+from .stream import Stream
+
+DEFAULT_URL: Final = "http://127.0.0.1:10977"
+_FIRST_WAIT: Final = 0.2
+_LONGEST_WAIT: Final = 10.0
+
+
+class AsyncClient:
+    """A client of one exporter; an asynchronous context manager.
+
+    `token` is that of the exporter's `registration.token_file`. `timeout` is how long one answer
+    may take, `patience` for how long calls are tried again, both in seconds.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        token: str | None = None,
+        timeout: float = 10.0,
+        patience: float = 60.0,
+    ) -> None:
+        self._url = URL(url.rstrip("/"))
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._timeout = timeout
+        self._patience = patience
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(headers=self._headers)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def register(
+        self,
+        job_id: str,
+        *,
+        labels: Mapping[str, str] | None = None,
+        key: str | None = None,
+        registered_at: datetime | None = None,
+    ) -> dict[str, Any]:
+        """Register a job and return it; raises `RefusedError`, `UnreachableError`."""
+        one = Registration(job_id, labels or {}, key, registered_at)
+        return await self._call("PUT", self._job_url(job_id), one.document())
+
+    async def job(self, job_id: str) -> dict[str, Any] | None:
+        """Return a job with its polls and events; None when it is unknown."""
+        return await self._call_known("GET", self._job_url(job_id))
+
+    async def forget(self, job_id: str) -> bool:
+        """Have a job forgotten; False when it was unknown."""
+        return await self._call_known("DELETE", self._job_url(job_id)) is not None
+
+    async def failures(self) -> AsyncIterator[dict[str, Any]]:
+        """Yield the open keys of the failure ledger, newest first."""
+        after = None
+        while True:
+            query = {"limit": "1000"} | ({"after": after} if after else {})
+            page = await self._call("GET", (self._url / "api/v1/failures").with_query(query))
+            for failure in page["failures"]:
+                yield failure
+            after = page["next"]
+            if after is None:
+                return
+
+    async def acknowledge(self, key: str) -> dict[str, Any] | None:
+        """Close a key of the failure ledger, and return what was open; None when it was not."""
+        return await self._call_known("POST", self._url / "api/v1/failures/ack", {"key": key})
+
+    async def register_many(
+        self,
+        jobs: Iterable[Job] | AsyncIterable[Job],
+        progress: Callable[[int], None] = lambda position: None,
+    ) -> Summary:
+        """Stream any number of jobs; good ones are kept, bad ones are in the summary.
+
+        `progress` is called with the position through which all is safe or refused. After a
+        broken connection the stream goes on from there. Raises `RefusedError` when the exporter
+        takes no jobs from this client, `UnreachableError` when it stays away.
+        """
+        stream = Stream(jobs, progress)
+        waits = self._waits()
+        while True:
+            before = stream.acknowledged
+            try:
+                wait = await self._stream_once(stream)
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                stream.raise_source_error()
+                wait, problem = 0.0, _say(error)
+            else:
+                if wait is None:
+                    return stream.summary()
+                problem = "it has no room, or cannot write"
+            if stream.acknowledged > before:
+                waits = self._waits()
+            try:
+                await asyncio.sleep(max(wait, next(waits)))
+            except StopIteration:
+                raise UnreachableError(f"{self._url}: {problem}") from None
+
+    async def _stream_once(self, stream: Stream) -> float | None:
+        """Send what is not acknowledged; return how long to wait before the rest, None at the end.
+
+        Raises what aiohttp raises, and TimeoutError when what was sent is not answered.
+        """
+        stream.begin()
+        async with self._open().post(
+            self._url / "api/v1/jobs",
+            data=stream.chunks(),
+            headers={"Content-Type": "application/x-ndjson"},
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeout),
+        ) as response:
+            if response.status == 503:
+                return float(response.headers.get("Retry-After", "1"))
+            if response.status != 200:
+                raise RefusedError(response.status, await _error_body(response))
+            while line := await self._next_line(response, stream):
+                answer = json.loads(line)
+                if "done" in answer:
+                    return None
+                if "retry_after" in answer:
+                    return float(answer["retry_after"])
+                stream.take(answer)
+        raise aiohttp.ClientConnectionError("the answer ended early")
+
+    async def _next_line(self, response: aiohttp.ClientResponse, stream: Stream) -> bytes:
+        """Read a line; an answer may take long only while nothing is waiting for one."""
+        reading = asyncio.ensure_future(response.content.readline())
+        try:
+            while not reading.done():
+                waiting = stream.sent
+                await asyncio.wait({reading}, timeout=self._timeout)
+                if not reading.done() and waiting > stream.acknowledged:
+                    raise TimeoutError("what was sent is not acknowledged")
+            return reading.result()
+        finally:
+            reading.cancel()
+
+    async def _call(
+        self, method: str, url: URL, document: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        waits = self._waits()
+        while True:
+            retry_after = 0.0
+            try:
+                async with self._open().request(
+                    method,
+                    url,
+                    json=document or None,
+                    timeout=aiohttp.ClientTimeout(total=self._timeout),
+                ) as response:
+                    if response.status < 400:
+                        return await response.json() if response.status != 204 else {}
+                    if response.status < 500:
+                        raise RefusedError(response.status, await _error_body(response))
+                    problem = f"it answers {response.status}"
+                    retry_after = float(response.headers.get("Retry-After", "0"))
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                problem = _say(error)
+            try:
+                await asyncio.sleep(max(retry_after, next(waits)))
+            except StopIteration:
+                raise UnreachableError(f"{self._url}: {problem}") from None
+
+    async def _call_known(
+        self, method: str, url: URL, document: Mapping[str, Any] | None = None
+    ) -> dict[str, Any] | None:
+        try:
+            return await self._call(method, url, document)
+        except RefusedError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def _job_url(self, job_id: str) -> URL:
+        return self._url / "api/v1/jobs" / job_id
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise RuntimeError("use the client in a `with` block")
+        return self._session
+
+    def _waits(self) -> Iterator[float]:
+        """Yield how long to wait before each further try, until patience is at its end."""
+        deadline = asyncio.get_running_loop().time() + self._patience
+        for tried in itertools.count():
+            wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2**tried) * random.uniform(0.5, 1.0)  # noqa: S311
+            if asyncio.get_running_loop().time() + wait > deadline:
+                return
+            yield wait
+
+
+async def _error_body(response: aiohttp.ClientResponse) -> Mapping[str, Any]:
+    text = await response.text()
+    try:
+        body = json.loads(text)
+    except ValueError:
+        return {"error": "refused", "message": text[:200]}
+    return body if isinstance(body, dict) else {"error": "refused", "message": text[:200]}
+
+
+def _say(error: BaseException) -> str:
+    return str(error) or type(error).__name__

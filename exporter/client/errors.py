@@ -1,0 +1,32 @@
+"""What the client raises."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class ExporterError(Exception):
+    """The base of what the client raises."""
+
+
+class UnreachableError(ExporterError):
+    """The exporter gave no usable answer for `patience` seconds; the message says what came."""
+
+
+class RefusedError(ExporterError):
+    """The exporter refused: `status` is the HTTP status, `body` its error in JSON."""
+
+    def __init__(self, status: int, body: Mapping[str, Any]) -> None:
+        details = body.get("message") or say_details(body.get("details", {}))
+        super().__init__(f"{status} {body.get('error', 'refused')}: {details}")
+        self.status = status
+        self.body = body
+
+
+def say_details(details: Any) -> str:
+    """Say on one line what is wrong with which field."""
+    if not isinstance(details, dict):
+        return ""
+    return "; ".join(
+        f"{name}: {', '.join(texts)}" if name else ", ".join(texts)
+        for name, texts in details.items()
+    )

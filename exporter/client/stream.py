@@ -1,0 +1,95 @@
+"""A stream of jobs on its way: what is sent, acknowledged, refused; sent again when it broke."""
+
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from typing import Any, Final
+
+from .errors import say_details
+from .jobs import Job, Refusal, Summary, to_line
+
+LINES_PER_CHUNK: Final = 100
+
+
+class Stream:
+    """Jobs on their way: which were sent, and through which position all is acknowledged."""
+
+    def __init__(
+        self, jobs: Iterable[Job] | AsyncIterable[Job], progress: Callable[[int], None]
+    ) -> None:
+        self.acknowledged = 0
+        self.sent = 0
+        self._source = aiter(jobs) if isinstance(jobs, AsyncIterable) else _aiter(jobs)
+        self._progress = progress
+        self._open: deque[bytes] = deque()
+        self._base = 0
+        self._before = (0, 0)
+        self._now = (0, 0)
+        self._refused: dict[int, Refusal] = {}
+        self._source_error: BaseException | None = None
+        self._generation = 0
+
+    def begin(self) -> None:
+        """Start a request; its lines are numbered from here."""
+        self._base = self.acknowledged
+        self._before = (self._before[0] + self._now[0], self._before[1] + self._now[1])
+        self._now = (0, 0)
+        self.sent = self.acknowledged
+        self._generation += 1
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield what is not acknowledged, then the rest of the source."""
+        generation = self._generation
+        again = list(self._open)
+        for start in range(0, len(again), LINES_PER_CHUNK):
+            chunk = again[start : start + LINES_PER_CHUNK]
+            self.sent += len(chunk)
+            yield b"".join(chunk)
+        lines: list[bytes] = []
+        try:
+            async for job in self._source:
+                lines.append(to_line(job))
+                self._open.append(lines[-1])
+                if len(lines) == LINES_PER_CHUNK:
+                    if generation != self._generation:
+                        return  # the connection broke meanwhile; another request sends it
+                    self.sent += len(lines)
+                    yield b"".join(lines)
+                    lines = []
+        except Exception as error:
+            self._source_error = error
+            raise
+        self.sent += len(lines)
+        if lines:
+            yield b"".join(lines)
+
+    def take(self, answer: Mapping[str, Any]) -> None:
+        """Take in one line of the exporter's answer."""
+        if "line" in answer:
+            position = self._base + answer["line"]
+            reason = answer.get("message") or say_details(answer.get("details", {}))
+            self._refused[position] = Refusal(position, answer["error"], reason)
+        elif "acknowledged_through" in answer:
+            through = self._base + answer["acknowledged_through"]
+            while self.acknowledged < through:
+                self._open.popleft()
+                self.acknowledged += 1
+            self._now = (answer["registered"], answer["known"])
+            self._progress(self.acknowledged)
+
+    def raise_source_error(self) -> None:
+        """Raise what the caller's own jobs raised, if they did."""
+        if self._source_error is not None:
+            raise self._source_error
+
+    def summary(self) -> Summary:
+        """Return what became of all."""
+        return Summary(
+            self._before[0] + self._now[0],
+            self._before[1] + self._now[1],
+            [self._refused[position] for position in sorted(self._refused)],
+        )
+
+
+async def _aiter(jobs: Iterable[Job]) -> AsyncIterator[Job]:
+    for job in jobs:
+        yield job

@@ -1,0 +1,166 @@
+"""`removit-exporter register`: jobs from the command line, a file or a pipe.
+
+Exit codes: 0 all taken, 1 some refused, 2 usage, 3 the exporter cannot be reached.
+"""
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any, Final
+
+import click
+
+from .cli_types import DurationType, Failure, UnreachableFailure
+from .client import DEFAULT_URL, AsyncClient, RefusedError, Summary, UnreachableError
+from .credentials import SecretError, read_secret_file
+
+LONG_INPUT_BYTES: Final = 64 * 1024
+"""From this size on a file gets a progress bar."""
+
+
+@click.command()
+@click.argument("job_ids", nargs=-1, metavar="[JOB_ID]...")
+@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="For all of them.")
+@click.option("--key", help="Your own name for what the job makes; for one job only.")
+@click.option(
+    "--file",
+    "file",
+    type=click.File("rb", lazy=False),
+    help="One job a line, an id or a JSON object; `-` reads from standard input.",
+)
+@click.option("--exporter.url", "url", default=DEFAULT_URL, show_default=True)
+@click.option(
+    "--exporter.token-file",
+    "token_file",
+    type=click.Path(path_type=Path),
+    help="The token of the exporter's registration.token_file.",
+)
+@click.option(
+    "--patience",
+    type=DurationType(),
+    default=10.0,
+    show_default="10s",
+    help="For how long to try again while the exporter cannot be reached.",
+)
+def register(
+    job_ids: tuple[str, ...],
+    labels: tuple[str, ...],
+    key: str | None,
+    file: IO[bytes] | None,
+    url: str,
+    token_file: Path | None,
+    patience: float,
+) -> None:
+    """Tell a running exporter of jobs; telling it twice is one job."""
+    if not job_ids and file is None:
+        raise click.UsageError("name at least one JOB_ID, or a --file")
+    if key is not None and (len(job_ids) != 1 or file is not None):
+        raise click.UsageError("--key goes with exactly one JOB_ID")
+    added = {"labels": _read_labels(labels), "key": key}
+    try:
+        token = read_secret_file(token_file).reveal() if token_file else None
+    except SecretError as error:
+        raise click.UsageError(str(error)) from None
+    with _progress(file) as progress:
+        source = _Source(job_ids, file, added)
+        client = AsyncClient(url, token=token, patience=patience)
+        try:
+            summary = asyncio.run(_send(client, source, progress))
+        except UnreachableError as error:
+            raise UnreachableFailure(str(error)) from None
+        except RefusedError as error:
+            raise Failure(str(error)) from None
+    for refusal in summary.refused:
+        click.echo(f"{source.place(refusal.position)}: {refusal.error}: {refusal.reason}", err=True)
+    refused = len(summary.refused)
+    click.echo(f"registered {summary.registered}, known {summary.known}, refused {refused}")
+    if refused:
+        raise SystemExit(1)
+
+
+async def _send(client: AsyncClient, source: "_Source", progress: Callable[[int], None]) -> Summary:
+    async with client:
+        return await client.register_many(source.lines(progress))
+
+
+class _Source:
+    """The jobs of the arguments, then those of the file, and where each stands."""
+
+    def __init__(
+        self, job_ids: tuple[str, ...], file: IO[bytes] | None, added: dict[str, Any]
+    ) -> None:
+        self._job_ids = job_ids
+        self._file = file
+        self._added = {name: value for name, value in added.items() if value}
+        self._blank: list[int] = []
+
+    def lines(self, progress: Callable[[int], None]) -> Iterator[bytes]:
+        """Yield lines of NDJSON; `progress` is told of the bytes of the file that were read."""
+        for job_id in self._job_ids:
+            yield self._line({"job_id": job_id})
+        for number, line in enumerate(self._file or (), start=1):
+            progress(len(line))
+            text = line.strip()
+            if not text:
+                self._blank.append(number)
+                continue
+            yield self._read(text)
+
+    def place(self, position: int) -> str:
+        """Return where the job of a position, from 1, stands."""
+        if position <= len(self._job_ids):
+            return self._job_ids[position - 1]
+        number = position - len(self._job_ids)
+        for blank in self._blank:
+            number += blank <= number
+        name = getattr(self._file, "name", "-")
+        return f"{'standard input' if name in ('-', '<stdin>') else name}:{number}"
+
+    def _read(self, text: bytes) -> bytes:
+        """An id becomes an object; what is no JSON goes as it is, and the exporter says why."""
+        if not text.startswith(b"{"):
+            return self._line({"job_id": text.decode(errors="replace")})
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError):
+            return text
+        return self._line(document)
+
+    def _line(self, document: dict[str, Any]) -> bytes:
+        labels = document.get("labels", {})
+        if "labels" in self._added and isinstance(labels, dict):
+            document = document | {"labels": {**self._added["labels"], **labels}}
+        if "key" in self._added:
+            document = {"key": self._added["key"]} | document
+        return json.dumps(document, ensure_ascii=False).encode(errors="replace")
+
+
+def _read_labels(labels: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for label in labels:
+        name, equals, value = label.partition("=")
+        if not name or not equals:
+            raise click.UsageError(f"--label: expected NAME=VALUE, got {label!r}")
+        found[name] = value
+    return found
+
+
+@contextlib.contextmanager
+def _progress(file: IO[bytes] | None) -> Iterator[Callable[[int], None]]:
+    """A progress bar on stderr for a long file, where that is a terminal."""
+    size = _size(file)
+    if size < LONG_INPUT_BYTES or not sys.stderr.isatty():
+        yield lambda read: None
+        return
+    with click.progressbar(length=size, label="registering", file=sys.stderr) as bar:
+        yield bar.update
+
+
+def _size(file: IO[bytes] | None) -> int:
+    try:
+        return Path(file.name).stat().st_size if file else 0
+    except (OSError, TypeError):
+        return 0

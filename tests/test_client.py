@@ -1,0 +1,245 @@
+"""The Python client and the verb `register`, against a real exporter, through what breaks."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from conftest import Open, Site
+from system_ports import free_port
+
+from exporter.client import (
+    AsyncClient,
+    Client,
+    Refusal,
+    RefusedError,
+    Registration,
+    UnreachableError,
+)
+from exporter.simulator import Script, Simulator
+
+
+async def test_a_job_is_registered_shown_and_forgotten(open_site: Open) -> None:
+    site = await open_site(registration={"allowed_labels": ["shop"]})
+    at = datetime(2026, 3, 11, 9, 57, 8, tzinfo=UTC)
+    async with AsyncClient(site.url) as client:
+        made = await client.register("a", labels={"shop": "eu"}, key="sku", registered_at=at)
+        assert (made["labels"], made["key"]) == ({"shop": "eu"}, "sku")
+        assert made["registered_at"] == "2026-03-11T09:57:08.000Z"
+        shown = await client.job("a")
+        assert shown is not None
+        assert shown["events"][0]["type"] == "registered"
+        assert await client.forget("a")
+        assert not await client.forget("a")
+        assert await client.job("a") is None
+
+
+async def test_a_refusal_says_why_and_is_not_tried_again(site: Site) -> None:
+    async with AsyncClient(site.url) as client:
+        with pytest.raises(RefusedError, match=r"labels\.shop: not among") as caught:
+            await client.register("a", labels={"shop": "eu"})
+        assert (caught.value.status, caught.value.body["error"]) == (422, "validation")
+
+
+async def test_failures_are_listed_and_acknowledged(open_site: Open, simulator: Simulator) -> None:
+    site = await open_site()
+    lost = simulator.add(Script.lost())
+    async with AsyncClient(site.url) as client:
+        await client.register(lost, key="sku")
+        await site.ends(lost, "not_found")
+        assert [one["key"] async for one in client.failures()] == ["sku"]
+        closed = await client.acknowledge("sku")
+        assert closed is not None
+        assert closed["job_id"] == lost
+        assert await client.acknowledge("sku") is None
+        assert [one async for one in client.failures()] == []
+
+
+async def test_a_stream_keeps_what_is_good_and_names_what_is_bad(site: Site) -> None:
+    seen: list[int] = []
+    jobs = ["a", Registration("b", key="sku"), "b/c", b'{"job_id": "d"}', b"{", "a"]
+    async with AsyncClient(site.url) as client:
+        summary = await client.register_many(jobs, seen.append)
+    assert (summary.registered, summary.known, summary.taken) == (3, 1, 4)
+    assert [(one.position, one.error) for one in summary.refused] == [
+        (3, "validation"),
+        (5, "malformed"),
+    ]
+    assert seen[-1] == 6
+
+
+async def test_what_the_callers_own_jobs_raise_comes_back(site: Site) -> None:
+    def jobs() -> Iterator[str]:
+        yield "a"
+        raise KeyError("mine")
+
+    async with AsyncClient(site.url, patience=5.0) as client:
+        with pytest.raises(KeyError, match="mine"):
+            await client.register_many(jobs())
+
+
+class Breaking:
+    """A stand-in for an exporter whose connection breaks: each request follows one plan.
+
+    It keeps what it acknowledged, by line, so that a test can see what arrived.
+    """
+
+    def __init__(self, *plans: str) -> None:
+        self.plans = list(plans)
+        self.taken: list[str] = []
+        self.url = ""
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator["Breaking"]:
+        app = web.Application()
+        app.router.add_post("/api/v1/jobs", self.answer)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield self
+        await runner.cleanup()
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        plan = self.plans.pop(0) if self.plans else "well"
+        if plan == "unavailable":
+            return web.json_response({"error": "exporter_unavailable"}, status=503)
+        response = web.StreamResponse()
+        await response.prepare(request)
+        if plan == "silent":
+            await asyncio.sleep(30)
+        number = 0
+        while line := await request.content.readline():
+            number += 1
+            if number > 3 and plan == "drops":
+                assert request.transport is not None
+                request.transport.abort()
+                return response
+            if number > 3 and plan == "full":
+                await self._say(response, {"error": "full", "retry_after": 0.1})
+                return response
+            self.taken.append(json.loads(line)["job_id"])
+            counts = {"registered": number, "known": 0}
+            await self._say(response, {"acknowledged_through": number, **counts})
+        if plan != "no end":
+            done = {"done": True, "registered": number, "known": 0, "refused": 0}
+            await self._say(response, done)
+        return response
+
+    async def _say(self, response: web.StreamResponse, document: dict[str, Any]) -> None:
+        await response.write(json.dumps(document).encode() + b"\n")
+
+
+@pytest.mark.parametrize("plan", ["drops", "full", "unavailable", "silent", "no end"])
+async def test_a_stream_that_breaks_goes_on_where_it_was_acknowledged(plan: str) -> None:
+    names = [f"job-{at}" for at in range(10)]
+    async with Breaking(plan).serving() as server:
+        async with AsyncClient(server.url, timeout=0.5, patience=20.0) as client:
+            summary = await client.register_many(names)
+        assert list(dict.fromkeys(server.taken)) == names
+        assert summary.registered >= 10
+        assert summary.refused == []
+
+
+async def test_patience_ends_and_says_what_came() -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    async with AsyncClient(url, patience=0.5) as client:
+        for work in (client.register("a"), client.register_many(["a"])):
+            with pytest.raises(UnreachableError, match="Connect call failed"):
+                await work
+    async with (
+        Breaking(*["unavailable"] * 9).serving() as server,
+        AsyncClient(server.url, patience=0.5) as client,
+    ):
+        with pytest.raises(UnreachableError, match="no room, or cannot write"):
+            await client.register_many(["a"])
+
+
+async def test_a_client_outside_its_block_says_so() -> None:
+    with pytest.raises(RuntimeError, match="`with` block"):
+        await AsyncClient().register("a")
+
+
+async def test_the_blocking_client_has_the_same_calls_beside_a_running_loop(site: Site) -> None:
+    def work() -> None:
+        with Client(site.url) as client:
+            assert client.register("a", key="sku")["key"] == "sku"
+            summary = client.register_many(["a", "b", "x/y"])
+            assert (summary.registered, summary.known) == (1, 1)
+            assert summary.refused == [Refusal(3, "validation", summary.refused[0].reason)]
+            shown = client.job("b")
+            assert shown is not None
+            assert isinstance(client.failures(), list)
+            assert client.acknowledge("none") is None
+            assert client.forget("b")
+            with pytest.raises(RefusedError):
+                client.register("a", key="another")
+
+    await asyncio.to_thread(work)
+
+
+async def register(
+    url: str, *arguments: str, given: str = "", directory: Path | None = None
+) -> tuple[int, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "exporter", "register", "--exporter.url", url, *arguments),
+        cwd=directory,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate(given.encode())
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def test_the_verb_registers_from_arguments_a_file_and_a_pipe(
+    open_site: Open, tmp_path: Path
+) -> None:
+    site = await open_site(registration={"allowed_labels": ["shop", "run"]})
+    url = site.url
+    assert await register(url, "a", "b", "--label", "shop=eu") == (
+        0,
+        "registered 2, known 0, refused 0\n",
+        "",
+    )
+    assert (await site.job("a"))["labels"] == {"shop": "eu"}
+    lines = ["c", "", '{"job_id": "d", "labels": {"run": "1"}, "key": "sku"}', "x/y", "{oops"]
+    (tmp_path / "jobs.ndjson").write_text("\n".join(lines))
+    code, out, err = await register(
+        url, "--file", "jobs.ndjson", "--label", "shop=us", directory=tmp_path
+    )
+    assert (code, out) == (1, "registered 2, known 0, refused 2\n")
+    assert err.splitlines()[0].startswith("jobs.ndjson:4: validation: job_id: ")
+    assert err.splitlines()[1].startswith("jobs.ndjson:5: malformed: ")
+    assert (await site.job("d"))["labels"] == {"shop": "us", "run": "1"}
+    code, out, _ = await register(url, "a", "--file", "-", given="e\nf\n")
+    assert (code, out) == (0, "registered 2, known 1, refused 0\n")
+    assert await register(url, "g", "--key", "sku-2") == (
+        0,
+        "registered 1, known 0, refused 0\n",
+        "",
+    )
+
+
+async def test_the_verbs_exit_codes_and_errors(open_site: Open, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("right")
+    site = await open_site(registration={"token_file": "token"})
+    code, _, err = await register(site.url, "a")
+    assert (code, "401 unauthorized" in err) == (1, True)
+    (tmp_path / "mine").write_text("right")
+    code, _, _ = await register(site.url, "a", "--exporter.token-file", str(tmp_path / "mine"))
+    assert code == 0
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    code, _, err = await register(nowhere, "a", "--patience", "300ms")
+    assert (code, "Connect call failed" in err) == (3, True)
+    for arguments in ((), ("a", "b", "--key", "k"), ("a", "--label", "shop"), ("--file", "none")):
+        code, _, err = await register(site.url, *arguments)
+        assert code == 2, arguments
+        assert "Error" in err
