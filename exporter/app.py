@@ -13,6 +13,7 @@ from typing import Final
 from aiohttp import web
 
 from .config import Config
+from .config_loading import ConfigFile
 from .polling.clock import Clock
 from .registry.store import Store
 from .service import Exporter
@@ -32,11 +33,13 @@ def setup(
     clock: Clock | None = None,
     store: Store | None = None,
     rng: random.Random | None = None,
+    config_file: ConfigFile | None = None,
 ) -> Exporter:
     """Put an exporter into an application, its routes under `prefix` (`/removit`, say).
 
     It starts and stops with the application. `listen_host` is the address that is listened on,
-    where that is known; `clock`, `store` and `rng` stand in for the real ones under simulation.
+    where that is known; `config_file` is what a reload reads, without one there is none; `clock`,
+    `store` and `rng` stand in for the real ones under simulation.
     Raises `RuntimeError` on a second call for one application, `ValueError` for a bad prefix.
     """
     if EXPORTER in app:
@@ -47,7 +50,13 @@ def setup(
     if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
         raise ValueError(f'prefix: expected a path such as "/removit", got {prefix!r}')
     exporter = Exporter(
-        config, prefix=prefix, listen_host=listen_host, clock=clock, store=store, rng=rng
+        config,
+        prefix=prefix,
+        listen_host=listen_host,
+        clock=clock,
+        store=store,
+        rng=rng,
+        config_file=config_file,
     )
     app[EXPORTER] = exporter
     for route in exporter.routes():
@@ -71,6 +80,7 @@ def create_app(
     clock: Clock | None = None,
     store: Store | None = None,
     rng: random.Random | None = None,
+    config_file: ConfigFile | None = None,
 ) -> web.Application:
     """Return an application that is nothing but the exporter; errors are JSON on every path."""
 
@@ -82,7 +92,14 @@ def create_app(
 
     app = web.Application(middlewares=[answer_unknown])
     exporter = setup(
-        app, config, prefix, listen_host=listen_host, clock=clock, store=store, rng=rng
+        app,
+        config,
+        prefix,
+        listen_host=listen_host,
+        clock=clock,
+        store=store,
+        rng=rng,
+        config_file=config_file,
     )
     return app
 

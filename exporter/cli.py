@@ -17,7 +17,7 @@ import click
 from .cli_types import AddressType, DurationType, Failure
 from .config import Config
 from .config_file import ConfigError
-from .config_loading import load_config
+from .config_loading import ConfigFile
 from .config_types import split_address
 from .credentials import SecretError, read_secret_file
 from .demo import DemoOptions, run_demo
@@ -63,7 +63,7 @@ def _config_flags(command: Callable[..., None]) -> Callable[..., None]:
     return _config_file(command)
 
 
-def _load(config_file: Path, flags: dict[str, str | None]) -> Config:
+def _load(path: Path, flags: dict[str, str | None]) -> tuple[Config, ConfigFile]:
     """Read the config with the flags over it, or end with all errors on stderr."""
     overrides = {
         name.replace("__", "."): _from_here(name, value)
@@ -71,7 +71,8 @@ def _load(config_file: Path, flags: dict[str, str | None]) -> Config:
         if value is not None
     }
     try:
-        return load_config(config_file, overrides=overrides)
+        file = ConfigFile(path, overrides=overrides)
+        return file.load(), file
     except ConfigError as error:
         raise Failure(str(error)) from None
 
@@ -85,7 +86,7 @@ def _from_here(name: str, value: str) -> str:
 @_config_flags
 def run(config_file: Path, **flags: str | None) -> None:
     """Poll the jobs and serve their metrics."""
-    config = _load(config_file, flags)
+    config, file = _load(config_file, flags)
     token = config.registration.token_source().current()
     key = config.upstream.key_source().current()
     hidden = [secret.reveal() for secret in (token, key) if secret is not None]
@@ -95,7 +96,7 @@ def run(config_file: Path, **flags: str | None) -> None:
         make_logger().info("listening", url=server.url)
 
     try:
-        run_in_loop(serve(config, started))
+        run_in_loop(serve(config, started, file))
     except (ServeError, StoreError) as error:
         raise Failure(str(error)) from None
 

@@ -277,6 +277,7 @@ class Config(Section):
     polling: Polling = Polling()
     judgement: Judgement = Judgement()
     jobs: list[ConfiguredJob] = []
+    job_files: Annotated[list[FilePath], Field(max_length=100)] = []
     registration: Registration = Registration()
     metrics: Metrics = Metrics()
     storage: Storage = Storage()

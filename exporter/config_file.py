@@ -41,11 +41,15 @@ class Document:
         """Note what is wrong at a place."""
         self.errors.append((self.line(path, of_key=of_key), _placed(path, message)))
 
+    def messages(self) -> list[str]:
+        """Return what was noted, a line each, in the order of the lines."""
+        lines = sorted(dict.fromkeys(self.errors), key=lambda error: error[0])
+        return [f"{self.name}:{line}: {text}" for line, text in lines]
+
     def raise_errors(self) -> None:
-        """Raise `ConfigError` if anything was noted, in the order of the lines."""
+        """Raise `ConfigError` if anything was noted."""
         if self.errors:
-            lines = sorted(dict.fromkeys(self.errors), key=lambda error: error[0])
-            raise ConfigError([f"{self.name}:{line}: {text}" for line, text in lines])
+            raise ConfigError(self.messages())
 
 
 def _placed(path: Path, message: str) -> str:
@@ -53,14 +57,19 @@ def _placed(path: Path, message: str) -> str:
     return f"{'.'.join(map(str, path))}: {message}" if path else message
 
 
-def read_document(text: str, name: str) -> Document:
-    """Read YAML without aliases, duplicate keys and other surprises; raises `ConfigError`."""
+def read_document(
+    text: str, name: str, *, loader: Any = yaml.SafeLoader, expected: type = dict
+) -> Document:
+    """Read YAML without aliases, duplicate keys and other surprises; raises `ConfigError`.
+
+    `loader` may be the faster one in C; its messages differ a little.
+    """
     document = Document(name)
     try:
-        for event in _checked_events(text):
+        for event in _checked_events(text, loader):
             document.errors.append((event[0], event[1]))
         document.raise_errors()
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = yaml.compose(text, Loader=loader)
         if node is not None:
             document.data = _build(node, (), document)
     except yaml.MarkedYAMLError as error:
@@ -74,17 +83,17 @@ def read_document(text: str, name: str) -> Document:
         line = text.count("\n", 0, position) + 1 if isinstance(position, int) else 1
         raise ConfigError([f"{name}:{line}: not YAML: {reason}"]) from None
     if document.data is None:
-        document.data = {}
-    if not isinstance(document.data, dict):
+        document.data = expected()
+    if expected is dict and not isinstance(document.data, dict):
         document.error((), "expected a mapping of sections such as `upstream:`")
     document.raise_errors()
     return document
 
 
-def _checked_events(text: str) -> Iterator[tuple[int, str]]:
+def _checked_events(text: str, loader: Any) -> Iterator[tuple[int, str]]:
     """Look through the text for what could hurt when it is built."""
     depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+    for event in yaml.parse(text, Loader=loader):
         line = event.start_mark.line + 1 if event.start_mark else 1
         if isinstance(event, yaml.AliasEvent):
             yield line, "aliases (`*name`) are not read; write the value out"

@@ -41,6 +41,25 @@ def load_config(
     )
 
 
+class ConfigFile:
+    """A config file with the flags that win over it, to be read now and again."""
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        environ: Mapping[str, str] = os.environ,
+        overrides: Mapping[str, str] | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self._environ = environ
+        self._overrides = overrides
+
+    def load(self) -> Config:
+        """See `load_config`."""
+        return load_config(self.path, environ=self._environ, overrides=self._overrides)
+
+
 def parse_config(
     text: str,
     *,

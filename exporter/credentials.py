@@ -84,6 +84,14 @@ class SecretSource:
         self._seen: tuple[int, int, int] | None = None
         self._looked_at: float | None = None
 
+    def move(self, file: Path | None, env: str | None = None) -> None:
+        """Take the secret from another place from now on."""
+        if (file, env) != (self._file, self._env):
+            self._file, self._env = file, env
+            self._seen = self._looked_at = None
+            if file is None:
+                self._secret = None
+
     @property
     def version(self) -> int:
         """Rises with each different secret."""

@@ -85,6 +85,11 @@ def configure(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
+    set_level(level)
+
+
+def set_level(level: str) -> None:
+    """Log our own lines from this level on; called by the command only."""
     logging.getLogger(LOGGER_NAME).setLevel(level.upper())
 
 

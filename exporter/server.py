@@ -14,7 +14,12 @@ from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTO
 
 from .app import EXPORTER, create_app
 from .config import Config
+from .config_file import ConfigError
+from .config_loading import ConfigFile
 from .config_types import split_address
+from .logs import set_level
+from .registry.store import StoreError
+from .reload import NoConfigFileError
 
 Result = TypeVar("Result")
 
@@ -33,11 +38,21 @@ def run_in_loop(main: Coroutine[Any, Any, Result]) -> Result:
         return runner.run(main)
 
 
+async def _reload(server: "Server") -> None:
+    try:
+        await server.exporter.reloader.reload()
+    except (ConfigError, NoConfigFileError):
+        return  # it is in the log
+    except StoreError as error:
+        server.exporter.log.error("store unavailable", operation="reload", error=str(error))
+
+
 class Server:
     """An exporter and the socket it answers on."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, config_file: ConfigFile | None = None) -> None:
         self._config = config
+        self._config_file = config_file
         self._runner: web.AppRunner | None = None
         self.url = ""
 
@@ -45,8 +60,9 @@ class Server:
         """Start the exporter, then listen; raises `ServeError`, `StoreUnusableError`."""
         host, port = split_address(self._config.web.listen_address)
         prefix = self._config.web.prefix
-        app = create_app(self._config, prefix, listen_host=host)
-        exporter = app[EXPORTER]
+        app = create_app(self._config, prefix, listen_host=host, config_file=self._config_file)
+        self.exporter = exporter = app[EXPORTER]
+        exporter.config.subscribe(_level)
         for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
             exporter.metrics.register(collector)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
@@ -71,14 +87,33 @@ class Server:
             await self._runner.cleanup()
 
 
-async def serve(config: Config, started: Callable[[Server], Awaitable[None]]) -> None:
-    """Serve until SIGTERM or SIGINT; `started` is called once the server listens."""
-    server = Server(config)
+def _level(config: Config) -> Callable[[], None]:
+    return lambda: set_level(config.log.level)
+
+
+async def serve(
+    config: Config,
+    started: Callable[[Server], Awaitable[None]],
+    config_file: ConfigFile | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT; `started` is called once the server listens.
+
+    SIGHUP has the config file read again.
+    """
+    server = Server(config, config_file)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await server.start()
+    reloads: set[asyncio.Task[None]] = set()
+
+    def hang_up() -> None:
+        task = asyncio.create_task(_reload(server))
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, hang_up)
     try:
         await started(server)
         await stop.wait()

@@ -11,9 +11,10 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from .config import Config, LiveConfig
-from .core.events import NOTHING
+from .config_loading import ConfigFile
+from .configured import ConfiguredJobs
 from .core.health import Health
-from .core.job import JobState, Source
+from .core.job import JobState
 from .core.tally import LabelBounds, Tally
 from .logs import EventLog, make_logger
 from .metrics.census import Census
@@ -28,8 +29,8 @@ from .polling.protocols import Asker
 from .registry.commit import GroupCommit
 from .registry.registry import Published, Registry, RegistryLimits
 from .registry.sqlite import SqliteStore
-from .registry.staging import RegistrationConflictError, RegistryFullError, Telling
 from .registry.store import SUM, Store, StoreError
+from .reload import Reloader
 from .web.context import Context
 from .web.failures import FailureRoutes
 from .web.jobs import JobRoutes
@@ -40,6 +41,8 @@ _USER_AGENT: Final = f"removit-exporter/{version('removit-exporter')}"
 TICK_SECONDS: Final = 1.0
 FLUSH_TICKS: Final = 5
 """Progress is stored every so many ticks."""
+LOOK_TICKS: Final = 5
+"""Job files are looked at every so many ticks."""
 PRUNE_TICKS: Final = 60
 STAMP_TICKS: Final = 300
 """The store's sign of life, by which counters resume after a restart."""
@@ -50,7 +53,8 @@ STOP_SECONDS: Final = 5.0
 class Exporter:
     """One upstream's exporter: its rooms, from `start` to `stop`.
 
-    `clock`, `store`, `rng` and `asker` stand in for the real ones under simulated time.
+    `config_file` is read again by a reload; `clock`, `store`, `rng` and `asker` stand in for the
+    real ones under simulated time.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class Exporter:
         store: Store | None = None,
         rng: random.Random | None = None,
         asker: Asker | None = None,
+        config_file: ConfigFile | None = None,
     ) -> None:
         self.config = LiveConfig(config)
         self.clock = clock or SystemClock()
@@ -102,9 +107,22 @@ class Exporter:
             self.metrics,
             self.registry.jobs,
             lambda: self.config.current.metrics.per_job,
+            lambda: self.config.current.registration.allowed_labels,
             {"upstream": config.upstream.name, **rules.const_labels},
             self.clock.time,
         )
+        self.configured = ConfiguredJobs(
+            self.registry, self.instruments, self.log, lambda: self.config.current
+        )
+        self.reloader = Reloader(
+            self.config,
+            config_file,
+            self._take_configured_jobs,
+            self.instruments,
+            self.log,
+            self.clock.time,
+        )
+        self.config.subscribe(self._prepare)
         self.context = Context(
             registry=self.registry,
             poller=self.poller,
@@ -113,6 +131,7 @@ class Exporter:
             config=lambda: self.config.current,
             token=lambda: self._token.current(),
             log=self.log,
+            reload=self.reloader.reload,
             prefix=prefix,
             listen_host=listen_host,
         )
@@ -141,7 +160,7 @@ class Exporter:
         for labels, keys in snapshot.unresolved:
             self.job_metrics.census.count_unresolved(labels, keys)
         self.registry.start(snapshot)
-        await self._take_configured_jobs()
+        await self.configured.start()
         self.poller.start()
         self._house = asyncio.create_task(self._keep_house(), name="housekeeping")
         self.context.ready = True
@@ -172,28 +191,25 @@ class Exporter:
         )
 
     async def _take_configured_jobs(self) -> None:
-        """Register what `jobs:` names; forget what it no longer names and nobody else told of."""
-        named = self.registry.limits.named
-        for job in list(self.registry.jobs.values()):
-            if job.pending and job.told_by == (Source.CONFIG,) and job.job_id not in named:
-                await self.registry.forget(job.job_id, "config")
-        for one in self.config.current.jobs:
-            telling = Telling(one.job_id, one.labels or NOTHING, one.key)
-            try:
-                await self.registry.register([telling], Source.CONFIG)
-            except RegistrationConflictError as error:
-                [conflicts] = error.conflicts.values()
-                for conflict in conflicts:
-                    self.log.warning(
-                        "config disagrees with the stored job, which wins",
-                        job_id=one.job_id,
-                        field=conflict.field,
-                        stored=conflict.known,
-                        configured=conflict.told,
-                    )
-            except RegistryFullError:
-                self.instruments.refused("full")
-                self.log.error("registration.max_pending reached", job_id=one.job_id)
+        await self.configured.take_config()
+        await self.configured.look()
+
+    def _prepare(self, config: Config) -> Callable[[], None]:
+        """Return how to go by another config; what reads it by reference needs nothing here."""
+
+        def switch() -> None:
+            limits = _limits(config)
+            limits.named = self.registry.limits.named
+            self.registry.limits = limits
+            values = config.metrics.known_values.model_dump()
+            self.tally.bounds.change(config.metrics.max_label_values, values)
+            self.job_metrics.census.set_stalled_after(config.polling.stalled_after)
+            upstream = config.upstream
+            self._key.move(upstream.api_key_file, upstream.api_key_env)
+            self._token.move(config.registration.token_file)
+            self.poller.reconfigure()
+
+        return switch
 
     async def _keep_house(self) -> None:
         tick = 0
@@ -205,6 +221,8 @@ class Exporter:
             self.registry.evict()
             for every, operation, work in (
                 (FLUSH_TICKS, "flush", self.registry.flush),
+                (LOOK_TICKS, "reload", self.reloader.look),
+                (LOOK_TICKS, "job_files", self.configured.look),
                 (PRUNE_TICKS, "prune", self.registry.prune),
                 (STAMP_TICKS, "stamp", self.registry.stamp),
             ):
@@ -246,5 +264,4 @@ def _limits(config: Config) -> RegistryLimits:
         linger=config.metrics.per_job.linger,
         linger_failed=config.metrics.per_job.linger_failed,
         recheck_after=config.polling.recheck_after,
-        named=frozenset(job.job_id for job in config.jobs),
     )

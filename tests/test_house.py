@@ -14,7 +14,17 @@ MAY_IMPORT = {
     "registry": {"registry", "core"},
     "polling": {"polling", "registry", "core"},
     "metrics": {"metrics", "core"},
-    "web": {"web", "polling", "registry", "metrics", "core", "config", "credentials"},
+    "web": {
+        "web",
+        "polling",
+        "registry",
+        "metrics",
+        "core",
+        "config",
+        "config_file",
+        "credentials",
+        "reload",
+    },
     "simulator": {"simulator"},
     "client": {"client"},
     "credentials.py": set[str](),
@@ -22,6 +32,9 @@ MAY_IMPORT = {
     "config_types.py": {"credentials", "metrics"},
     "config.py": {"config_types", "credentials"},
     "config_loading.py": {"config", "config_file", "config_types", "credentials"},
+    "job_files.py": {"config_file", "registry"},
+    "configured.py": {"config", "config_file", "core", "job_files", "metrics", "registry"},
+    "reload.py": {"config", "config_file", "config_loading", "metrics"},
     "logs.py": {"core", "registry"},
 }
 """What is not here (the wiring, the command, the demo) may know every room."""

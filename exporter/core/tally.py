@@ -14,8 +14,8 @@ from .events import Event, EventType
 from .job import Job, JobState
 from .reply import DriftKind
 
-FORGOTTEN_REASONS: Final = ("deleted", "config")
-"""Why a pending job was forgotten: by a DELETE, or because the config no longer names it."""
+FORGOTTEN_REASONS: Final = ("deleted", "config", "file")
+"""Why a pending job was forgotten: by a DELETE, or as the config or a file names it no more."""
 
 OTHER: Final = "other"
 UNKNOWN: Final = "unknown"
@@ -63,6 +63,12 @@ class LabelBounds:
         self._values: dict[str, set[str]] = {}
         self._fresh: list[tuple[str, str]] = []
         for label, values in (*DOCUMENTED.items(), *(known or {}).items()):
+            self._values.setdefault(label, set()).update(values)
+
+    def change(self, limit: int, known: Mapping[str, Sequence[str]]) -> None:
+        """Take another limit, and more known values; what is admitted stays."""
+        self.limit = limit
+        for label, values in known.items():
             self._values.setdefault(label, set()).update(values)
 
     def restore(self, admitted: Iterable[tuple[str, str]]) -> None:

@@ -63,6 +63,14 @@ class Census:
         """Count keys of the failure ledger that were opened or, below 0, closed."""
         self.unresolved[label_set(self.tally.groups(labels))] += amount
 
+    def set_stalled_after(self, seconds: float) -> None:
+        """Go by another threshold, for those that stand still already as well."""
+        self.stalled_after = seconds
+        self.stalled.clear()
+        self._stalled.clear()
+        self._still = [(moved, job_id) for job_id, moved in self._moved.items()]
+        heapq.heapify(self._still)
+
     def count_stalled(self, now: float) -> Mapping[Labels, int]:
         """Return the pending jobs without progress for `stalled_after` seconds."""
         while self._still and self._still[0][0] + self.stalled_after <= now:

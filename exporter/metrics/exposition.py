@@ -40,12 +40,14 @@ class Exposition:
         registry: CollectorRegistry,
         jobs: Mapping[str, Job],
         rules: Callable[[], PerJobRules],
+        allowed_labels: Callable[[], Collection[str]],
         const_labels: Mapping[str, str],
         time: Callable[[], float],
     ) -> None:
         self._registry = registry
         self._jobs = jobs
         self._rules = rules
+        self._allowed_labels = allowed_labels
         self._const_labels = const_labels
         self._time = time
 
@@ -58,7 +60,9 @@ class Exposition:
         body = encode(_Selection(self._registry, parts, self._const_labels))
         ending = _END if body.endswith(_END) else b""
         shown = choose(self._jobs.values(), self._rules(), self._time())
-        job_lines = lines(shown.jobs, self._rules().exclude, self._const_labels)
+        job_lines = lines(
+            shown.jobs, self._rules().exclude, self._allowed_labels(), self._const_labels
+        )
         if Part.JOBS not in parts or not self._rules().enabled:
             job_lines = iter(())
         slices = _slices(body[: len(body) - len(ending)], job_lines, ending)

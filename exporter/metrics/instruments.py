@@ -34,6 +34,11 @@ class Instruments:
         self.scrape_bytes = self.gauge("removit_exporter_scrape_size_bytes")
         self.loop_lag = self.gauge("removit_exporter_event_loop_lag_seconds")
         self.left_out = self.gauge("removit_exporter_series_left_out_jobs")
+        self.job_file_errors = self.gauge("removit_exporter_job_file_errors")
+        self._reload_ok = self.gauge("removit_exporter_config_last_reload_successful")
+        self._reload_time = self.gauge(
+            "removit_exporter_config_last_reload_success_timestamp_seconds"
+        )
         self.stored_jobs = self.gauge("removit_exporter_stored_jobs")
         self.gauge("removit_exporter_build_info").labels(version, platform.python_version()).set(1)
         for level in ("debug", "info", "warning", "error"):
@@ -72,6 +77,15 @@ class Instruments:
     def refused(self, reason: str, jobs: int = 1) -> None:
         """Count jobs whose registration was refused."""
         self._refused.labels(reason).inc(jobs)
+
+    def reloaded(self, time: float) -> None:
+        """A config was put in force at `time` (since 1970)."""
+        self._reload_ok.set(1)
+        self._reload_time.set(time)
+
+    def reload_failed(self) -> None:
+        """A config was rejected."""
+        self._reload_ok.set(0)
 
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count an answer of our own server; `route` is the pattern, never the path."""

@@ -73,9 +73,15 @@ def _is_shown(job: Job, rules: PerJobRules, now: float) -> bool:
 
 
 def lines(
-    jobs: Collection[Job], exclude: Collection[str], const_labels: Mapping[str, str]
+    jobs: Collection[Job],
+    exclude: Collection[str],
+    allowed_labels: Collection[str],
+    const_labels: Mapping[str, str],
 ) -> Iterator[str]:
-    """Return the families of single jobs, each with its help and type, a line at a time."""
+    """Return the families of single jobs, each with its help and type, a line at a time.
+
+    Of the registration labels `removit_job_info` has those that are allowed now.
+    """
     const = "".join(f',{name}="{_escape(value)}"' for name, value in const_labels.items())
     for family in FAMILIES.values():
         if family.part is not Part.JOBS or family.name in exclude:
@@ -83,18 +89,18 @@ def lines(
         yield f"# HELP {family.name} {family.help}\n"
         yield f"# TYPE {family.name} gauge\n"
         for job in jobs:
-            sample = _sample(family.name, job)
+            sample = _sample(family.name, job, allowed_labels)
             if sample is not None:
                 labels, value = sample
                 identity = f'job_id="{_escape(job.job_id)}"'
                 yield f"{family.name}{{{identity}{labels}{const}}} {value!r}\n"
 
 
-def _sample(name: str, job: Job) -> tuple[str, float] | None:
+def _sample(name: str, job: Job, allowed_labels: Collection[str]) -> tuple[str, float] | None:
     """Return a family's labels (beside `job_id`) and value for a job, None where it has none."""
     match name.removeprefix("removit_job_"):
         case "info":
-            return _pairs(_identity(job)), 1.0
+            return _pairs(_identity(job, allowed_labels)), 1.0
         case "state":
             return _pairs({"state": job.state.value}), 1.0
         case "step":
@@ -118,9 +124,9 @@ def _value(name: str, job: Job) -> float | None:
     return job.finished_at
 
 
-def _identity(job: Job) -> dict[str, str]:
+def _identity(job: Job, allowed_labels: Collection[str]) -> dict[str, str]:
     identity = {"mode": job.mode or UNKNOWN, "source": job.source.value, "key": job.key or ""}
-    return identity | dict(job.labels)
+    return identity | {name: job.labels[name] for name in job.labels if name in allowed_labels}
 
 
 def _pairs(labels: Mapping[str, str]) -> str:

@@ -1,7 +1,7 @@
 """What the routes stand on: the rooms of one exporter, and how one job is shown."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,8 @@ class Context:
     config: "Callable[[], Config]"
     token: "Callable[[], Secret | None]"
     log: structlog.stdlib.BoundLogger
+    reload: "Callable[[], Awaitable[list[str]]]"
+    """Puts the config's file in force, see `Reloader.reload`."""
     prefix: str = ""
     listen_host: str | None = None
     """The address that the command line listens on; None where a host application does."""

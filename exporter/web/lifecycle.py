@@ -1,4 +1,4 @@
-"""`/-/healthy` and `/-/ready`, as Prometheus and its family have them.
+"""`/-/healthy`, `/-/ready` and `/-/reload`, as Prometheus and its family have them.
 
 Ready means that the jobs are loaded; never that the upstream is well or the disk has room, for a
 restart would help neither.
@@ -6,8 +6,11 @@ restart would help neither.
 
 from aiohttp import web
 
-from .context import Context
-from .errors import unavailable
+from ..config_file import ConfigError
+from ..reload import NoConfigFileError
+from .auth import require_writer
+from .context import Context, answer
+from .errors import ApiError, unavailable
 
 
 class LifecycleRoutes:
@@ -18,7 +21,11 @@ class LifecycleRoutes:
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes, without prefix."""
-        return [web.get("/-/healthy", self.healthy), web.get("/-/ready", self.ready)]
+        return [
+            web.get("/-/healthy", self.healthy),
+            web.get("/-/ready", self.ready),
+            web.post("/-/reload", self.reload),
+        ]
 
     async def healthy(self, request: web.Request) -> web.Response:
         """Alive: the event loop answers."""
@@ -29,3 +36,14 @@ class LifecycleRoutes:
         if not self._context.ready:
             raise unavailable("jobs are being loaded")
         return web.Response(text="removit-exporter is ready.\n")
+
+    async def reload(self, request: web.Request) -> web.Response:
+        """`POST /-/reload`: put the config's file in force, or say all that is wrong with it."""
+        require_writer(self._context, request)
+        try:
+            held = await self._context.reload()
+        except ConfigError as error:
+            raise ApiError(422, details={"config": error.errors}) from None
+        except NoConfigFileError as error:
+            raise ApiError(409, str(error)) from None
+        return answer({"reloaded": True, "needs_restart": held})

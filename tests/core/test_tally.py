@@ -65,7 +65,7 @@ def test_drift_overturns_and_forgetting_count_by_their_reason() -> None:
     assert deltas(EventType.FORGOTTEN, state="pending", reason="deleted") == [
         Delta("removit_jobs_forgotten_total", (("reason", "deleted"),))
     ]
-    assert FORGOTTEN_REASONS == ("deleted", "config")
+    assert FORGOTTEN_REASONS == ("deleted", "config", "file")
 
 
 def test_only_pending_jobs_count_as_forgotten() -> None:

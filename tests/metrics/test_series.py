@@ -79,7 +79,7 @@ def test_young_and_long_finished_jobs_have_no_series() -> None:
 
 def test_label_values_are_escaped_and_families_left_out_by_name() -> None:
     awkward = job("a", labels={"shop": 'x"\\\ny'}, key="k")
-    page = "".join(lines([awkward], ("removit_job_state",), {"upstream": "u"}))
+    page = "".join(lines([awkward], ("removit_job_state",), ("shop",), {"upstream": "u"}))
     assert 'shop="x\\"\\\\\\ny"' in page
     assert "removit_job_state" not in page
     assert 'removit_job_registered_timestamp_seconds{job_id="a",upstream="u"} 1800000000.0' in page

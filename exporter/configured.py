@@ -1,0 +1,162 @@
+"""Jobs that the config and its `job_files` name: taking them in, and forgetting them again.
+
+A job that is named no more is forgotten, unless something else told of it too. While a file
+cannot be read wholly, nothing that it named is forgotten.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from .config import Config
+from .config_file import ConfigError
+from .core.events import NOTHING
+from .core.job import Job, Source
+from .job_files import JobFile, Stamp, find, read_job_file
+from .metrics.instruments import Instruments
+from .registry.registry import Registry
+from .registry.staging import Refused, Telling
+
+BATCH: Final = 250
+SHOWN_ERRORS: Final = 10
+_NAMING: Final = {Source.CONFIG, Source.FILE}
+
+
+@dataclass(slots=True)
+class _Watched:
+    """A file as it was read: its stamp, the ids it named, and whether all of it was good."""
+
+    stamp: Stamp | None
+    named: frozenset[str] = frozenset()
+    good: bool = True
+    taken: bool = True
+    """Whether all that it named was registered; else it is read again."""
+
+
+class ConfiguredJobs:
+    """Keeps the registry to what the config and the job files name."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        instruments: Instruments,
+        log: structlog.stdlib.BoundLogger,
+        config: Callable[[], Config],
+    ) -> None:
+        self._registry = registry
+        self._instruments = instruments
+        self._log = log
+        self._config = config
+        self._in_config: frozenset[str] = frozenset()
+        self._files: dict[Path, _Watched] = {}
+        self._changing: dict[Path, Stamp | None] = {}
+        self._busy = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Take in what is named, and forget what was named before the exporter stopped."""
+        await self.take_config()
+        await self.look(at_start=True)
+        if all(file.good and file.taken for file in self._files.values()):
+            await self._forget(self._registry.jobs, "config")
+
+    async def take_config(self) -> None:
+        """Take in the jobs of the config as it now is; raises `StoreError`."""
+        async with self._busy:
+            jobs = self._config().jobs
+            before, self._in_config = self._in_config, frozenset(job.job_id for job in jobs)
+            self._name()
+            tellings = [Telling(job.job_id, job.labels or NOTHING, job.key) for job in jobs]
+            await self._register(tellings, Source.CONFIG, "the config")
+            await self._forget(before - self._in_config, "config")
+
+    async def look(self, *, at_start: bool = False) -> None:
+        """Read the job files that changed; raises `StoreError`.
+
+        One that changes is read once it has stood still from one look to the next, so that a file
+        is not read while it is being written.
+        """
+        async with self._busy:
+            found = await asyncio.to_thread(find, list(self._config().job_files))
+            for path in [path for path in self._files if path not in found]:
+                gone = self._files.pop(path)
+                self._name()
+                await self._forget(gone.named, "file")
+            for path, stamp in found.items():
+                known = self._files.get(path)
+                if known is not None and known.stamp == stamp and known.taken:
+                    self._changing.pop(path, None)
+                elif at_start or self._changing.get(path, ()) == stamp:
+                    self._changing.pop(path, None)
+                    await self._take_file(path, stamp)
+                else:
+                    self._changing[path] = stamp
+            bad = sum(not file.good for file in self._files.values())
+            self._instruments.job_file_errors.set(bad)
+
+    async def _take_file(self, path: Path, stamp: Stamp | None) -> None:
+        former = self._files.get(path) or _Watched(None)
+        try:
+            content = await read_job_file(path, self._config().registration)
+        except ConfigError as error:
+            content = JobFile(errors=error.errors)
+        if content.errors and (former.stamp != stamp or former.good):
+            self._log.warning(
+                "job file has errors",
+                file=str(path),
+                errors=len(content.errors),
+                messages=content.errors[:SHOWN_ERRORS],
+            )
+        named = frozenset(telling.job_id for telling in content.tellings)
+        good = not content.errors
+        watched = _Watched(stamp, named if good else named | former.named, good, taken=False)
+        self._files[path] = watched
+        self._name()
+        watched.taken = await self._register(content.tellings, Source.FILE, str(path))
+        await self._forget(former.named - watched.named, "file")
+
+    def _name(self) -> None:
+        """Have the registry know what is named: that is neither deleted nor pruned."""
+        files = (file.named for file in self._files.values())
+        self._registry.limits.named = self._in_config.union(*files)
+
+    async def _register(self, tellings: Sequence[Telling], source: Source, name: str) -> bool:
+        """Register what can be; False when there was no room for all."""
+        contradicted: list[str] = []
+        for start in range(0, len(tellings), BATCH):
+            batch = tellings[start : start + BATCH]
+            results = await self._registry.register_each(batch, source)
+            for telling, result in zip(batch, results, strict=False):
+                if isinstance(result, Refused):
+                    contradicted.append(telling.job_id)
+            if len(results) < len(batch):
+                self._instruments.refused("full")
+                self._log.error(
+                    "registration.max_pending reached",
+                    file=name,
+                    left_out=len(tellings) - start - len(results),
+                )
+                return False
+        if contradicted:
+            self._log.warning(
+                "jobs named with other labels or another key than they are stored with, which wins",
+                file=name,
+                jobs=len(contradicted),
+                job_ids=contradicted[:SHOWN_ERRORS],
+            )
+        return True
+
+    async def _forget(self, job_ids: Iterable[str], reason: str) -> None:
+        named: Collection[str] = self._registry.limits.named
+        for job_id in list(job_ids):
+            job = self._registry.jobs.get(job_id)
+            if job is not None and job_id not in named and _only_named(job):
+                await self._registry.forget(job_id, reason)
+
+
+def _only_named(job: Job) -> bool:
+    """Whether nothing but the config and files told of a job that is still pending."""
+    return job.pending and _NAMING.issuperset(job.told_by)

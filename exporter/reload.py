@@ -1,0 +1,121 @@
+"""Reading the config again: on SIGHUP, `POST /-/reload`, or when its file changes.
+
+All or nothing: a config with any error changes nothing. What only a restart can change says so
+and keeps its old value.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from .config import Config, LiveConfig
+from .config_file import ConfigError
+from .config_loading import ConfigFile
+from .metrics.instruments import Instruments
+
+NEEDS_RESTART: Final = (
+    "upstream.name",
+    "upstream.base_url",
+    "upstream.ca_file",
+    "metrics.group_labels",
+    "metrics.const_labels",
+    "storage.path",
+    "web",
+    "log.format",
+)
+"""Sections and keys that are fixed from the start: series' identities, and what is opened once."""
+
+
+def pin(old: Config, new: Config, keys: Iterable[str] = NEEDS_RESTART) -> tuple[Config, list[str]]:
+    """Return `new` with the old values of what cannot change, and the keys that would have."""
+    held = []
+    for key in keys:
+        section, _, name = key.partition(".")
+        former, wanted = getattr(old, section), getattr(new, section)
+        value = former
+        if name:
+            if getattr(former, name) == getattr(wanted, name):
+                continue
+            value = wanted.model_copy(update={name: getattr(former, name)})
+        elif former == wanted:
+            continue
+        held.append(key)
+        new = new.model_copy(update={section: value})
+    return new, held
+
+
+class NoConfigFileError(Exception):
+    """The config was given by the host application; there is no file to read again."""
+
+
+class Reloader:
+    """Puts what the file says in force. `jobs` takes in what the new config names."""
+
+    def __init__(
+        self,
+        live: LiveConfig,
+        file: ConfigFile | None,
+        jobs: Callable[[], Awaitable[None]],
+        instruments: Instruments,
+        log: structlog.stdlib.BoundLogger,
+        time: Callable[[], float],
+    ) -> None:
+        self._live = live
+        self._file = file
+        self._jobs = jobs
+        self._instruments = instruments
+        self._log = log
+        self._time = time
+        self._busy = asyncio.Lock()
+        self._seen = _stamp(file.path) if file else None
+        self._changing: object = None
+        instruments.reloaded(time())
+
+    async def reload(self) -> list[str]:
+        """Read the file and put it in force; return the changed keys that wait for a restart.
+
+        Raises `ConfigError` with all that is wrong, `NoConfigFileError`, `StoreError`.
+        """
+        if self._file is None:
+            raise NoConfigFileError("the config was given by the program that embeds the exporter")
+        async with self._busy:
+            self._seen = _stamp(self._file.path)
+            try:
+                config = await asyncio.to_thread(self._file.load)
+                config, held = pin(self._live.current, config)
+                self._live.apply(config)
+            except ConfigError as error:
+                self._instruments.reload_failed()
+                self._log.error("config rejected", file=str(self._file.path), errors=error.errors)
+                raise
+            self._instruments.reloaded(self._time())
+            self._log.info("config reloaded", file=str(self._file.path))
+            if held:
+                self._log.warning("config keys that need a restart keep their value", keys=held)
+            await self._jobs()
+            return held
+
+    async def look(self) -> None:
+        """Reload when the file has changed and stood still since the last look."""
+        if self._file is None:
+            return
+        stamp = _stamp(self._file.path)
+        if stamp == self._seen or stamp is None:
+            self._changing = None
+        elif stamp == self._changing:
+            with contextlib.suppress(ConfigError):  # it is in the log, and in a metric
+                await self.reload()
+        else:
+            self._changing = stamp
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
