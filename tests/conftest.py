@@ -14,7 +14,7 @@ import yaml
 from aiohttp.test_utils import TestClient, TestServer
 
 from exporter import EXPORTER, Config, Exporter, create_app
-from exporter.config_loading import parse_config
+from exporter.config_loading import ConfigFile, parse_config
 from exporter.registry.store import Store
 from exporter.simulator import Simulator
 
@@ -148,12 +148,32 @@ def make_config(tmp_path: Path, simulator: Simulator) -> Callable[..., Config]:
 
 
 @pytest.fixture
+def write_config(tmp_path: Path, simulator: Simulator) -> Callable[..., ConfigFile]:
+    """Write a config file like `make_config`'s config; return it to be read."""
+    path = tmp_path / "config.yaml"
+
+    def write(**sections: Any) -> ConfigFile:
+        (tmp_path / "api.key").write_text(KEY)
+        own = {
+            "upstream": {"base_url": simulator.url, "api_key_file": "api.key"},
+            "storage": {"path": "jobs.db"},
+        }
+        path.write_text(yaml.safe_dump(merge(merge(SQUEEZED, own), sections)))
+        return ConfigFile(path)
+
+    return write
+
+
+@pytest.fixture
 async def open_site(make_config: Callable[..., Config]) -> AsyncIterator[Open]:
     """Open exporters; all are closed at the end, those still open."""
     clients: list[TestClient[Any, Any]] = []
 
-    async def open_one(store: Store | None = None, **sections: Any) -> Site:
-        app = create_app(make_config(**sections), store=store)
+    async def open_one(
+        store: Store | None = None, config_file: ConfigFile | None = None, **sections: Any
+    ) -> Site:
+        config = config_file.load() if config_file else make_config(**sections)
+        app = create_app(config, store=store, config_file=config_file)
         client = TestClient(TestServer(app))
         clients.append(client)
         await client.start_server()

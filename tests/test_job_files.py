@@ -1,0 +1,271 @@
+"""Job files: what is read, what is wrong with it, and how the registry follows them."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import Open, Site
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from exporter.config import Registration
+from exporter.config_file import ConfigError
+from exporter.job_files import find, read_job_file
+
+RULES = Registration(allowed_labels=["shop"])
+
+
+def read(path: Path, content: str | bytes) -> tuple[list[str], list[str]]:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    found = asyncio.run(read_job_file(path, RULES))
+    return [one.job_id for one in found.tellings], found.errors
+
+
+async def test_groups_of_targets_with_labels_and_a_key(tmp_path: Path) -> None:
+    groups = [
+        {"targets": ["a", "b"], "labels": {"shop": "eu", "__key__": "sku"}},
+        {"targets": ["c"]},
+    ]
+    for name, text in (("a.yaml", yaml.safe_dump(groups)), ("a.json", json.dumps(groups))):
+        path = tmp_path / name
+        path.write_text(text)
+        content = await read_job_file(path, RULES)
+        assert content.errors == []
+        assert [(one.job_id, dict(one.labels), one.key) for one in content.tellings] == [
+            ("a", {"shop": "eu"}, "sku"),
+            ("b", {"shop": "eu"}, "sku"),
+            ("c", {}, None),
+        ]
+
+
+def test_what_is_wrong_is_said_with_its_line_and_the_rest_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    text = """\
+- targets:
+    - good
+    - not/good
+    - 12
+- targets: [lost]
+  labels: {colour: red}
+- targets: [keyed]
+  labels: {__key__: ""}
+- target: [x]
+- targets: [fine]
+  label: {shop: eu}
+"""
+    names, errors = read(path, text)
+    assert names == ["good", "fine"]
+    assert [error.removeprefix(f"{path}:").split(" ")[0:2] for error in errors] == [
+        ["3:", "0.targets.1:"],
+        ["4:", "0.targets.2:"],
+        ["6:", "1.labels.colour:"],
+        ["8:", "2.labels.__key__:"],
+        ["9:", "3:"],
+        ["11:", "4.label:"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.yaml", "- targets: [a", "a.yaml:[12]: not YAML"),
+        ("a.json", '[{"targets":\n["a"', "a.json:2: not JSON"),
+        ("a.json", "[" * 100_000, "too deep"),
+        ("a.yaml", b"- targets: [a]\n# \xff", "a.yaml:2: not UTF-8"),
+        ("a.yaml", "- &a {targets: [b]}\n- *a", "aliases"),
+    ],
+)
+def test_a_file_that_cannot_be_read_says_where(
+    tmp_path: Path, name: str, content: str | bytes, said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        read(tmp_path / name, content)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        asyncio.run(read_job_file(tmp_path / "none.yaml", RULES))
+
+
+@pytest.mark.parametrize("content", ["{}", "text", "- 1", "[{targets: a}]"])
+def test_what_is_no_list_of_groups_says_what_one_is(tmp_path: Path, content: str) -> None:
+    names, errors = read(tmp_path / "a.yaml", content)
+    assert names == []
+    assert "targets" in errors[0]
+
+
+def test_an_empty_file_names_nothing(tmp_path: Path) -> None:
+    assert read(tmp_path / "a.yaml", "") == ([], [])
+    assert read(tmp_path / "b.json", "[]") == ([], [])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    groups=st.lists(
+        st.one_of(
+            st.fixed_dictionaries(
+                {"targets": st.lists(st.one_of(st.text(max_size=5), st.integers(), st.none()))},
+                optional={
+                    "labels": st.one_of(
+                        st.none(),
+                        st.dictionaries(
+                            st.sampled_from(["shop", "__key__", "job", "x"]), st.text(max_size=5)
+                        ),
+                        st.integers(),
+                    )
+                },
+            ),
+            st.integers(),
+            st.lists(st.integers()),
+        )
+    ),
+    suffix=st.sampled_from([".yaml", ".json"]),
+)
+def test_no_content_raises_and_no_good_target_is_lost(
+    tmp_path: Path, groups: list[Any], suffix: str
+) -> None:
+    text = json.dumps(groups) if suffix == ".json" else yaml.safe_dump(groups, allow_unicode=True)
+    names, errors = read(tmp_path / f"a{suffix}", text.encode("utf-8", "replace"))
+    good = [
+        target
+        for group in groups
+        if isinstance(group, dict)
+        for target in group["targets"]
+        if not RULES.check(
+            target,
+            {n: v for n, v in group["labels"].items() if n != "__key__"}
+            if isinstance(group.get("labels"), dict)
+            else group.get("labels") or {},
+            group["labels"].get("__key__") if isinstance(group.get("labels"), dict) else None,
+        )
+    ]
+    assert names == good
+    wrong = sum(len(group["targets"]) if isinstance(group, dict) else 1 for group in groups)
+    assert bool(errors) is (wrong > len(good))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(content=st.binary(max_size=200), suffix=st.sampled_from([".yaml", ".json"]))
+def test_no_bytes_give_an_unclear_error(tmp_path: Path, content: bytes, suffix: str) -> None:
+    try:
+        _, errors = read(tmp_path / f"a{suffix}", content)
+    except ConfigError as error:
+        errors = error.errors
+    assert all(line.startswith(str(tmp_path)) for line in errors)
+
+
+def test_globs_find_files_with_their_stamps(tmp_path: Path) -> None:
+    (tmp_path / "jobs.d").mkdir()
+    (tmp_path / "jobs.d" / "a.yaml").write_text("[]")
+    (tmp_path / "jobs.d" / "b.json").write_text("[]")
+    found = find([tmp_path / "jobs.d" / "*.yaml", tmp_path / "jobs.d" / "*"])
+    assert [path.name for path in found] == ["a.yaml", "b.json"]
+    assert all(found.values())
+    assert find([tmp_path / "nowhere" / "*"]) == {}
+
+
+async def look(site: Site, times: int = 2) -> None:
+    for _ in range(times):
+        await site.exporter.configured.look()
+
+
+def names(site: Site) -> set[str]:
+    return set(site.exporter.registry.jobs)
+
+
+QUIET: dict[str, Any] = {
+    "upstream": {"base_url": "http://127.0.0.1:9", "rate": 0.001, "burst": 1},
+    "job_files": ["jobs.d/*"],
+}
+"""Nobody answers, so that every job stays as it is."""
+
+
+async def test_files_are_followed_as_they_come_change_and_go(
+    open_site: Open, tmp_path: Path
+) -> None:
+    folder = tmp_path / "jobs.d"
+    folder.mkdir()
+    (folder / "one.yaml").write_text("- targets: [a, b]")
+    site = await open_site(**QUIET)
+    assert names(site) == {"a", "b"}
+    assert (await site.job("a"))["source"] == "file"
+    (folder / "two.json").write_text('[{"targets": ["b", "c"]}]')
+    await look(site)
+    assert names(site) == {"a", "b", "c"}
+    await site.put("c")
+    (folder / "one.yaml").write_text("- targets: [d]")
+    await look(site)
+    assert names(site) == {"b", "c", "d"}  # b is in the other file
+    (folder / "two.json").unlink()
+    await look(site, 1)
+    assert names(site) == {"c", "d"}  # c was told of over HTTP too
+    assert await site.value('removit_jobs_forgotten_total{reason="file"}') == 2
+    refused = await site.client.delete("/api/v1/jobs/d")
+    assert refused.status == 409
+
+
+async def test_a_half_written_file_takes_nothing_away(
+    open_site: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "jobs.d"
+    folder.mkdir()
+    path = folder / "one.yaml"
+    path.write_text("- targets: [a, b]")
+    site = await open_site(**QUIET)
+    path.write_text("- targets: [a, c")
+    await look(site, 4)
+    assert names(site) == {"a", "b"}
+    assert await site.value("removit_exporter_job_file_errors") == 1
+    said = [record for record in caplog.records if "job file has errors" in record.getMessage()]
+    assert len(said) == 1
+    path.write_text("- targets: [a, c]")
+    await look(site, 1)
+    assert names(site) == {"a", "b"}  # it may still be being written
+    await look(site, 1)
+    assert names(site) == {"a", "c"}
+    assert await site.value("removit_exporter_job_file_errors") == 0
+
+
+async def test_what_a_file_named_before_a_restart_and_names_no_more_is_forgotten(
+    open_site: Open, tmp_path: Path
+) -> None:
+    folder = tmp_path / "jobs.d"
+    folder.mkdir()
+    (folder / "one.yaml").write_text("- targets: [a, b]")
+    first = await open_site(**QUIET, jobs=["c"])
+    await first.put("b")
+    await first.client.close()
+    (folder / "one.yaml").write_text("- targets: [d")
+    second = await open_site(**QUIET, jobs=["c"])
+    assert names(second) == {"a", "b", "c"}  # nothing is forgotten while a file is bad
+    await second.client.close()
+    (folder / "one.yaml").write_text("- targets: [d]")
+    third = await open_site(**QUIET)
+    assert names(third) == {"b", "d"}
+
+
+async def test_what_disagrees_is_said_once_and_the_stored_wins(
+    open_site: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "jobs.d"
+    folder.mkdir()
+    (folder / "a.yaml").write_text("- targets: [a, b]\n  labels: {__key__: one}")
+    (folder / "b.yaml").write_text("- targets: [a, b]\n  labels: {__key__: two}")
+    site = await open_site(**QUIET)
+    await look(site, 3)
+    assert (await site.job("a"))["key"] == "one"
+    said = [r for r in caplog.records if "which wins" in r.getMessage()]
+    assert len(said) == 1
+
+
+async def test_what_finds_no_room_is_taken_in_when_there_is_some(
+    open_site: Open, tmp_path: Path
+) -> None:
+    folder = tmp_path / "jobs.d"
+    folder.mkdir()
+    (folder / "a.yaml").write_text("- targets: [b, c]")
+    site = await open_site(**QUIET, jobs=["a"], registration={"max_pending": 2})
+    assert names(site) == {"a", "b"}
+    site.exporter.registry.limits.max_pending = 3
+    await look(site)
+    assert names(site) == {"a", "b", "c"}
