@@ -57,11 +57,15 @@ format: .venv/dev.stamp ## let ruff rewrite what it can
 .PHONY: docs
 docs: .venv/run.stamp ## write the pages that are made from the code
 	$(BIN)/python -m exporter.metrics > docs/metrics.md
+	$(BIN)/python -m exporter.config_reference page > docs/configuration.md
+	$(BIN)/python -m exporter.config_reference schema > docs/config.schema.json
 
 .PHONY: docs-check
 docs-check: .venv/dev.stamp
-	@$(BIN)/python -m exporter.metrics | diff -u docs/metrics.md - \
-		|| { echo "docs/metrics.md is not what the catalogue says; run: make docs" >&2; exit 1; }
+	@{ $(BIN)/python -m exporter.metrics | diff -u docs/metrics.md - \
+		&& $(BIN)/python -m exporter.config_reference page | diff -u docs/configuration.md - \
+		&& $(BIN)/python -m exporter.config_reference schema | diff -u docs/config.schema.json -; } \
+		|| { echo "a page in docs/ is not what the code says; run: make docs" >&2; exit 1; }
 
 # uv is asked for here only; it is not needed to run, test or install.
 UV_COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

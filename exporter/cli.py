@@ -21,6 +21,7 @@ from .config_loading import ConfigFile
 from .config_types import split_address
 from .credentials import SecretError, read_secret_file
 from .demo import DemoOptions, run_demo
+from .estimate import estimate
 from .logs import configure, make_logger
 from .register_command import register
 from .registry.store import StoreError
@@ -102,11 +103,30 @@ def run(config_file: Path, **flags: str | None) -> None:
 
 
 @main.command("check-config")
+@click.option(
+    "--estimate",
+    "jobs_a_day",
+    type=click.IntRange(min=1),
+    metavar="JOBS",
+    help="Say what so many jobs a day will cost Prometheus.",
+)
+@click.option(
+    "--estimate.job-duration",
+    "job_seconds",
+    type=DurationType(),
+    default=120.0,
+    show_default="2m",
+    help="How long a job usually takes.",
+)
 @_config_flags
-def check_config(config_file: Path, **flags: str | None) -> None:
+def check_config(
+    config_file: Path, jobs_a_day: int | None, job_seconds: float, **flags: str | None
+) -> None:
     """Say what is wrong with a config file, all at once, or OK."""
-    _load(config_file, flags)
+    config, _ = _load(config_file, flags)
     click.echo("OK")
+    if jobs_a_day is not None:
+        click.echo(estimate(config, jobs_a_day, job_seconds).text(), nl=False)
 
 
 @main.command()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, ValidationInfo
+from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
 from .credentials import Secret
 from .metrics.catalogue import FAMILIES, LABEL_NAMES, Part
@@ -128,14 +128,30 @@ def show(value: object) -> str:
     return text if len(text) <= 80 else text[:79] + "…"
 
 
-Duration = Annotated[float, BeforeValidator(parse_duration)]
-Size = Annotated[int, BeforeValidator(_size)]
-HttpUrl = Annotated[str, BeforeValidator(_http_url)]
-ProxyUrl = Annotated[Secret, BeforeValidator(_proxy_url)]
-Address = Annotated[str, BeforeValidator(_address)]
-FilePath = Annotated[Path, BeforeValidator(_path)]
-LabelName = Annotated[str, BeforeValidator(_label_name)]
-RoutePrefix = Annotated[str, BeforeValidator(read_route_prefix)]
+def _written(form: str, pattern: str | None = None) -> WithJsonSchema:
+    """How a value is written, for the JSON Schema; `form` is its name in the docs."""
+    schema = {"type": "string", "title": form}
+    return WithJsonSchema(schema | ({"pattern": f"^{pattern}$"} if pattern else {}))
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    _written("duration", r"(0|(\d+d)?(\d+h)?(\d+m)?(\d+s)?(\d+ms)?)"),
+]
+Size = Annotated[
+    int,
+    BeforeValidator(_size),
+    WithJsonSchema({"type": ["integer", "string"], "title": "size"}),
+]
+HttpUrl = Annotated[str, BeforeValidator(_http_url), _written("URL", "https?://.+")]
+ProxyUrl = Annotated[Secret, BeforeValidator(_proxy_url), _written("URL", "https?://.+")]
+Address = Annotated[str, BeforeValidator(_address), _written("address", r".*:\d+")]
+FilePath = Annotated[Path, BeforeValidator(_path), _written("path")]
+LabelName = Annotated[
+    str, BeforeValidator(_label_name), _written("label name", _LABEL_NAME.pattern)
+]
+RoutePrefix = Annotated[str, BeforeValidator(read_route_prefix), _written("path", "/.*")]
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Wait = Annotated[Duration, Field(ge=0.001, le=10 * 365 * 86400)]

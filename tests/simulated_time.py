@@ -31,10 +31,11 @@ class _Selector(selectors.DefaultSelector):
         ready = super().select(0)
         if ready or (timeout is not None and timeout <= 0):
             return ready
-        if self.outstanding:
-            return super().select(_PATIENCE_SECONDS)
-        if timeout is None:
-            raise RuntimeError("nothing will ever happen again: a wait without an end")
+        if self.outstanding or timeout is None:  # a thread of the loop's own may be ending
+            ready = super().select(_PATIENCE_SECONDS)
+            if not ready and timeout is None:
+                raise RuntimeError("nothing will ever happen again: a wait without an end")
+            return ready
         self.now += timeout
         return []
 

@@ -11,8 +11,8 @@ from conftest import Open, Site
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exporter.config import Registration
 from exporter.config_file import ConfigError
+from exporter.config_registration import Registration
 from exporter.job_files import find, read_job_file
 
 RULES = Registration(allowed_labels=["shop"])

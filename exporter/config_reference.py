@@ -1,0 +1,157 @@
+"""The config's reference, made from its types: a page for people, a JSON Schema for editors.
+
+python -m exporter.config_reference page    # docs/configuration.md
+python -m exporter.config_reference schema  # docs/config.schema.json
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from .config import Config
+from .reload import NEEDS_RESTART
+
+_DURATION_UNITS: Final = (("d", 86400.0), ("h", 3600.0), ("m", 60.0), ("s", 1.0), ("ms", 0.001))
+
+_HEAD: Final = """\
+# Configuration
+
+Made from `exporter/config_sections.py` by `make docs`; a test keeps the two equal.
+[`config.example.yaml`](../config.example.yaml) shows every key with its default, and
+[`config.schema.json`](config.schema.json) tells an editor what is right.
+
+Durations are written as Prometheus writes them (`500ms`, `30s`, `5m`, `1h30m`, `1d`), sizes as
+`1MiB`. Relative paths count from the config file. An unknown key is an error. Flags
+(`--web.listen-address`, `--storage.path`, …) win over the file.
+
+`removit-exporter check-config` says all that is wrong at once, each with file and line. The file is
+read again on `SIGHUP`, by `POST /-/reload`, or when it changes; with any error in it nothing
+changes. Keys marked with ⟳ wait for a restart.
+"""
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of the file."""
+    made = Config.model_json_schema()
+    made["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    made["title"] = "removit-exporter"
+    jobs = made["properties"]["jobs"]
+    jobs["items"] = {"anyOf": [{"type": "string"}, jobs["items"]]}
+    _write_defaults(made, Config, made["$defs"])
+    return made
+
+
+def page() -> str:
+    """Return the reference for people, in Markdown."""
+    return _HEAD + "".join(_sections(Config(), ()))
+
+
+def _sections(model: BaseModel, path: tuple[str, ...]) -> Iterator[str]:
+    rows = []
+    inner = []
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        if isinstance(value, BaseModel):
+            inner.append((name, value, field.description))
+            continue
+        key = ".".join((*path, name))
+        mark = " ⟳" if key in NEEDS_RESTART or (path and path[0] in NEEDS_RESTART) else ""
+        form = _form(type(model).model_json_schema()["properties"][name])
+        meaning = field.description
+        rows.append(f"| `{name}`{mark} | {form} | {_default(value, form)} | {meaning} |\n")
+    if rows:
+        if path:
+            yield f"\n## `{'.'.join(path)}`\n"
+        yield "\n| key | form | default | meaning |\n| --- | --- | --- | --- |\n"
+        yield from rows
+    for name, value, description in inner:
+        made = list(_sections(value, (*path, name)))
+        yield made[0]
+        if made[0].startswith("\n## "):
+            yield f"\n{description}\n"
+        yield from made[1:]
+
+
+def _form(schema: Mapping[str, Any]) -> str:
+    """Name the form of a value."""
+    if "anyOf" in schema:
+        return _form(schema["anyOf"][0])
+    if schema.get("type") == "array":
+        items = schema.get("items", {})
+        return "list" if "enum" in items or "$ref" in items else f"list of {_form(items)}"
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    named = {"duration", "size", "URL", "address", "path", "label name"}
+    if schema.get("title") in named or "pattern" in schema:
+        return str(schema["title"])
+    forms = {
+        "integer": "whole number",
+        "boolean": "true or false",
+        "object": "mapping",
+        "string": "text",
+    }
+    return forms.get(str(schema.get("type")), "number")
+
+
+def _default(value: Any, form: str) -> str:
+    if value is None:
+        return "none"
+    return f"`{json.dumps(_written(value, form), ensure_ascii=False)}`".replace('`"', "`").replace(
+        '"`', "`"
+    )
+
+
+def _written(value: Any, form: str) -> Any:
+    """Return a default as the file has it."""
+    if isinstance(value, list):
+        return [_written(item, form.removeprefix("list of ")) for item in value]
+    if form == "duration":
+        return write_duration(value)
+    if form == "size" and value % 1024**2 == 0:
+        return f"{value // 1024**2}MiB"
+    return str(value) if isinstance(value, Path) else value
+
+
+def write_duration(seconds: float) -> str:
+    """Write a duration as Prometheus does."""
+    rest, text = round(seconds, 3), ""
+    for unit, length in _DURATION_UNITS:
+        count = int(rest / length + 1e-9)
+        if count:
+            text += f"{count}{unit}"
+            rest = round(rest - count * length, 3)
+    return text or "0s"
+
+
+def _write_defaults(node: dict[str, Any], model: type[BaseModel], defs: Mapping[str, Any]) -> None:
+    """Put defaults as the file writes them, and drop bounds that stand for seconds."""
+    for name, field in model.model_fields.items():
+        shown = node["properties"][name]
+        for part in (shown, shown.get("items", {}), *shown.get("anyOf", ())):
+            if part.get("type") == "string":
+                for bound in ("minimum", "maximum", "exclusiveMinimum"):
+                    part.pop(bound, None)
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            shown.pop("default", None)
+            _write_defaults(defs[annotation.__name__], annotation, defs)
+        elif "default" in shown:
+            shown["default"] = _written(field.default, _form(shown))
+
+
+def main(arguments: list[str]) -> None:
+    """Print the page or the schema."""
+    if arguments == ["schema"]:
+        sys.stdout.write(json.dumps(schema(), indent=2, ensure_ascii=False) + "\n")
+    elif arguments == ["page"]:
+        sys.stdout.write(page())
+    else:
+        sys.exit("usage: python -m exporter.config_reference page|schema")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

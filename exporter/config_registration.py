@@ -1,0 +1,125 @@
+"""What may be registered: the section `registration`, and the check of one job against it."""
+
+import re
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from .config_sections import Section
+from .config_types import (
+    CONTROL,
+    MAX_ID_CHARS,
+    MAX_KEY_CHARS,
+    RESERVED_LABELS,
+    Count,
+    FilePath,
+    LabelName,
+    Size,
+    show,
+)
+from .credentials import SecretSource
+
+
+class ConfiguredJob(Section):
+    """A job that the config names."""
+
+    job_id: str
+    """The job's id."""
+    labels: dict[str, str] = {}
+    """Its registration labels."""
+    key: str | None = None
+    """Your own name for what it makes."""
+
+
+class Registration(Section):
+    """What may be registered, and by whom."""
+
+    token_file: FilePath | None = None
+    """The file of the bearer token that writing takes. Without: this machine only."""
+    allowed_labels: list[LabelName] = []
+    """The label names that jobs may be registered with."""
+    job_id_pattern: str = "[A-Za-z0-9._~-]{1,128}"
+    """What an id looks like, as a regular expression."""
+    max_labels: Annotated[int, Field(ge=0, le=64)] = 16
+    """Labels of one job, at most."""
+    max_label_bytes: Annotated[Size, Field(ge=1, le=64 * 1024)] = 256
+    """A label value's length, at most."""
+    max_body_bytes: Annotated[Size, Field(ge=1024, le=1024**3)] = 1024 * 1024
+    """A request body's length, at most. NDJSON may be of any length."""
+    max_pending: Count = 100_000
+    """With so many pending jobs new ones are refused."""
+
+    @field_validator("job_id_pattern")
+    @classmethod
+    def _compiles(cls, value: str) -> str:
+        try:
+            pattern = re.compile(value)
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from None
+        for probe in ("", "a/b", "a b", "a\nb", "a\x00b"):
+            if pattern.fullmatch(probe):
+                raise ValueError(f"must not admit {probe!r}: ids stand in paths and labels")
+        return value
+
+    def token_source(self) -> SecretSource:
+        """Return where the token for writing comes from."""
+        return SecretSource(self.token_file)
+
+    def check(self, job_id: object, labels: object, key: object) -> dict[str, list[str]]:
+        """Say what is wrong with a job to register, by field; empty when nothing is."""
+        found: dict[str, list[str]] = {}
+        if (wrong := self._check_id(job_id)) is not None:
+            found["job_id"] = [wrong]
+        found |= self._check_labels(labels)
+        if key is not None and (wrong := _check_key(key)) is not None:
+            found["key"] = [wrong]
+        return found
+
+    def _check_id(self, job_id: object) -> str | None:
+        if not isinstance(job_id, str):
+            return f"expected a string, got {show(job_id)}"
+        if len(job_id) > MAX_ID_CHARS or not re.fullmatch(self.job_id_pattern, job_id):
+            admitted = f"registration.job_id_pattern admits: {self.job_id_pattern}"
+            return f"{show(job_id)} is not what {admitted}"
+        return None
+
+    def _check_labels(self, labels: object) -> dict[str, list[str]]:
+        if not isinstance(labels, dict):
+            return {"labels": ['expected an object such as {"shop": "eu"}']}
+        if len(labels) > self.max_labels:
+            return {"labels": [f"{len(labels)} labels; at most {self.max_labels} are admitted"]}
+        found = {}
+        for name, value in labels.items():
+            if (wrong := self._check_label(name, value)) is not None:
+                found[f"labels.{str(name)[:128]}"] = [wrong]
+        return found
+
+    def _check_label(self, name: object, value: object) -> str | None:
+        if name in RESERVED_LABELS or str(name).startswith("__"):
+            return "the label name is reserved"
+        if name not in self.allowed_labels:
+            names = ", ".join(self.allowed_labels) or "none"
+            return f"not among registration.allowed_labels, which are: {names}"
+        if not isinstance(value, str):
+            return f"expected a string, got {show(value)}"
+        if "\x00" in value or not _is_text(value):
+            return "contains a character that no label can hold"
+        if len(value.encode()) > self.max_label_bytes:
+            return f"longer than {self.max_label_bytes} bytes"
+        return None
+
+
+def _check_key(key: object) -> str | None:
+    if not isinstance(key, str) or not 1 <= len(key) <= MAX_KEY_CHARS:
+        return f"expected a string of 1 to {MAX_KEY_CHARS} characters"
+    if CONTROL.search(key):
+        return "contains a control character"
+    return None
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
