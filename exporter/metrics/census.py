@@ -21,6 +21,7 @@ class _Place:
     mode: str
     step: str
     suspected: bool
+    registered_at: float
 
 
 @dataclass(slots=True)
@@ -89,15 +90,28 @@ class Census:
         """Return by mode when the oldest pending job was registered."""
         found = {}
         for mode, heap in self._oldest.items():
-            while heap and not self._is_in(heap[0][1], mode):
+            while heap and not self._is_in(heap[0], mode):
                 heapq.heappop(heap)
             if heap:
                 found[mode] = heap[0][0]
         return found
 
-    def _is_in(self, job_id: str, mode: str) -> bool:
-        place = self._places.get(job_id)
-        return place is not None and place.mode == mode
+    def _is_in(self, entry: tuple[float, str], mode: str) -> bool:
+        place = self._places.get(entry[1])
+        return place is not None and (place.mode, place.registered_at) == (mode, entry[0])
+
+    def _compact(self) -> None:
+        """Drop what has gone from the heaps, once it is most of them: their size stays bounded."""
+        most = 2 * len(self._places) + 64
+        if len(self._still) > most:
+            self._still = [
+                (moved, name) for name, moved in self._moved.items() if name not in self._stalled
+            ]
+            heapq.heapify(self._still)
+        if sum(map(len, self._oldest.values())) > most:
+            for mode, heap in self._oldest.items():
+                heap[:] = [entry for entry in set(heap) if self._is_in(entry, mode)]
+                heapq.heapify(heap)
 
     def _put(self, job: Job) -> None:
         mode = self.tally.mode(job)
@@ -106,6 +120,7 @@ class Census:
             mode=mode,
             step=self.tally.bounds.admit("step", job.step),
             suspected=job.suspicion is not None,
+            registered_at=job.registered_at,
         )
         former = self._places.get(job.job_id)
         if place == former:
@@ -125,6 +140,7 @@ class Census:
         self._count(place, -1, job_id)
         self._moved.pop(job_id, None)
         self._stalled.discard(job_id)
+        self._compact()
 
     def _count(self, place: _Place, amount: int, job_id: str) -> None:
         self.pending[place.group] += amount

@@ -6,7 +6,7 @@ scrape to scrape without their noticing.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
@@ -16,20 +16,30 @@ from prometheus_client.registry import Collector
 
 from ..core.job import Job
 from .catalogue import FAMILIES, Part
-from .job_series import PerJobRules, choose, lines
+from .job_series import Choice, PerJobRules, lines
 
 LINES_PER_SLICE: Final = 1000
+JOBS_PER_STEP: Final = 2000
+"""So many jobs are looked at before the caller has its turn."""
 _END: Final = b"# EOF\n"
 _PARTS: Final = {family.base: family.part for family in FAMILIES.values()}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Page:
-    """What is sent: the media type, the slices of the body, and the jobs without series."""
+    """What is sent: the media type, and the body in slices.
+
+    The numbers are those of the moment when the page was asked for; an empty slice means only that
+    some work was done, and others may have their turn. `left_out` counts the jobs without series,
+    once the slices are at their end.
+    """
 
     content_type: str
-    slices: Iterable[bytes]
-    left_out: int
+    slices: Iterator[bytes] = field(default_factory=lambda: iter(()))
+    left_out: int = 0
+
+
+Encoder = Callable[[Collector], bytes]
 
 
 class Exposition:
@@ -57,50 +67,58 @@ class Exposition:
             encode, content_type = choose_encoder(accept)
         except (ValueError, TypeError):  # a version that is no number
             encode, content_type = generate_latest, CONTENT_TYPE_LATEST
-        body = encode(_Selection(self._registry, parts, self._const_labels))
-        ending = _END if body.endswith(_END) else b""
-        shown = choose(self._jobs.values(), self._rules(), self._time())
-        job_lines = lines(
-            shown.jobs, self._rules().exclude, self._allowed_labels(), self._const_labels
-        )
-        if Part.JOBS not in parts or not self._rules().enabled:
-            job_lines = iter(())
-        slices = _slices(body[: len(body) - len(ending)], job_lines, ending)
-        return Page(content_type, slices, shown.left_out)
+        families = list(_selected(self._registry, parts, self._const_labels))
+        page = Page(content_type)
+        page.slices = self._slices(page, encode, families, Part.JOBS in parts)
+        return page
+
+    def _slices(
+        self, page: Page, encode: Encoder, families: Iterable[Metric], with_jobs: bool
+    ) -> Iterator[bytes]:
+        ending = b""
+        for family in families:
+            body = encode(_One(family))
+            ending = _END if body.endswith(_END) else b""
+            yield body.removesuffix(_END)
+        if with_jobs and self._rules().enabled:
+            choice = Choice(self._rules(), self._time())
+            for at, job in enumerate(list(self._jobs.values())):
+                choice.feed(job)
+                if at % JOBS_PER_STEP == 0:
+                    yield b""
+            page.left_out = choice.left_out()
+            job_lines = lines(
+                choice.jobs(), self._rules().exclude, self._allowed_labels(), self._const_labels
+            )
+            while slice_ := "".join(islice(job_lines, LINES_PER_SLICE)):
+                yield slice_.encode()
+        yield ending or (_END if encode is not generate_latest and not families else b"")
 
 
-def _slices(body: bytes, job_lines: Iterator[str], ending: bytes) -> Iterator[bytes]:
-    yield body
-    while slice_ := "".join(islice(job_lines, LINES_PER_SLICE)):
-        yield slice_.encode()
-    if ending:
-        yield ending
+class _One(Collector):
+    """One family, as the encoders want it."""
+
+    def __init__(self, family: Metric) -> None:
+        self._family = family
+
+    def collect(self) -> Iterator[Metric]:
+        yield self._family
 
 
-class _Selection(Collector):
-    """Some parts of a registry, with the constant labels on every sample.
+def _selected(
+    registry: CollectorRegistry, parts: Collection[Part], const_labels: Mapping[str, str]
+) -> Iterator[Metric]:
+    """Yield some parts of a registry, with the constant labels on every sample.
 
     `_created` is dropped here, for prometheus-client's own switch is global. What is not in the
     catalogue (`process_*`, `python_info`) is about the exporter.
     """
-
-    def __init__(
-        self,
-        registry: CollectorRegistry,
-        parts: Collection[Part],
-        const_labels: Mapping[str, str],
-    ) -> None:
-        self._registry = registry
-        self._parts = parts
-        self._const_labels = const_labels
-
-    def collect(self) -> Iterator[Metric]:
-        for metric in self._registry.collect():
-            if _PARTS.get(metric.name, Part.EXPORTER) not in self._parts:
-                continue
-            metric.samples = [
-                sample._replace(labels={**sample.labels, **self._const_labels})
-                for sample in metric.samples
-                if not sample.name.endswith("_created")
-            ]
-            yield metric
+    for metric in registry.collect():
+        if _PARTS.get(metric.name, Part.EXPORTER) not in parts:
+            continue
+        metric.samples = [
+            sample._replace(labels={**sample.labels, **const_labels})
+            for sample in metric.samples
+            if not sample.name.endswith("_created")
+        ]
+        yield metric

@@ -5,8 +5,7 @@ not by prometheus-client, so that they can be kept per job and the page streamed
 """
 
 import heapq
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final, Protocol
 
 from ..core.job import Job, JobState
@@ -34,42 +33,68 @@ class PerJobRules(Protocol):
     def max_jobs(self) -> int: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """The jobs that have series, and how many more would."""
+class Choice:
+    """Chooses the jobs to show at `now` (since 1970): the oldest pending and the newest failed.
 
-    jobs: list[Job]
-    left_out: int
+    Jobs are fed one by one, so that a caller can take them in slices; what is kept meanwhile is
+    bounded by `max_jobs`.
+    """
+
+    def __init__(self, rules: PerJobRules, now: float) -> None:
+        self._rules = rules
+        self._now = now
+        self._fit = 0
+        self._pending = _Best(rules.max_jobs)
+        self._failed = _Best(rules.max_jobs)
+        self._others = _Best(rules.max_jobs)
+
+    def feed(self, job: Job) -> None:
+        """Take a job into account."""
+        rules = self._rules
+        if job.finished_at is None:
+            if self._now - job.registered_at >= rules.after:
+                self._fit += 1
+                self._pending.offer(-job.registered_at, job)
+            return
+        failed = job.state is JobState.FAILED
+        linger = rules.linger_failed if failed else rules.linger
+        if self._now - job.finished_at < linger:
+            self._fit += 1
+            (self._failed if failed else self._others).offer(job.finished_at, job)
+
+    def jobs(self) -> list[Job]:
+        """Return the chosen ones."""
+        most = self._rules.max_jobs
+        waiting = self._pending.offered
+        failed = self._failed.best(max(int(most * FAILED_SHARE), most - waiting))
+        pending = self._pending.best(most - len(failed))
+        return [*pending, *failed, *self._others.best(most - len(failed) - len(pending))]
+
+    def left_out(self) -> int:
+        """Return how many jobs there is no room for."""
+        return max(0, self._fit - self._rules.max_jobs)
 
 
-def choose(jobs: Iterable[Job], rules: PerJobRules, now: float) -> Shown:
-    """Return the jobs to show at `now` (since 1970): the oldest pending and the newest failed."""
-    if not rules.enabled:
-        return Shown([], 0)
-    fit = [job for job in jobs if _is_shown(job, rules, now)]
-    if len(fit) <= rules.max_jobs:
-        return Shown(fit, 0)
-    failed = [job for job in fit if job.state is JobState.FAILED]
-    pending = [job for job in fit if job.pending]
-    others = [job for job in fit if not job.pending and job.state is not JobState.FAILED]
-    kept_failed = _newest(
-        max(int(rules.max_jobs * FAILED_SHARE), rules.max_jobs - len(pending)), failed
-    )
-    room = rules.max_jobs - len(kept_failed)
-    kept = kept_failed + heapq.nsmallest(room, pending, key=lambda job: job.registered_at)
-    kept += _newest(rules.max_jobs - len(kept), others)
-    return Shown(kept, len(fit) - len(kept))
+class _Best:
+    """The `most` jobs of the highest rank among those offered."""
 
+    def __init__(self, most: int) -> None:
+        self.offered = 0
+        self._most = most
+        self._heap: list[tuple[float, str, Job]] = []
 
-def _newest(count: int, jobs: list[Job]) -> list[Job]:
-    return heapq.nlargest(count, jobs, key=lambda job: job.finished_at or 0.0)
+    def offer(self, rank: float, job: Job) -> None:
+        """Keep a job if its rank is high enough."""
+        self.offered += 1
+        heap = self._heap
+        if len(heap) < self._most:
+            heapq.heappush(heap, (rank, job.job_id, job))
+        elif heap and rank > heap[0][0]:
+            heapq.heapreplace(heap, (rank, job.job_id, job))
 
-
-def _is_shown(job: Job, rules: PerJobRules, now: float) -> bool:
-    if job.finished_at is None:
-        return now - job.registered_at >= rules.after
-    linger = rules.linger_failed if job.state is JobState.FAILED else rules.linger
-    return now - job.finished_at < linger
+    def best(self, count: int) -> list[Job]:
+        """Return the best of those kept."""
+        return [job for *_, job in heapq.nlargest(max(0, count), self._heap)]
 
 
 def lines(

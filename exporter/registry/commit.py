@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from .store import Accepted, Change, Fenced, Store, StoreError
 
 RETRY_SECONDS: Final = 1.0
-SETTLE_SLICE: Final = 100
+SETTLE_SLICE: Final = 50
 """So many changes are shown before others have their turn on the loop."""
 
 Settled = Callable[[Accepted | Fenced | None], None]

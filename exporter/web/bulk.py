@@ -5,6 +5,7 @@ sender is held back by TCP when the disk is slower. Good lines are kept and bad 
 number. A sender that goes away loses nothing that was acknowledged.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from .tellings import read_telling, say_conflict
 
 NDJSON: Final = "application/x-ndjson"
 MAX_LINE_BYTES: Final = 64 * 1024
-BATCH_LINES: Final = 250
+BATCH_LINES: Final = 100
 """Lines in one commit at most: what is worked out in one step of the loop stays short."""
 
 
@@ -97,6 +98,7 @@ class BulkRegistration:
             if telling is not None:
                 tellings.append(telling)
                 numbers.append(line.number)
+        await asyncio.sleep(0)
         try:
             results = await self._context.registry.register_each(tellings, Source.API)
         except StoreError as error:

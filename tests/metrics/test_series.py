@@ -8,7 +8,7 @@ from exporter.core.job import Job, JobState, Suspicion
 from exporter.core.reply import Kind
 from exporter.core.tally import BUCKETS, Delta, LabelBounds, Tally
 from exporter.metrics.census import Census
-from exporter.metrics.job_series import choose, lines
+from exporter.metrics.job_series import Choice, lines
 from exporter.metrics.totals import Totals
 from exporter.registry.store import COUNTER, SUM
 
@@ -38,8 +38,10 @@ class Places:
             self.jobs.append(job(name, state=state, finished_at=START + at))
 
     def shown(self, at: float = 10.0, **rules: int | float | bool) -> tuple[set[str], int]:
-        chosen = choose(self.jobs, Rules(**rules), START + at)  # type: ignore[arg-type]
-        return {one.job_id for one in chosen.jobs}, chosen.left_out
+        choice = Choice(Rules(**rules), START + at)  # type: ignore[arg-type]
+        for one in self.jobs:
+            choice.feed(one)
+        return {one.job_id for one in choice.jobs()}, choice.left_out()
 
 
 def test_with_room_for_all_all_are_shown() -> None:
@@ -47,7 +49,7 @@ def test_with_room_for_all_all_are_shown() -> None:
     places.pending("p1", "p2")
     places.ended(JobState.FAILED, "f1")
     assert places.shown() == ({"p1", "p2", "f1"}, 0)
-    assert places.shown(enabled=False) == (set(), 0)
+    assert places.shown(max_jobs=0) == (set(), 3)
 
 
 def test_the_oldest_pending_and_the_newest_failed_are_kept_and_the_rest_counted() -> None:
