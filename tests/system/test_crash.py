@@ -16,6 +16,7 @@ from conftest import KEY, SQUEEZED, merge, until
 from prometheus_client.parser import text_string_to_metric_families
 from system_ports import free_port
 
+from exporter.client import AsyncClient
 from exporter.demo import compare, read_totals
 from exporter.simulator import Script, Simulator
 
@@ -190,3 +191,52 @@ async def test_kill_9_costs_no_acknowledged_job_and_no_count(
     assert [row for row in rows if not row.equal] == []
     assert scraper.wrong == []
     assert scraper.scrapes > 50
+
+
+async def stored(session: aiohttp.ClientSession, address: str) -> set[str]:
+    """Return the ids of all jobs that the exporter knows."""
+    names: set[str] = set()
+    after: str | None = ""
+    while after is not None:
+        query = {"limit": "1000"} | ({"after": after} if after else {})
+        async with session.get(f"http://{address}/api/v1/jobs", params=query) as response:
+            page = await response.json()
+        names.update(job["job_id"] for job in page["jobs"])
+        after = page["next"]
+    return names
+
+
+async def test_kill_9_in_the_middle_of_a_stream_loses_nothing_that_was_acknowledged(
+    crash_config: tuple[Path, str],
+) -> None:
+    config, address = crash_config
+    names = [f"job-{at:05}" for at in range(6000)]
+    acknowledged = 0
+
+    def progress(position: int) -> None:
+        nonlocal acknowledged
+        acknowledged = position
+
+    worker = Worker(config)
+    await worker.start(kill_after=9)
+    kills = 0
+    async with (
+        aiohttp.ClientSession() as session,
+        AsyncClient(f"http://{address}", patience=60.0) as client,
+    ):
+        stream = asyncio.create_task(client.register_many(names, progress))
+        for kill_after in (6, 13, 4, 0):
+            assert await worker.ends() == -signal.SIGKILL
+            kills += 1
+            safe = acknowledged
+            await worker.start(kill_after=kill_after)
+            assert set(names[:safe]) <= await stored(session, address)
+        summary = await asyncio.wait_for(stream, 60)
+        assert summary.taken >= len(names)
+        assert await stored(session, address) == set(names)
+        async with session.get(f"http://{address}/metrics") as response:
+            totals = read_totals(await response.text())
+        assert totals["removit_jobs_registered_total"].total() == len(names)
+    assert kills == 4
+    worker.kill()
+    await worker.ends()
