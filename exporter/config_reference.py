@@ -13,6 +13,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from .config import Config
+from .config_types import write_codes
 from .reload import NEEDS_RESTART
 
 _DURATION_UNITS: Final = (("d", 86400.0), ("h", 3600.0), ("m", 60.0), ("s", 1.0), ("ms", 0.001))
@@ -80,6 +81,8 @@ def _form(schema: Mapping[str, Any]) -> str:
     """Name the form of a value."""
     if "anyOf" in schema:
         return _form(schema["anyOf"][0])
+    if schema.get("title") == "codes":
+        return "list of codes"
     if schema.get("type") == "array":
         items = schema.get("items", {})
         return "list" if "enum" in items or "$ref" in items else f"list of {_form(items)}"
@@ -107,6 +110,8 @@ def _default(value: Any, form: str) -> str:
 
 def _written(value: Any, form: str) -> Any:
     """Return a default as the file has it."""
+    if isinstance(value, frozenset):
+        return write_codes(value)
     if isinstance(value, list):
         return [_written(item, form.removeprefix("list of ")) for item in value]
     if form == "duration":

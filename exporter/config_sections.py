@@ -22,6 +22,7 @@ from .config_types import (
     ProxyUrl,
     RoutePrefix,
     Share,
+    StatusCodes,
     Wait,
 )
 from .credentials import SecretSource
@@ -64,6 +65,8 @@ class Upstream(Section):
     """How many requests may follow at once after a rest."""
     proxy_url: ProxyUrl | None = None
     """An HTTP proxy to ask through. It may hold a password, which is never shown."""
+    heartbeat: Wait = 300.0
+    """After so long without any request a control request is made, so that trouble shows early."""
     ca_file: FilePath | None = None
     """Certificates (PEM) to trust instead of the system's."""
 
@@ -111,6 +114,18 @@ class Judgement(Section):
     """`failed`: the 5xx in a row last at least so long."""
     failed_answers: Count = 3
     """`failed`: at least so many 5xx in a row."""
+    chance: Annotated[float, Field(gt=0, lt=1)] = 1e-9
+    """`failed`: the row is so long that chance makes it with a probability below this."""
+    gateway_codes: StatusCodes = frozenset({502, 503, 504, *range(520, 531)})
+    """5xx that something before the service may have answered, as does one without JSON."""
+    gateway_failed_after: Wait = 120.0
+    """`failed` by such answers: a row twice as long, over at least this, with a strong witness."""
+    weak_answers: Count = 10
+    """`failed` when no other pending job of the mode was answered 2xx: so many answers."""
+    weak_after: Wait = 600.0
+    """`failed` when no other pending job of the mode was answered 2xx: over at least so long."""
+    control: list[Literal["finished", "random", "bare"]] = ["finished", "random", "bare"]
+    """What control requests may ask about: a finished job, a random id, no id at all."""
     not_found_answers: Count = 3
     """`not_found`: at least so many 404 in a row."""
     not_found_grace: Wait = 300.0

@@ -29,6 +29,7 @@ _DURATION: Final = re.compile(
 _DURATION_UNITS: Final = (86400.0, 3600.0, 60.0, 1.0, 0.001)
 _SIZE: Final = re.compile(r"(\d{1,15})(B|KiB|MiB|GiB)")
 _SIZE_UNITS: Final = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+_CODES: Final = re.compile(r"(5\d\d)(?:-(5\d\d))?")
 _LABEL_NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
@@ -122,6 +123,32 @@ def _label_name(value: object) -> str:
     return value
 
 
+def _status_codes(value: object) -> frozenset[int]:
+    if isinstance(value, frozenset):
+        return value
+    if not isinstance(value, list):
+        raise ValueError(f"expected a list such as [502, 520-530], got {show(value)}")
+    codes = set[int]()
+    for item in value:
+        match = _CODES.fullmatch(str(item)) if isinstance(item, int | str) else None
+        if match is None:
+            raise ValueError(f"expected 5xx codes such as 502 or 520-530, got {show(item)}")
+        codes.update(range(int(match[1]), int(match[2] or match[1]) + 1))
+    return frozenset(codes)
+
+
+def write_codes(codes: frozenset[int]) -> list[int | str]:
+    """Write codes as the file has them, three or more in a row as a range."""
+    written: list[int | str] = []
+    rest = sorted(codes)
+    while rest:
+        run = next((n for n, code in enumerate(rest) if code != rest[0] + n), len(rest))
+        whole: list[int | str] = [f"{rest[0]}-{rest[run - 1]}"] if run > 3 else [*rest[:run]]
+        written += whole
+        rest = rest[run:]
+    return written
+
+
 def show(value: object) -> str:
     """Return a value as an error message quotes it."""
     text = repr(value) if not isinstance(value, str) else f'"{value}"'
@@ -152,6 +179,17 @@ LabelName = Annotated[
     str, BeforeValidator(_label_name), _written("label name", _LABEL_NAME.pattern)
 ]
 RoutePrefix = Annotated[str, BeforeValidator(read_route_prefix), _written("path", "/.*")]
+StatusCodes = Annotated[
+    frozenset[int],
+    BeforeValidator(_status_codes),
+    WithJsonSchema(
+        {
+            "type": "array",
+            "title": "codes",
+            "items": {"type": ["integer", "string"], "pattern": "^5\\d\\d(-5\\d\\d)?$"},
+        }
+    ),
+]
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Wait = Annotated[Duration, Field(ge=0.001, le=10 * 365 * 86400)]

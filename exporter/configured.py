@@ -131,7 +131,10 @@ class ConfiguredJobs:
             results = await self._registry.register_each(batch, source)
             for telling, result in zip(batch, results, strict=False):
                 if isinstance(result, Refused):
-                    contradicted.append(telling.job_id)
+                    contradicted += [
+                        f"{telling.job_id}: {one.field} is {one.known!r}, not {one.told!r}"
+                        for one in result.conflicts
+                    ]
             if len(results) < len(batch):
                 self._instruments.refused("full")
                 self._log.error(
@@ -144,8 +147,8 @@ class ConfiguredJobs:
             self._log.warning(
                 "jobs named with other labels or another key than they are stored with, which wins",
                 file=name,
-                jobs=len(contradicted),
-                job_ids=contradicted[:SHOWN_ERRORS],
+                conflicts=len(contradicted),
+                messages=contradicted[:SHOWN_ERRORS],
             )
         return True
 

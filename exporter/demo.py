@@ -45,7 +45,9 @@ polling:
   give_up_after: 15s
   stalled_after: 5s
   recheck_after: [3s, 8s]
-judgement: {{failed_after: 1s, not_found_grace: 2s, lost_after: 3s, outage_window: 5s}}
+judgement:
+  {{failed_after: 1s, gateway_failed_after: 2s, weak_after: 20s, chance: 0.001,
+    not_found_grace: 2s, lost_after: 3s, outage_window: 5s}}
 registration: {{allowed_labels: [shop]}}
 metrics: {{group_labels: [shop], per_job: {{linger: 30s, linger_failed: 1m}}}}
 storage: {{path: demo.db}}

@@ -82,7 +82,12 @@ class Exporter:
         self._token = config.registration.token_source()
         self._house: asyncio.Task[None] | None = None
 
-        self.health = Health(config.judgement, config.polling, steady=self.clock.monotonic())
+        self.health = Health(
+            config.judgement,
+            config.polling,
+            steady=self.clock.monotonic(),
+            heartbeat=config.upstream.heartbeat,
+        )
         self.client = Client(lambda: self.config.current.upstream, self._api_key, _USER_AGENT)
         commit = GroupCommit(self.store, self.instruments, self.clock.monotonic, self.clock.sleep)
         self.registry = Registry(
@@ -159,6 +164,9 @@ class Exporter:
         )
         for labels, keys in snapshot.unresolved:
             self.job_metrics.census.count_unresolved(labels, keys)
+        for job in snapshot.jobs:
+            if job.state is JobState.DONE:
+                self.health.remember_finished(job.job_id)
         self.registry.start(snapshot)
         await self.configured.start()
         self.poller.start()

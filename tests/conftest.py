@@ -30,6 +30,8 @@ SQUEEZED: Mapping[str, Any] = {
     },
     "judgement": {
         "failed_after": "150ms",
+        "gateway_failed_after": "200ms",
+        "chance": 0.5,
         "not_found_grace": "150ms",
         "lost_after": "300ms",
         "outage_window": "2s",

@@ -20,6 +20,12 @@ class Judgement:
 
     failed_after: float = 30.0
     failed_answers: int = 3
+    chance: float = 1e-9
+    gateway_codes: frozenset[int] = frozenset({502, 503, 504, *range(520, 531)})
+    gateway_failed_after: float = 120.0
+    weak_answers: int = 10
+    weak_after: float = 600.0
+    control: tuple[str, ...] = ("finished", "random", "bare")
     not_found_answers: int = 3
     not_found_grace: float = 300.0
     lost_jobs: int = 5

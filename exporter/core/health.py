@@ -6,14 +6,16 @@ state the upstream is, whether polls may go on (`gate`), and which other job has
 the service works (`witness`), without which no job is called failed.
 """
 
+import math
 from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from .events import Now
+from .evidence import AnswerShares, Share
 from .job import Job
-from .reply import Kind, Reply
+from .reply import Kind, Reply, ReplyState
 from .rules import JudgementRules, PollingRules
 
 
@@ -35,10 +37,18 @@ PATIENT_STATES: Final = frozenset(
 """In these the clock of patience runs; in the others no job is to blame for its silence."""
 
 
+class Rung(StrEnum):
+    """The control request's rungs, the most telling first; `judgement.control` switches them."""
+
+    FINISHED = "finished"  # a job that is done, asked again: 200 shows its data is served
+    RANDOM = "random"  # a fresh id: 404 shows that ids are looked up
+    BARE = "bare"  # no id: 422 shows that the door is open and the key good
+
+
 class Trial(StrEnum):
     """How a closed gate is tried."""
 
-    CONTROL = "control"  # the bare request, which names no job
+    CONTROL = "control"  # a request that concerns no pending job
     POLL = "poll"  # the most overdue job
 
 
@@ -89,6 +99,11 @@ _BAD: Final = "bad"
 _LOST: Final = "lost"  # 404 or 422 for a job that had good answers
 _NEUTRAL: Final = "neutral"
 
+REMEMBERED_FINISHED: Final = 3
+MODES_REMEMBERED: Final = 50
+
+_NOT_SUSPECT: Final = "\x00"
+
 _ANSWERED_KINDS: Final = frozenset({Kind.OK, Kind.NOT_FOUND, Kind.INVALID})
 
 
@@ -101,9 +116,12 @@ class Health:
         polling: PollingRules,
         *,
         steady: float = 0.0,
+        heartbeat: float = math.inf,
     ) -> None:
         self.rules = rules
         self.polling = polling
+        self.heartbeat = heartbeat
+        """Seconds without any request after which a control request is made."""
         self.last_success: float | None = None
         """Seconds since 1970 of the last good answer."""
         self.key_valid: bool | None = None
@@ -111,7 +129,16 @@ class Health:
         self._counted_to = steady
         self._recent = RecentAnswers()
         self._lost = RecentAnswers()
-        self._witnesses: OrderedDict[str, float] = OrderedDict()
+        self.shares = AnswerShares()
+        self._suspects = RecentAnswers()
+        """The latest answer of each job, by mode where it was a 5xx."""
+        self._witnesses: OrderedDict[str, OrderedDict[str, float]] = OrderedDict()
+        """By mode the two newest jobs that gave a 2xx while pending, and when (well time)."""
+        self._weak: tuple[float, str] | None = None
+        self._finished: list[str] = []
+        self._control_at = math.inf
+        self._control_made = -math.inf
+        self._asked_at = steady
         self._answered = False
         self._refusal: Kind | None = None  # an unconfirmed 401 or 403 closes the gate
         self._refusal_confirmed = False
@@ -168,15 +195,67 @@ class Health:
         """Let the next trial be made at once: the key has changed."""
         self._trial_at = steady
 
-    def witness(self, other_than: str, since: float) -> str | None:
-        """Return a job, not `other_than`, that gave a 2xx while pending since `since` (well time).
+    def witness(self, job: Job, since: float) -> str | None:
+        """Return another job that gave a 2xx while pending since `since` (well time).
 
-        This is the strong witness of the design's rule for 5xx.
+        This is the strong witness of the design's rule for 5xx: of the same mode, where the job's
+        is known.
         """
-        for job_id, at in reversed(self._witnesses.items()):
-            if job_id != other_than:
-                return job_id if at >= since else None
-        return None
+        modes = [job.mode] if job.mode is not None else list(self._witnesses)
+        found = [
+            (at, job_id)
+            for mode in modes
+            for job_id, at in self._witnesses.get(mode, {}).items()
+            if job_id != job.job_id and at >= since
+        ]
+        return max(found)[1] if found else None
+
+    def weak_witness(self, since: float) -> str | None:
+        """Return what shows that the service answers, short of a pending job's 2xx."""
+        if self._weak is not None and self._weak[0] >= since:
+            return self._weak[1]
+        found = [
+            (at, f"job {job_id} of mode {mode or 'unknown'} was answered 2xx")
+            for mode, jobs in self._witnesses.items()
+            for job_id, at in jobs.items()
+            if at >= since
+        ]
+        return max(found)[1] if found else None
+
+    def share_of_errors(self, job: Job, since: float, *, of_mode: bool) -> Share:
+        """Return the share of 5xx among answers for other jobs since `since` (well time).
+
+        Of all, or of the job's mode, whichever looks worse. The first 5xx of the job's own row is
+        taken out.
+        """
+        everyone = _without_own(self.shares.share(since))
+        if not of_mode or job.mode is None:
+            return everyone
+        same = _without_own(self.shares.share(since, job.mode))
+        return max((everyone, same), key=Share.upper_bound)
+
+    def next_control(self) -> float:
+        """Return when (steady seconds) a control request is due: nothing else tells how things are.
+
+        Infinity while no rung is switched on.
+        """
+        if not self.rules.control:
+            return math.inf
+        return min(self._control_at, self._asked_at + self.heartbeat)
+
+    def rung(self) -> tuple[Rung, str | None]:
+        """Return the most telling rung that can be asked, and the finished job where it is that."""
+        if Rung.FINISHED in self.rules.control and self._finished:
+            return Rung.FINISHED, self._finished[-1]
+        for rung in (Rung.RANDOM, Rung.BARE):
+            if rung in self.rules.control:
+                return rung, None
+        return Rung.BARE, None
+
+    def remember_finished(self, job_id: str) -> None:
+        """A job is done: asked again it shows whether the upstream serves what it has."""
+        self._finished = [*(name for name in self._finished if name != job_id), job_id]
+        del self._finished[:-REMEMBERED_FINISHED]
 
     def jobs_lost(self, now: Now) -> bool:
         """Whether so many known jobs turned 404 or 422 that the upstream has lost them."""
@@ -184,9 +263,23 @@ class Health:
         lost = self._lost.count(_LOST)
         return lost >= self.rules.lost_jobs and lost >= self.rules.lost_share * len(self._lost)
 
-    def note(self, reply: Reply, now: Now, *, job: Job | None) -> None:
-        """Take in one answer; `job` is as it was before, None for a control or untracked id."""
+    def note(
+        self,
+        reply: Reply,
+        now: Now,
+        *,
+        job: Job | None,
+        rung: Rung | None = None,
+        asked: str | None = None,
+    ) -> None:
+        """Take in one answer; `job` is as it was before, None for a control or untracked id.
+
+        `rung` is that of a control request, `asked` its job_id.
+        """
         self.well_time(now.steady)
+        self._asked_at = max(self._asked_at, now.steady)
+        if rung is not None:
+            self._control_made, self._control_at = now.steady, math.inf
         if reply.kind in (Kind.KEY_REJECTED, Kind.BLOCKED):
             self._note_refusal(reply.kind, now, control=job is None)
         elif reply.kind is Kind.THROTTLED:
@@ -195,6 +288,11 @@ class Health:
             self._note_silence(now)
         else:
             self._note_answer(reply, now, job)
+            self._note_share(reply, job, rung)
+            if rung is not None:
+                self._note_control(reply, now, rung, asked)
+            elif reply.kind is Kind.SERVER_ERROR:
+                self._want_control(now)
             self._note_hint(reply, now, job)
         if not self.gate().open and now.steady >= self._trial_at:
             self._put_off_trial(now, control=job is None)
@@ -249,12 +347,14 @@ class Health:
         if job is not None:
             self._recent.add(job.job_id, sort, now.steady, self.rules.outage_window)
             self._lost.add(job.job_id, sort, now.steady, self.rules.lost_window)
+            suspect = (job.mode or "") if reply.kind is Kind.SERVER_ERROR else _NOT_SUSPECT
+            self._suspects.add(job.job_id, suspect, now.steady, self.rules.weak_after)
         if reply.kind in _ANSWERED_KINDS:
             self._note_served(reply.kind, control=job is None)
         if reply.kind is Kind.OK:
             self.last_success = now.time
         if sort == _WITNESS and job is not None:
-            self._remember_witness(job.job_id)
+            self._remember_witness(job, reply)
         elif sort == _BAD and self._mostly_bad() and not self._recent.count(_WITNESS):
             self._go_down(Kind.SERVER_ERROR, now)
 
@@ -268,11 +368,50 @@ class Health:
         if kind is Kind.OK or self._down is Kind.TRANSPORT:
             self._down, self._trial_delay = None, 0.0
 
-    def _remember_witness(self, job_id: str) -> None:
-        self._witnesses[job_id] = self._well_time
-        self._witnesses.move_to_end(job_id)
-        while len(self._witnesses) > 2:  # the newest, and the newest of any other job
+    def _note_share(self, reply: Reply, job: Job | None, rung: Rung | None) -> None:
+        """Count an answer for a job that nothing was wrong with, or of a control request."""
+        bad = reply.kind is Kind.SERVER_ERROR
+        if job is not None:
+            if reply.kind not in (Kind.OK, Kind.SERVER_ERROR) or job.suspicion is not None:
+                return
+            mode = job.mode or (reply.status.mode if reply.status else None)
+            self.shares.add(mode, bad=bad, at=self._well_time)
+            if reply.status is not None and reply.status.state is ReplyState.DONE:
+                self.remember_finished(job.job_id)
+        elif rung is not None and (bad or reply.kind in _ANSWERED_KINDS):
+            self.shares.add(None, bad=bad, at=self._well_time)
+
+    def _note_control(self, reply: Reply, now: Now, rung: Rung, asked: str | None) -> None:
+        """The control's own word: a 5xx is an outage, unless a witness stands against it."""
+        if reply.kind is Kind.SERVER_ERROR and not self._recent.count(_WITNESS):
+            self._go_down(Kind.SERVER_ERROR, now)
+        elif rung is Rung.FINISHED and reply.kind is Kind.OK:
+            self._weak = (self._well_time, f"finished job {asked} was answered 200 again")
+        elif rung is Rung.FINISHED:
+            self._finished = [name for name in self._finished if name != asked]
+        elif rung is Rung.RANDOM and reply.kind is Kind.NOT_FOUND:
+            self._weak = (self._well_time, "an id that never was is answered 404")
+
+    def _want_control(self, now: Now) -> None:
+        """A 5xx while no other job tells how the upstream does: ask for ourselves."""
+        if not self._recent.count(_WITNESS):
+            soonest = self._control_made + self.polling.min_interval
+            self._control_at = min(self._control_at, max(now.steady, soonest))
+
+    def _remember_witness(self, job: Job, reply: Reply) -> None:
+        mode = job.mode or (reply.status.mode if reply.status else None) or ""
+        jobs = self._witnesses.setdefault(mode, OrderedDict())
+        jobs[job.job_id] = self._well_time
+        jobs.move_to_end(job.job_id)
+        while len(jobs) > 2:  # the newest, and the newest of any other job
+            jobs.popitem(last=False)
+        self._witnesses.move_to_end(mode)
+        while len(self._witnesses) > MODES_REMEMBERED:
             self._witnesses.popitem(last=False)
+
+    def mostly_bad(self, mode: str | None) -> bool:
+        """Whether so many jobs of a mode are answered 5xx that it looks like the mode's trouble."""
+        return self._suspects.count(mode or "") >= self.rules.outage_jobs
 
     def _mostly_bad(self) -> bool:
         bad, jobs = self._recent.count(_BAD), len(self._recent)
@@ -290,6 +429,10 @@ class Health:
             delay = max(self.polling.min_interval, self._trial_delay * 2)
             self._trial_delay = min(delay, self.polling.max_interval)
             self._trial_at = now.steady + self._trial_delay
+
+
+def _without_own(share: Share) -> Share:
+    return Share(max(0, share.bad - 1), max(0, share.answers - 1)) if share.bad else share
 
 
 def _sort(kind: Kind, job: Job | None) -> str:

@@ -15,7 +15,7 @@ sees, a counter, a log line, a row of history, is made from those events, so the
 gives no second event.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
@@ -83,6 +83,8 @@ class Suspicion:
     """In well time, as is `until`."""
     until: float
     http_status: int
+    gateway_answers: int = 0
+    """Of the 5xx, those that look as if something before the service had answered."""
 
     @property
     def length(self) -> float:
@@ -151,7 +153,9 @@ class Verdict:
     evidence: str
 
 
-def observe(job: Job, reply: Reply, now: Now) -> tuple[Job, list[Event]]:
+def observe(
+    job: Job, reply: Reply, now: Now, gateway_codes: Collection[int] = ()
+) -> tuple[Job, list[Event]]:
     """What one reply changes. Verdicts are not drawn here, see `conclude`.
 
     A reply that says nothing new gives no event; an answer about another incarnation never gets
@@ -162,7 +166,8 @@ def observe(job: Job, reply: Reply, now: Now) -> tuple[Job, list[Event]]:
     if reply.kind is Kind.OK and reply.status is not None:
         changed, events = _good_answer(told, reply.status, at)
     elif job.pending:
-        changed, events = _other_answer(told, reply, now, at)
+        gateway = looks_like_gateway(reply, gateway_codes)
+        changed, events = _other_answer(told, reply, now, at, gateway=gateway)
     else:
         changed, events = _asked_again(told, reply), []
     return replace(changed, last_polled_at=at), [*drift_events, *events]
@@ -187,10 +192,18 @@ def _tell_drift(job: Job, reply: Reply, at: float) -> tuple[Job, list[Event]]:
     return replace(job, told_drift=(*job.told_drift, *(kind.value for kind in new))), events
 
 
-def _other_answer(job: Job, reply: Reply, now: Now, at: float) -> tuple[Job, list[Event]]:
+def looks_like_gateway(reply: Reply, gateway_codes: Collection[int]) -> bool:
+    """Whether a 5xx came from something before the service: by its code, or for want of JSON."""
+    is_error = reply.kind is Kind.SERVER_ERROR
+    return is_error and (not reply.is_json or reply.http_status in gateway_codes)
+
+
+def _other_answer(
+    job: Job, reply: Reply, now: Now, at: float, *, gateway: bool
+) -> tuple[Job, list[Event]]:
     """A pending job, and anything but a readable 2xx."""
     if reply.kind in (Kind.SERVER_ERROR, Kind.NOT_FOUND, Kind.INVALID):
-        return _suspect(job, reply, now, at)
+        return _suspect(job, reply, now, at, gateway=gateway)
     job = replace(job, setbacks=job.setbacks + 1)
     return (job, []) if reply.kind in _NOT_THE_JOB else _clear(job, at)
 
@@ -206,18 +219,25 @@ def _asked_again(job: Job, reply: Reply) -> Job:
     return replace(job, setbacks=0, rechecks=job.rechecks + 1)
 
 
-def _suspect(job: Job, reply: Reply, now: Now, at: float) -> tuple[Job, list[Event]]:
+def _suspect(
+    job: Job, reply: Reply, now: Now, at: float, *, gateway: bool
+) -> tuple[Job, list[Event]]:
+    """Begin or lengthen the row. It stands still while the upstream is not well: an answer counts
+    only when well time has passed since the one before."""
     http_status = reply.http_status or 0
     row = job.suspicion
     if row is not None and row.kind is reply.kind:
+        if now.well_time <= row.until:
+            return replace(job, setbacks=0), []
         row = replace(
             row,
             answers=row.answers + 1,
             until=max(row.until, now.well_time),
             http_status=http_status,
+            gateway_answers=row.gateway_answers + gateway,
         )
         return replace(job, suspicion=row, setbacks=0), []
-    row = Suspicion(reply.kind, 1, now.well_time, now.well_time, http_status)
+    row = Suspicion(reply.kind, 1, now.well_time, now.well_time, http_status, int(gateway))
     data = {"http_status": http_status, "error": reply.error}
     event = Event(EventType.SUSPECTED, job.job_id, at, data)
     return replace(job, suspicion=row, setbacks=0), [event]

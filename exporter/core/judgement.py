@@ -6,9 +6,11 @@ in well time (see `events.Now`), so it stands still while the upstream is not we
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from .events import Now
+from .evidence import row_length
 from .health import PATIENT_STATES, Health
 from .job import Job, JobState, Suspicion, Verdict
 from .reply import Kind, Reply
@@ -27,39 +29,83 @@ def judge(
     return verdict or _expired(job, reply, health, now, give_up_after)
 
 
-def span(job: Job, rules: JudgementRules) -> tuple[int, float]:
-    """Return how many answers, over how many seconds, a suspected job's verdict takes."""
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a verdict on a suspected job takes: so many answers in a row, over so many seconds.
+
+    `answers` is None while so little is known that no row would do.
+    """
+
+    answers: int | None
+    seconds: float
+
+
+MOST_ANSWERS: Final = 1000
+"""For planning: a row that no length of would do is asked for as if this one did."""
+
+
+def span(job: Job, health: Health, rules: JudgementRules) -> tuple[int, float]:
+    """Return how many answers, over how many seconds, a suspected job's verdict will take."""
     row = job.suspicion
-    if row is None or row.kind is Kind.SERVER_ERROR:
-        return rules.failed_answers, rules.failed_after
-    after = rules.lost_after if job.answered else rules.not_found_grace
-    return rules.not_found_answers, after
+    if row is None or row.kind is not Kind.SERVER_ERROR:
+        after = rules.lost_after if job.answered else rules.not_found_grace
+        return rules.not_found_answers, after
+    strong = health.witness(job, row.since) is not None
+    demands = _demands(job, row, health, rules, strong=strong)
+    demand = demands[0] if row.gateway_answers < row.answers or not strong else demands[-1]
+    return min(demand.answers or MOST_ANSWERS, MOST_ANSWERS), demand.seconds
+
+
+def _demands(
+    job: Job, row: Suspicion, health: Health, rules: JudgementRules, *, strong: bool
+) -> tuple[Demand, Demand]:
+    """Return what it takes with answers of the service itself, and with those of a gateway."""
+    share = health.share_of_errors(job, row.since, of_mode=strong)
+    answers = row_length(share, rules.chance, rules.failed_answers)
+    if not strong:
+        own = Demand(answers and max(answers, rules.weak_answers), rules.weak_after)
+        return own, Demand(None, rules.weak_after)
+    return (
+        Demand(answers, rules.failed_after),
+        Demand(answers and 2 * answers, rules.gateway_failed_after),
+    )
 
 
 def _server_error(
     job: Job, row: Suspicion, health: Health, now: Now, rules: JudgementRules
 ) -> Verdict | None:
-    """`failed`: a row of 5xx while another job was shown to be served ("fails terminally").
+    """`failed`: a row of 5xx that chance does not make, while others were shown to be served.
 
-    The status line alone does not tell a failed job from an outage; the witness does.
+    The status line alone does not tell a failed job from an outage ("fails terminally or the
+    service is unavailable"); the witness does. Only answers of the service itself convict with a
+    weak witness; those that look like a gateway's need a strong one and a row twice as long.
     """
-    answers, after = span(job, rules)
-    if row.answers < answers or row.length < after or health.state not in PATIENT_STATES:
+    if health.state not in PATIENT_STATES or row.answers < rules.failed_answers:
         return None
-    witness = health.witness(job.job_id, row.since)
-    if witness is None:
+    strong = health.witness(job, row.since)
+    witness = strong or health.weak_witness(row.since)
+    if witness is None or (strong is None and health.mostly_bad(job.mode)):
         return None
-    return Verdict(
-        JobState.FAILED,
-        f"{_row(row)} while job {witness} was answered 2xx",
-    )
+    own, gateway = _demands(job, row, health, rules, strong=strong is not None)
+    met = _met(row.answers - row.gateway_answers, row, own) or _met(row.answers, row, gateway)
+    if not met:
+        return None
+    share = health.share_of_errors(job, row.since, of_mode=strong is not None)
+    who = f"job {witness} was answered 2xx" if strong else witness
+    others = f"{share.bad} of {share.answers} other answers were 5xx"
+    return Verdict(JobState.FAILED, f"{_row(row)} while {who}; {others}")
+
+
+def _met(answers: int, row: Suspicion, demand: Demand) -> bool:
+    enough = demand.answers is not None and answers >= demand.answers
+    return enough and row.length >= demand.seconds
 
 
 def _not_found(
     job: Job, row: Suspicion, health: Health, now: Now, rules: JudgementRules
 ) -> Verdict | None:
     """`not_found`: the id never was, or no longer is, known upstream."""
-    answers, after = span(job, rules)
+    answers, after = span(job, health, rules)
     if row.answers < answers or row.length < after:
         return None
     if not job.answered:

@@ -35,6 +35,10 @@ class Random(Protocol):
         ...
 
 
+SUSPECTED_SHARE: Final = 0.05
+"""A suspected job waits at least this share of its row's length: a long row is asked for seldom."""
+
+
 class PollReason(StrEnum):
     """Why a job is polled next when it is; `next_poll_reason` of the API."""
 
@@ -96,8 +100,10 @@ def _suspected_interval(job: Job, rules: PollingRules, verdict_span: tuple[int, 
     """Soon at first, for most suspicions clear at once; then so that the verdict is not late."""
     answers, seconds = verdict_span
     even = seconds / max(1, answers - 1)
-    given = job.suspicion.answers if job.suspicion else 0
-    return min(even, rules.min_interval * 2.0 ** min(given, 16))
+    row = job.suspicion
+    given, length = (row.answers, row.length) if row else (0, 0.0)
+    soon = min(even, rules.min_interval * 2.0 ** min(given, 16))
+    return max(soon, SUSPECTED_SHARE * length)
 
 
 def _next_recheck(job: Job, now: Now, rules: PollingRules, rng: Random) -> NextPoll | None:
@@ -237,6 +243,7 @@ def next_turn(
     *,
     gate: Gate,
     asks: int,
+    control_at: float,
     next_due: float | None,
     token_at: float,
     in_flight: int,
@@ -257,6 +264,8 @@ def next_turn(
         earliest = gate.trial_at if needed else never
     elif asks:
         turn, earliest = Turn.ASK, now
+    elif control_at <= max(now, earliest):
+        turn, earliest = Turn.CONTROL, control_at
     if earliest == never:
         return Turn.WAIT, never
     start = max(earliest, token_at)

@@ -246,6 +246,12 @@ def _own(kind: Kind, name: str, labels: str, help_text: str, *buckets: float) ->
 
 _EXPORTER: Final = (
     _own(Kind.GAUGE, "build_info", "version python_version", "1; what is running."),
+    _own(
+        Kind.COUNTER,
+        "control_requests_total",
+        "rung",
+        "Control requests, made when no other job tells how the upstream does, by what was asked.",
+    ),
     _own(Kind.GAUGE, "polls_in_flight", "", "Requests to the upstream under way."),
     _own(
         Kind.HISTOGRAM,

@@ -23,6 +23,7 @@ class Instruments:
         self._requests = self._counter("removit_upstream_requests_total")
         self._errors = self._counter("removit_upstream_errors_total")
         self._request_seconds = self._histogram("removit_upstream_request_duration_seconds")
+        self._controls = self._counter("removit_exporter_control_requests_total")
         self._lag = self._histogram("removit_exporter_poll_lag_seconds")
         self._commit_seconds = self._histogram("removit_exporter_store_commit_duration_seconds")
         self._store_errors = self._counter("removit_exporter_store_errors_total")
@@ -43,6 +44,8 @@ class Instruments:
         self.gauge("removit_exporter_build_info").labels(version, platform.python_version()).set(1)
         for level in ("debug", "info", "warning", "error"):
             self._log_events.labels(level)
+        for rung in ("finished", "random", "bare"):
+            self._controls.labels(rung)
         for reason in ("conflict", "full", "invalid", "store"):
             self._refused.labels(reason)
 
@@ -61,6 +64,10 @@ class Instruments:
         self._request_seconds.labels("status").observe(seconds)
         if reply.error is not None:
             self._errors.labels("status", code, self._admit("error", reply.error)).inc()
+
+    def controlled(self, rung: str) -> None:
+        """See `polling.protocols.PollWatcher`."""
+        self._controls.labels(rung).inc()
 
     def lagged(self, seconds: float) -> None:
         """See `polling.protocols.PollWatcher`."""

@@ -7,6 +7,8 @@ when there is more to ask than the rate admits, polls come later, and the lag sh
 """
 
 import asyncio
+import math
+import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +18,7 @@ import structlog
 
 from ..core.contract import render_status
 from ..core.events import Event, EventType, Now
-from ..core.health import Health, Trial, UpstreamState
+from ..core.health import Health, Rung, Trial, UpstreamState
 from ..core.job import FINAL_STATES, Job, conclude, observe
 from ..core.judgement import judge, span
 from ..core.pacing import DueQueue, PollReason, Random, TokenBucket, Turn, next_poll, next_turn
@@ -167,6 +169,7 @@ class Poller:
         config, steady = self._config(), self._clock.monotonic()
         self.bucket.set_limits(config.upstream.rate, config.upstream.burst, steady)
         self.health.rules, self.health.polling = config.judgement, config.polling
+        self.health.heartbeat = config.upstream.heartbeat
         self._wake.set()
 
     async def _run(self) -> None:
@@ -181,7 +184,7 @@ class Poller:
             if turn is Turn.POLL:
                 self._launch_due(now)
             elif turn is Turn.CONTROL:
-                self._launch(None, "control")
+                self._launch_control()
             else:
                 self._launch_ask(next(iter(self._asks)))
 
@@ -197,6 +200,7 @@ class Poller:
             now,
             gate=gate,
             asks=len(self._asks),
+            control_at=math.inf if None in self._flights else self.health.next_control(),
             next_due=self.queue.next_due(),
             token_at=self.bucket.ready_at(now),
             in_flight=int(None in self._flights) if control else len(self._flights),
@@ -213,6 +217,25 @@ class Poller:
         self._watcher.lagged(max(0.0, now - due))
         recheck = self._plans[job_id].reason is PollReason.RECHECK
         self._launch(job_id, "recheck" if recheck else "poll")
+
+    def _launch_control(self) -> None:
+        """Make the control request: it concerns no pending job and changes none."""
+        rung, job_id = self.health.rung()
+        if rung is Rung.RANDOM:
+            bits = int(self._rng.random() * 2**53) << 64 | int(self._rng.random() * 2**53)
+            job_id = str(uuid.UUID(int=bits, version=4))
+        self._watcher.controlled(rung)
+        self._key_seen = self._key_version()
+        flight = asyncio.create_task(self._fly_control(rung, job_id), name=f"control {rung}")
+        self._flights[None] = flight
+        flight.add_done_callback(lambda task: self._landed(None, task))
+
+    async def _fly_control(self, rung: Rung, job_id: str | None) -> Reply:
+        started = self._clock.monotonic()
+        reply = await self._asker.status(job_id)
+        self._watcher.asked("control", reply, self._clock.monotonic() - started)
+        await self._note(None, reply, self.now(), rung, job_id)
+        return reply
 
     def _launch_ask(self, job_id: str | None) -> None:
         ask = self._asks.pop(job_id)
@@ -263,10 +286,17 @@ class Poller:
             )
         return reply
 
-    async def _note(self, job: Job | None, reply: Reply, now: Now) -> None:
+    async def _note(
+        self,
+        job: Job | None,
+        reply: Reply,
+        now: Now,
+        rung: Rung | None = None,
+        asked: str | None = None,
+    ) -> None:
         """Let the reply bear on the upstream's health, and tell when its state changes."""
         before, was_open = self.health.state, self.health.gate().open
-        self.health.note(reply, now, job=job)
+        self.health.note(reply, now, job=job, rung=rung, asked=asked)
         if reply.kind is Kind.THROTTLED:
             self.bucket.slow_down(now.steady)
         if not was_open and self.health.gate().open:
@@ -279,7 +309,7 @@ class Poller:
     def _work(self, job: Job, reply: Reply, now: Now) -> Outcome:
         """What the reply makes of the job: observation first, then the verdict if there is one."""
         config = self._config()
-        after, events = observe(job, reply, now)
+        after, events = observe(job, reply, now, config.judgement.gateway_codes)
         give_up_after = config.polling.give_up_after
         verdict = judge(after, reply, self.health, now, config.judgement, give_up_after)
         if verdict is not None:
@@ -294,7 +324,7 @@ class Poller:
         config, now = self._config(), self.now()
         planned = None
         if job is not None:
-            due_span = span(job, config.judgement)
+            due_span = span(job, self.health, config.judgement)
             planned = next_poll(job, reply, now, config.polling, due_span, self._rng)
         if planned is None:
             self.queue.remove(job_id)

@@ -24,6 +24,9 @@ class PollWatcher(Protocol):
     def asked(self, purpose: str, reply: Reply, seconds: float) -> None:
         """A request was answered, or was not, after so long."""
 
+    def controlled(self, rung: str) -> None:
+        """A control request of this rung is made."""
+
     def lagged(self, seconds: float) -> None:
         """A scheduled poll started so long after it was due."""
 
@@ -52,6 +55,8 @@ class LimitConfig(Protocol):
     def burst(self) -> int: ...
     @property
     def concurrency(self) -> int: ...
+    @property
+    def heartbeat(self) -> float: ...
 
 
 class PollerConfig(Protocol):

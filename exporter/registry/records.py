@@ -31,7 +31,9 @@ def dump_job(job: Job) -> str:
             document[name] = value
     if job.suspicion is not None:
         row = job.suspicion
-        document["suspicion"] = [row.kind, row.answers, row.since, row.until, row.http_status]
+        document["suspicion"] = [
+            *(row.kind, row.answers, row.since, row.until, row.http_status, row.gateway_answers)
+        ]
     return dump(document)
 
 

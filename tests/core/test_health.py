@@ -1,5 +1,6 @@
 """Is the upstream well? Ways into and out of each state, the gate, the clock of patience."""
 
+import math
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import START, Judgement, Polling, answered, error, job, now, ok, timeout
 
-from exporter.core.health import Gate, Health, RecentAnswers, Trial, UpstreamState
+from exporter.core.health import Gate, Health, RecentAnswers, Rung, Trial, UpstreamState
 from exporter.core.job import Job
 from exporter.core.reply import Reply
 
@@ -342,11 +343,73 @@ def test_a_witness_is_another_pending_job_with_a_2xx_since() -> None:
     upstream = Upstream()
     upstream.says(ok(), 10, "a")
     upstream.says(ok(), 20, "b")
-    upstream.says(ok(), 30, "c")
-    assert upstream.health.witness("c", 15) == "b"
-    assert upstream.health.witness("c", 25) is None
-    assert upstream.health.witness("a", 25) == "c"
-    assert Upstream().health.witness("a", 0) is None
+    health = upstream.health
+    assert health.witness(answered("c"), 15) == "b"
+    assert health.witness(answered("b"), 5) == "a"
+    assert health.witness(answered("b"), 15) is None
+    assert health.witness(answered("c"), 21) is None
+    assert health.witness(answered("c", mode="clipping"), 5) is None
+    upstream.says(ok(), 30, answered("d", mode="clipping"))
+    assert health.witness(answered("c", mode="clipping"), 5) == "d"
+
+
+def test_the_control_climbs_down_its_ladder() -> None:
+    health = Upstream().health
+    assert health.rung() == (Rung.RANDOM, None)
+    for name in "abcd":
+        health.remember_finished(name)
+    assert health.rung() == (Rung.FINISHED, "d")
+    health.note(error(404), now(1), job=None, rung=Rung.FINISHED, asked="d")
+    assert health.rung() == (Rung.FINISHED, "c")
+    for name in "cb":
+        health.note(error(404), now(2), job=None, rung=Rung.FINISHED, asked=name)
+    assert health.rung() == (Rung.RANDOM, None)
+    health.rules = Judgement(control=("bare",))
+    assert health.rung() == (Rung.BARE, None)
+    health.rules = Judgement(control=())
+    assert health.rung() == (Rung.BARE, None)  # a closed gate has to be tried somehow
+
+
+def test_a_job_that_is_done_is_remembered_for_the_control() -> None:
+    upstream = Upstream()
+    upstream.says(ok("done"), 1, "a")
+    assert upstream.health.rung() == (Rung.FINISHED, "a")
+
+
+def test_a_control_is_made_when_a_5xx_has_no_witness_and_when_nobody_asks() -> None:
+    upstream = Upstream()
+    health = upstream.health
+    health.heartbeat = 300.0
+    upstream.says(ok(), 0, "a")
+    assert health.next_control() == 1300.0
+    upstream.says(error(500), 10, "b")
+    assert health.next_control() == 1310.0  # the witness speaks for it
+    upstream.says(error(500), 100, "b")
+    assert health.next_control() == 1100.0
+    health.note(error(404), now(101), job=None, rung=Rung.RANDOM)
+    assert health.next_control() == 1401.0
+    upstream.says(error(500), 102, "b")
+    assert health.next_control() == 1103.0  # not more often than polling.min_interval
+    health.rules = Judgement(control=())
+    assert health.next_control() == math.inf
+
+
+def test_a_5xx_to_the_control_is_an_outage_unless_a_witness_stands_against_it() -> None:
+    upstream = Upstream()
+    upstream.says(error(500), 1, "a")
+    upstream.health.note(error(500), now(2), job=None, rung=Rung.RANDOM)
+    assert upstream.health.state is UpstreamState.DOWN
+    witnessed = Upstream()
+    witnessed.says(ok(), 1, "a")
+    witnessed.health.note(error(500), now(2), job=None, rung=Rung.RANDOM)
+    assert witnessed.health.state is UpstreamState.WELL
+
+
+def test_the_remembered_witnesses_are_bounded() -> None:
+    upstream = Upstream()
+    for number in range(200):
+        upstream.says(ok(), number, answered(f"a{number}", mode=f"mode{number}"))
+    assert len(upstream.health._witnesses) <= 50
 
 
 def test_many_lost_jobs_are_seen_within_their_window_only() -> None:

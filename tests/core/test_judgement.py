@@ -6,9 +6,10 @@ import pytest
 from support import JOB_ID, Judgement, Polling, answered, error, job, now, ok, timeout
 
 from exporter.core.events import Now
-from exporter.core.health import Health
+from exporter.core.evidence import Share
+from exporter.core.health import Health, Rung
 from exporter.core.job import Job, JobState, Verdict, observe
-from exporter.core.judgement import RULES, judge, span
+from exporter.core.judgement import MOST_ANSWERS, RULES, judge, span
 from exporter.core.reply import Kind, Reply
 
 RULES_OF = Judgement()
@@ -30,86 +31,209 @@ class Court:
     def hear(self, reply: Reply, seconds: float) -> Verdict | None:
         moment = self.at(seconds)
         self.health.note(reply, moment, job=self.job)
-        self.job, _ = observe(self.job, reply, moment)
+        self.job, _ = observe(self.job, reply, moment, RULES_OF.gateway_codes)
         self.verdict = judge(self.job, reply, self.health, moment, RULES_OF, GIVE_UP)
         return self.verdict
 
-    def witness(self, seconds: float, reply: Reply | None = None, **changes: Any) -> None:
-        other = answered("other", **changes)
-        self.health.note(reply or ok(), self.at(seconds), job=other)
+    def others(self, seconds: float, count: int, bad: int = 0, **changes: Any) -> None:
+        """Have so many other pending jobs answered, some of them 5xx."""
+        for number in range(count):
+            reply = error(500) if number < bad else ok(**changes)
+            other = answered(f"other{number}", **changes)
+            self.health.note(reply, self.at(seconds), job=other)
+
+    def control(self, rung: Rung, reply: Reply, seconds: float) -> None:
+        """Make a control request."""
+        self.health.note(reply, self.at(seconds), job=None, rung=rung, asked="old")
 
 
-def test_three_5xx_over_30_seconds_with_a_witness_convict() -> None:
+def row_of(court: Court, until: float, every: float, first: float = 0.0) -> Verdict | None:
+    """Hear 5xx of the service itself, so often, to a time; return the last verdict."""
+    seconds = first
+    while seconds <= until and court.verdict is None:
+        court.hear(error(500), seconds)
+        seconds += every
+    return court.verdict
+
+
+def test_a_row_that_chance_does_not_make_convicts_while_a_pending_job_is_served() -> None:
     court = Court(answered())
-    assert court.hear(error(500), 0) is None
-    court.witness(1)
-    assert court.hear(error(500), 15) is None
+    court.hear(error(500), 0)
+    court.others(1, 100)  # of 100 none fails: below 3 %, so that six in a row say enough
+    for seconds in (6, 12, 18, 24):
+        assert court.hear(error(500), seconds) is None
     verdict = court.hear(error(500), 30)
-    assert verdict == Verdict(
-        JobState.FAILED, "3 answers 500 over 30 s while job other was answered 2xx"
+    assert verdict is not None
+    assert verdict.state is JobState.FAILED
+    assert verdict.evidence == (
+        "6 answers 500 over 30 s while job other99 was answered 2xx;"
+        " 0 of 100 other answers were 5xx"
     )
 
 
-def test_two_5xx_do_not_convict_however_long_they_last() -> None:
+def test_five_5xx_are_one_too_few_however_long_they_last() -> None:
     court = Court(answered())
     court.hear(error(500), 0)
-    court.witness(1)
-    assert court.hear(error(500), 500) is None
+    court.others(1, 100)
+    assert row_of(court, 400, 100, first=100) is None
 
 
-def test_three_5xx_in_less_than_30_seconds_do_not_convict() -> None:
+def test_a_row_of_less_than_30_seconds_does_not_convict() -> None:
     court = Court(answered())
     court.hear(error(500), 0)
-    court.witness(1)
-    court.hear(error(500), 10)
-    assert court.hear(error(500), 29.99) is None
+    court.others(1, 100)
+    assert row_of(court, 29.9, 2, first=2) is None
 
 
-def test_without_a_witness_nobody_is_convicted() -> None:
+def test_a_service_that_fails_often_takes_a_longer_row() -> None:
     court = Court(answered())
-    for seconds in range(0, 3000, 15):
-        assert court.hear(error(500), seconds) is None
+    court.hear(error(500), 0)
+    court.others(1, 60, bad=20)  # a third; below 45 %
+    for number in range(1, 20):
+        assert court.hear(error(500), number * 5) is None, number
+        court.others(number * 5 + 1, 6, bad=2)
+    assert row_of(court, 400, 5, first=100) is not None
+    assert court.job.suspicion is not None
+    assert 21 <= court.job.suspicion.answers <= 30
 
 
-def test_a_witness_from_before_the_row_does_not_count() -> None:
+def test_with_nothing_known_of_others_nobody_is_convicted() -> None:
+    assert row_of(Court(answered()), 3000, 15) is None
+
+
+def test_answers_from_before_the_row_do_not_count() -> None:
     court = Court(answered())
-    court.witness(0)
-    for seconds in (1, 16, 31, 46):
-        assert court.hear(error(500), seconds) is None
+    court.others(0, 100)
+    assert row_of(court, 500, 10, first=10) is None
 
 
 def test_a_job_is_no_witness_against_itself() -> None:
     court = Court(answered())
     court.hear(error(500), 0)
-    court.health.note(ok(), court.at(1), job=answered(JOB_ID))
-    for seconds in (16, 31, 46):
-        assert court.hear(error(500), seconds) is None
+    for _ in range(50):
+        court.health.note(ok(), court.at(1), job=answered(JOB_ID))
+    assert row_of(court, 500, 10, first=10) is None
 
 
-def test_a_finished_job_is_no_strong_witness() -> None:
+def test_the_first_5xx_of_its_own_row_is_not_held_against_the_others() -> None:
     court = Court(answered())
     court.hear(error(500), 0)
-    court.witness(1, state=JobState.FAILED)
-    for seconds in (16, 31, 46):
-        assert court.hear(error(500), seconds) is None
+    assert court.health.share_of_errors(court.job, 0.0, of_mode=True) == Share(0, 0)
 
 
 def test_another_answer_of_its_own_begins_the_row_again() -> None:
     court = Court(answered())
+    row_of(court, 25, 5)
+    court.hear(ok(), 28)
+    court.hear(error(500), 30)
+    court.others(31, 100)
+    assert row_of(court, 59, 5, first=35) is None
+    assert court.hear(error(500), 60) is not None
+
+
+def test_a_witness_is_of_the_same_mode_where_that_is_known() -> None:
+    court = Court(answered(mode="clipping"))
     court.hear(error(500), 0)
-    court.hear(error(500), 15)
-    court.hear(ok(), 20)
-    court.witness(25)
-    assert court.hear(error(500), 31) is None
-    court.witness(40)
-    assert court.hear(error(500), 46) is None
-    assert court.hear(error(500), 61) is not None
+    court.others(1, 100, mode="params")
+    assert row_of(court, 300, 6, first=6) is None
+    court.others(301, 100, mode="clipping")
+    assert court.hear(error(500), 306) is not None
+
+
+def test_of_its_mode_and_of_all_the_worse_share_counts() -> None:
+    court = Court(answered(mode="clipping"))
+    court.hear(error(500), 0)
+    court.others(1, 200, mode="params")
+    court.others(1, 20, bad=10, mode="clipping")
+    assert court.health.share_of_errors(court.job, 0.0, of_mode=True) == Share(10, 20)
+    assert court.health.share_of_errors(court.job, 0.0, of_mode=False) == Share(10, 220)
+
+
+def test_gateway_answers_take_twice_the_row_and_two_minutes() -> None:
+    for reply in (error(502), error(503), error(524), error(500, b"<html>")):
+        court = Court(answered())
+        court.hear(reply, 0)
+        court.others(1, 100)
+        for number in range(1, 11):
+            assert court.hear(reply, number * 12) is None, number
+        assert court.hear(reply, 132) is not None
+    court = Court(answered())
+    court.hear(error(502), 0)
+    court.others(1, 100)
+    for number in range(1, 40):
+        assert court.hear(error(502), number * 3) is None, number
+
+
+def test_a_gateway_answer_among_those_of_the_service_is_not_counted_with_them() -> None:
+    court = Court(answered())
+    court.hear(error(502), 0)
+    court.others(1, 100)
+    for number in range(1, 6):
+        assert court.hear(error(500), number * 6) is None
+    assert court.hear(error(500), 36) is not None
+
+
+def test_weak_witnesses_take_ten_answers_over_ten_minutes() -> None:
+    court = Court(answered())
+    for number in range(15):
+        assert court.hear(error(500), number * 40) is None, number
+        court.control(Rung.FINISHED, ok("done"), number * 40 + 1)
+    verdict = court.hear(error(500), 600)
+    assert verdict is not None
+    assert "finished job old was answered 200 again" in verdict.evidence
+
+
+def test_an_unknown_id_that_is_answered_404_is_a_weak_witness_and_422_is_none() -> None:
+    for rung, reply, convicts in (
+        (Rung.RANDOM, error(404), True),
+        (Rung.BARE, error(422), False),
+        (Rung.FINISHED, error(404), False),
+    ):
+        court = Court(answered())
+        for number in range(30):
+            court.hear(error(500), number * 40)
+            court.control(rung, reply, number * 40 + 1)
+        assert (court.verdict is not None) is convicts, rung
+
+
+def test_weak_witnesses_never_convict_by_gateway_answers() -> None:
+    court = Court(answered())
+    for number in range(100):
+        assert court.hear(error(502), number * 60) is None
+        court.control(Rung.FINISHED, ok("done"), number * 60 + 1)
+
+
+def test_weak_witnesses_convict_nobody_while_a_whole_mode_is_in_trouble() -> None:
+    court = Court(answered(mode="clipping"))
+    for number in range(40):
+        seconds = number * 40.0
+        assert court.hear(error(500), seconds) is None
+        court.others(seconds + 1, 20, mode="params")
+        for name in "abcd":
+            other = answered(name, mode="clipping")
+            court.health.note(error(500), court.at(seconds + 2), job=other)
+
+
+def test_what_a_verdict_will_take_is_what_its_rule_asks() -> None:
+    court = Court(answered())
+    assert span(answered(), court.health, RULES_OF) == (3, 600.0)
+    court.hear(error(500), 0)
+    assert span(court.job, court.health, RULES_OF) == (MOST_ANSWERS, 600.0)
+    court.others(1, 100)
+    assert span(court.job, court.health, RULES_OF) == (6, 30.0)
+    gateway = Court(answered())
+    gateway.hear(error(502), 0)
+    gateway.others(1, 100)
+    assert span(gateway.job, gateway.health, RULES_OF) == (12, 120.0)
+    lost = Court(job())
+    lost.hear(error(404), 0)
+    assert span(lost.job, lost.health, RULES_OF) == (3, 300.0)
 
 
 def test_while_the_upstream_is_down_nobody_is_convicted_and_patience_stands_still() -> None:
     court = Court(answered())
     court.hear(error(500), 0)
-    court.witness(1)
+    court.others(1, 1)
     for name in ("a", "b", "c", "d", "e"):
         court.health.note(error(503), court.at(70), job=answered(name))
     assert court.health.state == "down"
@@ -182,7 +306,7 @@ def test_a_few_lost_jobs_among_many_known_are_no_mass() -> None:
 def test_no_other_answer_ends_a_job(reply: Reply) -> None:
     court = Court(answered())
     for seconds in range(0, 1000, 50):
-        court.witness(seconds)
+        court.others(seconds, 1)
         assert court.hear(reply, seconds) is None
 
 
@@ -231,11 +355,3 @@ def test_a_job_that_has_ended_is_not_judged() -> None:
 
 def test_the_table_names_every_answer_that_can_end_a_job() -> None:
     assert set(RULES) == {Kind.SERVER_ERROR, Kind.NOT_FOUND, Kind.INVALID}
-
-
-def test_the_span_of_a_verdict_is_what_its_rule_asks() -> None:
-    assert span(answered(), RULES_OF) == (3, 30.0)
-    suspected, _ = observe(job(), error(404), now())
-    assert span(suspected, RULES_OF) == (3, 300.0)
-    lost, _ = observe(answered(), error(404), now())
-    assert span(lost, RULES_OF) == (3, 600.0)

@@ -83,8 +83,8 @@ def test_setbacks_put_a_job_off_ever_longer() -> None:
 
 def test_a_suspected_job_is_asked_soon_at_first_then_in_time_for_its_verdict() -> None:
     subject, waits = answered(last_progress_at=START - 5000), []
-    for _ in range(5):
-        subject, _ = observe(subject, error(500), now(0))
+    for seconds in range(5):
+        subject, _ = observe(subject, error(500), now(seconds))
         planned = plan(subject, error(500), 0)
         waits.append(planned.delay)
         assert planned.reason is PollReason.SUSPECTED
@@ -243,6 +243,7 @@ def test_whose_turn_it_is(changes: dict[str, Any], turn: tuple[Turn, float]) -> 
     state: dict[str, Any] = {
         "gate": OPEN,
         "asks": 0,
+        "control_at": float("inf"),
         "next_due": None,
         "token_at": 10.0,
         "in_flight": 0,
