@@ -166,7 +166,7 @@ class Exporter:
             self.job_metrics.census.count_unresolved(labels, keys)
         for job in snapshot.jobs:
             if job.state is JobState.DONE:
-                self.health.remember_finished(job.job_id)
+                self.health.control.remember_finished(job.job_id)
         self.registry.start(snapshot)
         await self.configured.start()
         self.poller.start()

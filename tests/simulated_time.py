@@ -12,11 +12,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from exporter.core.contract import parse_reply
-from exporter.core.reply import Reply
+from exporter.core.reply import Reply, transport_failure
 from exporter.simulator.script import Script, body_at
 
 START = 1_800_000_000.0
 _PATIENCE_SECONDS = 10.0
+TIMEOUT_SECONDS = 10.0
 
 
 class _Selector(selectors.DefaultSelector):
@@ -81,14 +82,17 @@ class SimulatedClock:
 
 
 class SimulatedUpstream:
-    """An `Asker`: scripted jobs, answered after `latency` seconds; `fault` may answer instead."""
+    """An `Asker`: scripted jobs, answered after `latency` seconds.
+
+    `fault` may answer instead, with a status and a body, or `timeout` or `connection`.
+    """
 
     def __init__(self, seed: int = 0, latency: float = 0.1) -> None:
         self.jobs: dict[str, tuple[Script, float]] = {}
         self.latency = latency
         self.asked: list[float] = []
         self.polls: Counter[str | None] = Counter()
-        self.fault: Callable[[str | None], tuple[int, bytes] | None] = lambda job_id: None
+        self.fault: Callable[[str | None], tuple[int, bytes] | str | None] = lambda job_id: None
         self._rng = random.Random(seed)
 
     def add(self, job_id: str, script: Script) -> str:
@@ -99,7 +103,11 @@ class SimulatedUpstream:
         self.asked.append(asyncio.get_running_loop().time())
         self.polls[job_id] += 1
         await asyncio.sleep(self.latency * self._rng.uniform(0.5, 1.5))
-        status, body = self.fault(job_id) or self._answer(job_id)
+        fault = self.fault(job_id)
+        if isinstance(fault, str):
+            await asyncio.sleep(TIMEOUT_SECONDS if fault == "timeout" else 0.0)
+            return transport_failure(fault)
+        status, body = fault or self._answer(job_id)
         headers = {"Content-Type": "application/json"}
         reply = parse_reply(status, headers, body)
         return reply if job_id is None else reply.about(job_id)

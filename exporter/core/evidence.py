@@ -1,4 +1,4 @@
-"""How often healthy jobs are answered 5xx: the evidence by which chance is ruled out.
+"""The evidence of recent answers: how often healthy jobs are answered 5xx, and who was served.
 
 When every third request fails, a job that works is answered 5xx three times in a row before long.
 So the row that condemns a job must be so long that chance alone would hardly make it: with p the
@@ -8,11 +8,16 @@ add up. Times are well time in seconds (see `events.Now`).
 """
 
 import math
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
+from .job import Job
+from .reply import Status
+
 SLOT_SECONDS: Final = 5.0
+MODES_REMEMBERED: Final = 50
 KEPT_SECONDS: Final = 3600.0
 CONFIDENCE: Final = 0.95
 _Z: Final = 1.6448536269514722
@@ -130,3 +135,88 @@ class AnswerShares:
         for at, slot in sorted(data.items(), key=lambda item: int(item[0])):
             made._slots[int(at)] = {mode: (bad, given) for mode, (bad, given) in slot.items()}
         return made
+
+
+class RecentAnswers:
+    """The latest answer of each job within a window of seconds, counted by sort."""
+
+    def __init__(self) -> None:
+        self._latest: OrderedDict[str, tuple[float, str]] = OrderedDict()
+        self._counts: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._latest)
+
+    def add(self, job_id: str, sort: str, at: float, window: float) -> None:
+        """Put in a job's answer, which replaces its former one; drop what left the window."""
+        if job_id in self._latest:
+            self._counts[self._latest.pop(job_id)[1]] -= 1
+        self._latest[job_id] = (at, sort)
+        self._counts[sort] += 1
+        self.prune(at - window)
+
+    def prune(self, before: float) -> None:
+        """Drop the answers older than `before`."""
+        while self._latest:
+            job_id, (at, sort) = next(iter(self._latest.items()))
+            if at >= before:
+                break
+            del self._latest[job_id]
+            self._counts[sort] -= 1
+
+    def count(self, sort: str) -> int:
+        """Of how many jobs this sort is the latest answer."""
+        return self._counts[sort]
+
+
+class Witnesses:
+    """Who was served: other jobs that gave a 2xx while pending, and weaker signs. Well times."""
+
+    def __init__(self) -> None:
+        self._by_mode: OrderedDict[str, OrderedDict[str, float]] = OrderedDict()
+        self._weak: tuple[float, str] | None = None
+
+    def __len__(self) -> int:
+        return len(self._by_mode)
+
+    def strong(self, job: Job, since: float) -> str | None:
+        """Return another job that gave a 2xx while pending since `since`.
+
+        It is of the same mode, where the job's is known.
+        """
+        modes = [job.mode] if job.mode is not None else list(self._by_mode)
+        found = [
+            (at, job_id)
+            for mode in modes
+            for job_id, at in self._by_mode.get(mode, {}).items()
+            if job_id != job.job_id and at >= since
+        ]
+        return max(found)[1] if found else None
+
+    def weak(self, since: float) -> str | None:
+        """Say what shows that the service answers, short of a pending job's 2xx in the mode."""
+        if self._weak is not None and self._weak[0] >= since:
+            return self._weak[1]
+        found = [
+            (at, f"job {job_id} of mode {mode or 'unknown'} was answered 2xx")
+            for mode, jobs in self._by_mode.items()
+            for job_id, at in jobs.items()
+            if at >= since
+        ]
+        return max(found)[1] if found else None
+
+    def remember(self, job: Job, status: Status | None, at: float) -> None:
+        """A pending job was answered 2xx."""
+        mode = job.mode or (status.mode if status else None) or ""
+        jobs = self._by_mode.setdefault(mode, OrderedDict())
+        jobs[job.job_id] = at
+        jobs.move_to_end(job.job_id)
+        while len(jobs) > 2:  # the newest, and the newest of any other job
+            jobs.popitem(last=False)
+        self._by_mode.move_to_end(mode)
+        while len(self._by_mode) > MODES_REMEMBERED:
+            self._by_mode.popitem(last=False)
+
+    def remember_weak(self, sign: str, at: float) -> None:
+        """A control request was answered as by a service that works."""
+        self._weak = (at, sign)

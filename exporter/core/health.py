@@ -7,13 +7,13 @@ the service works (`witness`), without which no job is called failed.
 """
 
 import math
-from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from .control import ControlLadder, Rung
 from .events import Now
-from .evidence import AnswerShares, Share
+from .evidence import AnswerShares, RecentAnswers, Share, Witnesses
 from .job import Job
 from .reply import Kind, Reply, ReplyState
 from .rules import JudgementRules, PollingRules
@@ -37,14 +37,6 @@ PATIENT_STATES: Final = frozenset(
 """In these the clock of patience runs; in the others no job is to blame for its silence."""
 
 
-class Rung(StrEnum):
-    """The control request's rungs, the most telling first; `judgement.control` switches them."""
-
-    FINISHED = "finished"  # a job that is done, asked again: 200 shows its data is served
-    RANDOM = "random"  # a fresh id: 404 shows that ids are looked up
-    BARE = "bare"  # no id: 422 shows that the door is open and the key good
-
-
 class Trial(StrEnum):
     """How a closed gate is tried."""
 
@@ -61,46 +53,11 @@ class Gate:
     trial: Trial = Trial.POLL
 
 
-class RecentAnswers:
-    """The latest answer of each job within a window of seconds, counted by sort."""
-
-    def __init__(self) -> None:
-        self._latest: OrderedDict[str, tuple[float, str]] = OrderedDict()
-        self._counts: Counter[str] = Counter()
-
-    def __len__(self) -> int:
-        return len(self._latest)
-
-    def add(self, job_id: str, sort: str, at: float, window: float) -> None:
-        """Put in a job's answer, which replaces its former one; drop what left the window."""
-        if job_id in self._latest:
-            self._counts[self._latest.pop(job_id)[1]] -= 1
-        self._latest[job_id] = (at, sort)
-        self._counts[sort] += 1
-        self.prune(at - window)
-
-    def prune(self, before: float) -> None:
-        """Drop the answers older than `before`."""
-        while self._latest:
-            job_id, (at, sort) = next(iter(self._latest.items()))
-            if at >= before:
-                break
-            del self._latest[job_id]
-            self._counts[sort] -= 1
-
-    def count(self, sort: str) -> int:
-        """Of how many jobs this sort is the latest answer."""
-        return self._counts[sort]
-
-
 _WITNESS: Final = "witness"  # a 2xx for a job still pending: the strong witness
 _WELL: Final = "well"  # any other 2xx; 404 or 422 for a job that never was
 _BAD: Final = "bad"
 _LOST: Final = "lost"  # 404 or 422 for a job that had good answers
 _NEUTRAL: Final = "neutral"
-
-REMEMBERED_FINISHED: Final = 3
-MODES_REMEMBERED: Final = 50
 
 _NOT_SUSPECT: Final = "\x00"
 
@@ -132,13 +89,8 @@ class Health:
         self.shares = AnswerShares()
         self._suspects = RecentAnswers()
         """The latest answer of each job, by mode where it was a 5xx."""
-        self._witnesses: OrderedDict[str, OrderedDict[str, float]] = OrderedDict()
-        """By mode the two newest jobs that gave a 2xx while pending, and when (well time)."""
-        self._weak: tuple[float, str] | None = None
-        self._finished: list[str] = []
-        self._control_at = math.inf
-        self._control_made = -math.inf
-        self._asked_at = steady
+        self._witnesses = Witnesses()
+        self.control = ControlLadder(steady)
         self._answered = False
         self._refusal: Kind | None = None  # an unconfirmed 401 or 403 closes the gate
         self._refusal_confirmed = False
@@ -196,31 +148,12 @@ class Health:
         self._trial_at = steady
 
     def witness(self, job: Job, since: float) -> str | None:
-        """Return another job that gave a 2xx while pending since `since` (well time).
-
-        This is the strong witness of the design's rule for 5xx: of the same mode, where the job's
-        is known.
-        """
-        modes = [job.mode] if job.mode is not None else list(self._witnesses)
-        found = [
-            (at, job_id)
-            for mode in modes
-            for job_id, at in self._witnesses.get(mode, {}).items()
-            if job_id != job.job_id and at >= since
-        ]
-        return max(found)[1] if found else None
+        """Return the strong witness of the design's rule for 5xx, see `Witnesses.strong`."""
+        return self._witnesses.strong(job, since)
 
     def weak_witness(self, since: float) -> str | None:
-        """Return what shows that the service answers, short of a pending job's 2xx."""
-        if self._weak is not None and self._weak[0] >= since:
-            return self._weak[1]
-        found = [
-            (at, f"job {job_id} of mode {mode or 'unknown'} was answered 2xx")
-            for mode, jobs in self._witnesses.items()
-            for job_id, at in jobs.items()
-            if at >= since
-        ]
-        return max(found)[1] if found else None
+        """Return a weaker one, in words, see `Witnesses.weak`."""
+        return self._witnesses.weak(since)
 
     def share_of_errors(self, job: Job, since: float, *, of_mode: bool) -> Share:
         """Return the share of 5xx among answers for other jobs since `since` (well time).
@@ -235,27 +168,8 @@ class Health:
         return max((everyone, same), key=Share.upper_bound)
 
     def next_control(self) -> float:
-        """Return when (steady seconds) a control request is due: nothing else tells how things are.
-
-        Infinity while no rung is switched on.
-        """
-        if not self.rules.control:
-            return math.inf
-        return min(self._control_at, self._asked_at + self.heartbeat)
-
-    def rung(self) -> tuple[Rung, str | None]:
-        """Return the most telling rung that can be asked, and the finished job where it is that."""
-        if Rung.FINISHED in self.rules.control and self._finished:
-            return Rung.FINISHED, self._finished[-1]
-        for rung in (Rung.RANDOM, Rung.BARE):
-            if rung in self.rules.control:
-                return rung, None
-        return Rung.BARE, None
-
-    def remember_finished(self, job_id: str) -> None:
-        """A job is done: asked again it shows whether the upstream serves what it has."""
-        self._finished = [*(name for name in self._finished if name != job_id), job_id]
-        del self._finished[:-REMEMBERED_FINISHED]
+        """Return when (steady seconds) a control request is due; infinity while none is wanted."""
+        return self.control.due(self.rules.control, self.heartbeat)
 
     def jobs_lost(self, now: Now) -> bool:
         """Whether so many known jobs turned 404 or 422 that the upstream has lost them."""
@@ -277,9 +191,7 @@ class Health:
         `rung` is that of a control request, `asked` its job_id.
         """
         self.well_time(now.steady)
-        self._asked_at = max(self._asked_at, now.steady)
-        if rung is not None:
-            self._control_made, self._control_at = now.steady, math.inf
+        self.control.answered(now.steady, of_control=rung is not None)
         if reply.kind in (Kind.KEY_REJECTED, Kind.BLOCKED):
             self._note_refusal(reply.kind, now, control=job is None)
         elif reply.kind is Kind.THROTTLED:
@@ -291,8 +203,8 @@ class Health:
             self._note_share(reply, job, rung)
             if rung is not None:
                 self._note_control(reply, now, rung, asked)
-            elif reply.kind is Kind.SERVER_ERROR:
-                self._want_control(now)
+            elif reply.kind is Kind.SERVER_ERROR and not self._recent.count(_WITNESS):
+                self.control.want(now.steady, self.polling.min_interval)
             self._note_hint(reply, now, job)
         if not self.gate().open and now.steady >= self._trial_at:
             self._put_off_trial(now, control=job is None)
@@ -354,7 +266,7 @@ class Health:
         if reply.kind is Kind.OK:
             self.last_success = now.time
         if sort == _WITNESS and job is not None:
-            self._remember_witness(job, reply)
+            self._witnesses.remember(job, reply.status, self._well_time)
         elif sort == _BAD and self._mostly_bad() and not self._recent.count(_WITNESS):
             self._go_down(Kind.SERVER_ERROR, now)
 
@@ -377,37 +289,21 @@ class Health:
             mode = job.mode or (reply.status.mode if reply.status else None)
             self.shares.add(mode, bad=bad, at=self._well_time)
             if reply.status is not None and reply.status.state is ReplyState.DONE:
-                self.remember_finished(job.job_id)
+                self.control.remember_finished(job.job_id)
         elif rung is not None and (bad or reply.kind in _ANSWERED_KINDS):
             self.shares.add(None, bad=bad, at=self._well_time)
 
     def _note_control(self, reply: Reply, now: Now, rung: Rung, asked: str | None) -> None:
         """The control's own word: a 5xx is an outage, unless a witness stands against it."""
+        at = self._well_time
         if reply.kind is Kind.SERVER_ERROR and not self._recent.count(_WITNESS):
             self._go_down(Kind.SERVER_ERROR, now)
         elif rung is Rung.FINISHED and reply.kind is Kind.OK:
-            self._weak = (self._well_time, f"finished job {asked} was answered 200 again")
+            self._witnesses.remember_weak(f"finished job {asked} was answered 200 again", at)
         elif rung is Rung.FINISHED:
-            self._finished = [name for name in self._finished if name != asked]
+            self.control.drop(asked)
         elif rung is Rung.RANDOM and reply.kind is Kind.NOT_FOUND:
-            self._weak = (self._well_time, "an id that never was is answered 404")
-
-    def _want_control(self, now: Now) -> None:
-        """A 5xx while no other job tells how the upstream does: ask for ourselves."""
-        if not self._recent.count(_WITNESS):
-            soonest = self._control_made + self.polling.min_interval
-            self._control_at = min(self._control_at, max(now.steady, soonest))
-
-    def _remember_witness(self, job: Job, reply: Reply) -> None:
-        mode = job.mode or (reply.status.mode if reply.status else None) or ""
-        jobs = self._witnesses.setdefault(mode, OrderedDict())
-        jobs[job.job_id] = self._well_time
-        jobs.move_to_end(job.job_id)
-        while len(jobs) > 2:  # the newest, and the newest of any other job
-            jobs.popitem(last=False)
-        self._witnesses.move_to_end(mode)
-        while len(self._witnesses) > MODES_REMEMBERED:
-            self._witnesses.popitem(last=False)
+            self._witnesses.remember_weak("an id that never was is answered 404", at)
 
     def mostly_bad(self, mode: str | None) -> bool:
         """Whether so many jobs of a mode are answered 5xx that it looks like the mode's trouble."""

@@ -17,8 +17,9 @@ from typing import Final
 import structlog
 
 from ..core.contract import render_status
+from ..core.control import Rung
 from ..core.events import Event, EventType, Now
-from ..core.health import Health, Rung, Trial, UpstreamState
+from ..core.health import Health, Trial, UpstreamState
 from ..core.job import FINAL_STATES, Job, conclude, observe
 from ..core.judgement import judge, span
 from ..core.pacing import DueQueue, PollReason, Random, TokenBucket, Turn, next_poll, next_turn
@@ -220,7 +221,7 @@ class Poller:
 
     def _launch_control(self) -> None:
         """Make the control request: it concerns no pending job and changes none."""
-        rung, job_id = self.health.rung()
+        rung, job_id = self.health.control.rung(self._config().judgement.control)
         if rung is Rung.RANDOM:
             bits = int(self._rng.random() * 2**53) << 64 | int(self._rng.random() * 2**53)
             job_id = str(uuid.UUID(int=bits, version=4))

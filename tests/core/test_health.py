@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import START, Judgement, Polling, answered, error, job, now, ok, timeout
 
-from exporter.core.health import Gate, Health, RecentAnswers, Rung, Trial, UpstreamState
+from exporter.core.control import Rung
+from exporter.core.evidence import RecentAnswers
+from exporter.core.health import Gate, Health, Trial, UpstreamState
 from exporter.core.job import Job
 from exporter.core.reply import Reply
 
@@ -355,25 +357,28 @@ def test_a_witness_is_another_pending_job_with_a_2xx_since() -> None:
 
 def test_the_control_climbs_down_its_ladder() -> None:
     health = Upstream().health
-    assert health.rung() == (Rung.RANDOM, None)
+    assert health.control.rung(health.rules.control) == (Rung.RANDOM, None)
     for name in "abcd":
-        health.remember_finished(name)
-    assert health.rung() == (Rung.FINISHED, "d")
+        health.control.remember_finished(name)
+    assert health.control.rung(health.rules.control) == (Rung.FINISHED, "d")
     health.note(error(404), now(1), job=None, rung=Rung.FINISHED, asked="d")
-    assert health.rung() == (Rung.FINISHED, "c")
+    assert health.control.rung(health.rules.control) == (Rung.FINISHED, "c")
     for name in "cb":
         health.note(error(404), now(2), job=None, rung=Rung.FINISHED, asked=name)
-    assert health.rung() == (Rung.RANDOM, None)
+    assert health.control.rung(health.rules.control) == (Rung.RANDOM, None)
     health.rules = Judgement(control=("bare",))
-    assert health.rung() == (Rung.BARE, None)
+    assert health.control.rung(health.rules.control) == (Rung.BARE, None)
     health.rules = Judgement(control=())
-    assert health.rung() == (Rung.BARE, None)  # a closed gate has to be tried somehow
+    assert health.control.rung(health.rules.control) == (
+        Rung.BARE,
+        None,
+    )  # a closed gate has to be tried somehow
 
 
 def test_a_job_that_is_done_is_remembered_for_the_control() -> None:
     upstream = Upstream()
     upstream.says(ok("done"), 1, "a")
-    assert upstream.health.rung() == (Rung.FINISHED, "a")
+    assert upstream.health.control.rung(upstream.health.rules.control) == (Rung.FINISHED, "a")
 
 
 def test_a_control_is_made_when_a_5xx_has_no_witness_and_when_nobody_asks() -> None:

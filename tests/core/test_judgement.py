@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from support import JOB_ID, Judgement, Polling, answered, error, job, now, ok, timeout
 
+from exporter.core.control import Rung
 from exporter.core.events import Now
 from exporter.core.evidence import Share
-from exporter.core.health import Health, Rung
+from exporter.core.health import Health
 from exporter.core.job import Job, JobState, Verdict, observe
 from exporter.core.judgement import MOST_ANSWERS, RULES, judge, span
 from exporter.core.reply import Kind, Reply
