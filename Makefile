@@ -43,6 +43,10 @@ test: lint docs-check ## linters, types and all tests; SLOW=1 adds the slow ones
 	$(BIN)/coverage report --fail-under=95
 	$(BIN)/coverage report --include='exporter/core/*' --fail-under=100
 
+.PHONY: judgement
+judgement: .venv/dev.stamp ## the judgement against drawn histories; ARGS="--histories 2000 --seed 1"
+	$(BIN)/python benchmarks/judgement.py $(ARGS)
+
 .PHONY: lint
 lint: .venv/dev.stamp ## ruff and mypy
 	$(BIN)/ruff check .

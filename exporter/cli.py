@@ -24,6 +24,7 @@ from .demo import DemoOptions, run_demo
 from .estimate import estimate
 from .logs import configure, make_logger
 from .register_command import register
+from .registry.sqlite import SqliteStore
 from .registry.store import StoreError
 from .server import ServeError, Server, run_in_loop, serve
 from .simulator import Simulator, parse_fault
@@ -127,6 +128,31 @@ def check_config(
     click.echo("OK")
     if jobs_a_day is not None:
         click.echo(estimate(config, jobs_a_day, job_seconds).text(), nl=False)
+
+
+@main.command("check-storage")
+@_config_flags
+def check_storage(config_file: Path, **flags: str | None) -> None:
+    """Look through the whole database of an exporter that is stopped; say OK or what is wrong."""
+    config, _ = _load(config_file, flags)
+
+    async def check() -> list[str]:
+        store = SqliteStore(config.storage.path, set_aside_damaged=False)
+        await store.open()
+        try:
+            return await store.check()
+        finally:
+            await store.close()
+
+    try:
+        if not config.storage.path.exists():
+            raise Failure(f"{config.storage.path}: no such file")
+        wrong = asyncio.run(check())
+    except StoreError as error:
+        raise Failure(str(error)) from None
+    if wrong:
+        raise Failure("\n".join(f"{config.storage.path}: {text}" for text in wrong))
+    click.echo("OK")
 
 
 @main.command()

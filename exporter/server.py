@@ -27,6 +27,9 @@ from .reload import NoConfigFileError
 Result = TypeVar("Result")
 
 
+STOP_SECONDS: Final = 5.0
+"""How long answers under way may take when the exporter stops."""
+
 SETTLE_JOBS: Final = 2000
 """After so many new jobs what is in memory is taken out of the garbage collector's rounds."""
 
@@ -99,7 +102,9 @@ class Server:
         exporter.config.subscribe(_level)
         for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
             exporter.metrics.register(collector)
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        self._runner = web.AppRunner(
+            app, access_log=None, handle_signals=False, shutdown_timeout=STOP_SECONDS
+        )
         await self._runner.setup()
         _settle_memory()
         exporter.registry.listen(_Settler())

@@ -154,6 +154,13 @@ class Exporter:
         Raises `StoreUnusableError` when the store cannot be opened.
         """
         await self.store.open()
+        if isinstance(self.store, SqliteStore) and self.store.set_aside is not None:
+            self.log.error(
+                "the database is damaged and was set aside; a new one was begun",
+                damage=self.store.damage,
+                path=str(self.store.path),
+                set_aside=str(self.store.set_aside),
+            )
         await self.client.__aenter__()
         snapshot = await self.registry.load()
         self.health.restore(snapshot.well_time)

@@ -40,11 +40,21 @@ def check_ours(database: sqlite3.Connection, path: Path) -> None:
 def upgrade(database: sqlite3.Connection) -> None:
     """Bring an older or new file to the present schema."""
     version = database.execute("PRAGMA user_version").fetchone()[0]
+    if version == SCHEMA_VERSION:
+        return
     for script in UPGRADES[version:]:
         for statement in script.split(";"):
             database.execute(statement)
     database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+
+
+def free_name(path: Path) -> Path:
+    """Return a name beside `path` for a damaged file, one that nothing has."""
+    number = 1
+    while (name := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    return name
 
 
 def explain(error: Exception) -> str:

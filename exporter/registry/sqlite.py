@@ -25,6 +25,7 @@ from .queries import (
     conditions,
     count_by_state,
     explain,
+    free_name,
     json_list,
     load_data,
     prune,
@@ -52,6 +53,10 @@ CACHE_KIB: Final = 16 * 1024
 Result = TypeVar("Result")
 
 
+class _DamagedError(Exception):
+    """The file is ours, and its content is not whole."""
+
+
 class SqliteStore:
     """Jobs, events and totals in the file `path`.
 
@@ -64,13 +69,26 @@ class SqliteStore:
         *,
         busy_seconds: float = BUSY_SECONDS,
         before_commit: Callable[[], None] = lambda: None,
+        set_aside_damaged: bool = True,
     ) -> None:
         self.path = path
         self._busy_seconds = busy_seconds
         self._before_commit = before_commit
+        self._set_aside_damaged = set_aside_damaged
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._lock: IO[str] | None = None
         self._database: sqlite3.Connection | None = None
+        self._inode: tuple[int, int] | None = None
+        self.set_aside: Path | None = None
+        """Where a damaged file was moved when this one was opened in its place."""
+        self.damage = ""
+
+    async def check(self) -> list[str]:
+        """Look through the whole file; return what is wrong with it, nothing when it is whole."""
+        rows = await self._read(
+            lambda database: database.execute("PRAGMA integrity_check").fetchall()
+        )
+        return [text for (text,) in rows if text != "ok"]
 
     async def open(self) -> None:
         """Open or create the file; raises `StoreUnusableError`."""
@@ -251,6 +269,7 @@ class SqliteStore:
     @contextlib.contextmanager
     def _begin(self) -> Iterator[sqlite3.Connection]:
         database = self._connection()
+        self._check_in_place()
         database.execute("BEGIN IMMEDIATE")
         try:
             yield database
@@ -267,9 +286,42 @@ class SqliteStore:
         except sqlite3.Error as error:
             raise StoreError(f"{self.path}: {error}") from error
 
-    def _open(self) -> None:
+    def _check_in_place(self) -> None:
+        """SQLite goes on writing to a file that was removed; what it writes would be lost."""
+        if self._inode is None:
+            return
         try:
-            self._take_lock()
+            status = self.path.stat()
+        except OSError as error:
+            raise StoreError(f"{self.path}: {error.strerror}; was it moved away?") from error
+        if (status.st_dev, status.st_ino) != self._inode:
+            raise StoreError(f"{self.path}: another file is in its place; restart, or put it back")
+
+    def _open(self) -> None:
+        self._take_lock()
+        try:
+            self._open_file()
+        except _DamagedError as damage:
+            if self._database is not None:
+                self._database.close()
+            if not self._set_aside_damaged:
+                self._database = None
+                raise StoreUnusableError(f"{self.path}: damaged: {damage}") from None
+            self.set_aside = self._move_aside()
+            self.damage = str(damage)
+            self._open_file()
+
+    def _move_aside(self) -> Path:
+        """Move a damaged file away, with what belongs to it; it is never deleted."""
+        moved = free_name(self.path)
+        for suffix in ("", "-wal", "-shm"):
+            part = self.path.with_name(self.path.name + suffix)
+            if part.exists():
+                part.rename(moved.with_name(moved.name + suffix))
+        return moved
+
+    def _open_file(self) -> None:
+        try:
             self._database = self._connect()
             with self._begin() as database:
                 check_ours(database, self.path)
@@ -280,14 +332,21 @@ class SqliteStore:
                 upgrade(database)
             damage = self._database.execute("PRAGMA quick_check(1)").fetchone()[0]
             if damage != "ok":
-                raise StoreUnusableError(f"{self.path}: the database is damaged: {damage}")
+                raise _DamagedError(damage)
+            status = self.path.stat()
+            self._inode = (status.st_dev, status.st_ino)
         except (sqlite3.Error, OSError) as error:
+            if "malformed" in str(error):
+                raise _DamagedError(str(error)) from error
             raise StoreUnusableError(f"{self.path}: {explain(error)}") from error
 
     def _take_lock(self) -> None:
         """Two exporters on one file would count everything twice; the second is refused."""
         # The file beside it, for closing any handle of the database drops SQLite's own locks.
-        self._lock = self.path.with_name(self.path.name + ".lock").open("w")
+        try:
+            self._lock = self.path.with_name(self.path.name + ".lock").open("w")
+        except OSError as error:
+            raise StoreUnusableError(f"{self.path}: {explain(error)}") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

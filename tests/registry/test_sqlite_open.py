@@ -100,11 +100,37 @@ async def test_a_folder_is_no_database(tmp_path: Path) -> None:
     assert await refusal(path) == f"{path}: unable to open database file"
 
 
-async def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "jobs.db"
-    await make(path)
+def damage(path: Path) -> bytes:
     size = path.stat().st_size
     with path.open("r+b") as file:
         file.seek(4096 * 2)
         file.write(b"\xa5" * (size - 4096 * 2))
-    assert "damaged" in await refusal(path) or "malformed" in await refusal(path)
+    return path.read_bytes()
+
+
+async def test_a_damaged_file_is_set_aside_and_never_deleted(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    for number in (1, 2):
+        await make(path)
+        content = damage(path)
+        store = SqliteStore(path)
+        await store.open()
+        assert store.set_aside == tmp_path / f"jobs.db.damaged-{number}"
+        assert store.set_aside.read_bytes()[4096:] == content[4096:]
+        assert store.damage
+        assert await store.get(["a"]) == {}
+        await store.close()
+
+
+async def test_the_full_check_leaves_a_damaged_file_where_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    await make(path)
+    store = SqliteStore(path, set_aside_damaged=False)
+    await store.open()
+    assert await store.check() == []
+    await store.close()
+    damage(path)
+    store = SqliteStore(path, set_aside_damaged=False)
+    with pytest.raises(StoreUnusableError, match="damaged"):
+        await store.open()
+    assert path.exists()

@@ -1,0 +1,164 @@
+"""What a disk can do to the exporter, and how it stops: with SQLite's own errors."""
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from conftest import Open, Site, until
+from system_ports import free_port
+
+from exporter.config_loading import ConfigFile
+from exporter.registry.sqlite import SqliteStore
+from exporter.simulator import Script, Simulator
+
+
+async def pragma(site: Site, text: str) -> None:
+    store = site.exporter.store
+    assert isinstance(store, SqliteStore)
+    await store._run(lambda: store._connection().execute(f"PRAGMA {text}").fetchall())
+
+
+async def fills_up(site: Site, tmp_path: Path) -> None:
+    await pragma(site, "max_page_count = 1")
+
+
+async def has_room(site: Site, tmp_path: Path) -> None:
+    await pragma(site, "max_page_count = 1000000")
+
+
+async def turns_read_only(site: Site, tmp_path: Path) -> None:
+    await pragma(site, "query_only = 1")
+
+
+async def turns_writable(site: Site, tmp_path: Path) -> None:
+    await pragma(site, "query_only = 0")
+
+
+async def goes_away(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "jobs.db").rename(tmp_path / "elsewhere.db")
+
+
+async def comes_back(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere.db").rename(tmp_path / "jobs.db")
+
+
+@pytest.mark.parametrize(
+    ("breaks", "mends"),
+    [(fills_up, has_room), (turns_read_only, turns_writable), (goes_away, comes_back)],
+    ids=["disk full", "read-only", "file removed"],
+)
+async def test_while_the_disk_fails_polling_goes_on_and_nothing_counted_is_lost(
+    open_site: Open, simulator: Simulator, tmp_path: Path, breaks: Any, mends: Any
+) -> None:
+    site = await open_site()
+    jobs = [simulator.add(Script.warned(0.3)) for _ in range(20)]
+    for job_id in jobs:
+        await site.put(job_id)
+    await breaks(site, tmp_path)
+    more = 0
+    while (refused := await site.client.put(f"/api/v1/jobs/{simulator.add(Script.stuck())}")).ok:
+        more += 1  # there may be room left in the pages that the file has
+        assert more < 500
+    assert refused.status == 503
+    assert "Retry-After" in refused.headers
+    assert (await refused.json())["error"] == "exporter_unavailable"
+    done = 'removit_jobs_finished_total{mode="params",state="done"}'
+
+    async def counted() -> bool:
+        return await site.value(done) == 20
+
+    await until(counted)
+    assert await site.value("removit_exporter_store_writable") == 0
+    assert (await site.value('removit_exporter_store_errors_total{operation="commit"}') or 0) > 0
+    await mends(site, tmp_path)
+
+    async def written() -> bool:
+        return not site.exporter.registry.commit.unwritten
+
+    await until(written)
+    assert await site.value("removit_exporter_store_writable") == 1
+    await site.client.close()
+    again = await open_site()
+    assert await again.value(done) == 20
+    assert await again.value('removit_job_warnings_total{variation="shadow_wall"}') == 20
+    assert await again.value('removit_jobs_registered_total{source="api"}') == 20 + more
+
+
+async def test_a_damaged_database_is_set_aside_and_said(
+    open_site: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = await open_site()
+    await first.put("a")
+    await first.client.close()
+    path = tmp_path / "jobs.db"
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xa5" * (path.stat().st_size - 4096))
+    second = await open_site()
+    assert "was set aside" in caplog.text
+    assert (tmp_path / "jobs.db.damaged-1").exists()
+    await second.put("a")
+
+
+@pytest.mark.parametrize("round_", range(3))
+async def test_on_sigterm_answers_are_whole_everything_is_stored_and_it_ends_in_time(
+    write_config: Callable[..., ConfigFile], simulator: Simulator, tmp_path: Path, round_: int
+) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    write_config(web={"listen_address": address})
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "exporter", "run"),
+        cwd=tmp_path,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    acknowledged = 0
+    try:
+        async with aiohttp.ClientSession() as session:
+
+            async def ready() -> bool:
+                try:
+                    async with session.get(f"http://{address}/-/ready") as response:
+                        return response.status == 200
+                except aiohttp.ClientError:
+                    return False
+
+            await until(ready)
+            names = [simulator.add(Script.stuck(0.1)) for _ in range(2000)]
+
+            async def register() -> None:
+                nonlocal acknowledged
+                for name in names:
+                    try:
+                        async with session.put(
+                            f"http://{address}/api/v1/jobs/{name}", json={}
+                        ) as response:
+                            body = await response.read()
+                            if response.status == 201:
+                                assert json.loads(body)["job_id"] == name  # whole
+                                acknowledged += 1
+                    except aiohttp.ClientConnectorError:
+                        return
+                    except aiohttp.ClientError:
+                        return
+
+            registering = asyncio.create_task(register())
+            await until(lambda: acknowledged > 20 * (round_ + 1))
+            with simulator.faults.stall():
+                process.send_signal(signal.SIGTERM)
+                assert await asyncio.wait_for(process.wait(), 20) == 0
+            await registering
+    finally:
+        if process.returncode is None:
+            process.kill()
+    store = SqliteStore(tmp_path / "jobs.db")
+    await store.open()
+    known = await store.get(names)
+    await store.close()
+    assert set(names[:acknowledged]) <= set(known)
+    assert len(known) <= acknowledged + 1
