@@ -1,0 +1,135 @@
+"""Troubles of many jobs and many hours, under simulated time: only who is to blame is blamed."""
+
+import asyncio
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from simulated_time import SimulatedUpstream, simulate
+from system.test_simulated_time import HOUR, exporting, states, tell
+
+from exporter.registry.memory import MemoryStore
+from exporter.simulator.script import Script
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEY", "k")
+
+
+@pytest.mark.slow
+def test_thousands_of_stale_ids_all_end_as_not_found(tmp_path: Path) -> None:
+    async def import_of_stale_ids() -> None:
+        upstream = SimulatedUpstream()
+        async with exporting(upstream, MemoryStore(), tmp_path) as exporter:
+            sound = upstream.add("sound", Script.stuck(10.0))
+            await tell(exporter, sound)
+            for start in range(0, 2000, 500):
+                await tell(exporter, *(f"stale-{at}" for at in range(start, start + 500)))
+            await asyncio.sleep(1.5 * HOUR)
+            found = Counter((await states(exporter)).values())
+            assert found == {"not_found": 2000, "pending": 1}
+            assert exporter.health.state == "well"
+
+    simulate(import_of_stale_ids)
+
+
+@pytest.mark.slow
+def test_a_key_revoked_on_friday_and_renewed_on_monday_expires_nothing(tmp_path: Path) -> None:
+    async def weekend() -> None:
+        upstream = SimulatedUpstream()
+        polling = {"give_up_after": "12h"}
+        async with exporting(upstream, MemoryStore(), tmp_path, polling=polling) as exporter:
+            names = [upstream.add(f"job-{at}", Script.sound(3 * HOUR)) for at in range(20)]
+            await tell(exporter, *names)
+            await asyncio.sleep(HOUR)
+            upstream.fault = lambda job_id: (401, b'{"error": "unauthorized"}')
+            asked = len(upstream.asked)
+            await asyncio.sleep(60 * HOUR)
+            assert exporter.health.state == "key_rejected"
+            assert len(upstream.asked) - asked <= 60 * 60 + 40  # one try a minute for them all
+            assert set((await states(exporter)).values()) == {"pending"}
+            upstream.fault = lambda job_id: None
+            await asyncio.sleep(HOUR)
+            assert set((await states(exporter)).values()) == {"done"}
+
+    simulate(weekend)
+
+
+def test_after_an_outage_jobs_come_back_within_the_rate_limit_oldest_first(tmp_path: Path) -> None:
+    async def outage() -> None:
+        upstream = SimulatedUpstream()
+        async with exporting(upstream, MemoryStore(), tmp_path) as exporter:
+            names = [upstream.add(f"job-{at:03}", Script.stuck(10.0)) for at in range(300)]
+            for name in names:
+                await tell(exporter, name)
+                await asyncio.sleep(0.2)
+            await asyncio.sleep(300)
+            upstream.fault = lambda job_id: (503, b"")
+            await asyncio.sleep(1800)
+            assert exporter.health.state == "down"
+            upstream.fault = lambda job_id: None
+            back = len(upstream.asked)
+            await asyncio.sleep(120)
+            times = upstream.asked[back:]
+            assert len(times) > 300
+            for first in range(0, len(times) - 100, 10):  # 10 a second, and no burst
+                assert times[first + 100] - times[first] >= 100 / 10 - 2.1
+            assert set((await states(exporter)).values()) == {"pending"}
+
+    simulate(outage)
+
+
+def test_an_upstream_that_forgets_most_of_its_jobs_at_once_loses_none(tmp_path: Path) -> None:
+    async def forgetting() -> None:
+        upstream, rng = SimulatedUpstream(), random.Random(2)
+        async with exporting(upstream, MemoryStore(), tmp_path) as exporter:
+            names = [upstream.add(f"job-{at}", Script.stuck(10.0)) for at in range(50)]
+            await tell(exporter, *names)
+            await asyncio.sleep(600)
+            forgotten = set(rng.sample(names, 40))
+            upstream.fault = lambda job_id: (
+                (404, b'{"error": "not_found"}') if job_id in forgotten else None
+            )
+            await asyncio.sleep(2 * HOUR)
+            assert set((await states(exporter)).values()) == {"pending"}
+            suspected = sum(exporter.job_metrics.census.suspected.values())
+            assert suspected == 40
+            upstream.fault = lambda job_id: None
+            await asyncio.sleep(300)
+            assert sum(exporter.job_metrics.census.suspected.values()) == 0
+
+    simulate(forgetting)
+
+
+def test_a_job_alone_is_decided_with_the_controls_help(tmp_path: Path) -> None:
+    async def alone() -> None:
+        upstream = SimulatedUpstream()
+        async with exporting(upstream, MemoryStore(), tmp_path) as exporter:
+            await tell(exporter, upstream.add("alone", Script.failing(20.0)))
+            await asyncio.sleep(540)
+            assert await states(exporter) == {"alone": "pending"}
+            await asyncio.sleep(300)
+            job = await exporter.registry.get("alone")
+            assert job is not None
+            assert job.state == "failed"
+            assert "an id that never was is answered 404" in (job.evidence or "")
+            assert upstream.polls["alone"] <= 40
+
+    simulate(alone)
+
+
+def test_when_nobody_asks_the_heartbeat_shows_a_revoked_key_before_morning(tmp_path: Path) -> None:
+    async def night() -> None:
+        upstream = SimulatedUpstream()
+        async with exporting(upstream, MemoryStore(), tmp_path) as exporter:
+            await asyncio.sleep(HOUR)
+            assert 11 <= len(upstream.asked) <= 13  # every five minutes
+            assert exporter.health.state == "well"
+            upstream.fault = lambda job_id: (401, b'{"error": "unauthorized"}')
+            await asyncio.sleep(360)
+            assert exporter.health.state == "key_rejected"
+            assert exporter.health.key_valid is False
+
+    simulate(night)
