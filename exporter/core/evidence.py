@@ -57,8 +57,6 @@ class Share:
 
     def _at_most_bad(self, p: float) -> float:
         """Return the chance of no more than `bad` failures, each of probability `p`."""
-        if p >= 1.0:
-            return 0.0
         n = self.answers
         total, term = 0.0, n * math.log1p(-p)
         for failures in range(self.bad + 1):

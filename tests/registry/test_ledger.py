@@ -6,6 +6,7 @@ acknowledges it.
 
 import asyncio
 import sqlite3
+import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -188,14 +189,15 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @initialize()
     def open(self) -> None:
-        self.sqlite = SqliteStore(Path(":memory:"))
-        self.sqlite._take_lock = lambda: None  # type: ignore[method-assign]
+        self.folder = tempfile.TemporaryDirectory()
+        self.sqlite = SqliteStore(Path(self.folder.name) / "jobs.db")
         self.stores: list[Store] = [self.sqlite, MemoryStore()]
         self.loop.run_until_complete(self.sqlite.open())
 
     def teardown(self) -> None:
         self.loop.run_until_complete(self.sqlite.close())
         self.loop.close()
+        self.folder.cleanup()
 
     def _move(self, before: Job | None, after: Job) -> Job:
         both = [self.loop.run_until_complete(move(store, before, after)) for store in self.stores]

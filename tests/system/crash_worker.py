@@ -1,7 +1,8 @@
 """An exporter that is killed: run by `test_crash.py` as `crash_worker.py CONFIG KILL_AFTER`.
 
 KILL_AFTER counts commits: in the transaction of that one, between BEGIN and COMMIT, the process
-kills itself with SIGKILL; 0 means never. It prints its URL when it is ready.
+kills itself with SIGKILL; 0 means never. SIGTERM stops it as it should be stopped. It prints its
+URL when it is ready.
 """
 
 import asyncio
@@ -26,12 +27,15 @@ async def main(config_file: str, kill_after: int) -> None:
 
     config = load_config(config_file)
     store = SqliteStore(config.storage.path, before_commit=before_commit)
-    runner = web.AppRunner(create_app(config, store=store), access_log=None)
+    runner = web.AppRunner(create_app(config, store=store), access_log=None, shutdown_timeout=2.0)
     await runner.setup()
     host, _, port = config.web.listen_address.rpartition(":")
     await web.TCPSite(runner, host, int(port)).start()
     print(f"http://{host}:{port}", flush=True)  # noqa: T201
-    await asyncio.Event().wait()
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    await stop.wait()
+    await runner.cleanup()
 
 
 if __name__ == "__main__":

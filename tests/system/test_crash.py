@@ -22,6 +22,7 @@ from exporter.simulator import Script, Simulator
 
 HERE = Path(__file__).parent
 JOBS = 150
+MODES = ("background", "clipping", "params")
 COUNTED = (
     "removit_jobs_registered_total",
     "removit_jobs_finished_total",
@@ -97,10 +98,10 @@ class Worker:
         assert self._process is not None
         return await asyncio.wait_for(self._process.wait(), 60)
 
-    def kill(self) -> None:
+    def kill(self, number: int = signal.SIGKILL) -> None:
         assert self._process is not None
         if self._process.returncode is None:
-            self._process.kill()
+            self._process.send_signal(number)
 
 
 @pytest.fixture
@@ -121,18 +122,21 @@ async def crash_config(tmp_path: Path, simulator: Simulator) -> AsyncIterator[tu
     return config, address
 
 
-async def feed(registrar: asyncio.subprocess.Process, simulator: Simulator) -> None:
+async def feed(
+    registrar: asyncio.subprocess.Process, simulator: Simulator, jobs: int = JOBS
+) -> None:
     """Upload jobs one after the other and hand each id to the registrar."""
     assert registrar.stdin is not None
     rng = random.Random(3)
     weights = {"sound": 5.0, "warned": 3.0, "failing": 1.0, "resultless": 1.0}
-    for _ in range(JOBS):
+    for _ in range(jobs):
         script = simulator.draw(weights=weights)
         registrar.stdin.write(f"{simulator.add(script)}\n".encode())
         await registrar.stdin.drain()
         await asyncio.sleep(rng.random() * 0.06)
-    # A witness until the end: without one no failed job could be told from an outage.
-    registrar.stdin.write(f"{simulator.add(Script.stuck(0.1))}\n".encode())
+    # A witness of each mode until the end: without one no failed job is told from an outage soon.
+    for mode in MODES:
+        registrar.stdin.write(f"{simulator.add(Script.stuck(0.1, mode))}\n".encode())
     registrar.stdin.close()
 
 
@@ -171,7 +175,7 @@ async def test_kill_9_costs_no_acknowledged_job_and_no_count(
         assert await asyncio.wait_for(registrar.wait(), 60) == 0
 
         known = ledger.read_text().split()
-        assert len(known) == JOBS + 1
+        assert len(known) == JOBS + len(MODES)
         for job_id in known:
             async with session.get(f"http://{address}/api/v1/jobs/{job_id}") as response:
                 assert response.status == 200, f"{job_id} was acknowledged and is not there"

@@ -77,7 +77,7 @@ async def test_prometheus_scrapes_progress_states_variations_and_exemplars(
 
     stuck = simulator.add(Script.stuck(0.1, "params"))
     await site.put(stuck)
-    for script in (Script.sound(0.2), Script.warned(0.2), Script.failing(0.2)):
+    for script in (Script.sound(0.2), Script.warned(0.2), Script.failing(0.2, "params")):
         await site.put(simulator.add(script))
 
     async def one(expression: str) -> Any:

@@ -1,0 +1,121 @@
+"""SIGTERM and kill -9 at random moments while jobs are registered, polled and scraped.
+
+    .venv/bin/python benchmarks/crashes.py [--rounds 200] [--seed N]
+
+A third of the rounds end between BEGIN and COMMIT of a commit drawn beforehand, a third at a random
+moment by kill -9, a third by SIGTERM. At the end every counter of jobs is compared with the
+simulator's ledger, every acknowledged registration is looked for, and a scraper beside it says
+whether a counter ever fell. Exit code 1 when anything differs.
+"""
+
+import argparse
+import asyncio
+import random
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "system")]
+
+import aiohttp  # noqa: E402
+import yaml  # noqa: E402
+from conftest import KEY, SQUEEZED, merge  # noqa: E402
+from system_ports import free_port  # noqa: E402
+from test_crash import HERE, Scraper, Worker, feed, stored  # noqa: E402
+
+from exporter.demo import compare, read_totals  # noqa: E402
+from exporter.simulator import Simulator  # noqa: E402
+
+
+def write_config(folder: Path, upstream: str, address: str) -> Path:
+    (folder / "api.key").write_text(KEY)
+    own = {
+        "upstream": {"base_url": upstream, "api_key_file": "api.key"},
+        "polling": {"give_up_after": "20s"},
+        "storage": {"path": "jobs.db"},
+        "web": {"listen_address": address},
+    }
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(merge(SQUEEZED, own)))
+    return path
+
+
+async def end(worker: Worker, rng: random.Random) -> str:
+    """End the worker in one of the three ways; return which."""
+    way = rng.choice(("between BEGIN and COMMIT", "kill -9", "SIGTERM"))
+    if way == "between BEGIN and COMMIT":
+        await worker.start(kill_after=rng.randint(2, 40))
+    else:
+        await worker.start()
+        await asyncio.sleep(rng.uniform(0.05, 0.6))
+        worker.kill(signal.SIGKILL if way == "kill -9" else signal.SIGTERM)
+    code = await worker.ends()
+    expected = 0 if way == "SIGTERM" else -signal.SIGKILL
+    if code != expected:
+        raise SystemExit(f"ended with {code} by {way}")
+    return way
+
+
+async def run(rounds: int, seed: int, folder: Path) -> bool:
+    rng, address = random.Random(seed), f"127.0.0.1:{free_port()}"
+    ways: dict[str, int] = {}
+    async with Simulator(api_key=KEY, seed=seed, speed=30.0) as simulator:
+        worker = Worker(write_config(folder, simulator.url, address))
+        ledger = folder / "acknowledged"
+        registrar = await asyncio.create_subprocess_exec(
+            *(sys.executable, str(HERE / "crash_registrar.py"), address, str(ledger)),
+            stdin=asyncio.subprocess.PIPE,
+        )
+        async with aiohttp.ClientSession() as session:
+            scraper = Scraper(f"http://{address}", session)
+            scraping = asyncio.create_task(scraper.run())
+            feeding = asyncio.create_task(feed(registrar, simulator, jobs=rounds * 12))
+            for _ in range(rounds):
+                way = await end(worker, rng)
+                if sum(ways.values()) % 20 == 19:
+                    print(f"{sum(ways.values()) + 1} rounds", flush=True)
+                ways[way] = ways.get(way, 0) + 1
+            await worker.start()
+            await feeding
+            await registrar.wait()
+            known = ledger.read_text().split()
+            missing = set(known) - await stored(session, address)
+            deadline = time.monotonic() + 120
+            page = None
+            while time.monotonic() < deadline:
+                page = await scraper.scrape()
+                if page and not read_totals(page)["removit_jobs_pending"].total():
+                    break
+                await asyncio.sleep(0.2)
+            scraping.cancel()
+        worker.kill()
+        await worker.ends()
+        rows = compare(simulator.ledger.totals(), read_totals(page or ""))
+    wrong = [row for row in rows if not row.equal]
+    print(", ".join(f"{count} by {way}" for way, count in sorted(ways.items())))
+    print(f"{len(known)} acknowledged, {len(missing)} missing; {scraper.scrapes} scrapes")
+    for row in rows:
+        print(f"  {row}")
+    for text in scraper.wrong[:10]:
+        print(f"wrong: {text}")
+    return not (wrong or missing or scraper.wrong)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**31))
+    options = parser.parse_args()
+    print(f"seed {options.seed}, {options.rounds} rounds", flush=True)
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        equal = asyncio.run(run(options.rounds, options.seed, Path(folder)))
+    print(f"{time.perf_counter() - started:.0f} s, {'equal' if equal else 'NOT EQUAL'}")
+    return 0 if equal else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
