@@ -48,6 +48,11 @@ async def end(worker: Worker, rng: random.Random) -> str:
     way = rng.choice(("between BEGIN and COMMIT", "kill -9", "SIGTERM"))
     if way == "between BEGIN and COMMIT":
         await worker.start(kill_after=rng.randint(2, 40))
+        try:
+            await asyncio.wait_for(worker.ends(), 5)
+        except TimeoutError:  # there was nothing more to commit
+            way = "kill -9"
+            worker.kill()
     else:
         await worker.start()
         await asyncio.sleep(rng.uniform(0.05, 0.6))
@@ -72,7 +77,7 @@ async def run(rounds: int, seed: int, folder: Path) -> bool:
         async with aiohttp.ClientSession() as session:
             scraper = Scraper(f"http://{address}", session)
             scraping = asyncio.create_task(scraper.run())
-            feeding = asyncio.create_task(feed(registrar, simulator, jobs=rounds * 12))
+            feeding = asyncio.create_task(feed(registrar, simulator, jobs=rounds * 30))
             for _ in range(rounds):
                 way = await end(worker, rng)
                 if sum(ways.values()) % 20 == 19:
