@@ -73,7 +73,7 @@ docs-check: .venv/dev.stamp
 
 # uv is asked for here only; it is not needed to run, test or install.
 UV_COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	--no-header --no-emit-index-url --no-emit-find-links
+	--no-header --no-strip-extras --no-emit-index-url --no-emit-find-links
 
 .PHONY: lock
 lock: ## write the lock files anew (needs uv)
