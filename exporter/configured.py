@@ -80,7 +80,8 @@ class ConfiguredJobs:
         is not read while it is being written.
         """
         async with self._busy:
-            found = await asyncio.to_thread(find, list(self._config().job_files))
+            patterns = list(self._config().job_files)
+            found = await asyncio.to_thread(find, patterns) if patterns else {}
             for path in [path for path in self._files if path not in found]:
                 gone = self._files.pop(path)
                 self._name()
