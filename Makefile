@@ -64,6 +64,10 @@ docs: .venv/run.stamp ## write the pages that are made from the code
 	$(BIN)/python -m exporter.config_reference page > docs/configuration.md
 	$(BIN)/python -m exporter.config_reference schema > docs/config.schema.json
 
+.PHONY: rules
+rules: .venv/run.stamp ## write Prometheus's rule files from prometheus/thresholds.yml
+	$(BIN)/python -m exporter.alerting prometheus/rules
+
 .PHONY: docs-check
 docs-check: .venv/dev.stamp
 	@{ $(BIN)/python -m exporter.metrics | diff -u docs/metrics.md - \

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema
 from .credentials import Secret
 from .metrics.catalogue import FAMILIES, LABEL_NAMES, Part
 
-RESERVED_LABELS: Final = LABEL_NAMES | {"job", "instance", "le", "upstream", "drill"}
+RESERVED_LABELS: Final = LABEL_NAMES | {"job", "instance", "le", "upstream", "drill", "drill_page"}
 """Label names that Prometheus or the catalogue uses; no registration label is called so."""
 
 PER_JOB_NAMES: Final = tuple(

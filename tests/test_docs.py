@@ -14,8 +14,12 @@ import aiohttp
 import pytest
 import yaml
 from conftest import KEY, program, until
+from promql import strangers
 from system_ports import free_port
 
+from exporter.alerting.promql import Promql
+from exporter.alerting.recording import recordings
+from exporter.alerting.thresholds import load_thresholds
 from exporter.cli import main
 from exporter.config_loading import load_config
 from exporter.metrics.catalogue import FAMILIES
@@ -23,6 +27,8 @@ from exporter.simulator import Simulator
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+RUNBOOKS = sorted((ROOT / "docs" / "runbooks").glob("*.md"))
+RECORDED = {rule.record for rule in recordings(Promql(load_thresholds()))}
 DEFAULT_ADDRESS = "127.0.0.1:10977"
 _BLOCK = re.compile(
     r"(?:<!-- (?P<note>[^>]+) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$",
@@ -60,6 +66,7 @@ class Reader:
             "sh": self._shell,
             "python": self._python,
             "text": self._text,
+            "promql": self._promql,
         }
         assert block.language in handlers, f"nothing runs this block: {block}"
         await handlers[block.language](block)
@@ -116,6 +123,15 @@ class Reader:
             used = set(re.findall(r"(\w+)=", labels)) - {"upstream"}
             assert used <= set(family.labels), line
 
+    async def _promql(self, block: Block) -> None:
+        """A question for Prometheus: promtool takes it, and it names nothing that there is not."""
+        assert strangers(block.text, {*RECORDED, "up"}) == set(), block
+        path = self.folder / "question.yml"
+        rule = {"record": "question", "expr": block.text}
+        path.write_text(yaml.safe_dump({"groups": [{"name": "question", "rules": [rule]}]}))
+        promtool = program("promtool", "prometheus")
+        assert await self._exec(promtool, "check", "rules", str(path)) == 0, self.said
+
     async def _run(self, line: str) -> None:
         process = await asyncio.create_subprocess_shell(
             "exec " + self._placed(line), cwd=self.folder, stderr=asyncio.subprocess.DEVNULL
@@ -171,7 +187,17 @@ async def test_what_the_page_says_can_be_done(page: Path, reader: Reader) -> Non
         await reader.read(block)
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=lambda page: page.name)
+async def test_what_the_runbooks_say_can_be_done(reader: Reader) -> None:
+    await reader.read(Block("file: config.yaml", "yaml", "upstream: {api_key_file: api.key}\n"))
+    await reader.read(Block("", "sh", ".venv/bin/removit-exporter run\n"))
+    for page in RUNBOOKS:
+        for block in blocks(page):
+            await reader.read(block)
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, *RUNBOOKS, ROOT / "CHANGELOG.md"], ids=lambda page: page.name
+)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
         if not target.startswith("http"):

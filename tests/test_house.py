@@ -25,6 +25,7 @@ MAY_IMPORT = {
         "credentials",
         "reload",
     },
+    "alerting": {"alerting", "config_file", "config_types"},
     "simulator": {"simulator"},
     "client": {"client"},
     "credentials.py": set[str](),

@@ -1,0 +1,220 @@
+"""Alerts about jobs: that they move, end, and end well."""
+
+from .alert import UPSTREAM_TROUBLE, Alert
+from .promql import Promql
+from .recording import HOUR, WEEK, bad_jobs, bad_ratio
+
+PENDING = "upstream:removit_jobs_pending:sum"
+COUNT = '{{ $value | printf "%.0f" }}'
+UPSTREAM = "{{ $labels.upstream }}"
+
+
+def job_alerts(ql: Promql) -> list[Alert]:
+    """Return the alerts about jobs."""
+    return [
+        *_standing_still(ql),
+        *_failure_budget(ql),
+        *_ended_badly(ql),
+        _ignored_variations(ql),
+        *_absence(ql),
+    ]
+
+
+def _standing_still(ql: Promql) -> list[Alert]:
+    alerts = ql.thresholds.alerts
+    return [
+        Alert(
+            "RemovitJobsStalled",
+            "jobs_stalled",
+            _many_of_pending(ql, "removit_jobs_stalled", "jobs_stalled"),
+            f"{COUNT} jobs of {UPSTREAM} have stopped moving",
+            f"More than {alerts.jobs_stalled.share:.0%} of the pending jobs have made no progress"
+            " for polling.stalled_after (10m by default), although the API answers. See on the"
+            " dashboard whether they share a mode or a step; if they do, report that step with a"
+            " few job ids to the vendor. If not, compare with the vendor's status page and wait.",
+            silenced_by=UPSTREAM_TROUBLE,
+        ),
+        Alert(
+            "RemovitJobsOverdue",
+            "jobs_overdue",
+            _many_of_pending(ql, "removit_jobs_overdue", "jobs_overdue"),
+            f"{COUNT} jobs of {UPSTREAM} take much longer than usual",
+            f"More than {alerts.jobs_overdue.share:.0%} of the pending jobs have taken over three"
+            " times what 99 of 100 jobs of their mode usually take. They move, but slowly: look at"
+            " the time by step and at the API's latency, tell whoever waits for the pictures, and"
+            " hold back large imports until it is over.",
+            silenced_by=UPSTREAM_TROUBLE,
+        ),
+        Alert(
+            "RemovitJobsSuspected",
+            "jobs_suspected",
+            _many_of_pending(ql, "removit_jobs_suspected", "jobs_suspected"),
+            f"{COUNT} jobs of {UPSTREAM} can neither be called failed nor well",
+            "They are answered 5xx, 404 or 422 and nothing shows whether the jobs or the service"
+            " are to blame, so the exporter waits. If one mode alone is hit, or the API has"
+            " forgotten many jobs at once, the vendor must look: send a few job ids. Nothing is"
+            " counted as failed meanwhile.",
+            silenced_by=UPSTREAM_TROUBLE,
+        ),
+    ]
+
+
+def _many_of_pending(ql: Promql, series: str, key: str) -> str:
+    """Enough of them, and enough of all that are pending."""
+    values = getattr(ql.thresholds.alerts, key)
+    total = ql.total(series)
+    share = f"{values.share:g} * {ql.total('removit_jobs_pending')}"
+    return f"(\n  {total}\n  > {share}\n)\n>= {values.at_least:g}"
+
+
+def _failure_budget(ql: Promql) -> list[Alert]:
+    budget = ql.thresholds.failure_budget
+    allowed = 1 - budget.objective
+    burning = (
+        "{{ $value | humanizePercentage }} of the jobs of " + UPSTREAM + " end badly;"
+        f" {100 * allowed:.3g}% may"
+    )
+    means = (
+        "Bad is failed, expired, or done without a result; not found and invalid ids do not count."
+    )
+    return [
+        Alert(
+            "RemovitFailureBudgetBurningFast",
+            "failure_budget_fast",
+            _burning(ql, ("1h", "5m", budget.burn_rate_1h), ("6h", "30m", budget.burn_rate_6h)),
+            burning,
+            f"At this rate a month's budget is gone within days. {means} See on the dashboard which"
+            " mode and which group it is, and since when. If everything fails, stop uploading; if"
+            " one kind of picture does, hold that kind back. Failed keys are listed by"
+            " GET /api/v1/failures.",
+        ),
+        Alert(
+            "RemovitFailureBudgetBurningSlow",
+            "failure_budget_slow",
+            _burning(ql, ("1d", "2h", budget.burn_rate_1d), ("3d", "6h", budget.burn_rate_3d)),
+            burning,
+            f"Slowly, but for so long that a month's budget will not do. {means} Look at errors by"
+            " code and at the modes on the dashboard, gather examples from GET /api/v1/failures,"
+            " and take them to the vendor.",
+            silenced_by=("RemovitFailureBudgetBurningFast",),
+        ),
+    ]
+
+
+def _burning(ql: Promql, *pairs: tuple[str, str, float]) -> str:
+    """Over a long window, so that it matters, and a short one, so that it is still so."""
+    budget = ql.thresholds.failure_budget
+    arms = []
+    for long, short, rate in pairs:
+        limit = f"{rate * (1 - budget.objective):.6g}"
+        arms.append(
+            f"(\n  {bad_ratio(long)} > {limit}\n  and {bad_ratio(short)} > {limit}"
+            f"\n  and {bad_jobs(long)} >= {budget.at_least:g}\n)"
+        )
+    return "\nor\n".join(arms)
+
+
+def _ended_badly(ql: Promql) -> list[Alert]:
+    alerts = ql.thresholds.alerts
+    without, overturned = alerts.done_without_result, alerts.verdicts_overturned
+    grown = ql.grown("removit_jobs_done_without_result_total", without.window)
+    window = ql.span(overturned.window)
+    back = ql.total(f"increase(removit_verdicts_overturned_total[{window}])")
+    return [
+        Alert(
+            "RemovitDoneWithoutResult",
+            "done_without_result",
+            f"{grown} >= {without.at_least:g}",
+            f"{COUNT} jobs of {UPSTREAM} are done and have no picture",
+            f"In the last {ql.span(without.window)} the API called so many jobs done without a"
+            " final_url or final_urls, so whoever fetches results finds none. Take the job ids from"
+            " the log or the exemplars, upload those images again, and report the ids to the"
+            " vendor.",
+        ),
+        Alert(
+            "RemovitVerdictsOverturned",
+            "verdicts_overturned",
+            f"{back} >= {overturned.at_least:g}",
+            f"{COUNT} jobs of {UPSTREAM} came back after they had been given up",
+            f"In the last {window} jobs that were called failed, not found or expired were answered"
+            " well again. Nothing is lost: they are followed again. But whoever acted on the"
+            " verdict may have uploaded twice; if this goes on, raise judgement.failed_after or"
+            " lower judgement.chance (see docs/judgement.md).",
+        ),
+        _not_found(ql),
+    ]
+
+
+def _not_found(ql: Promql) -> Alert:
+    values = ql.thresholds.alerts.jobs_not_found
+    unknown = 'removit_jobs_finished_total{state=~"not_found|invalid"}'
+    some = ql.grown(unknown, values.window, "state")
+    every = ql.grown("removit_jobs_finished_total", values.window)
+    return Alert(
+        "RemovitJobsNotFound",
+        "jobs_not_found",
+        f"(\n{some}\n> on ({ql.identity}) group_left ()\n{values.share:g} * {every}\n)"
+        f"\n>= {values.at_least:g}",
+        f"{COUNT} jobs of {UPSTREAM} ended as {{{{ $labels.state }}}}",
+        f"In the last {ql.span(values.window)} the API did not know so many ids that it was asked"
+        " about. Usually whoever registers them takes them from the wrong place or environment"
+        " (`invalid`: not even the form is right), or registers long after the API forgot."
+        " GET /api/v1/jobs?state={{ $labels.state }} shows their source and labels.",
+    )
+
+
+def _ignored_variations(ql: Promql) -> Alert:
+    values = ql.thresholds.alerts.ignored_variations
+    ratio = "upstream_variation:removit_job_ignored_variations:ratio6h"
+    count = "upstream_variation:removit_job_ignored_variations:increase6h"
+    done = "upstream:removit_jobs_done:increase6h"
+    ago = f"offset {ql.span(WEEK)}"
+    return Alert(
+        "RemovitVariationIgnored",
+        "ignored_variations",
+        f"(\n  {ratio} > {values.times:g} * ({ratio} {ago})"
+        f"\n  or ({ratio} unless {ratio} {ago})\n)\n> {values.share:g}"
+        f"\nand {count} >= {values.at_least:g}"
+        f"\nand on ({ql.identity}) ({done} {ago}) >= {values.at_least:g}",
+        "{{ $labels.variation }} is ignored for {{ $value | humanizePercentage }} of the jobs of "
+        + UPSTREAM,
+        f"Over the last {ql.span(6 * HOUR)} that is more than {values.times:g} times the share of"
+        f" {ql.span(WEEK)} ago. The pictures are delivered without this variation, and nobody is"
+        " told but by a warning. Its message (GET /api/v1/jobs/{job_id}, or the log) says which"
+        " parameter is missing: see what changed in the upload's params since then.",
+    )
+
+
+def _absence(ql: Promql) -> list[Alert]:
+    alerts = ql.thresholds.alerts
+    finished, registered = alerts.nothing_finished, alerts.nothing_registered
+    window = ql.span(finished.window)
+    least = f"{finished.at_least:g}"
+    ends = ql.grown("removit_jobs_finished_total", finished.window)
+    new = ql.grown("removit_jobs_registered_total", registered.window)
+    before = ql.grown("removit_jobs_registered_total", registered.window, offset=WEEK)
+    return [
+        Alert(
+            "RemovitNothingFinished",
+            "nothing_finished",
+            f"min_over_time({PENDING}[{window}]) >= {least}"
+            f"\nand {PENDING} offset {window} >= {least}"
+            f"\nand {ends} == 0",
+            f"No job of {UPSTREAM} has ended for {window}; {COUNT} or more were pending all along",
+            "The API answers, yet nothing comes out. If progress moves (dashboard, jobs by step),"
+            " jobs are only slow; if nothing moves, its workers stand still: call the vendor, and"
+            " hold uploads back. If the exporter lags behind instead, see that alert first.",
+            silenced_by=(*UPSTREAM_TROUBLE, "RemovitExporterDown", "RemovitThrottled"),
+        ),
+        Alert(
+            "RemovitNothingRegistered",
+            "nothing_registered",
+            f"{new} == 0\nand\n{before} >= {registered.at_least:g}",
+            f"No job of {UPSTREAM} was registered for {ql.span(registered.window)}",
+            f"{ql.span(WEEK)} ago at least {registered.at_least:g} came in at this hour. Whoever"
+            " uploads has stopped, or no longer tells the exporter: look at the importer's own log"
+            " first, then at removit_exporter_registrations_refused_total.",
+            silenced_by=(*UPSTREAM_TROUBLE, "RemovitExporterDown"),
+            off_by_default=True,
+        ),
+    ]

@@ -1,0 +1,108 @@
+"""Recording rules: what dashboards and alerts ask often, one upstream at a time.
+
+Names are Prometheus's `level:metric:operation`. A window in a name is the one as shipped.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from .promql import Promql
+
+MINUTE: Final = 60.0
+HOUR: Final = 3600.0
+DAY: Final = 86400.0
+WEEK: Final = 7 * DAY
+
+WINDOWS: Final = {
+    "5m": 5 * MINUTE,
+    "30m": 30 * MINUTE,
+    "1h": HOUR,
+    "2h": 2 * HOUR,
+    "6h": 6 * HOUR,
+    "1d": DAY,
+    "3d": 3 * DAY,
+}
+"""The windows over which failures are counted (Google's SRE workbook, "Alerting on SLOs")."""
+
+ENDED: Final = 'removit_jobs_finished_total{state=~"done|failed|expired"}'
+"""Jobs whose end says something of the service; what it never knew is apart."""
+FAILED: Final = 'removit_jobs_finished_total{state=~"failed|expired"}'
+DONE: Final = 'removit_jobs_finished_total{state="done"}'
+WITHOUT_RESULT: Final = "removit_jobs_done_without_result_total"
+IGNORED: Final = "removit_job_ignored_variations_total"
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One recording rule."""
+
+    record: str
+    expr: str
+
+
+def recordings(ql: Promql) -> list[Recording]:
+    """Return all recording rules, each after those that it reads."""
+    return [*_pending(ql), *_failure_budget(ql), *_latencies(ql), *_ignored(ql)]
+
+
+def _pending(ql: Promql) -> list[Recording]:
+    return [
+        Recording("upstream:removit_jobs_pending:sum", ql.total("removit_jobs_pending")),
+        Recording(
+            "upstream_state:removit_jobs_finished:rate5m",
+            ql.total(f"rate(removit_jobs_finished_total[{ql.span(5 * MINUTE)}])", "state"),
+        ),
+    ]
+
+
+def _failure_budget(ql: Promql) -> list[Recording]:
+    rules = []
+    for name, seconds in WINDOWS.items():
+        ended, bad = f"upstream:removit_jobs_ended:increase{name}", bad_jobs(name)
+        failed, without = ql.grown(FAILED, seconds), ql.grown(WITHOUT_RESULT, seconds)
+        rules += [
+            Recording(ended, ql.grown(ENDED, seconds)),
+            Recording(bad, f"{failed}\n+\n{without}"),
+            Recording(bad_ratio(name), f"{bad}\n/\n({ended} > 0)"),
+        ]
+    return rules
+
+
+def bad_jobs(window: str) -> str:
+    """Return the name of how many jobs failed, expired or were done without a result."""
+    return f"upstream:removit_jobs_bad:increase{window}"
+
+
+def bad_ratio(window: str) -> str:
+    """Return the name of their share of the jobs that ended."""
+    return f"upstream:removit_jobs_bad:ratio{window}"
+
+
+def _latencies(ql: Promql) -> list[Recording]:
+    minutes = ql.span(5 * MINUTE)
+    duration = f"rate(removit_job_duration_seconds_bucket[{minutes}])"
+    request = f"rate(removit_upstream_request_duration_seconds_bucket[{minutes}])"
+    return [
+        Recording(
+            "upstream_mode:removit_job_duration_seconds_bucket:rate5m",
+            ql.total(duration, "mode", "state", "le"),
+        ),
+        Recording(
+            "upstream_endpoint:removit_upstream_request_duration_seconds_bucket:rate5m",
+            ql.total(request, "endpoint", "le"),
+        ),
+    ]
+
+
+def _ignored(ql: Promql) -> list[Recording]:
+    ignored = "upstream_variation:removit_job_ignored_variations:increase6h"
+    done = "upstream:removit_jobs_done:increase6h"
+    of_done = f"on ({ql.identity}) group_left ()"
+    return [
+        Recording(done, ql.grown(DONE, 6 * HOUR)),
+        Recording(ignored, ql.grown(IGNORED, 6 * HOUR, "variation")),
+        Recording(
+            "upstream_variation:removit_job_ignored_variations:ratio6h",
+            f"{ignored}\n/ {of_done}\n({done} > 0)",
+        ),
+    ]

@@ -1,0 +1,74 @@
+"""The table of all rules, and the files that Prometheus loads."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import yaml
+
+from .alert import Alert, Block
+from .exporter_alerts import exporter_alerts
+from .job_alerts import job_alerts
+from .promql import Promql
+from .recording import recordings
+from .upstream_alerts import upstream_alerts
+
+HEADER: Final = "# Made from prometheus/thresholds.yml by `make rules`; do not edit.\n"
+
+RECORDING_FILE: Final = "removit-recording.yml"
+ALERTS_FILE: Final = "removit-alerts.yml"
+OFF_BY_DEFAULT_FILE: Final = "optional/removit-nothing-registered.yml"
+"""In a folder of its own, so that `rules/*.yml` does not load it."""
+
+
+def alerts(ql: Promql) -> list[Alert]:
+    """Return every alert there is."""
+    return [*upstream_alerts(ql), *job_alerts(ql), *exporter_alerts(ql)]
+
+
+def rule_files(ql: Promql) -> Mapping[str, str]:
+    """Return the text of each file by its name."""
+    table = {
+        ALERTS_FILE: _alert_groups(ql, [alert for alert in alerts(ql) if not alert.off_by_default]),
+        OFF_BY_DEFAULT_FILE: _alert_groups(ql, [one for one in alerts(ql) if one.off_by_default]),
+        RECORDING_FILE: _recording_groups(ql),
+    }
+    return {name: write(groups) for name, groups in table.items()}
+
+
+def drill_rules(ql: Promql) -> str:
+    """Return everything as one file, what is off by default too."""
+    return write([*_recording_groups(ql), *_alert_groups(ql, alerts(ql))])
+
+
+def _recording_groups(ql: Promql) -> list[Mapping[str, Any]]:
+    rules = [{"record": rule.record, "expr": Block(rule.expr)} for rule in recordings(ql)]
+    return [_group(ql, "removit-recording", rules)]
+
+
+def _alert_groups(ql: Promql, table: Iterable[Alert]) -> list[Mapping[str, Any]]:
+    return [_group(ql, "removit-alerts", [alert.rule(ql) for alert in table])]
+
+
+def _group(ql: Promql, name: str, rules: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    return {"name": name, "interval": ql.span(ql.thresholds.interval), "rules": rules}
+
+
+def write(groups: Sequence[Mapping[str, Any]]) -> str:
+    """Return a rule file; expressions stand as blocks."""
+    document = {"groups": list(groups)}
+    return HEADER + yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=100)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes blocks as they are."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Never write an anchor."""
+        return True
+
+
+def _block(dumper: _Dumper, text: Block) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|")
+
+
+_Dumper.add_representer(Block, _block)

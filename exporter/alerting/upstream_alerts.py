@@ -1,0 +1,131 @@
+"""Alerts about the upstream: whether it answers, lets us in, and is paid for."""
+
+from .alert import UPSTREAM_TROUBLE, Alert
+from .job_alerts import COUNT, UPSTREAM
+from .promql import Promql
+
+REQUESTS = "removit_upstream_requests_total"
+
+
+def upstream_alerts(ql: Promql) -> list[Alert]:
+    """Return the alerts about the upstream."""
+    return [*_states(ql), *_uploads(ql), *_answers(ql)]
+
+
+def _state(ql: Promql, state: str) -> str:
+    return ql.over("max", f'removit_upstream_state{{state="{state}"}}') + " == 1"
+
+
+def _states(ql: Promql) -> list[Alert]:
+    return [
+        Alert(
+            "RemovitUpstreamDown",
+            "upstream_down",
+            _state(ql, "down"),
+            f"The API of {UPSTREAM} is down",
+            "Nearly all requests fail or go unanswered. No job is counted as failed for it; pending"
+            " ones wait and go on by themselves afterwards. Look at the vendor's status page and at"
+            " our own way out (proxy, DNS): the dashboard shows which codes come back. Pause large"
+            " uploads. There is nothing to restart here.",
+            silenced_by=("RemovitKeyRejected",),
+        ),
+        Alert(
+            "RemovitKeyRejected",
+            "key_rejected",
+            _state(ql, "key_rejected"),
+            f"The API key for {UPSTREAM} is rejected",
+            "All polling is suspended, no result is seen, and nothing is counted as failed. Has the"
+            " key been rotated or revoked, or the account been closed? Put the valid key into"
+            " upstream.api_key_file: it is tried at once, without a restart or reload.",
+        ),
+        Alert(
+            "RemovitUpstreamBlocked",
+            "upstream_blocked",
+            _state(ql, "blocked"),
+            f"Something before the API of {UPSTREAM} blocks us",
+            "Requests are answered 403 with a page that is not the API's: a firewall, not the key."
+            " Has our outgoing address changed, or has too much been asked at once? Ask the vendor"
+            " to admit the address; a lower upstream.rate may help meanwhile.",
+        ),
+        _throttled(ql),
+    ]
+
+
+def _throttled(ql: Promql) -> Alert:
+    values = ql.thresholds.alerts.throttled
+    window = ql.span(values.window)
+    share = ql.over("max", f'avg_over_time(removit_upstream_state{{state="throttled"}}[{window}])')
+    return Alert(
+        "RemovitThrottled",
+        "throttled",
+        f"{share} > {values.share:g}",
+        f"{UPSTREAM} holds us back {{{{ $value | humanizePercentage }}}} of the time (429)",
+        f"Over the last {window}. Results are seen late. Someone else may use the same key, or"
+        " upstream.rate is above what the contract allows: compare it with the rate limit on the"
+        " dashboard, lower it, or agree on more with the vendor.",
+        silenced_by=("RemovitKeyRejected",),
+    )
+
+
+def _uploads(ql: Promql) -> list[Alert]:
+    unpaid, errors = ql.thresholds.alerts.credits_exhausted, ql.thresholds.alerts.upload_errors
+    refused = ql.grown(f'{REQUESTS}{{endpoint="upload",code="402"}}', unpaid.window)
+    bad = ql.grown(f'{REQUESTS}{{endpoint="upload",code!~"2..|402"}}', errors.window)
+    every = ql.grown(f'{REQUESTS}{{endpoint="upload"}}', errors.window)
+    return [
+        Alert(
+            "RemovitCreditsExhausted",
+            "credits_exhausted",
+            f"{refused} > 0",
+            f"The credits for {UPSTREAM} are used up: {COUNT} uploads were refused",
+            f"In the last {ql.span(unpaid.window)} uploads were answered 402. Nothing new is"
+            " processed until someone buys credits in the vendor's console; jobs already accepted"
+            " go on. Refused uploads must be sent again by whoever sent them.",
+        ),
+        Alert(
+            "RemovitUploadErrors",
+            "upload_errors",
+            f"(\n{bad}\n> {errors.share:g} * {every}\n)\n>= {errors.at_least:g}",
+            f"{COUNT} uploads to {UPSTREAM} were refused or failed",
+            f"In the last {ql.span(errors.window)}, more than {errors.share:.0%} of all uploads"
+            " through the exporter. See the codes on the dashboard: 4xx is what we send (a changed"
+            " importer, a bad batch), 5xx and timeouts are theirs. Whoever uploads was told, and"
+            " must try again.",
+            silenced_by=UPSTREAM_TROUBLE,
+        ),
+    ]
+
+
+def _answers(ql: Promql) -> list[Alert]:
+    slow, drift = ql.thresholds.alerts.status_latency, ql.thresholds.alerts.contract_drift
+    window = ql.span(slow.window)
+    name = "removit_upstream_request_duration_seconds"
+    buckets = ql.total(f'rate({name}_bucket{{endpoint="status"}}[{window}])', "le")
+    asked = ql.total(f'increase({name}_count{{endpoint="status"}}[{window}])')
+    unread = ql.grown(f'{REQUESTS}{{endpoint="status",code="invalid_body"}}', drift.window)
+    every = ql.grown(f'{REQUESTS}{{endpoint="status"}}', drift.window)
+    return [
+        Alert(
+            "RemovitStatusLatency",
+            "status_latency",
+            f"histogram_quantile(0.95,\n  {buckets}\n) > {slow.seconds:g}"
+            f"\nand\n{asked} >= {slow.at_least:g}",
+            f"The status requests to {UPSTREAM} are slow: p95 {{{{ $value | humanizeDuration }}}}",
+            f"One in twenty takes longer than {slow.seconds:g} s, over the last {window}. Ends are"
+            " seen later, and past upstream.timeout requests count as failed. Compare with the"
+            " vendor's status page and with other traffic on our way out; if it grows, expect"
+            " RemovitUpstreamDown.",
+            silenced_by=UPSTREAM_TROUBLE,
+        ),
+        Alert(
+            "RemovitContractDrift",
+            "contract_drift",
+            f"(\n{unread}\n> {drift.share:g} * {every}\n)\n>= {drift.at_least:g}",
+            f"{COUNT} answers of {UPSTREAM} could not be read",
+            f"In the last {ql.span(drift.window)}, more than {drift.share:.0%} of the status"
+            " answers were 200 but no JSON with a state that we know. The jobs concerned stay"
+            " pending. The log line `contract drift` says what came. Has the vendor changed the"
+            " API? Then the exporter must follow; a maintenance page goes away by itself.",
+            silenced_by=UPSTREAM_TROUBLE,
+        ),
+    ]
