@@ -1,0 +1,72 @@
+"""The example for Alertmanager: who is told of what, and what keeps quiet because of what."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import program
+
+from exporter.alerting.promql import Promql
+from exporter.alerting.rule_files import alerts
+from exporter.alerting.thresholds import load_thresholds
+
+EXAMPLE = Path(__file__).parent.parent.parent / "prometheus" / "alertmanager.example.yml"
+
+
+def amtool(*arguments: str) -> subprocess.CompletedProcess[str]:
+    binary = program("amtool", "prometheus-alertmanager")
+    return subprocess.run([binary, *arguments], capture_output=True, text=True, check=False)
+
+
+def test_amtool_has_nothing_to_say() -> None:
+    checked = amtool("check-config", str(EXAMPLE))
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("labels", "receiver"),
+    [
+        ({"severity": "critical"}, "pager"),
+        ({"severity": "warning"}, "tickets"),
+        ({"severity": "info"}, "chat"),
+        ({}, "tickets"),
+        ({"severity": "critical", "drill": "true"}, "null"),
+        ({"severity": "info", "drill": "true"}, "null"),
+        ({"severity": "critical", "drill": "true", "drill_page": "true"}, "pager"),
+        ({"severity": "warning", "drill": "true", "drill_page": "true"}, "tickets"),
+    ],
+)
+def test_an_alert_goes_by_its_severity_and_a_drill_nowhere_unless_it_pages(
+    labels: dict[str, str], receiver: str
+) -> None:
+    given = [f"{name}={value}" for name, value in {"upstream": "removit", **labels}.items()]
+    routed = amtool("config", "routes", "test", f"--config.file={EXAMPLE}", *given)
+    assert routed.stdout.strip() == receiver, routed.stderr
+
+
+def named(matchers: list[str]) -> set[str]:
+    [matcher] = matchers
+    return set(re.findall(r"Removit\w+", matcher))
+
+
+def test_what_is_silenced_by_what_is_what_the_table_of_alerts_says() -> None:
+    document: dict[str, Any] = yaml.safe_load(EXAMPLE.read_text())
+    silenced = {
+        (target, source)
+        for rule in document["inhibit_rules"]
+        for source in named(rule["source_matchers"])
+        for target in named(rule["target_matchers"])
+    }
+    table = alerts(Promql(load_thresholds()))
+    assert silenced == {(one.name, source) for one in table for source in one.silenced_by}
+
+
+def test_staging_never_silences_production_and_one_upstream_is_one_group() -> None:
+    document: dict[str, Any] = yaml.safe_load(EXAMPLE.read_text())
+    for rule in document["inhibit_rules"]:
+        assert {"namespace", "job", "upstream"} <= set(rule["equal"])
+    assert document["route"]["group_by"] == document["inhibit_rules"][0]["equal"]
+    assert not any("group_by" in route for route in document["route"]["routes"])
