@@ -68,7 +68,11 @@ def setup(
         yield
         await exporter.stop()
 
+    async def release(app: web.Application) -> None:
+        exporter.release()
+
     app.cleanup_ctx.append(run)
+    app.on_shutdown.append(release)
     return exporter
 
 
