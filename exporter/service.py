@@ -35,11 +35,13 @@ from .registry.staging import RegistryFullError, Telling
 from .registry.store import SUM, Store, StoreError
 from .reload import Reloader
 from .web.context import Context
+from .web.discovery import DiscoveryRoutes
 from .web.events import EventRoutes
 from .web.failures import FailureRoutes
 from .web.jobs import JobRoutes
 from .web.lifecycle import LifecycleRoutes
 from .web.metrics import MetricsRoute
+from .web.probe import ProbeRoutes
 from .web.status import StatusRoutes
 from .web.upload import UploadRoutes
 
@@ -163,7 +165,7 @@ class Exporter:
         """Return the routes of every subject, without prefix."""
         subjects = (
             *(MetricsRoute, JobRoutes, FailureRoutes, EventRoutes),
-            *(StatusRoutes, UploadRoutes, LifecycleRoutes),
+            *(StatusRoutes, UploadRoutes, ProbeRoutes, DiscoveryRoutes, LifecycleRoutes),
         )
         return [route for subject in subjects for route in subject(self.context).routes()]
 

@@ -42,6 +42,7 @@ from .store import (
     StoredEvent,
     StoreError,
 )
+from .waiting import Waiting
 
 PRUNE_SLICE = 1000
 """Rows dropped in one commit: old jobs and events go in slices, so that no commit takes long."""
@@ -93,6 +94,8 @@ class Registry:
         self.tally = tally
         self.limits = limits
         self.feed = Feed(store)
+        self.endings = Waiting()
+        """Rings, by job_id, when a job has ended or is gone."""
         self.by_state: Counter[JobState] = Counter()
         self.jobs: dict[str, Job] = {}
         self.pending = 0
@@ -139,6 +142,14 @@ class Registry:
     async def get(self, job_id: str) -> Job | None:
         """Return a job from memory or the store; raises `StoreError`."""
         return self.jobs.get(job_id) or (await self.store.get([job_id])).get(job_id)
+
+    async def wait_for_end(self, job_id: str) -> Job | None:
+        """Return a job once it has ended; None when it is unknown or forgotten meanwhile."""
+        while (job := await self.get(job_id)) is not None and job.pending:
+            if job_id in self.jobs and not self.jobs[job_id].pending:
+                continue  # it ended while the store was read
+            await self.endings.wait(job_id)
+        return job
 
     async def page(
         self, job_filter: JobFilter, *, limit: int, before: int | None
@@ -454,5 +465,7 @@ class Registry:
             listener(published)
         self.feed.written(published.events, published.event_ids)
         before, after = published.before, published.after
+        if before is not None and before.pending and (after is None or not after.pending):
+            self.endings.ring(before.job_id)
         if before is not None and after is not None and not published.events:
             self.feed.moved(before, after)
