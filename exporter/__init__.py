@@ -1,8 +1,8 @@
 """A Prometheus exporter for asynchronous jobs of the Removit image API.
 
-`setup(app, config)` puts it into an aiohttp application, `create_app(config)` makes one of its
-own, `load_config(path)` reads the config file. What they return can be used as it is documented in
-the README; all other modules may change.
+`setup(app, config)` puts it into an aiohttp application, whose jobs then are `app[JOBS]`;
+`create_app(config)` makes one of its own, `load_config(path)` reads the config file. These names
+stay; all other modules may change.
 """
 
 from importlib.metadata import version
@@ -11,15 +11,30 @@ from .app import EXPORTER, create_app, setup
 from .config import Config
 from .config_file import ConfigError
 from .config_loading import load_config
+from .core.job import Job, JobState
+from .embedding import JOBS, Jobs, RegistrationError, UnknownJobError
+from .registry.feed import HistoryGapError
+from .registry.staging import RegistryFullError
+from .registry.store import StoredEvent, StoreError
 from .service import Exporter
 
 __version__ = version("removit-exporter")
 
 __all__ = [
     "EXPORTER",
+    "JOBS",
     "Config",
     "ConfigError",
     "Exporter",
+    "HistoryGapError",
+    "Job",
+    "JobState",
+    "Jobs",
+    "RegistrationError",
+    "RegistryFullError",
+    "StoreError",
+    "StoredEvent",
+    "UnknownJobError",
     "__version__",
     "create_app",
     "load_config",

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from .config import Config
 from .config_loading import ConfigFile
+from .embedding import JOBS, Jobs
 from .polling.clock import Clock
 from .registry.store import Store
 from .service import Exporter
@@ -59,6 +60,7 @@ def setup(
         config_file=config_file,
     )
     app[EXPORTER] = exporter
+    app[JOBS] = Jobs(exporter.registry, lambda: exporter.config.current.registration)
     for route in exporter.routes():
         handler = _observed(exporter.context, prefix + route.path, route.handler)
         web.RouteDef(route.method, prefix + route.path, handler, route.kwargs).register(app.router)
@@ -68,7 +70,11 @@ def setup(
         yield
         await exporter.stop()
 
+    async def release(app: web.Application) -> None:
+        exporter.release()
+
     app.cleanup_ctx.append(run)
+    app.on_shutdown.append(release)
     return exporter
 
 

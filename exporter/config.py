@@ -9,7 +9,18 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from .config_registration import ConfiguredJob, Registration
-from .config_sections import Judgement, Log, Metrics, Polling, Section, Storage, Upstream, Web
+from .config_sections import (
+    Judgement,
+    Log,
+    Metrics,
+    Polling,
+    Sd,
+    Section,
+    Status,
+    Storage,
+    Upstream,
+    Web,
+)
 from .config_types import FilePath
 
 
@@ -32,6 +43,10 @@ class Config(Section):
     """What the page of metrics holds."""
     storage: Storage = Storage()
     """Where jobs are kept, and for how long."""
+    status: Status = Status()
+    """The upstream's contract, served from memory."""
+    sd: Sd = Sd()
+    """Jobs as targets for Prometheus."""
     web: Web = Web()
     """The exporter's own server."""
     log: Log = Log()

@@ -22,6 +22,7 @@ from .config_types import (
     ProxyUrl,
     RoutePrefix,
     Share,
+    Size,
     StatusCodes,
     Wait,
 )
@@ -63,6 +64,10 @@ class Upstream(Section):
     """Requests a second, at most."""
     burst: Annotated[int, Field(ge=1, le=100_000)] = 20
     """How many requests may follow at once after a rest."""
+    upload_timeout: Wait = 600.0
+    """How long one upload that is passed through may take in all."""
+    max_upload_bytes: Annotated[Size, Field(ge=1024, le=1024**4)] = 1024**3
+    """The length of an upload that is passed through, at most."""
     proxy_url: ProxyUrl | None = None
     """An HTTP proxy to ask through. It may hold a password, which is never shown."""
     heartbeat: Wait = 300.0
@@ -211,6 +216,30 @@ class Storage(Section):
         if value.name.startswith(":memory:"):
             raise ValueError("expected a file: what is kept in memory is lost with the process")
         return value
+
+
+class Status(Section):
+    """The upstream's contract, served from memory."""
+
+    max_age: Wait = 2.0
+    """So old an answer is given as it is; an older one is refreshed first."""
+    max_stale: Wait = 300.0
+    """So old an answer is given while the upstream cannot be asked."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.max_age > self.max_stale:
+            raise ValueError("max_age is longer than max_stale")
+        return self
+
+
+class Sd(Section):
+    """Jobs as targets, in the form of Prometheus's `http_sd`."""
+
+    min_age: Duration = 900.0
+    """Jobs that are pending longer than this are targets."""
+    max_targets: Annotated[int, Field(ge=0, le=10_000)] = 100
+    """Targets, at most: the oldest ones."""
 
 
 class Web(Section):

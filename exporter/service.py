@@ -14,7 +14,8 @@ from .config import Config, LiveConfig
 from .config_loading import ConfigFile
 from .configured import ConfiguredJobs
 from .core.health import Health
-from .core.job import JobState
+from .core.job import JobState, Source
+from .core.reply import Reply
 from .core.tally import LabelBounds, Tally
 from .core.usual import OverdueRule
 from .logs import EventLog, make_logger
@@ -27,16 +28,23 @@ from .polling.client import Client
 from .polling.clock import Clock, SystemClock
 from .polling.poller import Poller
 from .polling.protocols import Asker
+from .polling.status_cache import StatusCache
 from .registry.commit import GroupCommit
 from .registry.registry import Published, Registry, RegistryLimits
 from .registry.sqlite import SqliteStore
+from .registry.staging import RegistryFullError, Telling
 from .registry.store import SUM, Store, StoreError
 from .reload import Reloader
 from .web.context import Context
+from .web.discovery import DiscoveryRoutes
+from .web.events import EventRoutes
 from .web.failures import FailureRoutes
 from .web.jobs import JobRoutes
 from .web.lifecycle import LifecycleRoutes
 from .web.metrics import MetricsRoute
+from .web.probe import ProbeRoutes
+from .web.status import StatusRoutes
+from .web.upload import UploadRoutes
 
 _USER_AGENT: Final = f"removit-exporter/{version('removit-exporter')}"
 TICK_SECONDS: Final = 1.0
@@ -136,7 +144,17 @@ class Exporter:
             exposition=exposition,
             instruments=self.instruments,
             config=lambda: self.config.current,
+            client=self.client,
+            status_cache=StatusCache(
+                self.registry,
+                self.poller,
+                self.clock,
+                lambda: self.config.current.status,
+                lambda: self.config.current.upstream.timeout,
+                self._track,
+            ),
             token=lambda: self._token.current(),
+            api_key=lambda: self._key.current(),
             log=self.log,
             reload=self.reloader.reload,
             prefix=prefix,
@@ -147,7 +165,10 @@ class Exporter:
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes of every subject, without prefix."""
-        subjects = (MetricsRoute, JobRoutes, FailureRoutes, LifecycleRoutes)
+        subjects = (
+            *(MetricsRoute, JobRoutes, FailureRoutes, EventRoutes),
+            *(StatusRoutes, UploadRoutes, ProbeRoutes, DiscoveryRoutes, LifecycleRoutes),
+        )
         return [route for subject in subjects for route in subject(self.context).routes()]
 
     async def start(self) -> None:
@@ -195,6 +216,23 @@ class Exporter:
             self.log.error("store not written at the end", error=str(error))
         await self.client.__aexit__(None, None, None)
         await self.store.close()
+
+    def release(self) -> None:
+        """Let go of those who wait for something: the exporter is about to stop."""
+        self.context.closing = True
+        self.registry.feed.close()
+        self.poller.answers.changes.ring_all()
+
+    async def _track(self, job_id: str, reply: Reply) -> None:
+        """Take in a job that someone asked about and the upstream knows, with its first answer."""
+        telling = Telling(job_id, answered=lambda job: self.poller.first_answer(job, reply))
+        try:
+            await self.registry.register([telling], Source.STATUS)
+        except RegistryFullError:
+            self.instruments.refused("full")
+        except StoreError as error:
+            self.instruments.refused("store")
+            self.log.error("store unavailable", error=str(error))
 
     def _api_key(self) -> str:
         key = self._key.current()

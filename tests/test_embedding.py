@@ -1,7 +1,10 @@
 """In someone else's application: nothing global is touched, two live side by side."""
 
+import asyncio
+import importlib.util
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,18 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from conftest import KEY, until
 
-from exporter import EXPORTER, Config, setup
+from exporter import (
+    EXPORTER,
+    JOBS,
+    Config,
+    HistoryGapError,
+    JobState,
+    RegistrationError,
+    RegistryFullError,
+    StoredEvent,
+    UnknownJobError,
+    setup,
+)
 from exporter.simulator import Script, Simulator
 
 MakeConfig = Callable[..., Config]
@@ -123,3 +137,109 @@ async def test_the_host_gets_the_log_lines_by_stdlib_logging(
         "job finished",
     ]
     assert {getattr(record, "job_id", None) for record in records} == {job_id}
+
+
+@pytest.fixture
+async def host(make_config: MakeConfig) -> AsyncIterator[web.Application]:
+    app = web.Application()
+    setup(app, make_config(registration={"allowed_labels": ["shop"], "max_pending": 3}))
+    async with TestClient(TestServer(app)):
+        yield app
+
+
+async def test_a_program_registers_gets_and_waits(
+    host: web.Application, simulator: Simulator
+) -> None:
+    jobs, job_id = host[JOBS], simulator.add(Script.warned(0.2))
+    registered = await jobs.register(job_id, labels={"shop": "eu"}, key="sku-1")
+    assert (registered.state, registered.source) == (JobState.PENDING, "plugin")
+    assert (await jobs.register(job_id)).key == "sku-1"
+    done = await jobs.wait(job_id, timeout=20)
+    assert done.state is JobState.DONE
+    assert dict(done.warnings) == {"shadow_wall": ("params not provided",)}
+    assert await jobs.wait(job_id) == done
+    assert (await jobs.get(job_id)) == done
+    assert await jobs.get("nobody") is None
+
+
+async def test_waiting_ends_with_the_time_or_the_job(
+    host: web.Application, simulator: Simulator
+) -> None:
+    jobs, job_id = host[JOBS], simulator.add(Script.stuck(0.0))
+    with pytest.raises(UnknownJobError):
+        await jobs.wait(job_id)
+    await jobs.register(job_id)
+    with pytest.raises(TimeoutError):
+        await jobs.wait(job_id, timeout=0.05)
+    waiting = [asyncio.create_task(jobs.wait(job_id, timeout=20)) for _ in range(3)]
+    endings = host[EXPORTER].registry.endings
+    await until(lambda: len(endings) == 1)
+    await host[EXPORTER].registry.forget(job_id)
+    for task in waiting:
+        with pytest.raises(UnknownJobError):
+            await task
+    assert len(endings) == 0
+
+
+async def test_what_cannot_be_registered_says_why(
+    host: web.Application, simulator: Simulator
+) -> None:
+    jobs = host[JOBS]
+    with pytest.raises(RegistrationError) as refused:
+        await jobs.register("a b", labels={"colour": "red"}, registered_at=datetime(2026, 1, 1))
+    assert set(refused.value.details) == {"job_id", "labels.colour", "registered_at"}
+    await jobs.register(simulator.add(Script.stuck(0.0)), key="a")
+    known = await jobs.register(simulator.add(Script.stuck(0.0)), key="b")
+    with pytest.raises(RegistrationError, match="key: is 'b', cannot become 'c'"):
+        await jobs.register(known.job_id, key="c")
+    await jobs.register("third", registered_at=datetime(2026, 1, 1, tzinfo=UTC))
+    with pytest.raises(RegistryFullError):
+        await jobs.register("fourth")
+
+
+async def test_a_program_follows_events_and_goes_on_where_it_was(
+    host: web.Application, simulator: Simulator
+) -> None:
+    jobs, job_id = host[JOBS], simulator.add(Script.sound(0.2))
+
+    async def follow(**options: Any) -> list[StoredEvent]:
+        found = []
+        async for event in jobs.events(**options):
+            found.append(event)
+            if event.event.type == "finished":
+                break
+        return found
+
+    following = asyncio.create_task(follow(job_id=job_id))
+    await asyncio.sleep(0)
+    await jobs.register(job_id)
+    seen = await asyncio.wait_for(following, 20)
+    assert [one.event.type for one in seen][:2] == ["registered", "first_answer"]
+    again = await asyncio.wait_for(follow(after=seen[1].id, job_id=job_id), 20)
+    assert again == seen[2:]
+    with pytest.raises(HistoryGapError):
+        await anext(jobs.events(after=10**9))
+
+
+async def test_the_documents_example_works(
+    make_config: MakeConfig, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REMOVIT_API_KEY", KEY)
+    path = Path(__file__).parent.parent / "docs" / "examples" / "shop.py"
+    spec = importlib.util.spec_from_file_location("shop", path)
+    assert spec is not None
+    assert spec.loader is not None
+    shop = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(shop)
+    simulator.speed = 50
+    async with TestClient(TestServer(shop.make_app(make_config()))) as client:
+        order = {"file_url": "https://example.com/shoe.png", "sku": "shoe-1"}
+        async with client.post("/pictures", json=order) as response:
+            assert response.status == 202
+            job_id = (await response.json())["job_id"]
+        async with client.get(f"/pictures/{job_id}") as response:
+            assert (await response.json())["state"] in {state.value for state in JobState}
+        async with client.get("/pictures/nobody") as response:
+            assert response.status == 404
+        async with client.get(f"/removit/api/v1/jobs/{job_id}") as response:
+            assert (await response.json())["source"] == "plugin"

@@ -30,6 +30,7 @@ from .reply import (
     Reply,
     ReplyState,
     Status,
+    UploadReply,
 )
 
 Item = TypeVar("Item")
@@ -70,6 +71,23 @@ def parse_reply(
         retry_at=retry_at,
         content_type=_cut(_clean(fields.get("content-type", "")), MAX_NAME_CHARS),
         body=body[:MAX_BODY_BYTES],
+    )
+
+
+def parse_upload(http_status: int, body: bytes) -> UploadReply:
+    """Read the answer to `POST /api/v1/upload`. Never raises.
+
+    The page calls it "accepted"; any 2xx with a `job_id` is read as one (upload page).
+    """
+    document, _ = _load(_decode(body[:MAX_BODY_BYTES], _Drifts()))
+    fields = document if isinstance(document, dict) else {}
+    accepted = 200 <= http_status <= 299
+    drifts = _Drifts()
+    return UploadReply(
+        http_status=http_status,
+        job_id=_read_text(fields, "job_id", MAX_MESSAGE_CHARS, drifts) if accepted else None,
+        mode=_read_text(fields, "mode", MAX_NAME_CHARS, drifts) if accepted else None,
+        error=_error_code(document),
     )
 
 

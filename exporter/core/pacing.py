@@ -200,6 +200,11 @@ class TokenBucket:
         self._fill(now)
         return now if self._tokens >= 1 else now + (1 - self._tokens) / self.rate(now)
 
+    def tokens(self, now: float) -> float:
+        """Return how many requests may start at once."""
+        self._fill(now)
+        return self._tokens
+
     def take(self, now: float) -> None:
         """Spend a token; `ready_at` has said that there is one."""
         self._fill(now)
@@ -233,6 +238,7 @@ class Turn(StrEnum):
     """Whose turn it is to make a request."""
 
     ASK = "ask"  # someone waits for an answer out of turn
+    ASK_LAST = "ask_last"  # someone asks about an id that nobody tracks
     POLL = "poll"  # the most overdue job
     CONTROL = "control"  # the bare request, to try a closed gate
     WAIT = "wait"  # nobody's, until a time or until something changes
@@ -243,6 +249,8 @@ def next_turn(
     *,
     gate: Gate,
     asks: int,
+    last_asks: int,
+    asked_before: bool,
     control_at: float,
     next_due: float | None,
     token_at: float,
@@ -251,8 +259,10 @@ def next_turn(
 ) -> tuple[Turn, float]:
     """Decide who may make the next request, and until when (steady seconds) to wait if nobody.
 
-    Pure: the poller does what it says. Those who ask out of turn go before the schedule, both
-    take from the same rate limit; through a closed gate goes one trial at a time.
+    Pure: the poller does what it says. Those who ask out of turn go before the schedule, but while
+    polls are due the two take turns (`asked_before` says whose the last one was), and `last_asks`
+    go behind both. All take from the same rate limit; through a closed gate goes one trial at a
+    time.
     """
     never = math.inf
     if in_flight >= concurrency or (not gate.open and in_flight):
@@ -262,10 +272,12 @@ def next_turn(
         turn = Turn.CONTROL if gate.trial is Trial.CONTROL else Turn.POLL
         needed = turn is Turn.CONTROL or next_due is not None
         earliest = gate.trial_at if needed else never
-    elif asks:
+    elif asks and not (asked_before and earliest <= now):
         turn, earliest = Turn.ASK, now
-    elif control_at <= max(now, earliest):
+    elif control_at <= (now if last_asks else max(now, earliest)):
         turn, earliest = Turn.CONTROL, control_at
+    elif last_asks and earliest > now:
+        turn, earliest = Turn.ASK_LAST, now
     if earliest == never:
         return Turn.WAIT, never
     start = max(earliest, token_at)

@@ -138,6 +138,16 @@ class Reply:
         return replace(self, kind=Kind.UNREADABLE, status=None, drift=(*self.drift, drift))
 
 
+@dataclass(frozen=True, slots=True)
+class UploadReply:
+    """The answer to an upload; `job_id` and `mode` of one that was accepted."""
+
+    http_status: int
+    job_id: str | None = None
+    mode: str | None = None
+    error: str | None = None
+
+
 def transport_failure(failure: str) -> Reply:
     """Return the reply that stands for none; `failure` is `timeout` or `connection`."""
     return Reply(Kind.TRANSPORT, None, failure=failure)

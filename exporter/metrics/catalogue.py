@@ -279,6 +279,13 @@ _EXPORTER: Final = (
     _own(
         Kind.COUNTER, "registrations_refused_total", "reason", "Jobs that were not taken, and why."
     ),
+    _own(
+        Kind.COUNTER,
+        "status_served_total",
+        "result",
+        "Requests of the status route: fresh, refreshed, stale, final, learned, unknown,"
+        " unauthorized, invalid, unavailable.",
+    ),
     _own(Kind.COUNTER, "http_requests_total", "route method code", "Requests answered."),
     _own(
         Kind.HISTOGRAM,

@@ -30,6 +30,7 @@ class Instruments:
         self._http_requests = self._counter("removit_exporter_http_requests_total")
         self._http_seconds = self._histogram("removit_exporter_http_request_duration_seconds")
         self._refused = self._counter("removit_exporter_registrations_refused_total")
+        self._served = self._counter("removit_exporter_status_served_total")
         self._log_events = self._counter("removit_exporter_log_events_total")
         self.scrape_seconds = self.gauge("removit_exporter_scrape_duration_seconds")
         self.scrape_bytes = self.gauge("removit_exporter_scrape_size_bytes")
@@ -46,6 +47,7 @@ class Instruments:
             self._log_events.labels(level)
         for rung in ("finished", "random", "bare"):
             self._controls.labels(rung)
+        self._errors.labels("upload", "402", "insufficient_credits")
         for reason in ("conflict", "full", "invalid", "store"):
             self._refused.labels(reason)
 
@@ -64,6 +66,18 @@ class Instruments:
         self._request_seconds.labels("status").observe(seconds)
         if reply.error is not None:
             self._errors.labels("status", code, self._admit("error", reply.error)).inc()
+
+    def uploaded(self, code: str, error: str | None, seconds: float) -> None:
+        """An upload that was passed through was answered, or was not, after so long."""
+        code = self._admit("code", code)
+        self._requests.labels("upload", "client", code).inc()
+        self._request_seconds.labels("upload").observe(seconds)
+        if error is not None:
+            self._errors.labels("upload", code, self._admit("error", error)).inc()
+
+    def served(self, result: str) -> None:
+        """A status request was answered from memory, or was not."""
+        self._served.labels(result).inc()
 
     def controlled(self, rung: str) -> None:
         """See `polling.protocols.PollWatcher`."""

@@ -44,9 +44,9 @@ class Choice:
         self._rules = rules
         self._now = now
         self._fit = 0
-        self._pending = _Best(rules.max_jobs)
-        self._failed = _Best(rules.max_jobs)
-        self._others = _Best(rules.max_jobs)
+        self._pending = Best(rules.max_jobs)
+        self._failed = Best(rules.max_jobs)
+        self._others = Best(rules.max_jobs)
 
     def feed(self, job: Job) -> None:
         """Take a job into account."""
@@ -75,7 +75,7 @@ class Choice:
         return max(0, self._fit - self._rules.max_jobs)
 
 
-class _Best:
+class Best:
     """The `most` jobs of the highest rank among those offered."""
 
     def __init__(self, most: int) -> None:
@@ -93,7 +93,7 @@ class _Best:
             heapq.heapreplace(heap, (rank, job.job_id, job))
 
     def best(self, count: int) -> list[Job]:
-        """Return the best of those kept."""
+        """Return the best of those kept, the highest rank first."""
         return [job for *_, job in heapq.nlargest(max(0, count), self._heap)]
 
 

@@ -5,12 +5,14 @@ compressed is asked for, and bodies are read to `MAX_BODY_BYTES`.
 """
 
 import asyncio
+import contextlib
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from types import TracebackType
 from typing import Final, Self
 
 import aiohttp
+from multidict import CIMultiDict
 from yarl import URL
 
 from ..core.contract import parse_reply
@@ -18,6 +20,7 @@ from ..core.reply import MAX_BODY_BYTES, Reply, transport_failure
 from .protocols import ClientConfig
 
 STATUS_PATH: Final = "/api/v1/status"
+UPLOAD_PATH: Final = "/api/v1/upload"
 
 
 class Client:
@@ -71,21 +74,54 @@ class Client:
             return transport_failure("connection")
         return reply if job_id is None else reply.about(job_id)
 
-    async def _get(self, url: URL, config: ClientConfig) -> Reply:
+    @contextlib.asynccontextmanager
+    async def upload(
+        self,
+        body: AsyncIterable[bytes] | None,
+        headers: Iterable[tuple[str, str]],
+        length: int | None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Post an upload as it comes, with our key, and hand over the answer.
+
+        Raises what aiohttp raises, `TimeoutError` after `upstream.upload_timeout`, and what `body`
+        raises as `aiohttp.ClientConnectionError`; the upstream then never sees its end.
+        """
+        config = self._config()
+        fields = CIMultiDict(headers)
+        fields["X-API-Key"] = self._key()
+        if length is not None:
+            fields["Content-Length"] = str(length)
+        async with (
+            asyncio.timeout(config.upload_timeout),
+            self._opened().post(
+                URL(config.base_url + UPLOAD_PATH),
+                data=body,
+                headers=fields,
+                allow_redirects=False,
+                proxy=config.proxy,
+                timeout=aiohttp.ClientTimeout(sock_connect=config.connect_timeout),
+            ) as response,
+        ):
+            yield response
+
+    def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             raise RuntimeError("the client is not open")
-        async with self._session.get(
+        return self._session
+
+    async def _get(self, url: URL, config: ClientConfig) -> Reply:
+        async with self._opened().get(
             url,
             headers={"X-API-Key": self._key()},
             allow_redirects=False,
             proxy=config.proxy,
             timeout=aiohttp.ClientTimeout(sock_connect=config.connect_timeout),
         ) as response:
-            body, complete = await _read(response.content)
+            body, complete = await read_bounded(response.content)
             return parse_reply(response.status, response.headers, body, complete=complete)
 
 
-async def _read(content: aiohttp.StreamReader) -> tuple[bytes, bool]:
+async def read_bounded(content: aiohttp.StreamReader) -> tuple[bytes, bool]:
     """Read a body to one byte past the limit; say whether it came to its end."""
     chunks, size = [], 0
     try:

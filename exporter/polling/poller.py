@@ -11,21 +11,22 @@ import math
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import structlog
 
-from ..core.contract import render_status
 from ..core.control import Rung
 from ..core.events import Event, EventType, Now
 from ..core.health import Health, Trial, UpstreamState
-from ..core.job import FINAL_STATES, Job, conclude, observe
+from ..core.job import FINAL_STATES, Job, JobState, conclude, observe
 from ..core.judgement import judge, span
 from ..core.pacing import DueQueue, PollReason, Random, TokenBucket, Turn, next_poll, next_turn
 from ..core.reply import Kind, Reply, transport_failure
-from ..registry.registry import Outcome, Published, Registry
-from ..registry.store import MAX_FINAL_BODY_BYTES, FinalAnswer
+from ..registry.registry import Published, Registry
+from ..registry.staging import Outcome
+from .answers import Answer, Answers, answer_of, final_answer
+from .asks import Asks
 from .clock import Clock
 from .protocols import Asker, PollerConfig, PollWatcher
 
@@ -41,12 +42,6 @@ class Poll:
     time: float
     code: str
     seconds: float
-
-
-@dataclass(slots=True)
-class _Ask:
-    purpose: str
-    reply: "asyncio.Future[Reply]"
 
 
 @dataclass(slots=True)
@@ -76,6 +71,7 @@ class Poller:
         self.health = health
         self.queue = DueQueue()
         self.bucket = TokenBucket(upstream.rate, upstream.burst, clock.monotonic())
+        self.answers = Answers()
         self._registry = registry
         self._asker = asker
         self._clock = clock
@@ -85,12 +81,14 @@ class Poller:
         self._key_version = key_version
         self._key_seen = key_version()
         self._plans: dict[str, _Plan] = {}
-        self._asks: dict[str | None, _Ask] = {}
+        self._asks = Asks()
+        self._asked_before = False
         self._flights: dict[str | None, asyncio.Task[Reply]] = {}
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._log = log
         registry.listen(self._published)
+        registry.listen(self.answers.published)
 
     @property
     def in_flight(self) -> int:
@@ -117,30 +115,49 @@ class Poller:
             for flight in late:
                 flight.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-        for ask in self._asks.values():
-            ask.reply.set_result(transport_failure("not_asked"))
-        self._asks.clear()
+        self._asks.close()
 
-    async def ask(self, job_id: str | None, purpose: str, deadline: float) -> Reply:
+    async def ask(
+        self, job_id: str | None, purpose: str, deadline: float, *, last: bool = False
+    ) -> Reply:
         """Ask now, out of turn, within `deadline` seconds and the rate limit; register nothing.
 
         Whoever asks about the same job meanwhile, the schedule included, shares the request. None
-        is the bare request. When no request could be made in time, the reply is a transport
-        failure `not_asked`, when it was made but not answered, `timeout`.
+        is the bare request. With `last` everything else goes before it, as is right for an id that
+        nobody tracks. When no request could be made in time, the reply is a transport failure
+        `not_asked`, when it was made but not answered, `timeout`.
         """
         flight = self._flights.get(job_id)
-        if flight is None:
-            if job_id not in self._asks:
-                self._asks[job_id] = _Ask(purpose, asyncio.get_running_loop().create_future())
-                self._wake.set()
-            waiting: asyncio.Future[Reply] = self._asks[job_id].reply
-        else:
-            waiting = flight
+        ask = None if flight else self._asks.join(job_id, purpose, last=last)
+        waiting: asyncio.Future[Reply] | None = flight or (ask.reply if ask else None)
+        if waiting is None:
+            return transport_failure("not_asked")
+        self._wake.set()
         try:
             async with asyncio.timeout(deadline):
                 return await asyncio.shield(waiting)
         except TimeoutError:
             return transport_failure("timeout" if job_id in self._flights else "not_asked")
+        except asyncio.CancelledError:
+            if not waiting.cancelled():  # it is the caller who is cancelled
+                raise
+            return transport_failure("not_asked")
+        finally:
+            if ask is not None:
+                self._asks.leave(ask)
+
+    def can_ask(self, job_id: str) -> bool:
+        """Whether a question about a job would be under way at once, or is."""
+        if job_id in self._flights or job_id in self._asks:
+            return True
+        free = self._config().upstream.concurrency - len(self._flights)
+        tokens = self.bucket.tokens(self._clock.monotonic())
+        return self.health.gate().open and min(free, tokens) >= self._asks.first + 1
+
+    def tried_again_in(self) -> float:
+        """Return the seconds until the upstream is asked again; 0 while nothing holds that up."""
+        gate = self.health.gate()
+        return 0.0 if gate.open else max(0.0, gate.trial_at - self._clock.monotonic())
 
     def next_poll(self, job_id: str) -> tuple[float, PollReason] | None:
         """Return when (since 1970) a job is polled next, and why then; None: not any more."""
@@ -187,7 +204,8 @@ class Poller:
             elif turn is Turn.CONTROL:
                 self._launch_control()
             else:
-                self._launch_ask(next(iter(self._asks)))
+                self._launch_ask(last=turn is Turn.ASK_LAST)
+            self._asked_before = turn is Turn.ASK
 
     def _next_turn(self, now: float) -> tuple[Turn, float]:
         gate = self.health.gate()
@@ -200,7 +218,9 @@ class Poller:
         turn, until = next_turn(
             now,
             gate=gate,
-            asks=len(self._asks),
+            asks=self._asks.first,
+            last_asks=self._asks.last,
+            asked_before=self._asked_before,
             control_at=math.inf if None in self._flights else self.health.next_control(),
             next_due=self.queue.next_due(),
             token_at=self.bucket.ready_at(now),
@@ -238,8 +258,9 @@ class Poller:
         await self._note(None, reply, self.now(), rung, job_id)
         return reply
 
-    def _launch_ask(self, job_id: str | None) -> None:
-        ask = self._asks.pop(job_id)
+    def _launch_ask(self, *, last: bool) -> None:
+        ask = self._asks.take(last=last)
+        job_id = ask.job_id
         if job_id is not None:
             self.queue.remove(job_id)
 
@@ -282,9 +303,11 @@ class Poller:
             self._plans[job.job_id].polls.append(Poll(now.time, reply.code, seconds))
         await self._note(job, reply, now)
         if job is not None:
-            await self._registry.change(
-                job.job_id, job.incarnation, lambda known: self._work(known, reply, now)
+            held = await self._registry.change(
+                job.job_id, job.incarnation, lambda known: self._work(known, reply, now, purpose)
             )
+            if held is not None:
+                self._remember(job, held, reply, now)
         return reply
 
     async def _note(
@@ -307,17 +330,38 @@ class Poller:
             data = {"from": before.value, "to": after.value, "code": reply.code}
             await self._registry.record(Event(EventType.UPSTREAM_CHANGED, None, now.time, data))
 
-    def _work(self, job: Job, reply: Reply, now: Now) -> Outcome:
+    def first_answer(self, job: Job, reply: Reply) -> Outcome:
+        """What the answer that made us register a job makes of it."""
+        return self._work(job, reply, self.now(), "client")
+
+    def _work(self, job: Job, reply: Reply, now: Now, purpose: str) -> Outcome:
         """What the reply makes of the job: observation first, then the verdict if there is one."""
         config = self._config()
         after, events = observe(job, reply, now, config.judgement.gateway_codes)
+        if purpose != "recheck" and after.rechecks > job.rechecks:
+            after = replace(after, rechecks=job.rechecks)  # out of turn: the check stays due
         give_up_after = config.polling.give_up_after
         verdict = judge(after, reply, self.health, now, config.judgement, give_up_after)
         if verdict is not None:
             after, more = conclude(after, verdict, now)
             events += more
         ended = after.state in FINAL_STATES and after.state is not job.state
-        return Outcome(after, events, _final_answer(reply) if ended else None)
+        last = self._last_answer(after, reply, now) if ended else None
+        return Outcome(after, events, final_answer(last) if last else None)
+
+    def _remember(self, before: Job, after: Job, reply: Reply, now: Now) -> None:
+        """Keep the answer to give it again; that which ended a job stays until it goes on."""
+        ended = not after.pending and after.state is not before.state
+        if after.pending or ended:
+            answer = self._last_answer(after, reply, now) if ended else answer_of(reply, now.time)
+            if answer is not None:
+                self.answers.put(after.job_id, answer, final=ended)
+
+    def _last_answer(self, job: Job, reply: Reply, now: Now) -> Answer | None:
+        """The answer that is given again once a job has ended; of one that expired, a good one."""
+        last, known = answer_of(reply, now.time), self.answers.get(job.job_id)
+        expired = job.state is JobState.EXPIRED
+        return known if expired and known is not None and known.good else last
 
     def _schedule(self, job_id: str, reply: Reply | None) -> None:
         """Put a job into the queue, when it is to be asked again."""
@@ -349,13 +393,3 @@ _GATE_REASONS: Final = {
     UpstreamState.BLOCKED: PollReason.UPSTREAM_DOWN,
     UpstreamState.THROTTLED: PollReason.RETRY_AFTER,
 }
-
-
-def _final_answer(reply: Reply) -> FinalAnswer | None:
-    """The answer that ended a job, to be given again; one too long is kept as it was read."""
-    if reply.http_status is None:
-        return None
-    if len(reply.body) <= MAX_FINAL_BODY_BYTES:
-        return FinalAnswer(reply.http_status, reply.content_type, reply.body)
-    body = render_status(reply.status) if reply.status else b""
-    return FinalAnswer(reply.http_status, "application/json", body)

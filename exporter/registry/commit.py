@@ -58,7 +58,7 @@ class GroupCommit:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
-        self.written_late: Callable[[Accepted | Fenced], None] = lambda result: None
+        self.written_late: Callable[[Change, Accepted | Fenced], None] = lambda change, result: None
         """Called with the fate of each change that counted before it could be stored."""
 
     @property
@@ -116,9 +116,9 @@ class GroupCommit:
             return
         self._watcher.committed(self._steady() - started)
         self.writable = True
-        self._unwritten.clear()
-        for result in results[:late]:
-            self.written_late(result)
+        written, self._unwritten = self._unwritten, []
+        for change, result in zip(written, results[:late], strict=True):
+            self.written_late(change, result)
         for at, (item, result) in enumerate(zip(items, results[late:], strict=True), start=1):
             item.settled(result)
             _resolve(item, result)

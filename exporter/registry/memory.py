@@ -130,6 +130,11 @@ class MemoryStore:
         ]
         return found[:limit]
 
+    async def history_bounds(self) -> tuple[int, int]:
+        """See `Store.history_bounds`."""
+        newest = self.tables.last_event
+        return (self.tables.events[0][0] if self.tables.events else newest + 1), newest
+
     async def failures(
         self, *, limit: int, before: int | None, key: str | None = None
     ) -> tuple[list[OpenFailure], int | None]:

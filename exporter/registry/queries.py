@@ -155,6 +155,15 @@ def count_by_state(database: sqlite3.Connection) -> dict[JobState, int]:
     return {JobState(state): count for state, count in rows}
 
 
+def select_history_bounds(database: sqlite3.Connection) -> tuple[int, int]:
+    """Return the ids of the oldest kept and of the newest event; see `Store.history_bounds`."""
+    # AUTOINCREMENT keeps the highest id ever given (SQLite, "Autoincrement").
+    row = database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
+    newest: int = row[0] if row else 0
+    oldest: int | None = database.execute("SELECT min(id) FROM events").fetchone()[0]
+    return (newest + 1 if oldest is None else oldest), newest
+
+
 def prune(
     database: sqlite3.Connection,
     finished_before: float,

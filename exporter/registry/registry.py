@@ -18,7 +18,9 @@ from ..core.ledger import LedgerChange, OpenFailure, ledger_step
 from ..core.registration import forget
 from ..core.tally import Delta, Tally, layout
 from .commit import GroupCommit, Settled
+from .feed import Feed
 from .staging import (
+    Outcome,
     Refused,
     Registered,
     RegistrationConflictError,
@@ -40,18 +42,10 @@ from .store import (
     StoredEvent,
     StoreError,
 )
+from .waiting import Waiting
 
 PRUNE_SLICE = 1000
 """Rows dropped in one commit: old jobs and events go in slices, so that no commit takes long."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a piece of work makes of a job."""
-
-    job: Job
-    events: Sequence[Event] = ()
-    final: FinalAnswer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +93,9 @@ class Registry:
         self.commit = commit
         self.tally = tally
         self.limits = limits
+        self.feed = Feed(store)
+        self.endings = Waiting()
+        """Rings, by job_id, when a job has ended or is gone."""
         self.by_state: Counter[JobState] = Counter()
         self.jobs: dict[str, Job] = {}
         self.pending = 0
@@ -118,6 +115,7 @@ class Registry:
         """Read what is stored, after `store.open()`."""
         limits, now = self.limits, self._now()
         longest = max(limits.linger, limits.linger_failed, *limits.recheck_after, 0.0)
+        await self.feed.start()
         return await self.store.load(
             time=now.time,
             finished_after=now.time - longest,
@@ -144,6 +142,14 @@ class Registry:
     async def get(self, job_id: str) -> Job | None:
         """Return a job from memory or the store; raises `StoreError`."""
         return self.jobs.get(job_id) or (await self.store.get([job_id])).get(job_id)
+
+    async def wait_for_end(self, job_id: str) -> Job | None:
+        """Return a job once it has ended; None when it is unknown or forgotten meanwhile."""
+        while (job := await self.get(job_id)) is not None and job.pending:
+            if job_id in self.jobs and not self.jobs[job_id].pending:
+                continue  # it ended while the store was read
+            await self.endings.wait(job_id)
+        return job
 
     async def page(
         self, job_filter: JobFilter, *, limit: int, before: int | None
@@ -322,7 +328,7 @@ class Registry:
     async def _store_staged(self, staged: Iterable[Staged]) -> bool:
         """Commit what differs; False when another writer was first with one of the jobs."""
         changed = [
-            (job.before, self._change(job.before, job.after, job.events))
+            (job.before, self._change(job.before, job.after, job.events, final=job.final))
             for job in staged
             if job.after != job.before
         ]
@@ -402,9 +408,12 @@ class Registry:
             )
         )
 
-    def _written_late(self, result: Accepted | Fenced) -> None:
-        """The ledger is the store's, so it changes only now; all else was published before."""
-        if isinstance(result, Accepted) and result.ledger is not None:
+    def _written_late(self, change: Change, result: Accepted | Fenced) -> None:
+        """Only now have the events their ids, and the ledger changes; all else was published."""
+        if not isinstance(result, Accepted):
+            return
+        self.feed.written(change.events, result.event_ids)
+        if result.ledger is not None:
             self._publish(Published(None, None, ledger=result.ledger))
 
     def _yield_to(self, before: Job, known: Job | None) -> None:
@@ -454,3 +463,9 @@ class Registry:
     def _publish(self, published: Published) -> None:
         for listener in self._listeners:
             listener(published)
+        self.feed.written(published.events, published.event_ids)
+        before, after = published.before, published.after
+        if before is not None and before.pending and (after is None or not after.pending):
+            self.endings.ring(before.job_id)
+        if before is not None and after is not None and not published.events:
+            self.feed.moved(before, after)

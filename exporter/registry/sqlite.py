@@ -30,6 +30,7 @@ from .queries import (
     load_data,
     prune,
     put_meta,
+    select_history_bounds,
     upgrade,
 )
 from .records import load_job, load_labels
@@ -214,6 +215,10 @@ class SqliteStore:
             ]
 
         return await self._read(history)
+
+    async def history_bounds(self) -> tuple[int, int]:
+        """See `Store.history_bounds`."""
+        return await self._read(select_history_bounds)
 
     async def failures(
         self, *, limit: int, before: int | None, key: str | None = None

@@ -1,21 +1,37 @@
 """What being told of jobs changes, worked out before anything is stored."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from ..core.events import Event, Now
 from ..core.job import Job, Source
 from ..core.registration import Conflict, register, tell_again
+from .store import FinalAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a piece of work makes of a job."""
+
+    job: Job
+    events: Sequence[Event] = ()
+    final: FinalAnswer | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Telling:
-    """Someone's word of one job, checked; `registered_at` (seconds since 1970) back-fills."""
+    """Someone's word of one job, checked; `registered_at` (seconds since 1970) back-fills.
+
+    `mode` is the upstream's word from the upload; `answered` is what an answer of the upstream that
+    is there already makes of the new job.
+    """
 
     job_id: str
     labels: Mapping[str, str] = field(default_factory=dict)
     key: str | None = None
     registered_at: float | None = None
+    mode: str | None = None
+    answered: Callable[[Job], Outcome] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +69,7 @@ class Staged:
     after: Job
     events: Sequence[Event] = ()
     new_at: int | None = None
+    final: FinalAnswer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +98,7 @@ def stage(tellings: Sequence[Telling], known: Mapping[str, Job], source: Source,
         if differs:
             conflicts[at] = differs
             continue
-        events, new_at = (former.events, former.new_at) if former else ((), None)
-        staged[telling.job_id] = Staged(before, told, events, new_at)
+        staged[telling.job_id] = replace(former or Staged(before, told), after=told)
     return Stage(staged, conflicts)
 
 
@@ -106,4 +122,8 @@ def _first_word(telling: Telling, at: int, source: Source, now: Now) -> Staged:
         key=telling.key,
         registered_at=telling.registered_at,
     )
-    return Staged(None, job, events, at)
+    job = replace(job, mode=telling.mode)
+    if telling.answered is None:
+        return Staged(None, job, events, at)
+    outcome = telling.answered(job)
+    return Staged(None, outcome.job, [*events, *outcome.events], at, outcome.final)

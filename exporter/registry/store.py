@@ -181,6 +181,13 @@ class Store(Protocol):
         """Return events with ids above `after`, oldest first."""
         ...
 
+    async def history_bounds(self) -> tuple[int, int]:
+        """Return the id of the oldest event that is kept, and of the newest that ever was.
+
+        Where none is kept the first is one above the second.
+        """
+        ...
+
     async def failures(
         self, *, limit: int, before: int | None, key: str | None = None
     ) -> tuple[list[OpenFailure], int | None]:

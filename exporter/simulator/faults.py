@@ -209,7 +209,7 @@ class Faults:
         async def fault(asked: Asked) -> web.StreamResponse | None:
             if asked.job_id != job_id:
                 return None
-            return web.Response(status=status, body=body, content_type=content_type)
+            return web.Response(status=status, body=body, headers={"Content-Type": content_type})
 
         return self._with(fault)
 

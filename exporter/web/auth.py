@@ -4,6 +4,8 @@ Writing takes the bearer token of `registration.token_file`. Without a token it 
 machine only: the server must listen on loopback, and the request must name a loopback `Host`
 (else a web page could reach it by DNS rebinding), come from no foreign `Origin`, and not through
 a proxy (`Forwarded`, `X-Forwarded-*`), which would make a stranger look local.
+
+The upstream's own routes (status, upload) take the upstream's key and nothing else.
 """
 
 import ipaddress
@@ -12,7 +14,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from .context import Context
-from .errors import ApiError
+from .errors import ApiError, invalid_key
 
 
 def require_writer(context: Context, request: web.Request) -> None:
@@ -29,6 +31,17 @@ def require_writer(context: Context, request: web.Request) -> None:
             "send the token of registration.token_file as: Authorization: Bearer TOKEN",
             headers={"WWW-Authenticate": 'Bearer realm="removit-exporter"'},
         )
+
+
+def require_api_key(context: Context, request: web.Request) -> None:
+    """Raise `ApiError` 401, as the upstream does, unless the request bears the upstream's key."""
+    scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
+    offered = request.headers.get("X-API-Key") or (
+        bearer.strip() if scheme.casefold() == "bearer" else ""
+    )
+    key = context.api_key()
+    if key is None or not key.matches(offered):
+        raise invalid_key()
 
 
 def may_see_results(context: Context, request: web.Request) -> bool:

@@ -12,7 +12,9 @@ from aiohttp import web
 from ..core.job import Job
 from ..metrics.exposition import Exposition
 from ..metrics.instruments import Instruments
+from ..polling.client import Client
 from ..polling.poller import Poller
+from ..polling.status_cache import StatusCache
 from ..registry.registry import Registry
 from ..registry.store import StoredEvent
 
@@ -30,7 +32,10 @@ class Context:
     exposition: Exposition
     instruments: Instruments
     config: "Callable[[], Config]"
+    client: Client
+    status_cache: StatusCache
     token: "Callable[[], Secret | None]"
+    api_key: "Callable[[], Secret | None]"
     log: structlog.stdlib.BoundLogger
     reload: "Callable[[], Awaitable[list[str]]]"
     """Puts the config's file in force, see `Reloader.reload`."""
@@ -38,6 +43,8 @@ class Context:
     listen_host: str | None = None
     """The address that the command line listens on; None where a host application does."""
     ready: bool = field(default=False)
+    closing: bool = field(default=False)
+    """The exporter is about to stop: nobody is to wait any more."""
 
 
 def answer(document: Mapping[str, Any], status: int = 200) -> web.Response:

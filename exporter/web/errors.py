@@ -1,6 +1,7 @@
 """Errors of our own, in the upstream's form: `{"error": code}` with `details` or `message`."""
 
 import json
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ _CODES: Final = {
     404: "not_found",
     405: "method_not_allowed",
     409: "conflict",
+    410: "gone",
     413: "too_large",
     415: "unsupported_media_type",
     422: "validation",
@@ -61,10 +63,15 @@ def error_response(error: ApiError) -> web.Response:
     )
 
 
-def unavailable(message: str) -> ApiError:
-    """Trouble of ours that passes: 503 with `Retry-After`."""
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+def unavailable(message: str, retry_after: float = RETRY_AFTER_SECONDS) -> ApiError:
+    """Trouble of ours that passes: 503 with `Retry-After` (seconds)."""
+    headers = {"Retry-After": str(max(1, math.ceil(retry_after)))}
     return ApiError(503, message, headers=headers)
+
+
+def invalid_key() -> ApiError:
+    """The upstream's 401, in its words."""
+    return ApiError(401, "API key invalid")
 
 
 async def answer_errors(

@@ -211,6 +211,7 @@ def test_a_429_halves_the_rate_once_a_second_and_it_comes_back_by_steps() -> Non
 def test_new_limits_keep_no_more_than_they_admit() -> None:
     bucket = TokenBucket(10, 20, 0.0)
     bucket.set_limits(1, 2, 0.0)
+    assert bucket.tokens(0.0) == 2
     for _ in range(2):
         bucket.take(0.0)
     assert bucket.ready_at(0.0) == 1.0
@@ -231,6 +232,16 @@ OPEN = Gate(True)
         ({"next_due": 3.0, "in_flight": 3}, (Turn.POLL, 10.0)),
         ({"next_due": 3.0, "asks": 1}, (Turn.ASK, 10.0)),
         ({"asks": 1, "token_at": 11.0}, (Turn.WAIT, 11.0)),
+        ({"next_due": 3.0, "asks": 1, "asked_before": True}, (Turn.POLL, 10.0)),
+        ({"next_due": 12.0, "asks": 1, "asked_before": True}, (Turn.ASK, 10.0)),
+        ({"last_asks": 1}, (Turn.ASK_LAST, 10.0)),
+        ({"last_asks": 1, "token_at": 11.0}, (Turn.WAIT, 11.0)),
+        ({"last_asks": 1, "next_due": 12.0}, (Turn.ASK_LAST, 10.0)),
+        ({"last_asks": 1, "next_due": 10.0}, (Turn.POLL, 10.0)),
+        ({"last_asks": 1, "asks": 1}, (Turn.ASK, 10.0)),
+        ({"last_asks": 1, "control_at": 10.0}, (Turn.CONTROL, 10.0)),
+        ({"last_asks": 1, "control_at": 11.0}, (Turn.ASK_LAST, 10.0)),
+        ({"last_asks": 1, "gate": Gate(False, 15.0, Trial.CONTROL)}, (Turn.WAIT, 15.0)),
         ({"gate": Gate(False, 9.0, Trial.CONTROL)}, (Turn.CONTROL, 10.0)),
         ({"gate": Gate(False, 15.0, Trial.CONTROL), "asks": 1}, (Turn.WAIT, 15.0)),
         ({"gate": Gate(False, 9.0, Trial.CONTROL), "in_flight": 1}, (Turn.WAIT, math.inf)),
@@ -243,6 +254,8 @@ def test_whose_turn_it_is(changes: dict[str, Any], turn: tuple[Turn, float]) -> 
     state: dict[str, Any] = {
         "gate": OPEN,
         "asks": 0,
+        "last_asks": 0,
+        "asked_before": False,
         "control_at": float("inf"),
         "next_due": None,
         "token_at": 10.0,

@@ -1,0 +1,113 @@
+"""What an application that embeds the exporter works with: `app[exporter.JOBS]`.
+
+job = await app[exporter.JOBS].register(job_id, labels={"shop": "eu"})
+job = await app[exporter.JOBS].wait(job_id, timeout=300)
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import datetime
+from typing import Final
+
+from aiohttp import web
+
+from .config_registration import Registration
+from .core.events import NOTHING
+from .core.job import Job, Source
+from .registry.feed import Wanted
+from .registry.registry import Registry
+from .registry.staging import RegistrationConflictError, RegistryFullError, Telling
+from .registry.store import StoredEvent
+
+
+class RegistrationError(Exception):
+    """A job was not taken: what is wrong, by field. Nothing has changed."""
+
+    def __init__(self, details: Mapping[str, list[str]]) -> None:
+        super().__init__("; ".join(f"{name}: {', '.join(why)}" for name, why in details.items()))
+        self.details = details
+
+
+class UnknownJobError(LookupError):
+    """No such job is registered."""
+
+
+class Jobs:
+    """The jobs of an exporter, for programs in its process. Usable once the application runs."""
+
+    def __init__(self, registry: Registry, rules: Callable[[], Registration]) -> None:
+        self._registry = registry
+        self._rules = rules
+
+    async def register(
+        self,
+        job_id: str,
+        *,
+        labels: Mapping[str, str] = NOTHING,
+        key: str | None = None,
+        registered_at: datetime | None = None,
+    ) -> Job:
+        """Register a job and return it once it is safe on disk; telling it twice is one job.
+
+        `registered_at` (with a time zone) back-fills one that is older. Raises `RegistrationError`
+        (bad or contradicting), `RegistryFullError`, `StoreError`.
+        """
+        details = self._rules().check(job_id, dict(labels), key)
+        if registered_at is not None and registered_at.tzinfo is None:
+            details["registered_at"] = ["expected a time with a time zone"]
+        if details:
+            raise RegistrationError(details)
+        at = None if registered_at is None else registered_at.timestamp()
+        telling = Telling(job_id, dict(labels), key, at)
+        try:
+            [registered] = await self._registry.register([telling], Source.PLUGIN)
+        except RegistrationConflictError as error:
+            raise RegistrationError(
+                {
+                    conflict.field: [f"is {conflict.known!r}, cannot become {conflict.told!r}"]
+                    for conflict in error.conflicts[0]
+                }
+            ) from None
+        return registered.job
+
+    async def get(self, job_id: str) -> Job | None:
+        """Return a job as it is now, None when it is unknown; raises `StoreError`."""
+        return await self._registry.get(job_id)
+
+    async def wait(self, job_id: str, timeout: float | None = None) -> Job:
+        """Return a job once it has ended, whatever its end.
+
+        An inferred end (`failed`, `not_found`, `expired`) may be overturned later. Raises
+        `TimeoutError` after `timeout` seconds, `UnknownJobError` when the job is not registered or
+        is forgotten meanwhile, `StoreError`.
+        """
+        async with asyncio.timeout(timeout):
+            job = await self._registry.wait_for_end(job_id)
+        if job is None:
+            raise UnknownJobError(job_id)
+        return job
+
+    async def events(
+        self,
+        *,
+        after: int | None = None,
+        job_id: str | None = None,
+        type: str | None = None,  # noqa: A002
+    ) -> AsyncIterator[StoredEvent]:
+        """Yield what happens, of one job or of all, until the application stops.
+
+        `after` is the id of the last event that was handled, so that a program goes on where it
+        was; without it the stream begins now. Raises `HistoryGapError`, `StoreError`.
+        """
+        feed = self._registry.feed
+        if after is not None:
+            await feed.check(after)
+        start = feed.newest_id if after is None else after
+        async for item in feed.follow(start, Wanted(type, job_id)):
+            if isinstance(item, StoredEvent):
+                yield item
+
+
+JOBS: Final = web.AppKey("JOBS", Jobs)
+
+__all__ = ["JOBS", "Jobs", "RegistrationError", "RegistryFullError", "UnknownJobError"]

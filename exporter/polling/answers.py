@@ -1,0 +1,98 @@
+"""The upstream's last answers, byte for byte, so that they can be given again from memory.
+
+One is kept for each job that memory holds. It is put in after the commit of what it changed, so
+that nobody reads an end here that could still be lost.
+"""
+
+import hashlib
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+from ..core.contract import render_status
+from ..core.reply import Kind, Reply
+from ..registry.registry import Published
+from ..registry.store import MAX_FINAL_BODY_BYTES, FinalAnswer
+from ..registry.waiting import Waiting
+
+_JSON: Final = "application/json"
+_OF_THE_JOB: Final = frozenset({Kind.OK, Kind.NOT_FOUND, Kind.INVALID, Kind.SERVER_ERROR})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the upstream answered; `at` is when, in seconds since 1970."""
+
+    http_status: int
+    content_type: str
+    body: bytes
+    at: float
+    kind: Kind
+
+    @property
+    def good(self) -> bool:
+        """Whether it tells the job's state."""
+        return self.kind is Kind.OK
+
+    @property
+    def etag(self) -> str:
+        """A strong validator of the body (RFC 9110, 8.8.3)."""
+        return f'"{hashlib.blake2b(self.body, digest_size=12).hexdigest()}"'
+
+    def etag_in(self, etags: Collection[str]) -> bool:
+        """Whether a client that has these has this answer."""
+        return self.etag in etags
+
+
+def answer_of(reply: Reply, at: float) -> Answer | None:
+    """Return a reply as it can be given again; one too long as it was read. None: it says nothing
+    of the job."""
+    if reply.http_status is None or reply.kind not in _OF_THE_JOB:
+        return None
+    content_type, body = reply.content_type or _JSON, reply.body
+    if len(body) > MAX_FINAL_BODY_BYTES:
+        content_type, body = _JSON, render_status(reply.status) if reply.status else b""
+    return Answer(reply.http_status, content_type, body, at, reply.kind)
+
+
+def final_answer(answer: Answer) -> FinalAnswer:
+    """Return an answer as the store keeps it."""
+    return FinalAnswer(answer.http_status, answer.content_type, answer.body)
+
+
+class Answers:
+    """The last answer about each job, the last good one where there was any."""
+
+    def __init__(self) -> None:
+        self.changes = Waiting()
+        """Rings, by job_id, when the answer is another than before."""
+        self._latest: dict[str, Answer] = {}
+        self._final: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._latest)
+
+    def get(self, job_id: str) -> Answer | None:
+        """Return what the upstream last said of a job."""
+        return self._latest.get(job_id)
+
+    def final(self, job_id: str) -> Answer | None:
+        """Return the answer that ended a job, where memory has it."""
+        return self._latest[job_id] if job_id in self._final else None
+
+    def put(self, job_id: str, answer: Answer, *, final: bool = False) -> None:
+        """Keep an answer; until the job has ended (`final`) an error takes no good one's place."""
+        former = self._latest.get(job_id)
+        if former is not None and former.good and not answer.good and not final:
+            return
+        self._latest[job_id] = answer
+        (self._final.add if final else self._final.discard)(job_id)
+        if former is None or (former.http_status, former.body) != (answer.http_status, answer.body):
+            self.changes.ring(job_id)
+
+    def published(self, published: Published) -> None:
+        """Let go of what memory holds no more; a listener of the registry."""
+        if published.after is None and published.before is not None:
+            self._latest.pop(published.before.job_id, None)
+            self._final.discard(published.before.job_id)
+            self.changes.ring(published.before.job_id)

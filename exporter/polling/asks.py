@@ -1,0 +1,85 @@
+"""Those who ask out of turn: one question a job, however many wait for its answer.
+
+Questions about ids that nobody tracks stand behind everything else, so that no stranger's ids can
+take the rate limit from the jobs.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Final
+
+from ..core.reply import Reply, transport_failure
+
+MAX_ASKS: Final = 10_000
+"""Questions that may wait at once; a further one is not asked."""
+
+
+@dataclass(slots=True, eq=False)
+class Ask:
+    """A question that waits for its turn; None is the bare request."""
+
+    job_id: str | None
+    purpose: str
+    last: bool
+    """Whether everything else goes before it."""
+    reply: "asyncio.Future[Reply]" = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+    waiting: int = 0
+
+
+class Asks:
+    """The questions that wait, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._first: dict[str | None, Ask] = {}
+        self._last: dict[str | None, Ask] = {}
+
+    @property
+    def first(self) -> int:
+        """How many wait beside the schedule."""
+        return len(self._first)
+
+    @property
+    def last(self) -> int:
+        """How many wait behind it."""
+        return len(self._last)
+
+    def __contains__(self, job_id: object) -> bool:
+        return job_id in self._first or job_id in self._last
+
+    def join(self, job_id: str | None, purpose: str, *, last: bool) -> Ask | None:
+        """Wait for the answer about a job; None when too many questions wait already."""
+        ask = self._first.get(job_id) or self._last.get(job_id)
+        if ask is None:
+            if self.first + self.last >= MAX_ASKS:
+                return None
+            ask = Ask(job_id, purpose, last)
+            (self._last if last else self._first)[job_id] = ask
+        elif ask.last and not last:  # it is tracked by now
+            self._first[job_id] = self._last.pop(job_id)
+            ask.last = False
+        ask.waiting += 1
+        return ask
+
+    def leave(self, ask: Ask) -> None:
+        """Wait no longer; a question for whose answer nobody waits is not asked."""
+        ask.waiting -= 1
+        queue = self._last if ask.last else self._first
+        if not ask.waiting and queue.get(ask.job_id) is ask:
+            del queue[ask.job_id]
+
+    def take(self, *, last: bool) -> Ask:
+        """Take out the question that has waited longest; raises KeyError when there is none."""
+        queue = self._last if last else self._first
+        if not queue:
+            raise KeyError("nobody asks")
+        return queue.pop(next(iter(queue)))
+
+    def close(self) -> None:
+        """Tell all who wait that nothing more is asked."""
+        for queue in (self._first, self._last):
+            while queue:
+                _, ask = queue.popitem()
+                if not ask.reply.done():
+                    ask.reply.set_result(transport_failure("not_asked"))

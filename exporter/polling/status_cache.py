@@ -1,0 +1,209 @@
+"""The upstream's contract from memory: one place that asks, for any number of clients.
+
+`StatusCache` says what to answer to `GET /api/v1/status`. It is a cache in the sense of RFC 9111
+that knows more than one: a job's end does not change, and what may be the service's trouble is no
+job's failure. No trouble of ours is ever given in a form that reads as one.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from ..core.freshness import Freshness, Serve, serve, serve_unanswered
+from ..core.health import UpstreamState
+from ..core.job import Job, JobState
+from ..core.reply import Kind, Reply
+from ..registry.registry import Registry
+from .answers import Answer, answer_of
+from .clock import Clock
+from .poller import Poller
+
+UNKNOWN_SECONDS: Final = 5.0
+"""For so long an unknown id's error is given again without asking."""
+MAX_UNKNOWN: Final = 10_000
+
+
+class Result(StrEnum):
+    """How an answer was come by; the label `result` of `removit_exporter_status_served_total`."""
+
+    FRESH = "fresh"  # from memory, young enough
+    REFRESHED = "refreshed"  # asked upstream first
+    STALE = "stale"  # from memory, though old, for the upstream could not be asked
+    FINAL = "final"  # the job has ended
+    LEARNED = "learned"  # an id that was not known, and is tracked from now on
+    UNKNOWN = "unknown"  # an id that the upstream does not know, or cannot say anything of
+    UNAUTHORIZED = "unauthorized"
+    INVALID = "invalid"
+    UNAVAILABLE = "unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """An answer to give, and how old it is in seconds."""
+
+    answer: Answer
+    age: float
+    result: Result
+
+
+class UnavailableError(Exception):
+    """There is no answer that could be given; says why, and after how many seconds to ask again."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class KeyRejectedError(Exception):
+    """The upstream accepts the key no more, and would say so to whoever asks it."""
+
+
+class StatusCache:
+    """What the upstream said of each job, asked again when it is too old.
+
+    `track` takes in a job that the upstream turned out to know, with that answer.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        poller: Poller,
+        clock: Clock,
+        rules: Callable[[], Freshness],
+        patience: Callable[[], float],
+        track: Callable[[str, Reply], Awaitable[None]],
+    ) -> None:
+        self._registry = registry
+        self._poller = poller
+        self._clock = clock
+        self._rules = rules
+        self._patience = patience
+        self._track = track
+        self._unknown: OrderedDict[str, Answer] = OrderedDict()
+        self._learning: dict[str, asyncio.Task[Served]] = {}
+
+    async def get(self, job_id: str) -> Served:
+        """Return what to answer about a job.
+
+        Raises `UnavailableError`, `KeyRejectedError`, and `StoreError` when the job is not in
+        memory and the store cannot be read.
+        """
+        if self._poller.health.state is UpstreamState.KEY_REJECTED:
+            raise KeyRejectedError
+        job = await self._registry.get(job_id)
+        if job is None:
+            return await self._stranger(job_id)
+        return await (self._pending(job) if job.pending else self._ended(job))
+
+    async def _pending(self, job: Job) -> Served:
+        known = self._usable(job.job_id)
+        age = self._age(known)
+        match serve(
+            age,
+            can_ask=self._poller.can_ask(job.job_id),
+            may_wait=self._poller.health.gate().open,
+            rules=self._rules(),
+        ):
+            case Serve.FRESH:
+                return _served(known, age, Result.FRESH)
+            case Serve.STALE:
+                return _served(known, age, Result.STALE)
+            case Serve.NOTHING:
+                raise self._unavailable("the upstream is not asked just now")
+        reply = await self._poller.ask(job.job_id, "client", self._patience())
+        held = self._registry.jobs.get(job.job_id)
+        if held is not None and not held.pending:
+            return await self._ended(held)
+        return self._after_asking(job.job_id, held, reply)
+
+    def _after_asking(self, job_id: str, held: Job | None, reply: Reply) -> Served:
+        known = self._usable(job_id)
+        age = self._age(known)
+        if known is not None and known.kind is reply.kind:
+            return _served(known, age, Result.REFRESHED)
+        # What is held as suspected is told as it was, however long the verdict takes.
+        suspected = known is not None and held is not None and held.suspicion is not None
+        if suspected or serve_unanswered(age, self._rules()) is Serve.STALE:
+            return _served(known, age, Result.STALE)
+        raise self._unavailable(f"the upstream's last answer does not tell: {reply.code}")
+
+    async def _ended(self, job: Job) -> Served:
+        answer = self._poller.answers.final(job.job_id)
+        if answer is None:
+            final = await self._registry.store.final_answer(job.job_id)
+            if final is None:  # forgotten meanwhile, or ended while the store could not be written
+                raise self._unavailable("the job's last answer is not kept")
+            kind = _KINDS.get(job.state, Kind.OK)
+            at = job.finished_at or self._clock.time()
+            answer = Answer(final.http_status, final.content_type, final.body, at, kind)
+        return _served(answer, self._age(answer), Result.FINAL)
+
+    async def _stranger(self, job_id: str) -> Served:
+        """An id that is not known: those who ask about it share the call and what comes of it."""
+        known = self._unknown.get(job_id)
+        age = self._age(known)
+        if age is not None and age < UNKNOWN_SECONDS:
+            return _served(known, age, Result.UNKNOWN)
+        if not self._poller.health.gate().open:
+            raise self._unavailable("the upstream is not asked just now")
+        learning = self._learning.get(job_id)
+        if learning is None:
+            learning = asyncio.create_task(self._learn(job_id), name=f"learn {job_id}")
+            self._learning[job_id] = learning
+            learning.add_done_callback(lambda task: self._learned(job_id, task))
+        return await asyncio.shield(learning)
+
+    def _learned(self, job_id: str, learning: "asyncio.Task[Served]") -> None:
+        del self._learning[job_id]
+        if not learning.cancelled():
+            learning.exception()  # seen, should nobody be waiting any more
+
+    async def _learn(self, job_id: str) -> Served:
+        """Ask, last of all; track the job when the upstream knows it."""
+        reply = await self._poller.ask(job_id, "client", self._patience(), last=True)
+        answer = answer_of(reply, self._clock.time())
+        if reply.kind is Kind.OK and answer is not None:
+            await self._track(job_id, reply)
+            if (held := self._registry.jobs.get(job_id)) is not None:
+                self._poller.answers.put(job_id, answer, final=not held.pending)
+            return _served(answer, 0.0, Result.LEARNED)
+        if reply.kind is Kind.KEY_REJECTED:
+            raise KeyRejectedError
+        if answer is not None and reply.kind is not Kind.SERVER_ERROR:
+            self._unknown[job_id] = answer
+            self._unknown.move_to_end(job_id)
+            while len(self._unknown) > MAX_UNKNOWN:
+                self._unknown.popitem(last=False)
+            return _served(answer, 0.0, Result.UNKNOWN)
+        if answer is not None and self._poller.health.state is UpstreamState.WELL:
+            return _served(answer, 0.0, Result.UNKNOWN)
+        raise self._unavailable(f"the upstream's last answer does not tell: {reply.code}")
+
+    def _unavailable(self, message: str) -> UnavailableError:
+        return UnavailableError(message, self._poller.tried_again_in())
+
+    def _usable(self, job_id: str) -> Answer | None:
+        """What may be given of a pending job: a good answer, or that its id is not known yet.
+
+        A 5xx may be the service's own trouble; before there is a verdict nobody is told of it.
+        """
+        answer = self._poller.answers.get(job_id)
+        return None if answer is not None and answer.kind is Kind.SERVER_ERROR else answer
+
+    def _age(self, answer: Answer | None) -> float | None:
+        return None if answer is None else max(0.0, self._clock.time() - answer.at)
+
+
+_KINDS: Final = {
+    JobState.FAILED: Kind.SERVER_ERROR,
+    JobState.NOT_FOUND: Kind.NOT_FOUND,
+    JobState.INVALID: Kind.INVALID,
+}
+
+
+def _served(answer: Answer | None, age: float | None, result: Result) -> Served:
+    assert answer is not None  # noqa: S101 - an answer without an age is never served
+    return Served(answer, age or 0.0, result)

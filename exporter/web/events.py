@@ -1,0 +1,167 @@
+"""`GET /api/v1/events`: what happened, and what happens, as NDJSON or as server-sent events.
+
+A stream is resumed by the id of the last event that came: nothing is lost between two scrapes, a
+restart of either side, or a broken connection. Server-sent events: WHATWG HTML, 9.2.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiohttp import web
+
+from ..core.events import EventType
+from ..registry.feed import HistoryGapError, Item, Progress, Wanted
+from .context import Context, rfc3339, show_event
+from .errors import ApiError, unavailable
+
+MAX_FOLLOWERS: Final = 500
+KEEPALIVE_SECONDS: Final = 15.0
+"""After so long without an item a sign of life is sent, so that a dead connection shows."""
+RETRY_MS: Final = 2000
+"""After so long a browser connects again."""
+BATCH_BYTES: Final = 64 * 1024
+_PARAMETERS: Final = ("after", "type", "job_id", "follow")
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a stream is written."""
+
+    media_type: str
+    write: Callable[[Item], bytes]
+    sign_of_life: bytes
+    beginning: bytes = b""
+
+
+class EventRoutes:
+    """The stream of events."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._followers = 0
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the routes, without prefix."""
+        return [web.get("/api/v1/events", self.events)]
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """`?after=<id>&type=&job_id=&follow=true`; as server-sent events by `Accept`."""
+        as_sse = _accepts_sse(request)
+        wanted, after, follow = _read_query(request, as_sse=as_sse)
+        feed = self._context.registry.feed
+        if after is not None:
+            try:
+                await feed.check(after)
+            except HistoryGapError as error:
+                raise ApiError(410, f"{error}; begin again without `after`") from None
+        if not follow:
+            start = await feed.oldest() if after is None else after
+            return await self._send(request, feed.past(start, wanted), NDJSON)
+        if self._followers >= MAX_FOLLOWERS:
+            raise unavailable(f"{MAX_FOLLOWERS} streams are followed already")
+        if after is None:
+            after = feed.newest_id if as_sse else await feed.oldest()
+        items = feed.follow(after, wanted, idle=KEEPALIVE_SECONDS)
+        self._followers += 1
+        try:
+            return await self._send(request, items, SSE if as_sse else NDJSON)
+        finally:
+            self._followers -= 1
+
+    async def _send(
+        self, request: web.Request, items: AsyncIterator[Item | None], form: Form
+    ) -> web.StreamResponse:
+        headers = {"Content-Type": form.media_type, "Cache-Control": "no-store"}
+        # Without the last one nginx would hold back what comes.
+        response = web.StreamResponse(headers={**headers, "X-Accel-Buffering": "no"})
+        await response.prepare(request)
+        if request.method == "HEAD":
+            return response
+        time = asyncio.get_running_loop().time
+        try:
+            await response.write(form.beginning)
+            async for piece in _batched(items, form, time):
+                await response.write(piece)
+                await asyncio.sleep(0)  # a write that is not held up gives nobody else a turn
+            await response.write_eof()
+        except ConnectionError:
+            pass  # nobody reads any more
+        return response
+
+
+async def _batched(
+    items: AsyncIterator[Item | None], form: Form, time: Callable[[], float]
+) -> AsyncIterator[bytes]:
+    """Yield items as bytes, those that are there at once together, and signs of life."""
+    pending, size, written = list[bytes](), 0, time()
+    async for item in items:
+        if item is not None:
+            pending.append(form.write(item))
+            size += len(pending[-1])
+        if pending and (item is None or size >= BATCH_BYTES):
+            yield b"".join(pending)
+            pending, size, written = [], 0, time()
+        elif item is None and time() - written >= KEEPALIVE_SECONDS:
+            yield form.sign_of_life
+            written = time()
+    yield b"".join(pending)
+
+
+def _accepts_sse(request: web.Request) -> bool:
+    offered = request.headers.get("Accept", "").split(",")
+    return SSE.media_type in (media.partition(";")[0].strip().casefold() for media in offered)
+
+
+def _read_query(request: web.Request, *, as_sse: bool) -> tuple[Wanted, int | None, bool]:
+    """Read the parameters; raises `ApiError` 422 by parameter."""
+    query, details = request.query, dict[str, list[str]]()
+    for name in query.keys() - set(_PARAMETERS):
+        details[name] = [f"unknown parameter; known are: {', '.join(_PARAMETERS)}"]
+    last = request.headers.get("Last-Event-ID") if as_sse else None
+    after = last or query.get("after")
+    if after is not None and not _is_id(after):
+        details["after"] = ["expected the id of an event, a whole number"]
+    kinds = [kind.value for kind in EventType]
+    if query.get("type", kinds[0]) not in kinds:
+        details["type"] = [f"expected one of: {', '.join(kinds)}"]
+    if query.get("follow", "true") not in ("true", "false"):
+        details["follow"] = ["expected true or false"]
+    if details:
+        raise ApiError(422, details=details)
+    progress = as_sse and "type" not in query
+    wanted = Wanted(query.get("type"), query.get("job_id"), progress=progress)
+    follow = as_sse or query.get("follow") == "true"
+    return wanted, None if after is None else int(after), follow
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 18
+
+
+def _ndjson(item: Item) -> bytes:
+    return b"" if isinstance(item, Progress) else _json(show_event(item)) + b"\n"
+
+
+def _sse(item: Item) -> bytes:
+    if isinstance(item, Progress):
+        job = item.job
+        shown = {
+            "job_id": job.job_id,
+            "time": rfc3339(job.last_polled_at),
+            "step": job.step,
+            "progress": job.progress,
+        }
+        return b"event: progress\ndata: " + _json(shown) + b"\n\n"
+    head = f"id: {item.id}\nevent: {item.event.type.value}\ndata: ".encode()
+    return head + _json(show_event(item)) + b"\n\n"
+
+
+def _json(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, ensure_ascii=False).encode(errors="replace")
+
+
+NDJSON: Final = Form("application/x-ndjson", _ndjson, b"\n")
+SSE: Final = Form("text/event-stream", _sse, b":\n\n", f"retry: {RETRY_MS}\n\n".encode())

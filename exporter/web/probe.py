@@ -1,0 +1,174 @@
+"""`GET /probe?job_id=`: asks the upstream now, for Prometheus; tracks nothing.
+
+In the manner of Prometheus's multi-target exporters ("Understanding and using the multi-target
+exporter pattern"): within the scrape's time-out, within the rate limit.
+"""
+
+import time
+from collections.abc import Iterator
+from typing import Final
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client.exposition import choose_encoder
+
+from ..core.job import FINAL_STATES, JobState
+from ..core.reply import Kind, Reply
+from .context import Context, rfc3339
+from .errors import ApiError
+
+SCRAPE_MARGIN_SECONDS: Final = 0.5
+"""So much before the scrape's time-out an answer is given, as blackbox_exporter does."""
+DEFAULT_SECONDS: Final = 10.0
+MAX_SECONDS: Final = 120.0
+_PARAMETERS: Final = ("job_id", "debug")
+
+
+class ProbeRoutes:
+    """One job, asked about now."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the routes, without prefix."""
+        return [web.get("/probe", self.probe)]
+
+    async def probe(self, request: web.Request) -> web.Response:
+        """`?job_id=`; with `debug=true` the story in words."""
+        job_id, debug = self._read_query(request)
+        deadline = _deadline(request)
+        context, started = self._context, time.perf_counter()
+        tracked = job_id in context.registry.jobs
+        gate = context.poller.health.gate()
+        reply = None
+        if gate.open:
+            reply = await context.poller.ask(job_id, "probe", deadline, last=not tracked)
+        seconds = time.perf_counter() - started
+        if debug:
+            story = _story(context, job_id, reply, seconds, deadline, tracked=tracked)
+            return web.Response(text="".join(f"{line}\n" for line in story))
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        body = encode(_measured(context, reply, seconds))
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    def _read_query(self, request: web.Request) -> tuple[str, bool]:
+        query, details = request.query, dict[str, list[str]]()
+        for name in query.keys() - set(_PARAMETERS):
+            details[name] = [f"unknown parameter; known are: {', '.join(_PARAMETERS)}"]
+        job_id = query.get("job_id", "")
+        details |= self._context.config().registration.check(job_id, {}, None)
+        if query.get("debug", "true") not in ("true", "false"):
+            details["debug"] = ["expected true or false"]
+        if details:
+            raise ApiError(422, details=details)
+        return job_id, query.get("debug") == "true"
+
+
+def _deadline(request: web.Request) -> float:
+    """Seconds to answer in, from the scrape's time-out."""
+    header = request.headers.get("X-Prometheus-Scrape-Timeout-Seconds")
+    if header is None:
+        return DEFAULT_SECONDS
+    try:
+        seconds = float(header)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < float("inf"):
+        message = f"expected seconds, got {header[:40]!r}"
+        raise ApiError(422, details={"X-Prometheus-Scrape-Timeout-Seconds": [message]})
+    margin = min(SCRAPE_MARGIN_SECONDS, seconds / 2)
+    return min(seconds - margin, MAX_SECONDS)
+
+
+def _measured(context: Context, reply: Reply | None, seconds: float) -> CollectorRegistry:
+    """Return what was seen, as metrics of this one probe."""
+    registry = CollectorRegistry()
+
+    def gauge(name: str, help_text: str, value: float) -> None:
+        Gauge(name, help_text, registry=registry).set(value)
+
+    status = reply.status if reply else None
+    gauge("probe_success", "1 when the answer tells the job's state.", float(status is not None))
+    gauge("probe_duration_seconds", "How long the probe took.", seconds)
+    if reply is not None and reply.http_status is not None:
+        gauge("removit_probe_http_status_code", "The answer's HTTP status.", reply.http_status)
+    if status is not None:
+        state = Gauge(
+            "removit_probe_job_state", "1 for the state it tells.", ["state"], registry=registry
+        )
+        for known in (JobState.PENDING, JobState.DONE, JobState.FAILED):
+            state.labels(known.value).set(known.value == status.state.value)
+        if status.progress is not None:
+            help_text = "Progress from 0 to 1."
+            gauge("removit_probe_job_progress_ratio", help_text, status.progress / 100)
+        warnings = sum(map(len, status.warnings.values()))
+        gauge("removit_probe_warnings", "Warnings in the answer.", warnings)
+        ignored = len(status.ignored_variations)
+        gauge("removit_probe_ignored_variations", "Ignored variations in the answer.", ignored)
+    return registry
+
+
+def _story(
+    context: Context,
+    job_id: str,
+    reply: Reply | None,
+    seconds: float,
+    deadline: float,
+    *,
+    tracked: bool,
+) -> Iterator[str]:
+    """Tell in words what was done and what came of it."""
+    health = context.poller.health
+    yield f"Probe of job {job_id}, to be answered within {deadline:.1f} s."
+    job = context.registry.jobs.get(job_id)
+    if job is not None:
+        yield f"The exporter tracks it: {job.state}, last asked at {rfc3339(job.last_polled_at)}."
+    else:
+        yield "The exporter does not track it, and a probe does not change that."
+    yield f"The upstream is {health.state}."
+    if reply is None:
+        wait = context.poller.tried_again_in()
+        yield f"It is not asked just now; it is tried again in {wait:.1f} s."
+    elif reply.code == "not_asked":
+        yield f"It was not asked: the rate limit left no room within {seconds:.1f} s."
+    elif reply.http_status is None:
+        yield f"It was asked and gave no answer ({reply.code}) within {seconds:.1f} s."
+    else:
+        yield f"It answered {reply.http_status} after {seconds:.3f} s: {_meaning(reply)}"
+    for drift in reply.drift if reply else ():
+        yield f"Departure from the contract: {drift.kind} ({drift.detail})."
+    if reply is not None and reply.status is not None:
+        yield from _state_in_words(reply)
+    success = reply is not None and reply.status is not None
+    yield f"probe_success {int(success)}"
+
+
+_MEANINGS: Final = {
+    Kind.OK: "a status that can be read.",
+    Kind.UNREADABLE: "a body that tells no state.",
+    Kind.KEY_REJECTED: "the API key is not accepted.",
+    Kind.BLOCKED: "something before the API, a firewall perhaps, forbids it.",
+    Kind.NOT_FOUND: "it knows no such job.",
+    Kind.INVALID: "it does not take this as a job's id.",
+    Kind.THROTTLED: "too many requests.",
+    Kind.SERVER_ERROR: "the job has failed, or the service is unavailable; this one answer does"
+    " not tell which.",
+}
+
+
+def _meaning(reply: Reply) -> str:
+    return _MEANINGS.get(reply.kind, "a status that the contract does not know.")
+
+
+def _state_in_words(reply: Reply) -> Iterator[str]:
+    status = reply.status
+    assert status is not None  # noqa: S101 - the caller has looked
+    final = status.state.value in {state.value for state in FINAL_STATES}
+    step = f" at step {status.step}" if status.step else ""
+    progress = "" if status.progress is None else f", progress {status.progress:g} %"
+    yield f"The job is {status.state}{step}{progress}" + (", and that is final." if final else ".")
+    for variation, messages in status.warnings.items():
+        yield f"Warnings of {variation}: {'; '.join(messages)}"
+    if status.ignored_variations:
+        yield f"Ignored variations: {', '.join(status.ignored_variations)}"

@@ -1,0 +1,256 @@
+"""The stream of what happens: resumable, complete, and followed by any number of readers."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp.client import ClientResponse
+from conftest import Open, Site, until
+
+from exporter.simulator import Script, Simulator
+from exporter.web import events as events_module
+
+SSE = {"Accept": "text/event-stream"}
+
+
+async def read(site: Site, **query: Any) -> list[dict[str, Any]]:
+    """Return the events of a stream that ends."""
+    parameters = {name: str(value) for name, value in query.items()}
+    async with site.client.get("/api/v1/events", params=parameters) as response:
+        assert response.status == 200, await response.text()
+        assert response.content_type == "application/x-ndjson"
+        return [json.loads(line) for line in (await response.text()).splitlines()]
+
+
+async def follow(response: ClientResponse, last: str) -> list[dict[str, Any]]:
+    """Return the events of a stream that does not end, to the first of type `last`."""
+    found = []
+    async with asyncio.timeout(20):
+        while not found or found[-1]["type"] != last:
+            line = await response.content.readline()
+            if line.strip():
+                found.append(json.loads(line))
+    return found
+
+
+async def sse(response: ClientResponse) -> AsyncIterator[dict[str, str]]:
+    """Yield the server-sent events as a browser reads them; comments under `comment`."""
+    event: dict[str, str] = {}
+    while line := (await response.content.readline()).decode():
+        if line == "\n":
+            if event:
+                yield event
+            event = {}
+            continue
+        name, _, value = line.rstrip("\n").partition(":")
+        event[name or "comment"] = value.removeprefix(" ")
+
+
+async def run_one(site: Site, simulator: Simulator) -> str:
+    job_id = simulator.add(Script.warned(0.2))
+    await site.put(job_id)
+    await site.ends(job_id, "done")
+    return job_id
+
+
+async def test_a_jobs_whole_life_is_in_the_stream_once(site: Site, simulator: Simulator) -> None:
+    job_id = await run_one(site, simulator)
+    found = await read(site, job_id=job_id)
+    types = [event["type"] for event in found]
+    assert types[:2] == ["registered", "first_answer"]
+    assert types[-1] == "finished"
+    assert types.count("warning_raised") == types.count("variation_ignored") == 1
+    assert all(set(event) == {"id", "time", "type", "job_id", "data"} for event in found)
+    ids = [event["id"] for event in await read(site)]
+    assert ids == sorted(set(ids))
+
+
+async def test_a_stream_goes_on_after_any_event_without_loss_or_repetition(
+    site: Site, simulator: Simulator
+) -> None:
+    for _ in range(3):
+        await run_one(site, simulator)
+    everything = await read(site)
+    for event in everything:
+        rest = await read(site, after=event["id"])
+        assert rest == [other for other in everything if other["id"] > event["id"]]
+
+
+async def test_events_are_chosen_by_type_and_job(site: Site, simulator: Simulator) -> None:
+    first, second = await run_one(site, simulator), await run_one(site, simulator)
+    assert {event["job_id"] for event in await read(site, type="finished")} == {first, second}
+    assert [event["job_id"] for event in await read(site, type="finished", job_id=second)] == [
+        second
+    ]
+
+
+async def test_following_gives_what_was_and_then_what_happens(
+    site: Site, simulator: Simulator
+) -> None:
+    await run_one(site, simulator)
+    before = await read(site)
+    async with site.client.get("/api/v1/events", params={"follow": "true"}) as response:
+        assert await follow(response, "finished") == before
+        job_id = await run_one(site, simulator)
+        assert {event["job_id"] for event in await follow(response, "finished")} >= {job_id}
+
+
+async def test_server_sent_events_have_ids_and_progress_has_none(
+    site: Site, simulator: Simulator
+) -> None:
+    await run_one(site, simulator)
+    async with site.client.get("/api/v1/events", headers=SSE) as response:
+        assert response.content_type == "text/event-stream"
+        job_id = simulator.add(Script.sound(2.0))
+        await site.put(job_id)
+        seen = []
+        async with asyncio.timeout(20):
+            async for event in sse(response):
+                seen.append(event)
+                if event.get("event") == "finished":
+                    break
+    named = [event for event in seen if "event" in event]
+    assert named[0]["event"] == "registered"  # what was before is not told
+    progress = [event for event in named if event["event"] == "progress"]
+    assert progress
+    assert all("id" not in event for event in progress)
+    shown = json.loads(progress[0]["data"])
+    assert shown["job_id"] == job_id
+    assert set(shown) == {"job_id", "time", "step", "progress"}
+    ids = [int(event["id"]) for event in named if "id" in event]
+    assert ids == sorted(set(ids))
+
+
+async def test_a_browser_that_comes_back_gets_what_it_missed(
+    site: Site, simulator: Simulator
+) -> None:
+    await run_one(site, simulator)
+    everything = await read(site)
+    headers = SSE | {"Last-Event-ID": str(everything[0]["id"])}
+    async with site.client.get("/api/v1/events", headers=headers) as response:
+        seen = []
+        async with asyncio.timeout(20):
+            async for event in sse(response):
+                if "id" in event:
+                    seen.append(json.loads(event["data"]))
+                if len(seen) == len(everything) - 1:
+                    break
+    assert seen == everything[1:]
+
+
+async def test_an_event_that_is_kept_no_more_is_410_and_one_that_never_was_too(
+    open_site: Open, simulator: Simulator
+) -> None:
+    site = await open_site(storage={"history_events": 3})
+    await run_one(site, simulator)
+    await site.exporter.registry.prune()
+    kept = [event["id"] for event in await read(site)]
+    assert len(kept) == 3
+    assert len(await read(site, after=kept[0] - 1)) == 3
+    for after in (kept[0] - 2, kept[-1] + 1):
+        async with site.client.get("/api/v1/events", params={"after": str(after)}) as response:
+            assert response.status == 410
+            assert (await response.json())["error"] == "gone"
+
+
+async def test_one_who_falls_behind_reads_the_store_and_misses_nothing(
+    site: Site, simulator: Simulator
+) -> None:
+    feed = site.exporter.registry.feed
+    feed._items = type(feed._items)(feed._items, maxlen=2)
+    async with site.client.get("/api/v1/events", params={"follow": "true"}) as response:
+        for _ in range(3):
+            await run_one(site, simulator)
+        everything = await read(site)
+        seen: list[dict[str, Any]] = []
+        while len(seen) < len(everything):
+            seen += await follow(response, "finished")
+    assert seen == everything
+
+
+async def test_what_counted_while_the_store_failed_comes_once_it_is_stored(
+    site: Site, simulator: Simulator
+) -> None:
+    store = site.exporter.store
+    job_id = simulator.add(Script.stuck(0.0))
+    await site.put(job_id)
+    await until(lambda: site.exporter.poller.answers.get(job_id))
+
+    def fail() -> None:
+        raise __import__("sqlite3").OperationalError("disk I/O error")
+
+    async with site.client.get("/api/v1/events", params={"follow": "true"}) as response:
+        store._before_commit = fail  # type: ignore[attr-defined]
+        body = json.dumps({"job_id": job_id, "state": "done", "status": "done", "mode": "clipping"})
+        with simulator.faults.override(job_id, 200, body.encode()):
+            await until(lambda: not site.exporter.registry.jobs[job_id].pending)
+        store._before_commit = lambda: None  # type: ignore[attr-defined]
+        seen = await follow(response, "finished")
+    assert [event["id"] for event in seen] == [event["id"] for event in await read(site)]
+
+
+async def test_a_sign_of_life_is_sent_while_nothing_happens(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events_module, "KEEPALIVE_SECONDS", 0.05)
+    async with site.client.get("/api/v1/events", headers=SSE) as response:
+        async with asyncio.timeout(20):
+            assert {"comment": ""} in [event async for event in _first(sse(response), 3)]
+    async with site.client.get("/api/v1/events", params={"follow": "true"}) as response:
+        assert await asyncio.wait_for(response.content.readline(), 20) == b"\n"
+
+
+async def _first(events: AsyncIterator[dict[str, str]], count: int) -> AsyncIterator[Any]:
+    async for event in events:
+        yield event
+        count -= 1
+        if not count:
+            return
+
+
+async def test_so_many_may_follow_and_who_leaves_makes_room(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events_module, "MAX_FOLLOWERS", 1)
+    monkeypatch.setattr(events_module, "KEEPALIVE_SECONDS", 0.02)
+    follow_all = {"follow": "true"}
+    async with (
+        site.client.get("/api/v1/events", params=follow_all),
+        site.client.get("/api/v1/events", params=follow_all) as second,
+    ):
+        assert second.status == 503
+        assert second.headers["Retry-After"]
+
+    async def admitted() -> bool:
+        async with site.client.get("/api/v1/events", params=follow_all) as response:
+            return response.status == 200
+
+    await until(admitted)
+
+
+async def test_followers_are_let_go_when_the_exporter_stops(site: Site) -> None:
+    async with site.client.get("/api/v1/events", headers=SSE) as response:
+        assert await response.content.readline()
+        site.exporter.release()
+        rest = await asyncio.wait_for(response.content.read(), 20)
+    assert rest == b"\n"
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ({"after": "x"}, "after"),
+        ({"after": "-1"}, "after"),
+        ({"type": "progress"}, "type"),
+        ({"follow": "yes"}, "follow"),
+        ({"limit": "5"}, "limit"),
+    ],
+)
+async def test_a_bad_parameter_says_what_would_be_right(
+    site: Site, query: dict[str, str], field: str
+) -> None:
+    async with site.client.get("/api/v1/events", params=query) as response:
+        assert response.status == 422
+        assert set((await response.json())["details"]) == {field}

@@ -1,0 +1,203 @@
+"""One job asked about now, for Prometheus; and jobs as targets to ask about."""
+
+import json
+from typing import Any
+
+import pytest
+from conftest import Open, Site, until
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as openmetrics_families,
+)
+from prometheus_client.parser import text_string_to_metric_families as text_families
+
+from exporter.simulator import Script, Simulator
+
+UNKNOWN_ID = "019cdc54-2673-dc32-b9e5-6e1d36cc9e8a"
+
+
+async def probe(site: Site, job_id: str, **headers: str) -> dict[str, float]:
+    """Return the samples of a probe, each by name and labels."""
+    async with site.client.get("/probe", params={"job_id": job_id}, headers=headers) as response:
+        assert response.status == 200, await response.text()
+        text = await response.text()
+    return {
+        sample.name + "".join(f",{value}" for value in sample.labels.values()): sample.value
+        for family in text_families(text)
+        for sample in family.samples
+    }
+
+
+async def story(site: Site, job_id: str, **headers: str) -> str:
+    query = {"job_id": job_id, "debug": "true"}
+    async with site.client.get("/probe", params=query, headers=headers) as response:
+        return await response.text()
+
+
+async def test_a_probe_tells_of_this_job_only_and_tracks_nothing(
+    site: Site, simulator: Simulator
+) -> None:
+    samples = await probe(site, simulator.add(Script.warned(0.0)))
+    assert samples.pop("probe_duration_seconds") > 0
+    assert samples == {
+        "probe_success": 1,
+        "removit_probe_http_status_code": 200,
+        "removit_probe_job_state,pending": 0,
+        "removit_probe_job_state,done": 1,
+        "removit_probe_job_state,failed": 0,
+        "removit_probe_job_progress_ratio": 1,
+        "removit_probe_warnings": 1,
+        "removit_probe_ignored_variations": 1,
+    }
+    async with site.client.get("/api/v1/jobs") as response:
+        assert (await response.json())["jobs"] == []
+    code = 'removit_upstream_requests_total{code="200",endpoint="status",purpose="probe"}'
+    assert await site.value(code) == 1
+
+
+async def test_a_pending_job_is_a_success_and_an_error_is_none(
+    site: Site, simulator: Simulator
+) -> None:
+    assert (await probe(site, simulator.add(Script.stuck(60))))["probe_success"] == 1
+    for job_id, status in ((UNKNOWN_ID, 404), ("no-uuid", 422)):
+        samples = await probe(site, job_id)
+        assert samples["probe_success"] == 0
+        assert samples["removit_probe_http_status_code"] == status
+        assert "removit_probe_job_progress_ratio" not in samples
+
+
+async def test_the_page_is_openmetrics_when_asked_for(site: Site, simulator: Simulator) -> None:
+    job_id = simulator.add(Script.stuck(60))
+    accept = {"Accept": "application/openmetrics-text; version=1.0.0"}
+    async with site.client.get("/probe", params={"job_id": job_id}, headers=accept) as response:
+        text = await response.text()
+    assert "probe_success" in {family.name for family in openmetrics_families(text)}
+
+
+async def test_a_probe_ends_before_the_scrape_does(site: Site, simulator: Simulator) -> None:
+    job_id = simulator.add(Script.stuck(60))
+    timeout = {"X-Prometheus-Scrape-Timeout-Seconds": "0.6"}
+    with simulator.faults.stall():
+        samples = await probe(site, job_id, **timeout)
+        assert samples["probe_success"] == 0
+        assert samples["probe_duration_seconds"] < 2.0  # the client's own time-out
+        assert "gave no answer (timeout)" in await story(site, job_id, **timeout)
+
+
+async def test_a_probe_keeps_to_the_rate_limit(open_site: Open, simulator: Simulator) -> None:
+    site = await open_site(upstream={"rate": 0.01, "burst": 1})
+    job_id = simulator.add(Script.stuck(60))
+    assert (await probe(site, job_id))["probe_success"] == 1
+    timeout = {"X-Prometheus-Scrape-Timeout-Seconds": "0.2"}
+    assert (await probe(site, job_id, **timeout))["probe_success"] == 0
+    assert "the rate limit left no room" in await story(site, job_id, **timeout)
+    assert simulator.ledger.jobs[job_id].polls == 1
+
+
+async def test_while_the_upstream_is_down_a_probe_says_so_at_once(
+    site: Site, simulator: Simulator
+) -> None:
+    names = [simulator.add(Script.stuck(60)) for _ in range(8)]
+    for name in names:
+        await site.put(name)
+    with simulator.faults.outage():
+        await until(lambda: site.exporter.health.state == "down")
+        samples = await probe(site, names[0])
+        assert samples["probe_success"] == 0
+        assert "removit_probe_http_status_code" not in samples
+        text = await story(site, names[0])
+    assert "The upstream is down." in text
+    assert "not asked just now" in text
+
+
+async def test_the_story_is_told_in_words(site: Site, simulator: Simulator) -> None:
+    job_id = simulator.add(Script.warned(0.0))
+    await site.put(job_id)
+    await site.ends(job_id, "done")
+    text = await story(site, job_id)
+    assert f"Probe of job {job_id}" in text
+    assert "The exporter tracks it: done" in text
+    assert "The job is done at step done, progress 100 %, and that is final." in text
+    assert "Warnings of shadow_wall: params not provided" in text
+    assert "Ignored variations: shadow_wall" in text
+    assert text.endswith("probe_success 1\n")
+    with simulator.faults.override(job_id, 200, b'{"state": "exploded", "job_id": 1}'):
+        text = await story(site, job_id)
+    assert "Departure from the contract: unknown_state (exploded)" in text
+    assert "does not track it" in await story(site, UNKNOWN_ID)
+
+
+async def test_probes_of_a_failed_job_use_up_none_of_its_rechecks(
+    open_site: Open, simulator: Simulator
+) -> None:
+    site = await open_site(polling={"recheck_after": ["1h"]})
+    await site.put(UNKNOWN_ID)
+    await site.ends(UNKNOWN_ID, "not_found")
+    for _ in range(3):
+        await probe(site, UNKNOWN_ID)
+    job = site.exporter.registry.jobs[UNKNOWN_ID]
+    assert job.rechecks == 0
+    assert (await site.job(UNKNOWN_ID))["next_poll_reason"] == "recheck"
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "field"),
+    [
+        ({}, {}, "job_id"),
+        ({"job_id": "a b"}, {}, "job_id"),
+        ({"job_id": "a", "target": "b"}, {}, "target"),
+        ({"job_id": "a", "debug": "1"}, {}, "debug"),
+        *(
+            (
+                {"job_id": "a"},
+                {"X-Prometheus-Scrape-Timeout-Seconds": value},
+                "X-Prometheus-Scrape-Timeout-Seconds",
+            )
+            for value in ("soon", "-1", "nan", "inf")
+        ),
+    ],
+)
+async def test_a_bad_probe_says_what_would_be_right(
+    site: Site, query: dict[str, str], headers: dict[str, str], field: str
+) -> None:
+    async with site.client.get("/probe", params=query, headers=headers) as response:
+        assert response.status == 422
+        assert set((await response.json())["details"]) == {field}
+
+
+async def targets(site: Site) -> list[dict[str, Any]]:
+    async with site.client.get("/sd/jobs") as response:
+        assert (response.status, response.content_type) == (200, "application/json")
+        found: list[dict[str, Any]] = json.loads(await response.text())
+        return found
+
+
+async def test_jobs_that_take_long_are_targets_the_oldest_first(
+    open_site: Open, simulator: Simulator
+) -> None:
+    site = await open_site(
+        registration={"allowed_labels": ["shop"]}, sd={"min_age": "1h", "max_targets": 2}
+    )
+    old = [simulator.add(Script.stuck(0.0)) for _ in range(3)]
+    for at, name in enumerate(old):
+        await site.put(name, registered_at=f"2026-01-0{3 - at}T00:00:00Z", labels={"shop": "eu"})
+    await site.put(simulator.add(Script.stuck(0.0)))
+    await until(lambda: all(site.exporter.registry.jobs[name].mode for name in old))
+    found = await targets(site)
+    assert [group["targets"] for group in found] == [[old[2]], [old[1]]]
+    labels = found[0]["labels"]
+    assert labels.pop("__meta_removit_step")
+    assert labels == {
+        "__meta_removit_job_id": old[2],
+        "__meta_removit_mode": "clipping",
+        "__meta_removit_source": "api",
+        "__meta_removit_key": "",
+        "__meta_removit_label_shop": "eu",
+    }
+
+
+async def test_what_has_ended_is_no_target(open_site: Open, simulator: Simulator) -> None:
+    site = await open_site(sd={"min_age": "0s"})
+    job_id = simulator.add(Script.sound(0.0))
+    await site.put(job_id)
+    await site.ends(job_id, "done")
+    assert await targets(site) == []

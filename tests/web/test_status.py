@@ -1,0 +1,412 @@
+"""The upstream's contract, served from memory: same bodies, same errors, fewer calls."""
+
+import asyncio
+import json
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from conftest import KEY, Open, Site, until
+
+from exporter.simulator import Script, Simulator
+
+UNKNOWN_ID = "019cdc54-2673-dc32-b9e5-6e1d36cc9e8a"
+
+
+async def ask(site: Site, job_id: str | None, **headers: str) -> tuple[int, bytes, Any]:
+    """Ask as a client of the upstream does; return status, body and headers."""
+    parameters = {} if job_id is None else {"job_id": job_id}
+    return await get(site, parameters, {"X-API-Key": KEY} | headers)
+
+
+async def get(site: Site, query: dict[str, str], headers: dict[str, str]) -> tuple[int, bytes, Any]:
+    async with site.client.get("/api/v1/status", params=query, headers=headers) as response:
+        return response.status, await response.read(), response.headers
+
+
+async def upstream_says(simulator: Simulator, job_id: str) -> bytes:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(
+            f"{simulator.url}/api/v1/status",
+            params={"job_id": job_id},
+            headers={"X-API-Key": KEY},
+        ) as response,
+    ):
+        return await response.read()
+
+
+async def test_bodies_are_the_upstreams_byte_for_byte(site: Site, simulator: Simulator) -> None:
+    odd = b'{ "state":"pending",\n "progress" : 33.0, "job_id": "%s", "new": [1] }'
+    pending, done = simulator.add(Script.stuck(60)), simulator.add(Script.sound(0))
+    body = odd % pending.encode()
+    with simulator.faults.override(pending, 200, body, "application/json; charset=utf-8"):
+        await site.put(pending)
+        status, got, headers = await ask(site, pending)
+        assert (status, got) == (200, body)
+        assert headers["Content-Type"] == "application/json; charset=utf-8"
+    await site.put(done)
+    await site.ends(done, "done")
+    assert (await ask(site, done))[:2] == (200, await upstream_says(simulator, done))
+
+
+async def test_a_finished_job_is_answered_from_the_store_after_a_restart(
+    open_site: Open, simulator: Simulator
+) -> None:
+    first = await open_site()
+    ended = {
+        "done": simulator.add(Script.warned(0.0)),
+        "not_found": UNKNOWN_ID,
+        "invalid": "no-uuid",
+    }
+    for state, job_id in ended.items():
+        await first.put(job_id)
+        await first.ends(job_id, state)
+    before = {job_id: await ask(first, job_id) for job_id in ended.values()}
+    assert [answer[0] for answer in before.values()] == [200, 404, 422]
+    await first.client.close()
+    with simulator.faults.outage():
+        second = await open_site(metrics={"per_job": {"linger": "0s"}})
+        for job_id, (status, body, _) in before.items():
+            assert (await ask(second, job_id))[:2] == (status, body)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"X-API-Key": "wrong"}, {"Authorization": "Bearer wrong"}, {"Authorization": KEY}],
+)
+async def test_without_the_upstreams_key_it_is_401_in_the_upstreams_words(
+    site: Site, headers: dict[str, str]
+) -> None:
+    status, body, _ = await get(site, {"job_id": UNKNOWN_ID}, headers)
+    assert status == 401
+    assert json.loads(body) == {"error": "unauthorized", "message": "API key invalid"}
+
+
+async def test_both_ways_of_sending_the_key_are_taken(site: Site, simulator: Simulator) -> None:
+    job_id = simulator.add(Script.stuck(60))
+    for headers in ({"X-API-Key": KEY}, {"Authorization": f"Bearer {KEY}"}):
+        assert (await get(site, {"job_id": job_id}, headers))[0] == 200
+
+
+async def test_the_registration_token_is_no_key(open_site: Open, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("the-token")
+    site = await open_site(registration={"token_file": "token"})
+    bearer = {"Authorization": "Bearer the-token"}
+    assert (await get(site, {"job_id": UNKNOWN_ID}, bearer))[0] == 401
+
+
+@pytest.mark.parametrize("query", [{}, {"job_id": ""}, {"job_id": "a/b"}, {"job_id": "x" * 200}])
+async def test_a_missing_or_malformed_id_is_422(site: Site, query: dict[str, str]) -> None:
+    status, body, _ = await get(site, query, {"X-API-Key": KEY})
+    assert status == 422
+    assert set(json.loads(body)["details"]) == {"job_id"}
+
+
+async def test_an_unknown_id_is_asked_for_once_and_tracked_when_the_upstream_knows_it(
+    open_site: Open, simulator: Simulator
+) -> None:
+    site = await open_site(status={"max_age": "60s", "max_stale": "60s"})
+    pending, done = simulator.add(Script.stuck(60)), simulator.add(Script.sound(0))
+    for job_id in (pending, done):
+        answers = await asyncio.gather(*(ask(site, job_id) for _ in range(20)))
+        assert {(status, body) for status, body, _ in answers} == {
+            (200, await upstream_says(simulator, job_id))
+        }
+        assert (await site.job(job_id))["source"] == "status"
+    await site.ends(done, "done")
+    assert simulator.ledger.jobs[done].polls == 2  # one is this test's own
+    assert await site.value('removit_jobs_registered_total{source="status"}') == 2
+    page = await site.metrics()
+    assert 'removit_jobs_first_seen_final_total{state="done",upstream="removit"} 1.0' in page
+    assert await site.value('removit_exporter_status_served_total{result="learned"}') == 40
+
+
+async def test_an_unknown_ids_404_is_passed_on_remembered_and_not_tracked(
+    site: Site, simulator: Simulator
+) -> None:
+    for _ in range(5):
+        status, body, headers = await ask(site, UNKNOWN_ID)
+        assert (status, json.loads(body)) == (404, {"error": "not_found"})
+    assert headers["Cache-Status"] == "removit-exporter; hit"
+    assert simulator.ledger.requests["GET", "/api/v1/status", 404] == 1
+    assert (await ask(site, "no-uuid"))[0] == 422
+    async with site.client.get("/api/v1/jobs") as response:
+        assert (await response.json())["jobs"] == []
+
+
+async def test_unknown_ids_take_the_rate_limit_last(open_site: Open, simulator: Simulator) -> None:
+    site = await open_site(
+        upstream={"rate": 5, "burst": 1, "timeout": "500ms"},
+        polling={"min_interval": "100ms", "max_interval": "100ms"},
+    )
+    names = [simulator.add(Script.stuck(60)) for _ in range(5)]
+    for name in names:
+        await site.put(name)
+    floods = [ask(site, f"019cdc54-2673-dc32-b9e5-{at:012x}") for at in range(50)]
+    answers = await asyncio.gather(*floods)
+    assert {status for status, *_ in answers} <= {404, 503}
+    assert [status for status, *_ in answers].count(503) >= 45
+    await until(lambda: all(simulator.ledger.jobs[name].polls >= 2 for name in names))
+    assert site.exporter.poller._asks.last == 0  # nobody waits for them any more
+
+
+async def test_callers_share_one_call_and_an_old_answer_is_refreshed_first(
+    open_site: Open, simulator: Simulator
+) -> None:
+    slow = {"min_interval": "60s", "max_interval": "60s"}
+    site = await open_site(polling=slow, status={"max_age": "1ms"})
+    job_id = simulator.add(Script.stuck(60))
+    await site.put(job_id)
+    await until(lambda: simulator.ledger.jobs[job_id].polls == 1)
+    with simulator.faults.slow(0.3):
+        answers = await asyncio.gather(*(ask(site, job_id) for _ in range(50)))
+    assert {status for status, *_ in answers} == {200}
+    assert simulator.ledger.jobs[job_id].polls == 2
+    assert {h["Cache-Status"] for *_, h in answers} == {
+        "removit-exporter; fwd=stale; fwd-status=200; stored"
+    }
+    assert {h["Age"] for *_, h in answers} == {"0"}
+
+
+async def test_a_young_answer_costs_no_call(open_site: Open, simulator: Simulator) -> None:
+    slow = {"min_interval": "60s", "max_interval": "60s"}
+    site = await open_site(polling=slow, status={"max_age": "60s"})
+    job_id = simulator.add(Script.stuck(60))
+    await site.put(job_id)
+    await ask(site, job_id)
+    for _ in range(20):
+        *_, headers = await ask(site, job_id)
+        assert headers["Cache-Status"].startswith("removit-exporter; hit; ttl=")
+    assert simulator.ledger.jobs[job_id].polls == 1
+
+
+async def test_past_the_rate_limit_the_older_answer_is_given_with_its_age(
+    open_site: Open, simulator: Simulator
+) -> None:
+    site = await open_site(
+        upstream={"rate": 0.01, "burst": 1}, status={"max_age": "1ms", "max_stale": "60s"}
+    )
+    job_id = simulator.add(Script.stuck(60))
+    await site.put(job_id)
+    await until(lambda: simulator.ledger.jobs[job_id].polls == 1)
+    await until(lambda: site.exporter.poller.answers.get(job_id))
+    await asyncio.sleep(0.005)  # older than max_age
+    status, _, headers = await ask(site, job_id)
+    assert status == 200
+    assert headers["Cache-Status"].startswith("removit-exporter; hit; ttl=-")
+    assert await site.value('removit_exporter_status_served_total{result="stale"}') == 1
+
+
+async def test_the_same_answer_is_304_for_who_has_it(site: Site, simulator: Simulator) -> None:
+    job_id = simulator.add(Script.stuck(60))
+    await site.put(job_id)
+    _, body, headers = await ask(site, job_id)
+    etag = headers["ETag"]
+    for offered in (etag, f"W/{etag}", f'"other", {etag}', "*"):
+        status, empty, again = await ask(site, job_id, **{"If-None-Match": offered})
+        assert (status, empty, again["ETag"]) == (304, b"", etag)
+        assert "Age" in again
+    assert (await ask(site, job_id, **{"If-None-Match": '"other"'}))[:2] == (200, body)
+
+
+async def test_in_an_outage_the_last_answer_then_a_503_that_is_no_jobs_failure(
+    open_site: Open, simulator: Simulator
+) -> None:
+    site = await open_site(status={"max_age": "10ms", "max_stale": "1s"})
+    jobs = [simulator.add(Script.stuck(60)) for _ in range(8)]
+    for job_id in jobs:
+        await site.put(job_id)
+        await ask(site, job_id)
+    body = (await ask(site, jobs[0]))[1]
+    with simulator.faults.outage(503, "html"):
+        await until(lambda: site.exporter.health.state == "down")
+        status, stale, _ = await ask(site, jobs[0])
+        assert (status, stale) in ((200, body), (503, stale))
+
+        async def unavailable() -> bool:
+            return (await ask(site, jobs[0]))[0] == 503
+
+        await until(unavailable)
+        for job_id in (jobs[0], UNKNOWN_ID):
+            status, gone, headers = await ask(site, job_id)
+            assert (status, json.loads(gone)["error"]) == (503, "exporter_unavailable")
+            assert int(headers["Retry-After"]) >= 1
+    for job_id in jobs:
+        assert (await site.job(job_id))["state"] == "pending"
+
+
+async def test_a_suspected_job_is_told_as_it_was_and_a_failed_one_as_the_upstream_says(
+    open_site: Open, simulator: Simulator
+) -> None:
+    site = await open_site(
+        status={"max_age": "1ms", "max_stale": "1ms"}, judgement={"failed_after": "400ms"}
+    )
+    job_id, witness = simulator.add(Script.stuck(60)), simulator.add(Script.stuck(60))
+    await site.put(job_id)
+    _, good, _ = await ask(site, job_id)
+    await site.put(witness)
+    with simulator.faults.override(job_id, 500, b'{"error": "its own words"}'):
+        seen = list[tuple[int, bytes]]()
+
+        async def failed() -> bool:
+            seen.append((await ask(site, job_id))[:2])
+            return seen[-1][0] == 500
+
+        await until(failed)
+    assert seen[-1] == (500, b'{"error": "its own words"}')
+    assert set(seen[:-1]) == {(200, good)}
+
+
+async def test_a_5xx_about_a_job_never_answered_is_no_failure_before_there_is_a_verdict(
+    site: Site, simulator: Simulator
+) -> None:
+    job_id = simulator.add(Script.failing(0.0))
+    await site.put(job_id)
+    status, body, _ = await ask(site, job_id)
+    assert (status, json.loads(body)["error"]) == (503, "exporter_unavailable")
+
+
+async def test_an_expired_job_is_told_by_its_last_good_answer(
+    open_site: Open, simulator: Simulator
+) -> None:
+    site = await open_site(polling={"give_up_after": "400ms"})
+    job_id = simulator.add(Script.stuck(60))
+    await site.put(job_id)
+    await site.ends(job_id, "expired")
+    status, body, headers = await ask(site, job_id)
+    assert (status, json.loads(body)["state"]) == (200, "pending")
+    assert headers["Cache-Status"] == "removit-exporter; hit"
+
+
+async def test_a_key_that_the_upstream_rejects_is_401_as_it_would_say(
+    site: Site, simulator: Simulator
+) -> None:
+    job_id = simulator.add(Script.stuck(60))
+    await site.put(job_id)
+    with simulator.faults.revoked_key():
+        await until(lambda: site.exporter.health.state == "key_rejected")
+        for asked in (job_id, UNKNOWN_ID):
+            status, body, _ = await ask(site, asked)
+            assert (status, json.loads(body)["error"]) == (401, "unauthorized")
+    await until(lambda: site.exporter.health.gate().open)
+    assert (await ask(site, job_id))[0] == 200
+
+
+async def test_wait_answers_at_the_next_change(open_site: Open, simulator: Simulator) -> None:
+    site = await open_site(status={"max_age": "60s", "max_stale": "60s"})
+    job_id = simulator.add(Script.sound(1.5))
+    await site.put(job_id)
+    _, body, headers = await ask(site, job_id)
+    seen, key = [body], {"X-API-Key": KEY}
+    while json.loads(seen[-1])["state"] == "pending":
+        status, body, headers = await get(
+            site,
+            {"job_id": job_id, "wait": "60s"},
+            key | {"If-None-Match": headers["ETag"]},
+        )
+        assert status == 200
+        seen.append(body)
+    assert len(set(seen)) == len(seen)  # each answer tells something new
+    loop = asyncio.get_running_loop()
+    before = loop.time()
+    assert (await get(site, {"job_id": job_id, "wait": "60s"}, key))[0] == 200
+    assert loop.time() - before < 30  # what has ended does not change
+
+
+async def test_wait_answers_at_once_who_has_an_older_answer_and_ends_in_time(
+    open_site: Open, simulator: Simulator
+) -> None:
+    site = await open_site(status={"max_age": "60s", "max_stale": "60s"})
+    job_id, key = simulator.add(Script.stuck(0.0)), {"X-API-Key": KEY}
+    await site.put(job_id)
+    _, body, headers = await ask(site, job_id)
+    old = key | {"If-None-Match": '"an older one"'}
+    assert (await get(site, {"job_id": job_id, "wait": "60s"}, old))[:2] == (200, body)
+    same = key | {"If-None-Match": headers["ETag"]}
+    assert (await get(site, {"job_id": job_id, "wait": "50ms"}, same))[0] == 304
+
+
+@pytest.mark.parametrize("wait", ["soon", "6m", "-1s"])
+async def test_a_wait_that_cannot_be_read_or_is_too_long_says_so(site: Site, wait: str) -> None:
+    status, body, _ = await get(site, {"job_id": UNKNOWN_ID, "wait": wait}, {"X-API-Key": KEY})
+    assert status == 422
+    assert set(json.loads(body)["details"]) == {"wait"}
+
+
+async def test_who_waits_is_let_go_when_the_exporter_stops(
+    open_site: Open, simulator: Simulator
+) -> None:
+    site = await open_site(status={"max_age": "60s", "max_stale": "60s"})
+    job_id = simulator.add(Script.stuck(0.0))
+    await site.put(job_id)
+    await ask(site, job_id)
+    query = {"job_id": job_id, "wait": "5m"}
+    waiting = asyncio.create_task(get(site, query, {"X-API-Key": KEY}))
+    await until(lambda: len(site.exporter.poller.answers.changes) == 1)
+    site.exporter.release()
+    assert (await asyncio.wait_for(waiting, 20))[0] == 200
+
+
+async def test_a_store_that_cannot_be_read_is_503_for_what_memory_does_not_hold(
+    site: Site, simulator: Simulator
+) -> None:
+    job_id = simulator.add(Script.stuck(60))
+    await site.put(job_id)
+    assert (await ask(site, job_id))[0] == 200
+    site.exporter.store._database.close()  # type: ignore[attr-defined]
+    assert (await ask(site, job_id))[0] == 200
+    status, body, _ = await ask(site, UNKNOWN_ID)
+    assert (status, json.loads(body)["error"]) == (503, "exporter_unavailable")
+
+
+EXAMPLE = (Path(__file__).parent.parent / "data" / "status_example.py").read_text()
+"""The Python example of the vendor's reference page, byte for byte."""
+
+
+async def run_example(url: str, job_id: str, key: str = KEY) -> tuple[int, Any]:
+    """Run the page's example with nothing but another base URL and job_id."""
+    code = EXAMPLE.replace("https://api.removit.eu", url).replace(UNKNOWN_ID, job_id)
+    code += "import json\nprint(json.dumps([response.status_code, data]))\n"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", code),
+        env={"REMOVIT_API_KEY": key},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    status, data = json.loads(out)
+    return status, data
+
+
+async def test_the_pages_own_example_works_with_nothing_but_another_base_url(
+    site: Site, simulator: Simulator
+) -> None:
+    jobs = {
+        "pending": simulator.add(Script.stuck(0)),
+        "one": simulator.add(Script.sound(0, delivery_mode="final_url")),
+        "many": simulator.add(Script.warned(0)),
+        "failing": simulator.add(Script.failing(0)),
+    }
+    witness = simulator.add(Script.stuck(60))
+    for job_id in (jobs["failing"], witness):
+        await site.put(job_id)
+    await site.ends(jobs["failing"], "failed")
+
+    for told in (jobs["pending"], jobs["one"], jobs["many"], jobs["failing"], "no-uuid"):
+        assert await run_example(site.url, told) == await run_example(simulator.url, told)
+    status, data = await run_example(site.url, jobs["pending"])
+    assert (status, data["state"]) == (200, "pending")
+    assert (await run_example(site.url, jobs["one"]))[1]["final_url"]
+    many = (await run_example(site.url, jobs["many"]))[1]
+    assert many["final_urls"]
+    assert many["ignored_variations"]
+    assert (await run_example(site.url, jobs["failing"]))[0] == 500
+    assert (await run_example(site.url, "no-uuid"))[0] == 422
+    assert await run_example(site.url, str(uuid.uuid4())) == (404, {"error": "not_found"})
+    refused = await run_example(site.url, jobs["pending"], key="wrong")
+    assert refused == await run_example(simulator.url, jobs["pending"], key="wrong")
+    assert refused[0] == 401
