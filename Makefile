@@ -52,6 +52,7 @@ lint: .venv/dev.stamp ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy grafana/removit_dashboards
 
 .PHONY: format
 format: .venv/dev.stamp ## let ruff rewrite what it can
@@ -67,6 +68,10 @@ docs: .venv/run.stamp ## write the pages that are made from the code
 .PHONY: rules
 rules: .venv/run.stamp ## write Prometheus's rule files from prometheus/thresholds.yml
 	$(BIN)/python -m exporter.alerting prometheus/rules
+
+.PHONY: dashboards
+dashboards: .venv/dev.stamp ## write Grafana's dashboards from their code
+	PYTHONPATH=grafana $(BIN)/python -m removit_dashboards grafana/dashboards
 
 .PHONY: docs-check
 docs-check: .venv/dev.stamp

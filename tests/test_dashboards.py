@@ -1,0 +1,162 @@
+"""The dashboards: what is committed is what the code makes, laid out and labelled as it should."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from promql import strangers
+
+from exporter.alerting.alert import EXPORTER, OVERVIEW
+from exporter.alerting.promql import Promql
+from exporter.alerting.recording import recordings
+from exporter.alerting.rule_files import alerts
+from exporter.alerting.thresholds import load_thresholds
+
+ROOT = Path(__file__).parent.parent
+GRAFANA = ROOT / "grafana"
+FILES = sorted((GRAFANA / "dashboards").glob("*.json"))
+DOCUMENTS: dict[str, dict[str, Any]] = {path.name: json.loads(path.read_text()) for path in FILES}
+NAMES = sorted(DOCUMENTS)
+RECORDED = {rule.record for rule in recordings(Promql(load_thresholds()))}
+OF_PROMETHEUS = {
+    "up",
+    "scrape_samples_scraped",
+    "process_cpu_seconds_total",
+    "process_resident_memory_bytes",
+}
+"""Not in the catalogue: what Prometheus says of a scrape, and prometheus-client of a process."""
+
+
+def panels(name: str) -> Iterator[dict[str, Any]]:
+    yield from (panel for panel in DOCUMENTS[name]["panels"] if panel["type"] != "row")
+
+
+def expressions(name: str) -> Iterator[str]:
+    for panel in panels(name):
+        yield from (target["expr"] for target in panel["targets"])
+    yield from (annotation["expr"] for annotation in DOCUMENTS[name]["annotations"]["list"])
+
+
+def test_what_is_committed_is_what_the_code_makes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(GRAFANA))
+    from removit_dashboards.__main__ import documents, text
+
+    assert "removit_dashboards" in sys.modules
+    made = documents()
+    assert sorted(made) == NAMES
+    for name, document in made.items():
+        written = (GRAFANA / "dashboards" / name).read_text()
+        assert written == text(document), "run: make dashboards"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_panels_fill_24_columns_without_overlap_or_hole(name: str) -> None:
+    taken: dict[tuple[int, int], str] = {}
+    for panel in DOCUMENTS[name]["panels"]:
+        place = panel["gridPos"]
+        for x in range(place["x"], place["x"] + place["w"]):
+            for y in range(place["y"], place["y"] + place["h"]):
+                assert (x, y) not in taken, (panel["title"], taken[x, y])
+                taken[x, y] = panel["title"]
+    rows = 1 + max(y for _, y in taken)
+    assert set(taken) == {(x, y) for x in range(24) for y in range(rows)}
+    order = [(panel["gridPos"]["y"], panel["gridPos"]["x"]) for panel in DOCUMENTS[name]["panels"]]
+    assert order == sorted(order)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_panel_says_what_it_is_and_what_it_shows_when_empty(name: str) -> None:
+    everything = DOCUMENTS[name]["panels"]
+    numbers = [panel["id"] for panel in everything]
+    assert numbers == list(range(1, len(everything) + 1))
+    titles = [panel["title"] for panel in everything]
+    assert len(titles) == len(set(titles))
+    for panel in panels(name):
+        assert len(panel["description"]) >= 8, panel["title"]
+        defaults = panel["fieldConfig"]["defaults"]
+        assert defaults["noValue"], panel["title"]
+        unit = panel["options"]["yAxis"]["unit"] if panel["type"] == "heatmap" else defaults["unit"]
+        assert unit, panel["title"]
+        assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+        refs = [target["refId"] for target in panel["targets"]]
+        assert refs == list("ABCDEFGH"[: len(refs)])
+        assert refs
+        for target in panel["targets"]:
+            assert target["datasource"]["uid"] == "${datasource}"
+            assert target["instant"] is not target["range"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_panel_names_what_the_catalogue_does_not_have_or_fakes_a_zero(name: str) -> None:
+    known = {*RECORDED, *OF_PROMETHEUS}
+    prometheus_labels = {"pod", "container", "endpoint", "service", "node", "prometheus"}
+    for expression in expressions(name):
+        assert "vector(" not in expression
+        filled = expression.replace("${group:raw}", 'upstream!=""')
+        assert strangers(filled, known, prometheus_labels) == set(), expression
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_panel_asks_of_the_chosen_exporters_only(name: str) -> None:
+    for expression in expressions(name):
+        assert expression.count("{") - expression.count("${") == expression.count('job=~"$job"')
+
+
+def test_the_three_link_to_each_other_and_share_what_is_chosen() -> None:
+    uids = {document["uid"] for document in DOCUMENTS.values()}
+    assert uids == {OVERVIEW, EXPORTER, "removit-job"}
+    for document in DOCUMENTS.values():
+        [link] = document["links"]
+        assert (link["type"], link["tags"]) == ("dashboards", ["removit"])
+        assert link["includeVars"]
+        assert link["keepTime"]
+        assert document["tags"] == ["removit"]
+        assert document["id"] is None
+        names = [variable["name"] for variable in document["templating"]["list"]]
+        assert names[:4] == ["datasource", "job", "instance", "upstream"]
+        annotations = {one["name"] for one in document["annotations"]["list"]}
+        assert annotations == {"Outages", "Config reloads"}
+
+
+def variable(name: str, of: str) -> dict[str, Any]:
+    [found] = [one for one in DOCUMENTS[of]["templating"]["list"] if one["name"] == name]
+    return dict(found)
+
+
+def test_the_job_is_a_text_box_and_reached_from_table_and_exemplars() -> None:
+    assert variable("job_id", "job.json")["type"] == "textbox"
+    text = json.dumps(DOCUMENTS["overview.json"])
+    assert "/d/removit-job/removit-job?var-job_id=${__value.raw}" in text
+    [source] = yaml.safe_load((GRAFANA / "provisioning/datasources/prometheus.yaml").read_text())[
+        "datasources"
+    ]
+    [destination] = source["jsonData"]["exemplarTraceIdDestinations"]
+    assert destination["name"] == "job_id"
+    # `$$`: Grafana reads variables in provisioning files, and this is none of them.
+    assert destination["url"] == "/d/removit-job/removit-job?var-job_id=$${__value.raw}"
+
+
+def test_panels_with_jobs_behind_their_counts_ask_for_exemplars() -> None:
+    asking = {
+        panel["title"]
+        for panel in panels("overview.json")
+        if any(target.get("exemplar") for target in panel["targets"])
+    }
+    assert asking == {
+        "Ended per minute, by state",
+        "Time to done",
+        "Time to done, every job",
+        "Ignored variations, by variation",
+        "Warnings, by variation",
+        "Done without result, by mode",
+    }
+
+
+def test_alerts_lead_to_a_dashboard_that_there_is() -> None:
+    uids = {document["uid"] for document in DOCUMENTS.values()}
+    for alert in alerts(Promql(load_thresholds())):
+        assert alert.dashboard in uids
