@@ -34,6 +34,8 @@ SPEED: Final = 15.0
 SHOPS: Final = ("eu", "us", "jp")
 MALFORMED_EVERY: Final = 40
 """Each so many jobs one has an id that the API does not admit, so that `invalid` occurs."""
+THROUGH_EVERY: Final = 4
+"""Each so many jobs one is uploaded through the exporter."""
 DRAIN_SECONDS: Final = 60.0
 SUMMARY_SECONDS: Final = 2.0
 
@@ -169,14 +171,31 @@ class _Demo:
             await self._register(f"not-a-uuid-{number}", number)
             return
         mode = ("background", "clipping", "params")[number % 3]
-        await self._register(await self._upload(mode), number)
+        if number % THROUGH_EVERY:
+            await self._register(await self._upload(mode), number)
+        else:
+            await self._ask(await self._upload_through(mode, number))
 
     async def _upload(self, mode: str, kind: str | None = None) -> str:
+        headers = {} if kind is None else {"X-Simulator-Kind": kind}
+        return await self._post(f"{self._simulator.url}/api/v1/upload", mode, headers)
+
+    async def _upload_through(self, mode: str, number: int) -> str:
+        """Upload through the exporter, which then knows of the job without being told."""
+        shop = SHOPS[number % len(SHOPS)]
+        headers = {"Removit-Exporter-Label-Shop": shop, "Removit-Exporter-Key": f"sku-{number}"}
+        return await self._post(f"{self._url}/api/v1/upload", mode, headers)
+
+    async def _ask(self, job_id: str) -> None:
+        """Ask for a job as the API's own clients do; the exporter answers from memory."""
+        url = f"{self._url}/api/v1/status"
+        async with self._session.get(url, params={"job_id": job_id}) as response:
+            await response.read()
+
+    async def _post(self, url: str, mode: str, headers: Mapping[str, str]) -> str:
         document = {"file_url": "https://images.example.com/1.jpg", "mode": mode}
         if mode == "params":
             document["params"] = "{}"
-        headers = {} if kind is None else {"X-Simulator-Kind": kind}
-        url = f"{self._simulator.url}/api/v1/upload"
         async with self._session.post(url, json=document, headers=headers) as response:
             response.raise_for_status()
             job_id: str = (await response.json())["job_id"]
@@ -184,7 +203,7 @@ class _Demo:
 
     async def _register(self, job_id: str, number: int) -> None:
         url = f"{self._url}/api/v1/jobs/{job_id}"
-        document = {"labels": {"shop": SHOPS[number % len(SHOPS)]}}
+        document = {"labels": {"shop": SHOPS[number % len(SHOPS)]}, "key": f"sku-{number}"}
         async with self._session.put(url, json=document) as response:
             response.raise_for_status()
 

@@ -1,79 +1,29 @@
 """A real Prometheus scrapes a running exporter, and its HTTP API gives back what it saw."""
 
-import asyncio
-import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-import pytest
-from conftest import Open, program, until
-from system_ports import free_port
+from conftest import Open, Site, until
+from monitoring import FAST_SCRAPES, Prometheus, prometheus
 
 from exporter.simulator import Script, Simulator
 
-CONFIG = """
-global: {{scrape_interval: 1s}}
-scrape_configs:
-  - job_name: removit
-    static_configs: [{{targets: ["{target}"]}}]
-"""
-
-
-class Prometheus:
-    """A Prometheus on loopback, and its query API."""
-
-    def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
-        self.url = url
-        self._session = session
-
-    async def get(self, path: str, **parameters: str) -> Any:
-        try:
-            async with self._session.get(self.url + path, params=parameters) as response:
-                return json.loads(await response.text())["data"]
-        except (aiohttp.ClientError, ValueError, KeyError):
-            return None  # not up yet
-
-    async def query(self, expression: str) -> list[Any]:
-        data = await self.get("/api/v1/query", query=expression)
-        return data["result"] if data else []
-
-
-@pytest.fixture
-async def run_prometheus(tmp_path: Path) -> AsyncIterator[Any]:
-    binary = program("prometheus", "prometheus")
-    processes: list[asyncio.subprocess.Process] = []
-    async with aiohttp.ClientSession() as session:
-
-        async def run(target: str) -> Prometheus:
-            config = tmp_path / "prometheus.yml"
-            config.write_text(CONFIG.format(target=target))
-            address = f"127.0.0.1:{free_port()}"
-            process = await asyncio.create_subprocess_exec(
-                binary,
-                f"--config.file={config}",
-                f"--storage.tsdb.path={tmp_path / 'tsdb'}",
-                f"--web.listen-address={address}",
-                "--enable-feature=exemplar-storage",
-                "--log.level=error",
-            )
-            processes.append(process)
-            return Prometheus(f"http://{address}", session)
-
-        yield run
-    for process in processes:
-        process.terminate()
-        await process.wait()
-
 
 async def test_prometheus_scrapes_progress_states_variations_and_exemplars(
-    open_site: Open, simulator: Simulator, run_prometheus: Any
+    open_site: Open, simulator: Simulator, tmp_path: Path
 ) -> None:
     site = await open_site()
-    prometheus = await run_prometheus(site.url.removeprefix("http://"))
+    target = {"targets": [site.url.removeprefix("http://")]}
+    scraped = {"job_name": "removit", "static_configs": [target]}
+    async with prometheus(
+        tmp_path, {"global": FAST_SCRAPES, "scrape_configs": [scraped]}
+    ) as server:
+        await see_everything(site, simulator, server)
+
+
+async def see_everything(site: Site, simulator: Simulator, server: Prometheus) -> None:
     up = 'up{job="removit"} == 1'
-    await until(lambda: prometheus.query(up), 60)
+    await until(lambda: server.query(up), 60)
 
     stuck = simulator.add(Script.stuck(0.1, "params"))
     await site.put(stuck)
@@ -81,7 +31,7 @@ async def test_prometheus_scrapes_progress_states_variations_and_exemplars(
         await site.put(simulator.add(script))
 
     async def one(expression: str) -> Any:
-        [series] = await until(lambda: prometheus.query(expression), 60)
+        [series] = await until(lambda: server.query(expression), 60)
         return series
 
     progress = await one(f'removit_job_progress_ratio{{job_id="{stuck}"}} > 0.9')
@@ -95,7 +45,7 @@ async def test_prometheus_scrapes_progress_states_variations_and_exemplars(
     assert ignored["value"][1] == "1"
 
     async def exemplars() -> Any:
-        return await prometheus.get(
+        return await server.data(
             "/api/v1/query_exemplars",
             query="removit_jobs_finished_total",
             start="0",
