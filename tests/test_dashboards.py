@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 import yaml
-from promql import strangers
+from promql import family_of, read, strangers
 
 from exporter.alerting.alert import EXPORTER, OVERVIEW
 from exporter.alerting.promql import Promql
 from exporter.alerting.recording import recordings
 from exporter.alerting.rule_files import alerts
 from exporter.alerting.thresholds import load_thresholds
+from exporter.metrics.catalogue import FAMILIES, UNUSED
 
 ROOT = Path(__file__).parent.parent
 GRAFANA = ROOT / "grafana"
@@ -154,6 +155,16 @@ def test_panels_with_jobs_behind_their_counts_ask_for_exemplars() -> None:
         "Warnings, by variation",
         "Done without result, by mode",
     }
+
+
+def test_a_metric_that_no_dashboard_or_rule_asks_for_is_listed_as_such() -> None:
+    ql = Promql(load_thresholds())
+    asked = [rule.expr for rule in recordings(ql)] + [alert.expr for alert in alerts(ql)]
+    for name in NAMES:
+        asked += [text.replace("${group:raw}", 'upstream!=""') for text in expressions(name)]
+    families = [family_of(metric) for text in asked for metric in read(text).metrics]
+    used = {family.name for family in families if family is not None}
+    assert set(UNUSED) == set(FAMILIES) - used
 
 
 def test_alerts_lead_to_a_dashboard_that_there_is() -> None:

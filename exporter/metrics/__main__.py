@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
-from .catalogue import FAMILIES, Family, Kind, Part
+from .catalogue import FAMILIES, UNUSED, Family, Kind, Part
 
 _HEADINGS: Final = {
     Part.JOBS: (
@@ -42,6 +42,11 @@ def _document() -> Iterator[str]:
             if family.part is part:
                 yield _row(family)
         yield ""
+    yield "## On no dashboard and in no rule\n"
+    yield "| name | what it is for |"
+    yield "| --- | --- |"
+    yield from (f"| `{name}` | {purpose} |" for name, purpose in UNUSED.items())
+    yield ""
     yield "## Buckets\n"
     yield "| histogram | upper bounds in seconds |"
     yield "| --- | --- |"

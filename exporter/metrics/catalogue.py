@@ -330,6 +330,12 @@ _EXPORTER: Final = (
 
 FAMILIES: Final = {family.name: family for family in (*_JOBS, *_TOTALS, *_EXPORTER)}
 
+UNUSED: Final = {
+    "removit_up": "for rules of your own; `removit_upstream_state` says more.",
+    "removit_job_step_transitions_total": "for questions by hand: do jobs move at all?",
+}
+"""What no shipped dashboard or rule asks for, and what it is for."""
+
 LABEL_NAMES: Final = frozenset(label for family in FAMILIES.values() for label in family.labels) | {
     "le",
     "upstream",

@@ -79,12 +79,20 @@ async def exporter(folder: Path, simulator: Simulator) -> AsyncIterator[str]:
     config = {
         "upstream": {"base_url": simulator.url, "api_key_file": "api.key", "rate": 400},
         "polling": {
-            "min_interval": "250ms", "max_interval": "1s", "give_up_after": "15s",
-            "stalled_after": "3s", "overdue_samples": 10, "recheck_after": [],
+            "min_interval": "250ms",
+            "max_interval": "1s",
+            "give_up_after": "15s",
+            "stalled_after": "3s",
+            "overdue_samples": 10,
+            "recheck_after": [],
         },
         "judgement": {
-            "failed_after": "1s", "gateway_failed_after": "2s", "weak_after": "20s",
-            "chance": 0.001, "not_found_grace": "2s", "lost_after": "3s",
+            "failed_after": "1s",
+            "gateway_failed_after": "2s",
+            "weak_after": "20s",
+            "chance": 0.001,
+            "not_found_grace": "2s",
+            "lost_after": "3s",
         },
         "registration": {"allowed_labels": ["shop"]},
         "metrics": {"group_labels": ["shop"]},
@@ -117,8 +125,13 @@ class Seen:
     def filled(self, text: str, *, group: str = 'upstream!=""') -> str:
         """Put in what Grafana would for its variables."""
         values = {
-            "job": "removit", "instance": ".+", "upstream": ".+", "group:raw": group,
-            "job_id": self.job_id, "__rate_interval": "4s", "__range": "2m",
+            "job": "removit",
+            "instance": ".+",
+            "upstream": ".+",
+            "group:raw": group,
+            "job_id": self.job_id,
+            "__rate_interval": "4s",
+            "__range": "2m",
         }
         for name, value in values.items():
             text = text.replace(f"${{{name}}}", value)
