@@ -39,7 +39,8 @@ def _polls(ql: Promql) -> list[Alert]:
     demand, allowed = (
         _each(ql, "max", f"{name}_per_second") for name in ("poll_demand", "rate_limit")
     )
-    due = _each(ql, "min", "oldest_due_timestamp_seconds")
+    due = "removit_exporter_oldest_due_timestamp_seconds"
+    late = ql.over("max", f"timestamp({due}) - {due}", "instance")  # as late as at the scrape
     return [
         Alert(
             "RemovitPollDemandAboveRate",
@@ -56,7 +57,7 @@ def _polls(ql: Promql) -> list[Alert]:
         Alert(
             "RemovitExporterLagging",
             "exporter_lagging",
-            f"time() - {due} > {lagging.seconds:g}",
+            f"{late} > {lagging.seconds:g}",
             f"Polls of {UPSTREAM} start {{{{ $value | humanizeDuration }}}} late at {INSTANCE}",
             "Ends, failures and progress are seen late. If RemovitPollDemandAboveRate fires too,"
             " the rate limit is the reason. Else look at the event loop's lag, at the CPU, and at"

@@ -26,6 +26,12 @@ def _own(name: str, more: str = "") -> str:
     return f"removit_exporter_{name}{{{ONE}{more}}}"
 
 
+def _late() -> str:
+    """How late the most overdue poll was when it was scraped."""
+    due = _own("oldest_due_timestamp_seconds")
+    return f"timestamp({due}) - {due}"
+
+
 def _p(share: float, name: str, by: str = "le") -> str:
     rate = f"rate(removit_exporter_{name}_seconds_bucket{{{ONE}}}[{R}])"
     return f"histogram_quantile({share}, sum by ({by}) ({rate}))"
@@ -84,7 +90,7 @@ def _now() -> Section:
                 "Most overdue poll",
                 "How late the next poll is; below zero it is still to come.",
                 "s",
-                now(f"time() - min({_own('oldest_due_timestamp_seconds')})"),
+                now(f"max({_late()})"),
                 steps=((None, GREEN), (10.0, YELLOW), (60.0, RED)),
                 nothing="nothing to poll",
             ),
@@ -99,7 +105,7 @@ def _now() -> Section:
 
 
 def _polling() -> Section:
-    late = f"time() - min by (instance) ({_own('oldest_due_timestamp_seconds')})"
+    late = f"max by (instance) ({_late()})"
     delay = f"sum by (le) (rate(removit_job_detection_delay_seconds_bucket{{{ONE}}}[{R}]))"
     return Section(
         "Polling",
@@ -329,7 +335,7 @@ def _process() -> Section:
             ),
         ),
         Band(
-            5,
+            4,
             rows_of(
                 "Versions",
                 "What runs where.",
@@ -340,7 +346,7 @@ def _process() -> Section:
                     "version": "Version",
                     "python_version": "Python",
                 },
-                hidden=("__name__", "Value", "job"),
+                hidden=("__name__", "Value", "Value #A", "job"),
                 nothing="no exporter",
             ),
         ),

@@ -136,7 +136,7 @@ def _rows() -> Section:
     return Section(
         "What it is",
         Band(
-            5,
+            4,
             rows_of(
                 "Identity",
                 "Who told of it, its mode, the user's own key, and the registration labels.",
@@ -149,7 +149,7 @@ def _rows() -> Section:
                     "instance": "Instance",
                     "upstream": "Upstream",
                 },
-                hidden=("__name__", "Value", "job"),
+                hidden=("__name__", "Value", "Value #A", "job"),
                 links={
                     "Instance": (
                         "All that its exporter knows",

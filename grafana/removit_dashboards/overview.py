@@ -169,12 +169,16 @@ def _groups() -> Section:
                 ),
             ),
             lines(
-                "Stalled and overdue, by group",
-                f"{by}No progress for polling.stalled_after, or over three times their mode's usual"
-                " p99.",
+                "Stalled, by group",
+                f"{by}Pending jobs without progress for polling.stalled_after.",
                 "short",
-                Query(f"{BY_GROUP} (removit_jobs_stalled{{{GROUP}}})", "stalled"),
-                Query(f"{BY_GROUP} (removit_jobs_overdue{{{GROUP}}})", "overdue"),
+                Query(f"{BY_GROUP} (removit_jobs_stalled{{{GROUP}}})"),
+            ),
+            lines(
+                "Overdue, by group",
+                f"{by}Pending jobs that take over three times their mode's usual p99.",
+                "short",
+                Query(f"{BY_GROUP} (removit_jobs_overdue{{{GROUP}}})"),
             ),
             lines(
                 "Unresolved failures, by group",
