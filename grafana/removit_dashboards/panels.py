@@ -22,11 +22,12 @@ from grafana_foundation_sdk.builders.common import (
     VizTooltipOptions,
 )
 from grafana_foundation_sdk.builders.common import TableSortByFieldState as _Sort
-from grafana_foundation_sdk.builders.dashboard import ThresholdsConfig
+from grafana_foundation_sdk.builders.dashboard import FieldColor, ThresholdsConfig
 from grafana_foundation_sdk.models import common
 from grafana_foundation_sdk.models.dashboard import (
     DataTransformerConfig,
     DynamicConfigValue,
+    FieldColorModeId,
     Threshold,
     ThresholdsMode,
     ValueMap,
@@ -180,6 +181,7 @@ def timeline(
     panel.show_value(common.VisibilityMode.NEVER).row_height(0.8).merge_values(True)
     panel.fill_opacity(80).line_width(0).legend(_legend(shown=False))
     panel.thresholds(_thresholds(((None, "transparent"), (1.0, BLUE))))
+    panel.color_scheme(FieldColor().mode(FieldColorModeId.THRESHOLDS))
     for name, colour in colours.items():
         steps = [{"color": "transparent", "value": None}, {"color": colour, "value": 1}]
         thresholds = {"mode": "absolute", "steps": steps}
