@@ -39,6 +39,8 @@ class Context:
     log: structlog.stdlib.BoundLogger
     reload: "Callable[[], Awaitable[list[str]]]"
     """Puts the config's file in force, see `Reloader.reload`."""
+    broken: Callable[[], list[str]]
+    """Names the exporter's tasks that have ended though they must not."""
     prefix: str = ""
     listen_host: str | None = None
     """The address that the command line listens on; None where a host application does."""
