@@ -21,6 +21,7 @@ from .config_loading import ConfigFile
 from .config_types import split_address
 from .credentials import SecretError, read_secret_file
 from .demo import DemoOptions, run_demo
+from .drill.command import drill
 from .estimate import estimate
 from .logs import configure, make_logger
 from .register_command import register
@@ -38,6 +39,7 @@ def main() -> None:
 
 
 main.add_command(register)
+main.add_command(drill)
 main.add_command(watch)
 
 _config_file = click.option(

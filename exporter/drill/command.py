@@ -1,0 +1,95 @@
+"""The verb `drill`."""
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..cli_types import AddressType, DurationType, Failure
+from ..config_file import ConfigError
+from ..registry.store import StoreError
+from ..server import run_in_loop
+from .rehearsal import ACTS, DrillOptions, rehearse
+from .sight import DrillError
+from .theatre import PROMETHEUS_FILE, write
+
+
+@click.command()
+@click.option(
+    "--act",
+    "acts",
+    multiple=True,
+    type=click.Choice(list(ACTS)),
+    metavar="NAME",
+    help="An act to play; may be given again. By default all, side by side.",
+)
+@click.option("--list", "listed", is_flag=True, help="Name the acts, and end.")
+@click.option("--page", is_flag=True, help="Let the alerts go to their receivers: wake people.")
+@click.option("--prometheus", metavar="URL", help="Wait until the alerts fire there.")
+@click.option("--alertmanager", metavar="URL", help="Wait until they have arrived there.")
+@click.option(
+    "--patience",
+    type=DurationType(),
+    default=120.0,
+    show_default="2m",
+    help="How long to wait for each sight; without URLs, how long the trouble lasts.",
+)
+@click.option(
+    "--web.listen-address",
+    "listen_address",
+    type=AddressType(),
+    default="127.0.0.1:10979",
+    show_default=True,
+)
+@click.option(
+    "--write",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write a config and rules for a Prometheus of the drill's own, and end.",
+)
+def drill(listed: bool, folder: Path | None, **flags: Any) -> None:
+    """Rehearse the alerts: make each trouble happen, and see whether it is noticed.
+
+    The exporters, the jobs and the API are simulated; every series carries drill="true". Exit code
+    0 when all was seen, 1 when not.
+    """
+    options = DrillOptions(**{name: _trimmed(value) for name, value in flags.items()})
+    if listed:
+        for act in ACTS.values():
+            click.echo(f"{act.name:22}{act.story}")
+        return
+    if folder is not None:
+        write(folder, options.listen_address, options.alertmanager)
+        click.echo(f"now start: prometheus --config.file={folder / PROMETHEUS_FILE}")
+        return
+    try:
+        seen = run_in_loop(_until_interrupted(options))
+    except (DrillError, StoreError, ConfigError, OSError) as error:
+        raise Failure(str(error)) from None
+    if not seen:
+        raise SystemExit(1)
+
+
+async def _until_interrupted(options: DrillOptions) -> bool:
+    """Hold the drill; an interrupt mends everything and counts as not seen."""
+    task = asyncio.create_task(rehearse(options, _say))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        _say("interrupted")
+        return False
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+
+
+def _trimmed(value: Any) -> Any:
+    return value.rstrip("/") if isinstance(value, str) else value
+
+
+def _say(line: str) -> None:
+    click.echo(line)

@@ -1,0 +1,203 @@
+"""Where one act plays: a simulated API, an exporter that watches it, and jobs."""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+import yaml
+from aiohttp import web
+
+from ..app import EXPORTER, create_app
+from ..config import Config
+from ..config_loading import ConfigFile
+from ..core.job import Source
+from ..registry.staging import Telling
+from ..service import Exporter
+from ..simulator import Script, Simulator
+
+CONFIG: Final[Mapping[str, Any]] = {
+    "upstream": {"rate": 200, "burst": 50, "concurrency": 64},
+    "polling": {
+        "min_interval": "500ms",
+        "max_interval": "2s",
+        "key_retry": "1s",
+        "recheck_after": ["3s"],
+        "overdue_samples": 20,
+    },
+    "judgement": {
+        "failed_after": "1s",
+        "gateway_failed_after": "2s",
+        "weak_after": "20s",
+        "chance": 0.001,
+        "not_found_grace": "1s",
+        "lost_after": "3s",
+        "outage_window": "5s",
+    },
+}
+"""What is squeezed in every scene, so that things happen in seconds."""
+
+STEADY_SECONDS: Final = 2.0
+"""Every so often a job comes that ends well, so that something always finishes."""
+
+
+class Scene:
+    """One act's simulator and exporter. `labels` is what every series carries."""
+
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        config: Mapping[str, Any],
+        labels: Mapping[str, str],
+        *,
+        steady: bool = True,
+    ) -> None:
+        self.name = name
+        self.upstream = f"drill-{name}"
+        self.folder = folder
+        self.key = secrets.token_hex(16)
+        self.simulator = Simulator(api_key=self.key)
+        self.muted = False
+        """Whether nobody answers a scrape: the exporter is as good as gone."""
+        self.scraped = asyncio.Event()
+        """Whether anyone has read the exporter's metrics."""
+        self.url = ""
+        """Where the exporter is reached, once it is served."""
+        self._overrides = config
+        self._labels = labels
+        self._steady = steady
+        self._traffic: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+
+    @property
+    def config_path(self) -> Path:
+        """The exporter's config file."""
+        return self.folder / "config.yaml"
+
+    async def make(self) -> web.Application:
+        """Start the simulator and return the exporter as an application, to be served."""
+        await self.simulator.start()
+        self.folder.mkdir()
+        (self.folder / "api.key").write_text(self.key)
+        own = {"name": self.upstream, "base_url": self.simulator.url, "api_key_file": "api.key"}
+        document = {**CONFIG, "storage": {"path": "jobs.db"}}
+        for section, value in (*self._overrides.items(), ("upstream", own)):
+            known = document.get(section)
+            document[section] = {**known, **value} if isinstance(known, Mapping) else value
+        self.config_path.write_text(yaml.safe_dump(document))
+        file = _DrillConfig(self.config_path, self._labels)
+        app = create_app(file.load(), config_file=file)
+        self._exporter = app[EXPORTER]
+        self._exporter.registry.listen(lambda published: self._changed.set())
+        return app
+
+    @property
+    def exporter(self) -> Exporter:
+        """The exporter."""
+        return self._exporter
+
+    async def close(self) -> None:
+        """Stop the traffic and the simulator; the exporter stops with its application."""
+        if self._traffic is not None:
+            self._traffic.cancel()
+            await asyncio.wait([self._traffic])
+        await self.simulator.stop()
+
+    def begin(self) -> None:
+        """Let jobs that end well come in, now and then."""
+        if self._steady:
+            self._traffic = asyncio.create_task(self._stream(STEADY_SECONDS, _sound))
+
+    async def tell(self, *job_ids: str) -> None:
+        """Register jobs."""
+        await self.exporter.registry.register([Telling(one) for one in job_ids], Source.API)
+
+    async def add(self, *scripts: Script) -> list[str]:
+        """Have the simulator take in jobs, and the exporter told of them."""
+        job_ids = [self.simulator.add(script) for script in scripts]
+        await self.tell(*job_ids)
+        return job_ids
+
+    async def forget(self) -> None:
+        """Have the exporter forget the jobs that are pending."""
+        registry = self.exporter.registry
+        for job_id in [name for name, job in registry.jobs.items() if job.pending]:
+            await registry.forget(job_id)
+
+    async def answered(self, *job_ids: str) -> None:
+        """Wait until each of the jobs was answered well."""
+        jobs = self.exporter.registry.jobs
+        await self._until(lambda: all(jobs[job_id].answered for job_id in job_ids))
+
+    async def ended(self, *job_ids: str) -> None:
+        """Wait until none of the jobs is pending any more."""
+        jobs = self.exporter.registry.jobs
+        await self._until(lambda: not any(jobs[job_id].pending for job_id in job_ids))
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            self._changed.clear()
+            await self._changed.wait()
+
+    @asynccontextmanager
+    async def stream(self, seconds: float, make: Callable[[int], Script]) -> AsyncIterator[None]:
+        """Have a job come every so many seconds; `make` is given their number."""
+        task = asyncio.create_task(self._stream(seconds, make))
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    @asynccontextmanager
+    async def uploads(self, seconds: float, mode: Callable[[int], str]) -> AsyncIterator[None]:
+        """Have an upload go through the exporter every so many seconds, in the mode given."""
+        task = asyncio.create_task(self._upload(seconds, mode))
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _stream(self, seconds: float, make: Callable[[int], Script]) -> None:
+        number = 0
+        while True:
+            await self.add(make(number))
+            number += 1
+            await asyncio.sleep(seconds)
+
+    async def _upload(self, seconds: float, mode: Callable[[int], str]) -> None:
+        number, headers = 0, {"X-API-Key": self.key}
+        async with aiohttp.ClientSession(headers=headers) as session:
+            while True:
+                document = {"file_url": "https://images.example.com/1.jpg", "mode": mode(number)}
+                url = f"{self.url}/api/v1/upload"
+                async with session.post(url, json=document) as response:
+                    await response.read()
+                number += 1
+                await asyncio.sleep(seconds)
+
+
+class _DrillConfig(ConfigFile):
+    """A config whose every series says that this is a drill; no config file can say that."""
+
+    def __init__(self, path: Path, labels: Mapping[str, str]) -> None:
+        super().__init__(path)
+        self._labels = dict(labels)
+
+    def load(self) -> Config:
+        """See `load_config`."""
+        config = super().load()
+        metrics = config.metrics.model_copy(update={"const_labels": self._labels})
+        return config.model_copy(update={"metrics": metrics})
+
+
+def _sound(number: int) -> Script:
+    return Script.sound(1.0)
