@@ -23,7 +23,7 @@ class Act:
     config: Mapping[str, Any] = field(default_factory=dict)
     """What this act's exporter has otherwise than all of them."""
     steady: bool = True
-    """Whether jobs that end well come in all the while."""
+    """Whether jobs that end well come in during the act; afterwards they always do."""
     lead: float = 0.0
     """How long the preparation takes, about, in seconds."""
 

@@ -37,6 +37,11 @@ from .theatre import PROMETHEUS_FILE, write
     help="How long to wait for each sight; without URLs, how long the trouble lasts.",
 )
 @click.option(
+    "--hold",
+    type=DurationType(),
+    help="How long the trouble goes on once it was seen; with --page 45s, so that pages are sent.",
+)
+@click.option(
     "--web.listen-address",
     "listen_address",
     type=AddressType(),

@@ -146,6 +146,7 @@ JOB_ACTS: Final = (
         "four jobs are not found at first, and given up too early",
         "Overview: Verdicts overturned, in all",
         _late_to_show,
+        steady=False,
     ),
     Act(
         "jobs_not_found",

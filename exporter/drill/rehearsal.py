@@ -13,6 +13,7 @@ import aiohttp
 
 from ..alerting.alert import Alert
 from ..alerting.promql import Promql, for_drill
+from ..alerting.recording import WEEK
 from ..alerting.rule_files import alerts
 from ..alerting.thresholds import load_thresholds
 from ..logs import configure
@@ -29,6 +30,9 @@ ACTS: Final = {act.name: act for act in (*UPSTREAM_ACTS, *JOB_ACTS, *EXPORTER_AC
 CALM_SECONDS: Final = 3.0
 """How long all is well before an act begins: a few scrapes."""
 
+PAGE_SECONDS: Final = 45.0
+"""A page is sent after Alertmanager's `group_wait`, 30 s as shipped."""
+
 NOWHERE: Final = frozenset({"null"})
 """The shipped routing's receiver for drills that page nobody."""
 
@@ -43,6 +47,7 @@ class DrillOptions:
     alertmanager: str | None = None
     listen_address: str = "127.0.0.1:10979"
     patience: float = 120.0
+    hold: float | None = None
 
 
 @dataclass(slots=True)
@@ -65,10 +70,7 @@ async def rehearse(options: DrillOptions, say: Callable[[str], None]) -> bool:
     chosen = [ACTS[name] for name in options.acts or ACTS]
     with tempfile.TemporaryDirectory(prefix="removit-drill-") as folder:
         directory = Path(folder)
-        scenes = [
-            Scene(act.name, directory / act.name, act.config, labels, steady=act.steady)
-            for act in chosen
-        ]
+        scenes = [Scene(act.name, directory / act.name, act.config, labels) for act in chosen]
         with (directory / "exporter.log").open("w") as log:
             configure("info", "json", [scene.key for scene in scenes], log)
             async with (
@@ -104,10 +106,13 @@ class _Rehearsal:
             looking.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await looking
+        await self._sight.silence_the_end(for_drill(WEEK))
         return self._report([task.result() for task in tasks])
 
     async def _play(self, act: Act, scene: Scene, alert: Alert) -> Outcome:
         outcome = Outcome(act, alert.name)
+        if act.steady:
+            scene.let_jobs_come()
         if self._sight.prometheus is not None and not await self._is_scraped(scene):
             outcome.trouble = f"{self._sight.prometheus} does not scrape the drill"
             return outcome
@@ -117,6 +122,7 @@ class _Rehearsal:
             self._tell(act, act.story)
             self._tell(act, f"should now be seen: {self._expected(act, alert)}")
             await self._watch(outcome, scene, alert)
+        scene.let_jobs_come()
         self._tell(act, "mended")
         if outcome.fired is not None:
             await self._see_it_end(outcome, scene, alert)
@@ -162,6 +168,13 @@ class _Rehearsal:
             self._tell(outcome.act, f"is in Alertmanager, for: {named}")
             if (receivers <= NOWHERE) is self._options.page:
                 outcome.trouble = f"goes to the receiver {named}"
+        await asyncio.sleep(self._hold())
+
+    def _hold(self) -> float:
+        """How long the trouble goes on once it was seen, so that a page is also sent."""
+        if self._options.hold is not None:
+            return self._options.hold
+        return PAGE_SECONDS if self._options.page else 0.0
 
     async def _see_it_end(self, outcome: Outcome, scene: Scene, alert: Alert) -> None:
         sight, began, seen = self._sight, time.monotonic(), (alert.name, scene.upstream)

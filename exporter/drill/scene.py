@@ -54,8 +54,6 @@ class Scene:
         folder: Path,
         config: Mapping[str, Any],
         labels: Mapping[str, str],
-        *,
-        steady: bool = True,
     ) -> None:
         self.name = name
         self.upstream = f"drill-{name}"
@@ -70,7 +68,6 @@ class Scene:
         """Where the exporter is reached, once it is served."""
         self._overrides = config
         self._labels = labels
-        self._steady = steady
         self._traffic: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
 
@@ -108,9 +105,9 @@ class Scene:
             await asyncio.wait([self._traffic])
         await self.simulator.stop()
 
-    def begin(self) -> None:
-        """Let jobs that end well come in, now and then."""
-        if self._steady:
+    def let_jobs_come(self) -> None:
+        """Let jobs that end well come in now and then, from now on."""
+        if self._traffic is None:
             self._traffic = asyncio.create_task(self._stream(STEADY_SECONDS, _sound))
 
     async def tell(self, *job_ids: str) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import aiohttp
@@ -65,6 +66,29 @@ class Sight:
                     await self._looked.wait()
                 return True
         return False
+
+    async def silence_the_end(self, seconds: float) -> None:
+        """Have Alertmanager keep quiet about the drill's exporters, which are now going."""
+        if self.alertmanager is None:
+            return
+        now = datetime.now(UTC)
+        matchers = {"drill": "true", "alertname": "RemovitExporterDown"}
+        silence = {
+            "matchers": [
+                {"name": name, "value": value, "isRegex": False, "isEqual": True}
+                for name, value in matchers.items()
+            ],
+            "startsAt": now.isoformat(),
+            "endsAt": (now + timedelta(seconds=seconds + 60)).isoformat(),
+            "createdBy": "removit-exporter drill",
+            "comment": "the drill is over, its exporters are gone on purpose",
+        }
+        url = f"{self.alertmanager}/api/v2/silences"
+        try:
+            async with self.session.post(url, json=silence, timeout=TIMEOUT) as response:
+                response.raise_for_status()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise DrillError(f"{url} takes no silence: {error}") from None
 
     async def _look(self) -> None:
         if self.prometheus is not None:

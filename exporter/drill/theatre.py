@@ -85,7 +85,6 @@ async def serving(scenes: Sequence[Scene], address: str) -> AsyncIterator[str]:
         url = f"http://{host or '127.0.0.1'}:{runner.addresses[0][1]}"
         for path, scene in by_path.items():
             scene.url = url + path
-            scene.begin()
         yield url
     finally:
         for scene in scenes:

@@ -1,0 +1,292 @@
+"""The fire drill against a real Prometheus and a real Alertmanager, with the shipped routing."""
+
+import asyncio
+import re
+import sys
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import yaml
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from conftest import until
+from monitoring import Alertmanager, Prometheus, alertmanager, prometheus
+from system_ports import free_port
+
+from exporter.alerting.promql import Promql, for_drill, write_duration
+from exporter.alerting.rule_files import alerts
+from exporter.alerting.thresholds import load_thresholds
+from exporter.config_types import parse_duration
+from exporter.drill.rehearsal import ACTS
+
+EXAMPLE = Path(__file__).parent.parent.parent / "prometheus" / "alertmanager.example.yml"
+QL = Promql(load_thresholds())
+ALERTS = {alert.key: alert for alert in alerts(QL)}
+RECEIVER = {"critical": "pager", "warning": "tickets", "info": "chat"}
+BESIDES = {
+    "exporter-lagging": {"RemovitPollDemandAboveRate", "RemovitNothingFinished"},
+    "upstream-down": {"RemovitNothingFinished"},
+    "failure-budget-fast": {"RemovitFailureBudgetBurningSlow"},
+}
+"""What an act's trouble makes fire beside its own alert, as it would in earnest."""
+
+
+@dataclass
+class Inbox:
+    """A webhook receiver: what came, by receiver."""
+
+    url: str = ""
+    letters: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    async def take(self, request: web.Request) -> web.Response:
+        self.letters.append((request.match_info["receiver"], await request.json()))
+        return web.Response()
+
+    def alerts(self, status: str) -> Mapping[tuple[str, str], str]:
+        """Each alert that came with a status, as name and upstream, and where it came."""
+        return {
+            (alert["labels"]["alertname"], alert["labels"]["upstream"]): receiver
+            for receiver, letter in self.letters
+            for alert in letter["alerts"]
+            if alert["status"] == status
+        }
+
+
+@asynccontextmanager
+async def receiving() -> AsyncIterator[Inbox]:
+    inbox = Inbox()
+    app = web.Application()
+    app.router.add_post("/{receiver}", inbox.take)
+    async with TestServer(app) as server:
+        inbox.url = str(server.make_url("")).rstrip("/")
+        yield inbox
+
+
+def squeezed_example(inbox: Inbox) -> dict[str, Any]:
+    """The shipped example with our own receivers, and its times squeezed as a drill's are."""
+
+    def squeeze(part: Any, key: str = "") -> Any:
+        if isinstance(part, dict):
+            return {name: squeeze(value, name) for name, value in part.items()}
+        if isinstance(part, list):
+            return [squeeze(value) for value in part]
+        if key in ("group_wait", "group_interval", "repeat_interval"):
+            return write_duration(for_drill(parse_duration(part)))
+        return part.replace("http://127.0.0.1:9999", inbox.url) if isinstance(part, str) else part
+
+    document: dict[str, Any] = squeeze(yaml.safe_load(EXAMPLE.read_text()))
+    return document
+
+
+async def drill(*flags: str) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "exporter", "drill", *flags),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    out, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode()
+
+
+@dataclass
+class Office:
+    """A Prometheus of the drill's own, an Alertmanager with the shipped routing, and an inbox."""
+
+    prometheus: Prometheus
+    alertmanager: Alertmanager
+    inbox: Inbox
+    address: str
+
+    async def drill(self, *flags: str) -> tuple[int, str]:
+        return await drill(
+            f"--prometheus={self.prometheus.url}",
+            f"--alertmanager={self.alertmanager.url}",
+            f"--web.listen-address={self.address}",
+            *flags,
+        )
+
+
+@pytest.fixture
+async def office(tmp_path: Path) -> AsyncIterator[Office]:
+    address = f"127.0.0.1:{free_port()}"
+    async with (
+        receiving() as inbox,
+        alertmanager(tmp_path, squeezed_example(inbox)) as manager,
+    ):
+        flags = (f"--write={tmp_path}", f"--web.listen-address={address}")
+        code, out = await drill(*flags, f"--alertmanager={manager.url}/")
+        assert code == 0
+        assert out == f"now start: prometheus --config.file={tmp_path / 'prometheus.yml'}\n"
+        config = yaml.safe_load((tmp_path / "prometheus.yml").read_text())
+        async with prometheus(tmp_path, config) as server:
+            yield Office(server, manager, inbox, address)
+
+
+async def fired(server: Prometheus) -> dict[str, set[str]]:
+    """Which alerts fired during the last minutes, by act."""
+    which = 'ALERTS{alertstate="firing",alertname!="RemovitExporterDown"}'
+    found = defaultdict[str, set[str]](set)
+    for series in await server.query(f"count_over_time({which}[10m])"):
+        labels = series["metric"]
+        found[labels["upstream"].removeprefix("drill-")].add(labels["alertname"])
+    return found
+
+
+def check_letters(inbox: Inbox) -> None:
+    """Every alert arrived where its severity belongs, said something, and was resolved."""
+    firing, resolved = inbox.alerts("firing"), inbox.alerts("resolved")
+    for act in ACTS.values():
+        alert = ALERTS[act.key]
+        seen = (alert.name, f"drill-{act.name}")
+        assert firing[seen] == RECEIVER[alert.values(QL).severity], seen
+        assert seen in resolved, seen
+    for _, letter in inbox.letters:
+        for alert in letter["alerts"]:
+            assert alert["labels"]["drill"] == "true"
+            assert "job_id" not in alert["labels"]
+            texts = " ".join(alert["annotations"].values())
+            assert not re.search(r"<error|<no value>|NaN|Inf|%!|\{\{", texts), texts
+
+
+def check_outage_is_one_notification(inbox: Inbox) -> None:
+    """Five hundred pending jobs, and all that follows from the outage: one page."""
+    letters = [
+        letter
+        for _, letter in inbox.letters
+        if letter["groupLabels"]["upstream"] == "drill-upstream-down"
+    ]
+    assert [letter["status"] for letter in letters] == ["firing", "resolved"]
+    assert [one["labels"]["alertname"] for one in letters[0]["alerts"]] == ["RemovitUpstreamDown"]
+
+
+@pytest.mark.slow
+async def test_every_alert_fires_arrives_and_resolves(office: Office) -> None:
+    code, out = await office.drill("--page", "--hold=5s")
+    assert code == 0, out
+    assert out.endswith(f"{len(ACTS)} of {len(ACTS)} seen\n"), out
+    assert sorted(act.key for act in ACTS.values()) == sorted(ALERTS)
+    await until(
+        lambda: (
+            ("RemovitVariationIgnored", "drill-ignored-variations")
+            in office.inbox.alerts("resolved")
+        ),
+        60,
+    )
+    check_letters(office.inbox)
+    check_outage_is_one_notification(office.inbox)
+    for name, names in (await fired(office.prometheus)).items():
+        own = ALERTS[ACTS[name].key].name
+        assert names - BESIDES.get(name, set()) <= {own}, (name, names)
+
+
+@pytest.mark.slow
+async def test_without_page_a_drill_wakes_nobody_and_what_is_not_seen_fails_it(
+    office: Office,
+) -> None:
+    code, out = await office.drill(
+        "--act=key-rejected", "--act=exporter-lagging", "--patience=15s", "--hold=4s"
+    )
+    assert code == 1
+    assert "is in Alertmanager, for: null" in out
+    assert "exporter-lagging      RemovitExporterLagging" in out
+    assert "did not fire in Prometheus within 15 s" in out
+    assert "1 of 2 seen" in out
+    assert office.inbox.letters == []
+
+
+async def test_what_cannot_be_asked_is_said_at_once(tmp_path: Path) -> None:
+    nobody = f"http://127.0.0.1:{free_port()}"
+    address = f"--web.listen-address=127.0.0.1:{free_port()}"
+    code, out = await drill("--act=key-rejected", f"--prometheus={nobody}", address)
+    assert code == 1
+    assert f"{nobody}/api/v1/rules cannot be asked" in out
+    async with prometheus(tmp_path, {}) as server:
+        code, out = await drill("--act=key-rejected", f"--prometheus={server.url}", address)
+    assert code == 1
+    assert "has no rule RemovitKeyRejected; start it with what" in out
+    code, out = await drill("--act=no-such-act")
+    assert code == 2
+    code, out = await drill("--list")
+    assert code == 0
+    assert len(out.splitlines()) == len(ACTS)
+
+
+async def test_with_nobody_to_ask_a_drill_says_what_should_be_seen() -> None:
+    address = f"--web.listen-address=127.0.0.1:{free_port()}"
+    code, out = await drill("--act=upstream-blocked", "--patience=1s", address)
+    assert code == 0
+    assert "should now be seen: RemovitUpstreamBlocked (critical)" in out
+    assert 'receiver "null"' in out
+    assert "nobody was asked" in out
+
+
+async def test_what_follows_from_something_else_is_kept_quiet_for_the_same_upstream_only(
+    tmp_path: Path,
+) -> None:
+    """The shipped inhibitions, each with the labels that its alerts have."""
+    here = {"namespace": "prod", "job": "removit", "upstream": "removit"}
+    pairs = [(source, alert.name) for alert in ALERTS.values() for source in alert.silenced_by]
+    assert len(pairs) > 10
+    async with receiving() as inbox, alertmanager(tmp_path, squeezed_example(inbox)) as manager:
+        for at, (source, target) in enumerate(pairs):
+            own = here | {"cluster": f"c{at}"}
+            others = [own | {name: "other"} for name in ("namespace", "job", "upstream")]
+            await manager.post(
+                "/api/v2/alerts",
+                [
+                    {"labels": own | {"alertname": source}},
+                    {"labels": own | {"alertname": target, "instance": "a:1"}},
+                    *({"labels": other | {"alertname": target}} for other in others),
+                ],
+            )
+
+        async def settled() -> bool:
+            found = await manager.alerts()
+            return len(found) == 5 * len(pairs) and all(
+                alert["status"]["state"] != "unprocessed" for alert in found
+            )
+
+        await until(settled, 60)
+        by_place = defaultdict[str, list[dict[str, Any]]](list)
+        for alert in await manager.alerts():
+            by_place[alert["labels"]["cluster"]].append(alert)
+        for at, pair in enumerate(pairs):
+            silenced = [
+                alert["labels"]["alertname"]
+                for alert in by_place[f"c{at}"]
+                if alert["status"]["inhibitedBy"]
+            ]
+            assert silenced == [pair[1]], pair
+
+
+async def test_every_series_of_a_drill_says_so_and_prometheus_is_told_where_they_are() -> None:
+    address = f"127.0.0.1:{free_port()}"
+    flags = ("--act=upstream-blocked", "--patience=8s", f"--web.listen-address={address}")
+    running = asyncio.create_task(drill(*flags, "--page"))
+    async with aiohttp.ClientSession() as session:
+
+        async def page() -> str | None:
+            try:
+                async with session.get(f"http://{address}/sd") as response:
+                    [group] = await response.json()
+                path = group["labels"]["__metrics_path__"]
+                async with session.get(f"http://{address}{path}") as response:
+                    return await response.text()
+            except aiohttp.ClientError:
+                return None
+
+        text = await until(page)
+    samples = [line for line in text.splitlines() if not line.startswith("#")]
+    assert len(samples) > 100
+    for line in samples:
+        assert 'drill="true"' in line
+        assert 'drill_page="true"' in line
+        assert 'upstream="drill-upstream-blocked"' in line
+    await running
