@@ -17,17 +17,18 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
-from prometheus_client.parser import text_string_to_metric_families
 
 from .config import Config
 from .config_loading import parse_config
 from .config_types import split_address
+from .demo_comparison import Row, compare, read_totals
 from .logs import configure
 from .server import Server
 from .simulator import Simulator
+from .web.auth import is_loopback
 
 SPEED: Final = 15.0
 """How many times faster than usual the simulator's jobs are: the longest takes 12 s."""
@@ -50,7 +51,7 @@ polling:
 judgement:
   {{failed_after: 1s, gateway_failed_after: 2s, weak_after: 20s, chance: 0.001,
     not_found_grace: 2s, lost_after: 3s, outage_window: 5s}}
-registration: {{allowed_labels: [shop]}}
+registration: {{allowed_labels: [shop], token_file: {token_file}}}
 metrics: {{group_labels: [shop], per_job: {{linger: 30s, linger_failed: 1m}}}}
 storage: {{path: demo.db}}
 web: {{listen_address: "{address}"}}
@@ -70,20 +71,6 @@ class DemoOptions:
     as_json: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One number as the exporter counted it and as it was."""
-
-    name: str
-    exporter: float
-    simulator: float
-
-    @property
-    def equal(self) -> bool:
-        """Whether the exporter is right."""
-        return self.exporter == self.simulator
-
-
 async def run_demo(options: DemoOptions) -> bool:
     """Run the demo; return whether the exporter's totals equal the simulator's ledger."""
     with tempfile.TemporaryDirectory(prefix="removit-demo-") as folder:
@@ -95,16 +82,34 @@ async def run_demo(options: DemoOptions) -> bool:
             await simulator.start(*split_address(options.simulator_address))
             try:
                 address = options.listen_address
-                text = CONFIG.format(url=simulator.url, address=address)
+                token = token_for(address, directory)
+                text = CONFIG.format(
+                    url=simulator.url,
+                    address=address,
+                    token_file="registration.token" if token else "null",
+                )
                 config = parse_config(text, name="demo", directory=directory)
-                configure(config.log.level, "json", [key], log)
-                return await _run_beside(simulator, config, options, directory)
+                configure(config.log.level, "json", [key, *([token] if token else [])], log)
+                return await _run_beside(simulator, config, options, directory, token)
             finally:
                 await simulator.stop()
 
 
+def token_for(address: str, directory: Path) -> str | None:
+    """Where not only this machine can reach the exporter, writing takes a token: make one."""
+    if is_loopback(split_address(address)[0]):
+        return None
+    token = secrets.token_hex(16)
+    (directory / "registration.token").write_text(token)
+    return token
+
+
 async def _run_beside(
-    simulator: Simulator, config: Config, options: DemoOptions, directory: Path
+    simulator: Simulator,
+    config: Config,
+    options: DemoOptions,
+    directory: Path,
+    token: str | None,
 ) -> bool:
     server = Server(config)
     await server.start()
@@ -112,7 +117,10 @@ async def _run_beside(
         _say(f"exporter {server.url}")
         _say(f"simulator {simulator.url}")
         _say(f"log {directory / 'exporter.log'}")
-        async with aiohttp.ClientSession(headers={"X-API-Key": simulator.api_key}) as session:
+        headers = {"X-API-Key": simulator.api_key}
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        async with aiohttp.ClientSession(headers=headers) as session:
             demo = _Demo(session, simulator, server, options)
             return await demo.run()
     finally:
@@ -252,51 +260,6 @@ class _Demo:
             _say(f"{row.name:44}{row.exporter:10g}{row.simulator:11g}{mark}")
         _say("equal" if equal else "NOT equal")
         return equal
-
-
-_LABEL: Final = {
-    "removit_jobs_pending": "mode",
-    "removit_jobs_registered_total": "source",
-    "removit_jobs_finished_total": "state",
-    "removit_jobs_done_without_result_total": "mode",
-    "removit_verdicts_overturned_total": "from",
-    "removit_job_warnings_total": "variation",
-    "removit_job_ignored_variations_total": "variation",
-    "removit_upstream_requests_total": "code",
-}
-
-
-def read_totals(page: str) -> dict[str, Counter[str]]:
-    """Read a page of metrics: for each sample of interest, its sums by one label."""
-    totals: dict[str, Counter[str]] = {name: Counter() for name in _LABEL}
-    for family in text_string_to_metric_families(page):
-        for sample in family.samples:
-            if sample.name in totals:
-                label = sample.labels.get(_LABEL[sample.name], "")
-                totals[sample.name][label] += sample.value  # type: ignore[assignment]
-    return totals
-
-
-def compare(truth: Mapping[str, Any], totals: Mapping[str, Counter[str]]) -> list[Row]:
-    """Hold the exporter's totals against the simulator's ledger, number by number."""
-    registered = totals["removit_jobs_registered_total"].total()
-    without_result = totals["removit_jobs_done_without_result_total"].total()
-    rows = [Row("registered", registered, truth["registered"])]
-    for title, name, true in (
-        ("finished", "removit_jobs_finished_total", truth["finished"]),
-        ("warnings", "removit_job_warnings_total", truth["warnings"]),
-        ("ignored", "removit_job_ignored_variations_total", truth["ignored_variations"]),
-    ):
-        counted = {key: value for key, value in totals[name].items() if value}
-        rows += [
-            Row(f"{title} {key}", counted.get(key, 0), true.get(key, 0))
-            for key in sorted(counted.keys() | true.keys())
-        ]
-    rows.append(Row("done without result", without_result, truth["done_without_result"]))
-    overturned = totals["removit_verdicts_overturned_total"].total()
-    rows.append(Row("verdicts overturned", overturned, 0))
-    rows.append(Row("still pending", totals["removit_jobs_pending"].total(), 0))
-    return rows
 
 
 def _say(line: str) -> None:

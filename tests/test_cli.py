@@ -16,7 +16,8 @@ import pytest
 from conftest import KEY, until
 from system_ports import free_port
 
-from exporter.demo import Row, compare, read_totals
+from exporter.demo import token_for
+from exporter.demo_comparison import Row, compare, read_totals
 from exporter.simulator import Script, Simulator
 
 COMMAND = [sys.executable, "-m", "exporter"]
@@ -305,6 +306,14 @@ async def test_the_demos_totals_equal_the_simulators_ledger(command: Any) -> Non
     result = json.loads(lines[-1])
     assert result["equal"]
     assert result["rows"][0][1] > 50
+
+
+def test_a_demo_that_others_can_reach_takes_a_token(tmp_path: Path) -> None:
+    assert token_for("127.0.0.1:0", tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
+    for address in ("0.0.0.0:10977", ":10977", "192.0.2.1:0"):
+        token = token_for(address, tmp_path)
+        assert token == (tmp_path / "registration.token").read_text()
 
 
 async def test_the_demo_can_be_interrupted(command: Any) -> None:
