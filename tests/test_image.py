@@ -1,0 +1,142 @@
+"""The image and the compose file, as far as no Docker engine is needed."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import program
+
+ROOT = Path(__file__).parent.parent
+COMPOSE = ROOT / "deploy" / "compose"
+SERVICES: dict[str, Any] = yaml.safe_load((COMPOSE / "compose.yaml").read_text())["services"]
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+
+
+def test_hadolint_has_nothing_to_say() -> None:
+    hadolint = Path(sys.executable).parent / "hadolint"
+    checked = subprocess.run(
+        [hadolint, ROOT / "Dockerfile"], capture_output=True, text=True, check=False
+    )
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+
+
+def test_the_image_runs_as_a_number_from_the_lock_file_and_looks_after_its_health() -> None:
+    assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) == ["python:3.13-slim"] * 2
+    assert re.search(r"^USER \d+:\d+$", DOCKERFILE, re.MULTILINE)
+    assert "--require-hashes --requirement requirements.txt" in DOCKERFILE
+    assert "/-/healthy" in DOCKERFILE
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)
+    admitted = (ROOT / ".dockerignore").read_text()
+    for name in " ".join(copied).split():
+        assert (ROOT / name).exists()
+        assert f"!{name}\n" in admitted
+
+
+def test_what_the_lock_file_brings_for_the_build_only_is_taken_out_again() -> None:
+    lock = (ROOT / "requirements.txt").read_text()
+    only_build = set(re.findall(r"^([\w.-]+)==[^#]+# via hatchling$", lock, re.MULTILINE))
+    removed = re.search(r"uninstall --yes (.+)$", DOCKERFILE, re.MULTILINE)
+    assert removed is not None
+    assert {*only_build, "hatchling", "editables", "pip"} == set(removed[1].split())
+
+
+def test_images_are_pinned_by_version() -> None:
+    for name, service in SERVICES.items():
+        if "build" not in service:
+            assert re.fullmatch(r"[\w/-]+:v?\d+\.\d+\.\d+", service["image"]), name
+
+
+def test_every_path_that_is_mounted_exists_and_every_port_is_on_loopback() -> None:
+    assert (COMPOSE / SERVICES["exporter"]["build"] / "Dockerfile").exists()
+    for service in SERVICES.values():
+        for mount in service.get("volumes", []):
+            source, _, options = mount.partition(":")
+            assert (COMPOSE / source).exists(), mount
+            assert options.endswith(":ro")
+        for port in service["ports"]:
+            assert port.startswith("127.0.0.1:")
+
+
+def mounted(service: str, target: str) -> Path:
+    """Where a path in a container comes from."""
+    for mount in SERVICES[service]["volumes"]:
+        source, inside, _ = mount.split(":")
+        if Path(target).is_relative_to(inside):
+            return (COMPOSE / source / Path(target).relative_to(inside)).resolve()
+    raise AssertionError(target)
+
+
+def test_the_exporters_command_line_is_one_that_it_takes() -> None:
+    flags = SERVICES["exporter"]["command"]
+    assert flags[-1] == "--web.listen-address=0.0.0.0:10977"
+    command = [sys.executable, "-m", "exporter", *flags[:-1], "--for=1s"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    [entry] = re.findall(r"^ENTRYPOINT (.+)$", DOCKERFILE, re.MULTILINE)
+    [default] = re.findall(r"^CMD (\[\"run.+)$", DOCKERFILE, re.MULTILINE)
+    assert json.loads(entry) == ["removit-exporter"]
+    verb, *options = json.loads(default)
+    said = subprocess.run(
+        [sys.executable, "-m", "exporter", verb, *options, "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.returncode == 0, said.stderr
+
+
+def test_prometheus_and_alertmanager_take_what_is_mounted(tmp_path: Path) -> None:
+    config = mounted("prometheus", "/etc/prometheus/prometheus.yml")
+    shutil.copy(config, tmp_path)
+    shutil.copytree(mounted("prometheus", "/etc/prometheus/rules"), tmp_path / "rules")
+    promtool = program("promtool", "prometheus")
+    checked = subprocess.run(
+        [promtool, "check", "config", str(tmp_path / config.name)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stderr
+    assert "2 rule files found" in checked.stdout
+    routing = mounted("alertmanager", "/etc/alertmanager/alertmanager.yml")
+    amtool = program("amtool", "prometheus-alertmanager")
+    assert subprocess.run([amtool, "check-config", str(routing)], check=False).returncode == 0
+
+
+def test_grafana_finds_data_source_and_dashboards_with_no_click() -> None:
+    provisioned = mounted("grafana", "/etc/grafana/provisioning")
+    [provider] = yaml.safe_load((provisioned / "dashboards/removit.yaml").read_text())["providers"]
+    dashboards = mounted("grafana", provider["options"]["path"])
+    assert len(list(dashboards.glob("*.json"))) == 3
+    environment = SERVICES["grafana"]["environment"]
+    home = environment["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert mounted("grafana", home).is_file()
+    text = (provisioned / "datasources/prometheus.yaml").read_text()
+    for variable in re.findall(r"(?<!\$)\$\{(\w+)\}", text):
+        assert environment[variable] == "http://prometheus:9090"
+    scrape = yaml.safe_load((COMPOSE / "prometheus.yml").read_text())["scrape_configs"]
+    assert scrape[0]["static_configs"] == [{"targets": ["exporter:10977"]}]
+
+
+@pytest.mark.slow
+def test_a_wheel_holds_the_thresholds_that_the_drill_needs(tmp_path: Path) -> None:
+    built = subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"),
+            *("--no-index", "--quiet", "--wheel-dir", str(tmp_path), str(ROOT)),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    [wheel] = tmp_path.glob("*.whl")
+    shutil.unpack_archive(wheel, tmp_path / "wheel", "zip")
+    held = tmp_path / "wheel" / "exporter" / "alerting" / "thresholds.yml"
+    assert held.read_text() == (ROOT / "prometheus" / "thresholds.yml").read_text()
