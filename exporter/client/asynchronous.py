@@ -100,7 +100,7 @@ class AsyncClient:
                 problem = "the stream ended"
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 problem = _say(error)
-            if time() - started > _LONGEST_WAIT:  # it did connect
+            if time() - started > _SILENCE_SECONDS:  # it did connect
                 waits = self._waits()
             await self._wait_again(waits, problem)
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import yaml
 from conftest import Open, Site, until
 from monitoring import FAST_SCRAPES, Prometheus, prometheus
 
@@ -56,3 +57,37 @@ async def see_everything(site: Site, simulator: Simulator, server: Prometheus) -
     told = {exemplar["labels"]["job_id"] for series in found for exemplar in series["exemplars"]}
     assert told <= set(simulator.ledger.jobs)
     assert told
+
+
+PROBING = """
+job_name: removit-probe
+metrics_path: /probe
+http_sd_configs: [{{url: "http://{target}/sd/jobs", refresh_interval: 1s}}]
+relabel_configs:
+  - {{source_labels: [__address__], target_label: __param_job_id}}
+  - {{source_labels: [__meta_removit_job_id], target_label: job_id}}
+  - {{source_labels: [__meta_removit_mode], target_label: mode}}
+  - {{target_label: __address__, replacement: "{target}"}}
+"""
+
+
+async def test_prometheus_discovers_and_probes_jobs_that_take_long(
+    open_site: Open, simulator: Simulator, tmp_path: Path
+) -> None:
+    site = await open_site(sd={"min_age": "0s"})
+    job_id = simulator.add(Script.stuck(0.0))
+    await site.put(job_id)
+    await until(lambda: simulator.ledger.jobs[job_id].polls)
+    probe = yaml.safe_load(PROBING.format(target=f"127.0.0.1:{site.client.port}"))
+    config = {"global": FAST_SCRAPES, "scrape_configs": [probe]}
+    async with prometheus(tmp_path, config) as server:
+
+        async def value(expression: str) -> list[tuple[dict[str, str], str]]:
+            return [(one["metric"], one["value"][1]) for one in await server.query(expression)]
+
+        probed = f'probe_success{{job="removit-probe",job_id="{job_id}",mode="clipping"}} == 1'
+        await until(lambda: value(probed), 60)
+        states = await value('removit_probe_job_state{job="removit-probe"} == 1')
+        assert [labels["state"] for labels, _ in states] == ["pending"]
+        targets = await server.data("/api/v1/targets", scrapePool="removit-probe")
+        assert [target["lastError"] for target in targets["activeTargets"]] == [""]
