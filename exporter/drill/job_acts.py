@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from ..alerting.promql import for_drill
-from ..alerting.recording import HOUR, WEEK
+from ..alerting.recording import WEEK
 from ..simulator import Script
 from .act import Act
 from .scene import Scene
@@ -44,43 +44,42 @@ async def _lost(scene: Scene) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _half_fails(scene: Scene) -> AsyncIterator[None]:
-    async with scene.stream(0.25, lambda at: Script.explicit(0.2) if at % 2 else Script.sound(0.2)):
+    scripts = (Script.sound(0.2), Script.explicit(0.2))
+    async with scene.every(0.25, lambda number: scene.add(scripts[number % 2])):
         yield
 
 
 @asynccontextmanager
 async def _few_fail(scene: Scene) -> AsyncIterator[None]:
-    def one_in_25(number: int) -> Script:
-        return Script.explicit(0.2) if number % 25 == 0 else Script.sound(0.2)
-
-    async with scene.stream(0.1, one_in_25):
+    scripts = (Script.explicit(0.2), *[Script.sound(0.2)] * 24)
+    async with scene.every(0.1, lambda number: scene.add(scripts[number % 25])):
         yield
 
 
 @asynccontextmanager
 async def _nothing_to_fetch(scene: Scene) -> AsyncIterator[None]:
-    await scene.add(*[Script.resultless(0.2)] * 5)
-    yield
+    async with scene.every(2.0, lambda number: scene.add(Script.resultless(0.2))):
+        yield
 
 
 @asynccontextmanager
 async def _late_to_show(scene: Scene) -> AsyncIterator[None]:
     with scene.simulator.faults.late_visibility(4.0):
-        await scene.add(*[Script.sound(0.2)] * 4)
-        yield
+        async with scene.every(3.0, lambda number: scene.add(Script.sound(0.2))):
+            yield
 
 
 @asynccontextmanager
 async def _unknown_ids(scene: Scene) -> AsyncIterator[None]:
-    await scene.tell(*[str(uuid.uuid4()) for _ in range(8)])
-    yield
+    async with scene.every(1.0, lambda number: scene.tell(str(uuid.uuid4()))):
+        yield
 
 
 @asynccontextmanager
 async def _ignored(scene: Scene) -> AsyncIterator[None]:
-    async with scene.stream(0.5, lambda number: Script.sound(0.2, "params")):
+    async with scene.every(0.5, lambda number: scene.add(Script.sound(0.2, "params"))):
         await asyncio.sleep(for_drill(WEEK))
-    async with scene.stream(0.5, lambda number: Script.warned(0.2)):
+    async with scene.every(0.5, lambda number: scene.add(Script.warned(0.2))):
         yield
 
 
@@ -93,9 +92,8 @@ async def _nothing_finishes(scene: Scene) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _nobody_registers(scene: Scene) -> AsyncIterator[None]:
-    async with scene.stream(0.5, lambda number: Script.sound(0.2)):
-        await asyncio.sleep(2 * for_drill(HOUR))
-    await asyncio.sleep(for_drill(WEEK) - 2 * for_drill(HOUR))
+    async with scene.every(0.5, lambda number: scene.add(Script.sound(0.2))):
+        await asyncio.sleep(for_drill(WEEK))
     yield
     await scene.add(Script.sound(0.2))
 
@@ -137,20 +135,20 @@ JOB_ACTS: Final = (
     ),
     Act(
         "done_without_result",
-        "five jobs are done and have no picture",
+        "jobs are done and have no picture",
         "Overview: Done without result, by mode",
         _nothing_to_fetch,
     ),
     Act(
         "verdicts_overturned",
-        "four jobs are not found at first, and given up too early",
+        "jobs are not found at first, and given up too early",
         "Overview: Verdicts overturned, in all",
         _late_to_show,
         steady=False,
     ),
     Act(
         "jobs_not_found",
-        "eight ids are registered that the API does not know",
+        "ids are registered that the API does not know",
         "Overview: Ended per minute, by state: not_found",
         _unknown_ids,
     ),

@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import itertools
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +18,7 @@ from ..config import Config
 from ..config_loading import ConfigFile
 from ..core.job import Source
 from ..registry.staging import Telling
+from ..registry.store import StoreError
 from ..service import Exporter
 from ..simulator import Script, Simulator
 
@@ -108,7 +110,8 @@ class Scene:
     def let_jobs_come(self) -> None:
         """Let jobs that end well come in now and then, from now on."""
         if self._traffic is None:
-            self._traffic = asyncio.create_task(self._stream(STEADY_SECONDS, _sound))
+            sound = Script.sound(1.0)
+            self._traffic = asyncio.create_task(_repeat(STEADY_SECONDS, lambda _: self.add(sound)))
 
     async def tell(self, *job_ids: str) -> None:
         """Register jobs."""
@@ -142,44 +145,32 @@ class Scene:
             await self._changed.wait()
 
     @asynccontextmanager
-    async def stream(self, seconds: float, make: Callable[[int], Script]) -> AsyncIterator[None]:
-        """Have a job come every so many seconds; `make` is given their number."""
-        task = asyncio.create_task(self._stream(seconds, make))
+    async def every(
+        self, seconds: float, do: Callable[[int], Awaitable[object]]
+    ) -> AsyncIterator[None]:
+        """Have something done every so many seconds, beside; it is given a number from 0 on."""
+        task = asyncio.create_task(_repeat(seconds, do))
         try:
             yield
         finally:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait([task])
 
-    @asynccontextmanager
-    async def uploads(self, seconds: float, mode: Callable[[int], str]) -> AsyncIterator[None]:
-        """Have an upload go through the exporter every so many seconds, in the mode given."""
-        task = asyncio.create_task(self._upload(seconds, mode))
-        try:
-            yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+    async def upload(self, mode: str) -> None:
+        """Upload an image through the exporter, in a mode; what is answered does not matter."""
+        document = {"file_url": "https://images.example.com/1.jpg", "mode": mode}
+        async with (
+            aiohttp.ClientSession(headers={"X-API-Key": self.key}) as session,
+            session.post(f"{self.url}/api/v1/upload", json=document) as response,
+        ):
+            await response.read()
 
-    async def _stream(self, seconds: float, make: Callable[[int], Script]) -> None:
-        number = 0
-        while True:
-            await self.add(make(number))
-            number += 1
-            await asyncio.sleep(seconds)
 
-    async def _upload(self, seconds: float, mode: Callable[[int], str]) -> None:
-        number, headers = 0, {"X-API-Key": self.key}
-        async with aiohttp.ClientSession(headers=headers) as session:
-            while True:
-                document = {"file_url": "https://images.example.com/1.jpg", "mode": mode(number)}
-                url = f"{self.url}/api/v1/upload"
-                async with session.post(url, json=document) as response:
-                    await response.read()
-                number += 1
-                await asyncio.sleep(seconds)
+async def _repeat(seconds: float, do: Callable[[int], Awaitable[object]]) -> None:
+    for number in itertools.count():
+        with contextlib.suppress(StoreError):  # which one act is about
+            await do(number)
+        await asyncio.sleep(seconds)
 
 
 class _DrillConfig(ConfigFile):
@@ -194,7 +185,3 @@ class _DrillConfig(ConfigFile):
         config = super().load()
         metrics = config.metrics.model_copy(update={"const_labels": self._labels})
         return config.model_copy(update={"metrics": metrics})
-
-
-def _sound(number: int) -> Script:
-    return Script.sound(1.0)

@@ -71,14 +71,15 @@ async def _unreadable(scene: Scene) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _no_credits(scene: Scene) -> AsyncIterator[None]:
-    async with scene.uploads(1.0, lambda number: "clipping"):
+    async with scene.every(1.0, lambda number: scene.upload("clipping")):
         with scene.simulator.faults.no_credits():
             yield
 
 
 @asynccontextmanager
 async def _bad_uploads(scene: Scene) -> AsyncIterator[None]:
-    async with scene.uploads(0.4, lambda number: "clipping" if number % 2 else "no-such-mode"):
+    modes = ("clipping", "no-such-mode")
+    async with scene.every(0.4, lambda number: scene.upload(modes[number % 2])):
         yield
 
 
