@@ -30,7 +30,7 @@ QL = Promql(load_thresholds())
 ALERTS = {alert.key: alert for alert in alerts(QL)}
 RECEIVER = {"critical": "pager", "warning": "tickets", "info": "chat"}
 BESIDES = {
-    "exporter-lagging": {"RemovitPollDemandAboveRate", "RemovitNothingFinished"},
+    "exporter-lagging": {"RemovitNothingFinished"},
     "done-without-result": {"RemovitFailureBudgetBurningFast", "RemovitFailureBudgetBurningSlow"},
 }
 """What an act's trouble makes fire beside its own alert, as it would in earnest, and is not kept
