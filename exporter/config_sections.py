@@ -94,6 +94,10 @@ class Polling(Section):
     """The longest wait between two polls of a job."""
     stalled_after: Wait = 600.0
     """A pending job without progress for so long counts in `removit_jobs_stalled`."""
+    overdue_factor: Annotated[float, Field(ge=1, le=1000)] = 3.0
+    """A job pending for so many times its mode's usual p99 counts in `removit_jobs_overdue`."""
+    overdue_samples: Count = 50
+    """What is usual is told from at least so many jobs of the mode that were done."""
     give_up_after: Wait = 86400.0
     """A job without an end for so long, while the upstream was well, is `expired`."""
     max_retry_after: Wait = 300.0

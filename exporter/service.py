@@ -17,6 +17,7 @@ from .core.health import Health
 from .core.job import JobState, Source
 from .core.reply import Reply
 from .core.tally import LabelBounds, Tally
+from .core.usual import OverdueRule
 from .logs import EventLog, make_logger
 from .metrics.census import Census
 from .metrics.collector import JobMetrics
@@ -103,6 +104,7 @@ class Exporter:
         )
         census = Census(self.tally, config.polling.stalled_after)
         self.job_metrics = JobMetrics(self.tally, Totals(), census, self.health, self.clock.time)
+        self._set_overdue_rule(config)
         self.registry.listen(self._show)
         self.registry.listen(EventLog(self.log).published)
         self.poller = Poller(
@@ -257,12 +259,17 @@ class Exporter:
             values = config.metrics.known_values.model_dump()
             self.tally.bounds.change(config.metrics.max_label_values, values)
             self.job_metrics.census.set_stalled_after(config.polling.stalled_after)
+            self._set_overdue_rule(config)
             upstream = config.upstream
             self._key.move(upstream.api_key_file, upstream.api_key_env)
             self._token.move(config.registration.token_file)
             self.poller.reconfigure()
 
         return switch
+
+    def _set_overdue_rule(self, config: Config) -> None:
+        polling = config.polling
+        self.job_metrics.overdue_rule = OverdueRule(polling.overdue_factor, polling.overdue_samples)
 
     async def _keep_house(self) -> None:
         tick = 0

@@ -26,8 +26,11 @@ JOB_BUCKETS: Final = (
 )
 """The design's buckets: jobs take seconds to hours."""
 
+DURATION: Final = "removit_job_duration_seconds"
+"""From it the usual duration of a mode is read, too (see `usual.py`)."""
+
 BUCKETS: Final[Mapping[str, tuple[float, ...]]] = {
-    "removit_job_duration_seconds": JOB_BUCKETS,
+    DURATION: JOB_BUCKETS,
     "removit_job_step_duration_seconds": JOB_BUCKETS,
     "removit_job_detection_delay_seconds": (0.5, *JOB_BUCKETS),
 }
@@ -165,7 +168,7 @@ class Tally:
         if data.get("first_seen_final"):
             yield _count("jobs_first_seen_final", {"state": state})
         if "seconds" in data:
-            yield _sample("removit_job_duration_seconds", labels, data["seconds"], job.job_id)
+            yield _sample(DURATION, labels, data["seconds"], job.job_id)
         if "unseen_seconds" in data:
             name = "removit_job_detection_delay_seconds"
             yield _sample(name, {}, data["unseen_seconds"], None)

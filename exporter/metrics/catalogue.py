@@ -144,6 +144,13 @@ _TOTALS: Final = (
         "Pending jobs without progress for polling.stalled_after.",
         grouped=True,
     ),
+    _now(
+        "jobs_overdue",
+        "mode",
+        "Pending jobs older than polling.overdue_factor times their mode's usual p99; absent where"
+        " fewer than polling.overdue_samples were done.",
+        grouped=True,
+    ),
     _now("jobs_pending_by_step", "step", "Pending jobs by the step they are in."),
     _now(
         "oldest_pending_registered_timestamp_seconds",

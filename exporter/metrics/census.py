@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from ..core.job import Job
 from ..core.tally import Labels, Tally, label_set
+from .overdue import Overdue
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class _Place:
 
 @dataclass(slots=True)
 class Census:
-    """Counts of pending jobs: by mode and group, by step, suspected, stalled; the oldest ones."""
+    """Counts of pending jobs: by group, by step, suspected, stalled, overdue; the oldest."""
 
     tally: Tally
     stalled_after: float
@@ -35,6 +36,7 @@ class Census:
     stalled: Counter[Labels] = field(default_factory=Counter)
     by_step: Counter[str] = field(default_factory=Counter)
     unresolved: Counter[Labels] = field(default_factory=Counter)
+    overdue: Overdue = field(default_factory=Overdue)
     _places: dict[str, _Place] = field(default_factory=dict)
     _moved: dict[str, float] = field(default_factory=dict)
     _still: list[tuple[float, str]] = field(default_factory=list)
@@ -130,6 +132,7 @@ class Census:
             heapq.heappush(self._oldest.setdefault(mode, []), entry)
         if former is not None:
             self._count(former, -1, job.job_id)
+        self.overdue.put(job.job_id, mode, place.group, job.registered_at)
         self._places[job.job_id] = place
         self._count(place, 1, job.job_id)
 
@@ -138,6 +141,7 @@ class Census:
         if place is None:
             return
         self._count(place, -1, job_id)
+        self.overdue.remove(job_id)
         self._moved.pop(job_id, None)
         self._stalled.discard(job_id)
         self._compact()

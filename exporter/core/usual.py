@@ -1,0 +1,48 @@
+"""How long a mode's jobs usually take, and so from what age on one is overdue.
+
+The usual duration is the 99th percentile of the mode's own jobs that were done, read off their
+stored histogram as Prometheus's `histogram_quantile` would. Where too few were done, or the
+percentile lies past the last bucket, nothing is usual: no verdict. Times are in seconds.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Final
+
+USUAL_SHARE: Final = 0.99
+"""The share of a mode's done jobs that take no longer than is usual."""
+
+
+@dataclass(frozen=True, slots=True)
+class OverdueRule:
+    """Overdue is older than `factor` times the usual duration, learned from `samples` or more."""
+
+    factor: float = 3.0
+    samples: int = 50
+
+
+def usual_duration(counts: Sequence[int], bounds: Sequence[float], *, samples: int) -> float | None:
+    """Return the 99th percentile of a histogram, or None where the evidence is too thin.
+
+    `counts` are by bucket, not cumulative, the last being +Inf; `bounds` are the upper bounds of
+    the others. Within a bucket the durations are taken to lie evenly.
+    """
+    total = sum(counts)
+    if total < max(1, samples):
+        return None
+    rank = USUAL_SHARE * total
+    for at, reached in enumerate(accumulate(counts[:-1])):
+        if reached >= rank:
+            lower = bounds[at - 1] if at else 0.0
+            into = (rank - (reached - counts[at])) / counts[at]
+            return lower + (bounds[at] - lower) * into
+    return None  # past the last bound it may be anything
+
+
+def overdue_after(
+    counts: Sequence[int], bounds: Sequence[float], rule: OverdueRule
+) -> float | None:
+    """Return the age from which on a pending job is overdue, None where that cannot be told."""
+    usual = usual_duration(counts, bounds, samples=rule.samples)
+    return None if usual is None else rule.factor * usual

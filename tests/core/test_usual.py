@@ -1,0 +1,38 @@
+"""What is usual, read off a histogram, and from what age on a job is overdue."""
+
+import pytest
+
+from exporter.core.tally import BUCKETS, DURATION, bucket_of
+from exporter.core.usual import OverdueRule, overdue_after, usual_duration
+
+BOUNDS = (10.0, 20.0, 40.0)
+
+
+def test_the_99th_percentile_lies_within_its_bucket_as_prometheus_has_it() -> None:
+    assert usual_duration((98, 2, 0, 0), BOUNDS, samples=1) == pytest.approx(15.0)
+    assert usual_duration((0, 100, 0, 0), BOUNDS, samples=1) == pytest.approx(19.9)
+    assert usual_duration((100, 0, 0, 0), BOUNDS, samples=1) == pytest.approx(9.9)
+
+
+def test_thin_evidence_makes_nothing_usual() -> None:
+    assert usual_duration((49, 0, 0, 0), BOUNDS, samples=50) is None
+    assert usual_duration((50, 0, 0, 0), BOUNDS, samples=50) is not None
+    assert usual_duration((0, 0, 0, 0), BOUNDS, samples=0) is None
+
+
+def test_past_the_last_bound_nothing_is_usual() -> None:
+    assert usual_duration((90, 0, 0, 10), BOUNDS, samples=1) is None
+    assert usual_duration((990, 0, 0, 10), BOUNDS, samples=1) is not None
+
+
+def test_overdue_is_so_many_times_the_usual() -> None:
+    rule = OverdueRule(factor=3.0, samples=100)
+    assert overdue_after((98, 2, 0, 0), BOUNDS, rule) == pytest.approx(45.0)
+    assert overdue_after((9, 2, 0, 0), BOUNDS, rule) is None
+
+
+def test_with_the_shipped_buckets_the_estimate_is_no_wider_than_its_bucket() -> None:
+    bounds = BUCKETS[DURATION]
+    counts = [0] * (len(bounds) + 1)
+    counts[bucket_of(DURATION, 37.0)] = 200
+    assert 30.0 < (usual_duration(counts, bounds, samples=50) or 0.0) <= 45.0
