@@ -42,8 +42,10 @@ from .web.failures import FailureRoutes
 from .web.jobs import JobRoutes
 from .web.lifecycle import LifecycleRoutes
 from .web.metrics import MetricsRoute
+from .web.page_files import PageRoutes
 from .web.probe import ProbeRoutes
 from .web.status import StatusRoutes
+from .web.summary import SummaryRoute
 from .web.upload import UploadRoutes
 
 _USER_AGENT: Final = f"removit-exporter/{version('removit-exporter')}"
@@ -143,6 +145,7 @@ class Exporter:
             poller=self.poller,
             exposition=exposition,
             instruments=self.instruments,
+            job_metrics=self.job_metrics,
             config=lambda: self.config.current,
             client=self.client,
             status_cache=StatusCache(
@@ -157,6 +160,8 @@ class Exporter:
             api_key=lambda: self._key.current(),
             log=self.log,
             reload=self.reloader.reload,
+            version=version("removit-exporter"),
+            started_at=self.clock.time(),
             prefix=prefix,
             listen_host=listen_host,
         )
@@ -168,6 +173,7 @@ class Exporter:
         subjects = (
             *(MetricsRoute, JobRoutes, FailureRoutes, EventRoutes),
             *(StatusRoutes, UploadRoutes, ProbeRoutes, DiscoveryRoutes, LifecycleRoutes),
+            *(SummaryRoute, PageRoutes),
         )
         return [route for subject in subjects for route in subject(self.context).routes()]
 

@@ -288,7 +288,8 @@ def _learn(job: Job, status: Status, at: float) -> tuple[Job, list[Event]]:
     """Take the mode (once) and the results; tell of the first answer."""
     events = []
     if not job.answered:
-        events.append(Event(EventType.FIRST_ANSWER, job.job_id, at, {"state": status.state.value}))
+        data = {"state": status.state.value, "mode": status.mode}
+        events.append(Event(EventType.FIRST_ANSWER, job.job_id, at, data))
         final = status.state is not ReplyState.PENDING
         job = replace(job, first_answer_at=at, first_seen_final=final)
     job = replace(

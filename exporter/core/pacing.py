@@ -158,6 +158,10 @@ class DueQueue:
         """Return when a job is due, or None when it is not queued."""
         return self._due.get(job_id)
 
+    def overdue(self, now: float) -> int:
+        """Return how many jobs are due at `now` (steady seconds)."""
+        return sum(due <= now for due in self._due.values())
+
     def next_due(self) -> float | None:
         """Return the earliest due time, or None when the queue is empty."""
         while self._heap and self._due.get(self._heap[0][1]) != self._heap[0][0]:

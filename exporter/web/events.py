@@ -151,6 +151,7 @@ def _sse(item: Item) -> bytes:
         shown = {
             "job_id": job.job_id,
             "time": rfc3339(job.last_polled_at),
+            "mode": job.mode,
             "step": job.step,
             "progress": job.progress,
         }

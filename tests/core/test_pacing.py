@@ -163,6 +163,14 @@ def test_an_empty_queue_has_nothing_to_give() -> None:
         DueQueue().pop()
 
 
+def test_the_jobs_that_are_due_are_counted() -> None:
+    queue = DueQueue()
+    for name, due in (("a", 1.0), ("b", 2.0), ("c", 3.0)):
+        queue.schedule(name, due, 0.0)
+    queue.schedule("a", 5.0, 0.0)
+    assert [queue.overdue(now) for now in (0.0, 2.0, 5.0)] == [0, 1, 3]
+
+
 def test_moving_a_job_often_does_not_grow_the_queue() -> None:
     queue = DueQueue()
     for due in range(1000):
