@@ -28,6 +28,7 @@ from .registry.sqlite import SqliteStore
 from .registry.store import StoreError
 from .server import ServeError, Server, run_in_loop, serve
 from .simulator import Simulator, parse_fault
+from .watch_command import watch
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -37,6 +38,7 @@ def main() -> None:
 
 
 main.add_command(register)
+main.add_command(watch)
 
 _config_file = click.option(
     "--config.file",

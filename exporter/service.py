@@ -1,9 +1,8 @@
 """One exporter: every room, wired, from its start to its stop. Only this module knows them all."""
 
-import asyncio
 import functools
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Final
 
@@ -18,6 +17,7 @@ from .core.job import JobState, Source
 from .core.reply import Reply
 from .core.tally import LabelBounds, Tally
 from .core.usual import OverdueRule
+from .housekeeping import Chore, Housekeeping
 from .logs import EventLog, make_logger
 from .metrics.census import Census
 from .metrics.collector import JobMetrics
@@ -42,6 +42,7 @@ from .web.failures import FailureRoutes
 from .web.jobs import JobRoutes
 from .web.lifecycle import LifecycleRoutes
 from .web.metrics import MetricsRoute
+from .web.openapi import OpenApiRoutes
 from .web.page_files import PageRoutes
 from .web.probe import ProbeRoutes
 from .web.status import StatusRoutes
@@ -49,14 +50,6 @@ from .web.summary import SummaryRoute
 from .web.upload import UploadRoutes
 
 _USER_AGENT: Final = f"removit-exporter/{version('removit-exporter')}"
-TICK_SECONDS: Final = 1.0
-FLUSH_TICKS: Final = 5
-"""Progress is stored every so many ticks."""
-LOOK_TICKS: Final = 5
-"""Job files are looked at every so many ticks."""
-PRUNE_TICKS: Final = 60
-STAMP_TICKS: Final = 300
-"""The store's sign of life, by which counters resume after a restart."""
 STOP_SECONDS: Final = 5.0
 """How long polls under way may take to finish when the exporter stops."""
 
@@ -91,7 +84,6 @@ class Exporter:
         self.log = make_logger(self.instruments.logged)
         self._key = config.upstream.key_source()
         self._token = config.registration.token_source()
-        self._house: asyncio.Task[None] | None = None
 
         self.health = Health(
             config.judgement,
@@ -140,6 +132,20 @@ class Exporter:
             self.clock.time,
         )
         self.config.subscribe(self._prepare)
+        self._house = Housekeeping(
+            (
+                Chore(5, "flush", self.registry.flush),
+                Chore(5, "reload", self.reloader.look),
+                Chore(5, "job_files", self.configured.look),
+                Chore(60, "prune", self.registry.prune),
+                # The store's sign of life, by which counters resume after a restart.
+                Chore(300, "stamp", self.registry.stamp),
+            ),
+            self.registry.evict,
+            self.clock,
+            self.instruments,
+            self.log,
+        )
         self.context = Context(
             registry=self.registry,
             poller=self.poller,
@@ -160,6 +166,7 @@ class Exporter:
             api_key=lambda: self._key.current(),
             log=self.log,
             reload=self.reloader.reload,
+            broken=self._broken,
             version=version("removit-exporter"),
             started_at=self.clock.time(),
             prefix=prefix,
@@ -172,8 +179,8 @@ class Exporter:
         """Return the routes of every subject, without prefix."""
         subjects = (
             *(MetricsRoute, JobRoutes, FailureRoutes, EventRoutes),
-            *(StatusRoutes, UploadRoutes, ProbeRoutes, DiscoveryRoutes, LifecycleRoutes),
-            *(SummaryRoute, PageRoutes),
+            *(StatusRoutes, UploadRoutes, ProbeRoutes, DiscoveryRoutes, OpenApiRoutes),
+            *(LifecycleRoutes, SummaryRoute, PageRoutes),
         )
         return [route for subject in subjects for route in subject(self.context).routes()]
 
@@ -206,22 +213,29 @@ class Exporter:
         self.registry.start(snapshot)
         await self.configured.start()
         self.poller.start()
-        self._house = asyncio.create_task(self._keep_house(), name="housekeeping")
+        self._house.start()
         self.context.ready = True
 
     async def stop(self) -> None:
         """Let polls under way finish within a bound, store everything, and close."""
         self.context.ready = False
         await self.poller.close(STOP_SECONDS)
-        if self._house is not None:
-            self._house.cancel()
-            await asyncio.wait([self._house])
+        await self._house.close()
         try:
             await self.registry.close()
         except StoreError as error:
             self.log.error("store not written at the end", error=str(error))
         await self.client.__aexit__(None, None, None)
         await self.store.close()
+
+    def _broken(self) -> list[str]:
+        """Which of the tasks that must go on have ended: an error of ours that a restart mends."""
+        tasks = {
+            "group commit": self.registry.commit.alive,
+            "poller": self.poller.alive,
+            "housekeeping": self._house.alive,
+        }
+        return [name for name, alive in tasks.items() if not alive] if self.context.ready else []
 
     def release(self) -> None:
         """Let go of those who wait for something: the exporter is about to stop."""
@@ -276,31 +290,6 @@ class Exporter:
     def _set_overdue_rule(self, config: Config) -> None:
         polling = config.polling
         self.job_metrics.overdue_rule = OverdueRule(polling.overdue_factor, polling.overdue_samples)
-
-    async def _keep_house(self) -> None:
-        tick = 0
-        while True:
-            due = self.clock.monotonic() + TICK_SECONDS
-            await self.clock.sleep(TICK_SECONDS)
-            self.instruments.loop_lag.set(max(0.0, self.clock.monotonic() - due))
-            tick += 1
-            self.registry.evict()
-            for every, operation, work in (
-                (FLUSH_TICKS, "flush", self.registry.flush),
-                (LOOK_TICKS, "reload", self.reloader.look),
-                (LOOK_TICKS, "job_files", self.configured.look),
-                (PRUNE_TICKS, "prune", self.registry.prune),
-                (STAMP_TICKS, "stamp", self.registry.stamp),
-            ):
-                if tick % every == 0:
-                    await self._try(operation, work)
-
-    async def _try(self, operation: str, work: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await work()
-        except StoreError as error:
-            self.instruments.failed(operation)
-            self.log.error("store unavailable", operation=operation, error=str(error))
 
     def _make_gauges(self, commit: GroupCommit) -> None:
         make, poller = self.instruments.gauge, self.poller

@@ -22,6 +22,8 @@ MAY_IMPORT = {
         "core",
         "config",
         "config_file",
+        "config_registration",
+        "config_types",
         "credentials",
         "reload",
     },
@@ -38,6 +40,8 @@ MAY_IMPORT = {
     },
     "job_files.py": {"config_file", "registry"},
     "configured.py": {"config", "config_file", "core", "job_files", "metrics", "registry"},
+    "embedding.py": {"config_registration", "core", "registry"},
+    "housekeeping.py": {"metrics", "polling", "registry"},
     "reload.py": {"config", "config_file", "config_loading", "metrics"},
     "logs.py": {"core", "registry"},
 }

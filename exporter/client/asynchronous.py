@@ -19,6 +19,8 @@ from .stream import Stream
 DEFAULT_URL: Final = "http://127.0.0.1:10977"
 _FIRST_WAIT: Final = 0.2
 _LONGEST_WAIT: Final = 10.0
+_SILENCE_SECONDS: Final = 60.0
+"""A stream gives a sign of life each 15 seconds."""
 
 
 class AsyncClient:
@@ -71,21 +73,42 @@ class AsyncClient:
         """Return a job with its polls and events; None when it is unknown."""
         return await self._call_known("GET", self._job_url(job_id))
 
+    async def jobs(self, **filters: str) -> AsyncIterator[dict[str, Any]]:
+        """Yield jobs, newest first; filters are `state`, `source`, `mode`, `key`."""
+        async for job in self._pages("jobs", filters):
+            yield job
+
+    async def events(
+        self, *, after: int | None = None, job_id: str | None = None
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Yield what happens, of one job or of all, without an end; `progress` among it.
+
+        `{"type": "connected"}` comes first, and again after a lost connection: then the events that
+        were missed follow, but no progress. `after` is the id of the last event that was handled;
+        without it the stream begins now. Raises `RefusedError` (410: what came after it is not kept
+        any more), `UnreachableError`.
+        """
+        waits = self._waits()
+        while True:
+            query = {"job_id": job_id} if job_id else {}
+            query |= {} if after is None else {"after": str(after)}
+            try:
+                async for last, event in self._stream_events(query):
+                    waits, after = self._waits(), last
+                    yield event
+                problem = "the stream ended"
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                problem = _say(error)
+            await self._wait_again(waits, problem)
+
     async def forget(self, job_id: str) -> bool:
         """Have a job forgotten; False when it was unknown."""
         return await self._call_known("DELETE", self._job_url(job_id)) is not None
 
     async def failures(self) -> AsyncIterator[dict[str, Any]]:
         """Yield the open keys of the failure ledger, newest first."""
-        after = None
-        while True:
-            query = {"limit": "1000"} | ({"after": after} if after else {})
-            page = await self._call("GET", (self._url / "api/v1/failures").with_query(query))
-            for failure in page["failures"]:
-                yield failure
-            after = page["next"]
-            if after is None:
-                return
+        async for failure in self._pages("failures", {}):
+            yield failure
 
     async def acknowledge(self, key: str) -> dict[str, Any] | None:
         """Close a key of the failure ledger, and return what was open; None when it was not."""
@@ -117,10 +140,55 @@ class AsyncClient:
                 problem = "it has no room, or cannot write"
             if stream.acknowledged > before:
                 waits = self._waits()
-            try:
-                await asyncio.sleep(max(wait, next(waits)))
-            except StopIteration:
-                raise UnreachableError(f"{self._url}: {problem}") from None
+            await self._wait_again(waits, problem, wait)
+
+    async def _pages(self, what: str, query: Mapping[str, str]) -> AsyncIterator[dict[str, Any]]:
+        cursor: dict[str, str] = {}
+        while True:
+            url = self._url / "api/v1" / what
+            page = await self._call("GET", url.with_query({"limit": "1000", **query, **cursor}))
+            for item in page[what]:
+                yield item
+            if page["next"] is None:
+                return
+            cursor = {"after": page["next"]}
+
+    async def _stream_events(
+        self, query: Mapping[str, str]
+    ) -> AsyncIterator[tuple[int, dict[str, Any]]]:
+        """Read server-sent events (WHATWG HTML, 9.2) until the connection ends.
+
+        Yields each with the id of the last event: the exporter begins with one.
+        """
+        async with self._open().get(
+            (self._url / "api/v1/events").with_query(query),
+            headers={"Accept": "text/event-stream"},
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=self._timeout, sock_read=_SILENCE_SECONDS
+            ),
+        ) as response:
+            if response.status != 200:
+                if response.status < 500:
+                    raise RefusedError(response.status, await _error_body(response))
+                raise aiohttp.ClientConnectionError(f"it answers {response.status}")
+            kind, last = "", 0
+            async for line in response.content:
+                name, _, value = line.decode().rstrip("\n").partition(": ")
+                if name == "event":
+                    kind = value
+                elif name == "id":
+                    last = int(value)
+                    if not kind:
+                        yield last, {"type": "connected"}
+                elif name == "data":
+                    yield last, {"type": kind, **json.loads(value)}
+
+    async def _wait_again(self, waits: Iterator[float], problem: str, least: float = 0.0) -> None:
+        """Wait before the next try; raises `UnreachableError` at the end of patience."""
+        try:
+            await asyncio.sleep(max(least, next(waits)))
+        except StopIteration:
+            raise UnreachableError(f"{self._url}: {problem}") from None
 
     async def _stream_once(self, stream: Stream) -> float | None:
         """Send what is not acknowledged; return how long to wait before the rest, None at the end.
@@ -181,10 +249,7 @@ class AsyncClient:
                     retry_after = float(response.headers.get("Retry-After", "0"))
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 problem = _say(error)
-            try:
-                await asyncio.sleep(max(retry_after, next(waits)))
-            except StopIteration:
-                raise UnreachableError(f"{self._url}: {problem}") from None
+            await self._wait_again(waits, problem, retry_after)
 
     async def _call_known(
         self, method: str, url: URL, document: Mapping[str, Any] | None = None

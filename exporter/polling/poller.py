@@ -95,6 +95,11 @@ class Poller:
         """How many requests are under way."""
         return len(self._flights)
 
+    @property
+    def alive(self) -> bool:
+        """Whether it polls."""
+        return self._task is not None and not self._task.done()
+
     def now(self) -> Now:
         """Return the time, three ways."""
         steady = self._clock.monotonic()

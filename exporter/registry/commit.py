@@ -66,6 +66,11 @@ class GroupCommit:
         """How many changes are counted, but not stored yet."""
         return len(self._unwritten)
 
+    @property
+    def alive(self) -> bool:
+        """Whether it writes."""
+        return self._task is not None and not self._task.done()
+
     def start(self) -> None:
         """Begin to write."""
         self._task = asyncio.create_task(self._run(), name="group commit")

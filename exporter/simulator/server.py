@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
+import aiohttp
 from aiohttp import web
 
 from .faults import Asked, Faults, failure
@@ -178,8 +179,10 @@ class Simulator:
             return _invalid("file", "Send JSON with file_url, or multipart with file.")
         if ("file" in fields) == ("file_url" in fields):
             return _invalid("file", "Exactly one of file and file_url is required.")
+        if not _is_url(fields.get("file_url", "https://")):
+            return _invalid("file_url", "The file_url field must be a valid URL.")
         mode = fields.get("mode", "clipping")
-        if mode not in STEPS:
+        if not isinstance(mode, str) or mode not in STEPS:
             return _invalid("mode", "The selected mode is invalid.")
         if mode == "params" and not fields.get("params"):
             return _invalid("params", "The params field is required when mode is params.")
@@ -205,6 +208,13 @@ async def _read_upload(request: web.Request) -> dict[str, Any] | None:
         return document if isinstance(document, dict) else None
     if request.content_type != "multipart/form-data":
         return None
+    try:
+        return await _read_multipart(request)
+    except (ValueError, AssertionError, aiohttp.http_exceptions.HttpProcessingError):
+        return None  # no boundary, or parts that are none
+
+
+async def _read_multipart(request: web.Request) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     async for part in await request.multipart():
         name = getattr(part, "name", None)
@@ -215,6 +225,10 @@ async def _read_upload(request: web.Request) -> dict[str, Any] | None:
         elif name:
             fields[name] = await part.text()  # type: ignore[union-attr]
     return fields
+
+
+def _is_url(value: object) -> bool:
+    return isinstance(value, str) and value.startswith(("http://", "https://"))
 
 
 def _error(status: int, error: str, **more: Any) -> web.Response:

@@ -41,6 +41,8 @@ class Context:
     log: structlog.stdlib.BoundLogger
     reload: "Callable[[], Awaitable[list[str]]]"
     """Puts the config's file in force, see `Reloader.reload`."""
+    broken: Callable[[], list[str]]
+    """Names the exporter's tasks that have ended though they must not."""
     version: str
     started_at: float
     """Seconds since 1970."""

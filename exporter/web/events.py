@@ -33,7 +33,7 @@ class Form:
     media_type: str
     write: Callable[[Item], bytes]
     sign_of_life: bytes
-    beginning: bytes = b""
+    begin: Callable[[int], bytes] = lambda after: b""
 
 
 class EventRoutes:
@@ -59,7 +59,7 @@ class EventRoutes:
                 raise ApiError(410, f"{error}; begin again without `after`") from None
         if not follow:
             start = await feed.oldest() if after is None else after
-            return await self._send(request, feed.past(start, wanted), NDJSON)
+            return await self._send(request, feed.past(start, wanted), NDJSON, start)
         if self._followers >= MAX_FOLLOWERS:
             raise unavailable(f"{MAX_FOLLOWERS} streams are followed already")
         if after is None:
@@ -67,12 +67,12 @@ class EventRoutes:
         items = feed.follow(after, wanted, idle=KEEPALIVE_SECONDS)
         self._followers += 1
         try:
-            return await self._send(request, items, SSE if as_sse else NDJSON)
+            return await self._send(request, items, SSE if as_sse else NDJSON, after)
         finally:
             self._followers -= 1
 
     async def _send(
-        self, request: web.Request, items: AsyncIterator[Item | None], form: Form
+        self, request: web.Request, items: AsyncIterator[Item | None], form: Form, after: int
     ) -> web.StreamResponse:
         headers = {"Content-Type": form.media_type, "Cache-Control": "no-store"}
         # Without the last one nginx would hold back what comes.
@@ -82,7 +82,7 @@ class EventRoutes:
             return response
         time = asyncio.get_running_loop().time
         try:
-            await response.write(form.beginning)
+            await response.write(form.begin(after))
             async for piece in _batched(items, form, time):
                 await response.write(piece)
                 await asyncio.sleep(0)  # a write that is not held up gives nobody else a turn
@@ -160,9 +160,14 @@ def _sse(item: Item) -> bytes:
     return head + _json(show_event(item)) + b"\n\n"
 
 
+def _begin_sse(after: int) -> bytes:
+    """With an id at once, a browser that loses the connection before the first event loses none."""
+    return f"id: {after}\nretry: {RETRY_MS}\n\n".encode()
+
+
 def _json(document: Mapping[str, Any]) -> bytes:
     return json.dumps(document, ensure_ascii=False).encode(errors="replace")
 
 
 NDJSON: Final = Form("application/x-ndjson", _ndjson, b"\n")
-SSE: Final = Form("text/event-stream", _sse, b":\n\n", f"retry: {RETRY_MS}\n\n".encode())
+SSE: Final = Form("text/event-stream", _sse, b":\n\n", _begin_sse)

@@ -28,7 +28,9 @@ class LifecycleRoutes:
         ]
 
     async def healthy(self, request: web.Request) -> web.Response:
-        """Alive: the event loop answers."""
+        """Alive: the event loop answers, and what must go on goes on; else 503: restart it."""
+        if broken := self._context.broken():
+            raise unavailable(f"ended by an error of the exporter: {', '.join(broken)}; restart it")
         return web.Response(text="removit-exporter is healthy.\n")
 
     async def ready(self, request: web.Request) -> web.Response:

@@ -55,8 +55,10 @@ def _read_time(value: Any, now: float) -> tuple[float | None, str | None]:
         seconds = at.timestamp() if at.tzinfo else None
     except (TypeError, ValueError, OverflowError):
         seconds = None
-    if seconds is None or seconds < 0:
+    if seconds is None:
         return None, 'expected a time such as "2026-03-11T09:57:08Z"'
+    if seconds < 0:
+        return None, "lies before 1970"
     if seconds > now + FUTURE_SECONDS:
         return None, "lies in the future"
     return seconds, None

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from conftest import KEY, Open, Site, until
 
+from exporter.housekeeping import Chore
 from exporter.registry.memory import MemoryStore
 from exporter.registry.store import Accepted, Change, Fenced, StoreError
 from exporter.simulator import Script, Simulator
@@ -418,3 +419,27 @@ async def test_other_limits_hold_from_the_moment_they_are_set(
     site.exporter.config.apply(config.model_copy(update={"upstream": upstream}))
     site.exporter.poller.reconfigure()
     await until(lambda: simulator.ledger.requests["GET", "/api/v1/status", 200] >= 20)
+
+
+async def test_a_chore_that_fails_is_logged_and_the_others_go_on(
+    site: Site, simulator: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail() -> None:
+        raise PermissionError("nobody may look there")
+
+    chores = site.exporter._house._chores
+    site.exporter._house._chores = [Chore(1, "job_files", fail), *chores]
+    await until(lambda: "chore failed" in caplog.text)
+    assert site.exporter._house.alive
+    async with site.client.get("/-/healthy") as response:
+        assert response.status == 200
+
+
+async def test_a_task_that_ends_by_an_error_of_ours_makes_it_unhealthy(site: Site) -> None:
+    poller = site.exporter.poller
+    assert poller._task is not None
+    poller._task.cancel()
+    await until(lambda: not poller.alive)
+    async with site.client.get("/-/healthy") as response:
+        assert response.status == 503
+        assert "poller" in (await response.json())["message"]

@@ -133,7 +133,7 @@ async def test_a_browser_that_comes_back_gets_what_it_missed(
         seen = []
         async with asyncio.timeout(20):
             async for event in sse(response):
-                if "id" in event:
+                if "data" in event and "id" in event:
                     seen.append(json.loads(event["data"]))
                 if len(seen) == len(everything) - 1:
                     break
@@ -232,10 +232,21 @@ async def test_so_many_may_follow_and_who_leaves_makes_room(
 
 async def test_followers_are_let_go_when_the_exporter_stops(site: Site) -> None:
     async with site.client.get("/api/v1/events", headers=SSE) as response:
-        assert await response.content.readline()
+        assert await response.content.readuntil(b"\n\n")
         site.exporter.release()
         rest = await asyncio.wait_for(response.content.read(), 20)
-    assert rest == b"\n"
+    assert rest == b""
+
+
+async def test_the_stream_begins_with_an_id_from_which_a_browser_can_go_on(
+    site: Site, simulator: Simulator
+) -> None:
+    async with site.client.get("/api/v1/events", headers=SSE) as response:
+        assert await response.content.readuntil(b"\n\n") == b"id: 0\nretry: 2000\n\n"
+    await run_one(site, simulator)
+    newest = (await read(site))[-1]["id"]
+    async with site.client.get("/api/v1/events", headers=SSE) as response:
+        assert await response.content.readline() == b"id: %d\n" % newest
 
 
 @pytest.mark.parametrize(

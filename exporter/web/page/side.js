@@ -47,6 +47,7 @@ export function showExporter(summary) {
     ["Under way", `${number(polling.in_flight)} of ${number(polling.concurrency)}`],
     ["Due now", behind > 5 ? trouble(`${number(polling.overdue)}, ${duration(behind)} late`) : number(polling.overdue)],
     ["Missing pictures", failures.open ? el("a", { href: "api/v1/failures", text: count(failures.open, "open key") }) : "none"],
+    ["Stopped", exporter.broken.length ? trouble(`${exporter.broken.join(", ")}; restart it`) : null],
     ["Store", exporter.store_writable ? "writable" : trouble("cannot be written")],
     ["Config", exporter.config_reload_successful ? `read ${ago(seconds(exporter.config_reloaded_at))}` : trouble("last reading rejected")],
     ["Job files", exporter.job_file_errors ? trouble(count(exporter.job_file_errors, "with errors", "with errors")) : null],

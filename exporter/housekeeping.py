@@ -1,0 +1,78 @@
+"""What is done now and then: progress stored, files looked at, old rows dropped, a sign of life."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from .metrics.instruments import Instruments
+from .polling.clock import Clock
+from .registry.store import StoreError
+
+TICK_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """A piece of work, done every so many seconds; what fails is done again the next time."""
+
+    every: int
+    operation: str
+    work: Callable[[], Awaitable[None]]
+
+
+class Housekeeping:
+    """Does the chores, one after the other. `always` is called each second."""
+
+    def __init__(
+        self,
+        chores: Sequence[Chore],
+        always: Callable[[], None],
+        clock: Clock,
+        instruments: Instruments,
+        log: structlog.stdlib.BoundLogger,
+    ) -> None:
+        self._chores = chores
+        self._always = always
+        self._clock = clock
+        self._instruments = instruments
+        self._log = log
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it goes on."""
+        return self._task is not None and not self._task.done()
+
+    def start(self) -> None:
+        """Begin."""
+        self._task = asyncio.create_task(self._run(), name="housekeeping")
+
+    async def close(self) -> None:
+        """End."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        tick = 0
+        while True:
+            due = self._clock.monotonic() + TICK_SECONDS
+            await self._clock.sleep(TICK_SECONDS)
+            self._instruments.loop_lag.set(max(0.0, self._clock.monotonic() - due))
+            tick += 1
+            self._always()
+            for chore in self._chores:
+                if tick % chore.every == 0:
+                    await self._try(chore)
+
+    async def _try(self, chore: Chore) -> None:
+        try:
+            await chore.work()
+        except StoreError as error:
+            self._instruments.failed(chore.operation)
+            self._log.error("store unavailable", operation=chore.operation, error=str(error))
+        except Exception as error:  # noqa: BLE001 - the other chores go on
+            self._log.error("chore failed", operation=chore.operation, exc_info=error)

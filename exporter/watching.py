@@ -1,0 +1,134 @@
+"""Following jobs to their end: from a running exporter, or straight from the upstream.
+
+Both give `Sight`s, one for each change of a job, until all have ended.
+"""
+
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from .client import AsyncClient
+from .config import Config
+from .core.job import Job, Source
+from .registry.feed import Progress, Wanted
+from .registry.memory import MemoryStore
+from .registry.staging import Telling
+from .service import Exporter
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """How a job is now. `progress` is in percent, None before the first answer."""
+
+    job_id: str
+    state: str
+    step: str | None
+    progress: float | None
+    evidence: str | None = None
+    warnings: tuple[tuple[str, str], ...] = ()
+    """Each a variation and one message."""
+    ignored_variations: tuple[str, ...] = ()
+
+    @property
+    def ended(self) -> bool:
+        """Whether this is its end."""
+        return self.state != "pending"
+
+
+class UnknownJobsError(Exception):
+    """The exporter does not know these ids."""
+
+
+async def from_exporter(client: AsyncClient, job_ids: Sequence[str]) -> AsyncIterator[Sight]:
+    """Follow jobs that an exporter tracks; without ids all that are pending now.
+
+    Raises `UnknownJobsError`, and what the client raises.
+    """
+    names = list(job_ids) or [job["job_id"] async for job in client.jobs(state="pending")]
+    left = dict.fromkeys(names)
+    only = names[0] if len(names) == 1 else None
+    if not left:
+        return
+    async for event in client.events(job_id=only):
+        if event["type"] == "connected":  # at first, and after each loss of the connection
+            asked = list(left)
+        elif event["job_id"] in left:
+            asked = [event["job_id"]]
+        else:
+            continue
+        async for sight in _look(client, asked):
+            yield sight
+            if sight.ended:
+                del left[sight.job_id]
+        if not left:
+            return
+
+
+async def _look(client: AsyncClient, job_ids: Sequence[str]) -> AsyncIterator[Sight]:
+    unknown = []
+    for job_id in job_ids:
+        shown = await client.job(job_id)
+        if shown is None:
+            unknown.append(job_id)
+        else:
+            yield _sight_of_document(shown)
+    if unknown:
+        raise UnknownJobsError(", ".join(unknown))
+
+
+def _sight_of_document(shown: dict[str, Any]) -> Sight:
+    return Sight(
+        job_id=shown["job_id"],
+        state=shown["state"],
+        step=shown["step"],
+        progress=shown["progress"],
+        evidence=shown["evidence"],
+        warnings=tuple((name, text) for name, texts in shown["warnings"].items() for text in texts),
+        ignored_variations=tuple(shown["ignored_variations"]),
+    )
+
+
+async def from_upstream(config: Config, job_ids: Sequence[str]) -> AsyncIterator[Sight]:
+    """Follow jobs with an exporter of our own, that keeps nothing and serves nobody."""
+    async with _exporting(config) as exporter:
+        registry = exporter.registry
+        start = registry.feed.newest_id
+        await registry.register([Telling(job_id) for job_id in job_ids], Source.API)
+        left = dict.fromkeys(job_ids)
+        async for item in registry.feed.follow(start, Wanted(progress=True)):
+            if item is None:
+                continue
+            job_id = item.job.job_id if isinstance(item, Progress) else item.event.job_id
+            job = None if job_id is None else await registry.get(job_id)
+            if job is None or job.job_id not in left:
+                continue
+            yield _sight_of_job(job)
+            if not job.pending:
+                del left[job.job_id]
+            if not left:
+                return
+
+
+@asynccontextmanager
+async def _exporting(config: Config) -> AsyncIterator[Exporter]:
+    plain = config.model_copy(update={"jobs": [], "job_files": []})
+    exporter = Exporter(plain, store=MemoryStore(), rng=random.Random())  # noqa: S311 - jitter
+    await exporter.start()
+    try:
+        yield exporter
+    finally:
+        await exporter.stop()
+
+
+def _sight_of_job(job: Job) -> Sight:
+    return Sight(
+        job_id=job.job_id,
+        state=job.state.value,
+        step=job.step,
+        progress=job.progress,
+        evidence=job.evidence,
+        warnings=tuple((name, text) for name, texts in job.warnings.items() for text in texts),
+        ignored_variations=job.ignored_variations,
+    )

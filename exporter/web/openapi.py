@@ -1,0 +1,53 @@
+"""`GET /openapi.json`: all routes in OpenAPI 3.1, with what this exporter's config admits."""
+
+import copy
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from aiohttp import web
+
+from ..config_registration import Registration
+from ..config_types import MAX_KEY_CHARS
+from .context import Context, answer
+
+_FILE: Final = Path(__file__).with_name("openapi.yaml")
+
+
+@cache
+def _parsed() -> dict[str, Any]:
+    made: dict[str, Any] = yaml.safe_load(_FILE.read_text())
+    return made
+
+
+def document(rules: Registration, prefix: str) -> dict[str, Any]:
+    """Return the document; the routes stand below `prefix`."""
+    made = copy.deepcopy(_parsed())
+    made["info"]["version"] = version("removit-exporter")
+    made["servers"] = [{"url": prefix or "/"}]
+    schemas = made["components"]["schemas"]
+    schemas["JobId"]["pattern"] = f"^(?:{rules.job_id_pattern})$"
+    fields = schemas["Registration"]["properties"]
+    fields["key"]["maxLength"] = MAX_KEY_CHARS
+    value = {"type": "string", "maxLength": rules.max_label_bytes}
+    fields["labels"]["properties"] = dict.fromkeys(sorted(rules.allowed_labels), value)
+    fields["labels"]["maxProperties"] = rules.max_labels
+    return made
+
+
+class OpenApiRoutes:
+    """The description of all routes."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        _parsed()  # takes long enough to hold up the loop: now, and not at a request
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the routes, without prefix."""
+        return [web.get("/openapi.json", self.openapi)]
+
+    async def openapi(self, request: web.Request) -> web.Response:
+        """The document."""
+        return answer(document(self._context.config().registration, self._context.prefix))

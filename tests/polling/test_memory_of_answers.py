@@ -1,0 +1,146 @@
+"""What is kept of the upstream's answers, who waits for them, and when they are given again."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from support import answered, error, ok
+
+from exporter.core.freshness import Serve, serve, serve_unanswered
+from exporter.core.reply import Kind, Reply, transport_failure
+from exporter.polling.answers import Answer, Answers, answer_of
+from exporter.polling.asks import MAX_ASKS, Asks
+from exporter.registry.registry import Published
+from exporter.registry.store import MAX_FINAL_BODY_BYTES
+from exporter.registry.waiting import Waiting
+
+
+class Rules:
+    max_age = 2.0
+    max_stale = 300.0
+
+
+@pytest.mark.parametrize(
+    ("age", "can_ask", "may_wait", "what"),
+    [
+        (None, True, True, Serve.ASK),
+        (None, False, True, Serve.ASK),
+        (None, False, False, Serve.NOTHING),
+        (2.0, True, True, Serve.FRESH),
+        (2.0, False, False, Serve.FRESH),
+        (2.1, True, True, Serve.ASK),
+        (2.1, False, True, Serve.STALE),
+        (300.0, False, False, Serve.STALE),
+        (300.1, False, False, Serve.NOTHING),
+        (300.1, False, True, Serve.ASK),
+    ],
+)
+def test_what_is_given_before_anyone_is_asked(
+    age: float | None, can_ask: bool, may_wait: bool, what: Serve
+) -> None:
+    assert serve(age, can_ask=can_ask, may_wait=may_wait, rules=Rules()) is what
+
+
+@pytest.mark.parametrize(
+    ("age", "what"), [(None, Serve.NOTHING), (300.0, Serve.STALE), (300.1, Serve.NOTHING)]
+)
+def test_what_is_given_when_the_upstream_told_nothing(age: float | None, what: Serve) -> None:
+    assert serve_unanswered(age, Rules()) is what
+
+
+def make(kind: Kind = Kind.OK, body: bytes = b"{}", status: int = 200) -> Answer:
+    return Answer(status, "application/json", body, 0.0, kind)
+
+
+def test_an_error_takes_no_good_answers_place_before_the_end() -> None:
+    answers = Answers()
+    answers.put("a", make())
+    answers.put("a", make(Kind.SERVER_ERROR, status=500))
+    assert answers.get("a") == make()
+    assert answers.final("a") is None
+    answers.put("a", make(Kind.SERVER_ERROR, status=500), final=True)
+    assert answers.final("a") == make(Kind.SERVER_ERROR, status=500)
+    answers.put("a", make())
+    assert answers.final("a") is None
+
+
+def test_what_memory_holds_no_more_is_let_go() -> None:
+    answers, job = Answers(), answered("a")
+    answers.put("a", make(), final=True)
+    answers.published(Published(job, job))
+    assert len(answers) == 1
+    answers.published(Published(job, None))
+    assert len(answers) == 0
+    assert answers.final("a") is None
+
+
+def test_a_body_too_long_is_kept_as_it_was_read() -> None:
+    reply = ok("done")
+    long = Reply(Kind.OK, 200, status=reply.status, body=b"x" * (MAX_FINAL_BODY_BYTES + 1))
+    kept = answer_of(long, 1.0)
+    assert kept is not None
+    assert kept.body.startswith(b'{"status":"done"')
+    broken = answer_of(error(500, b"x" * (MAX_FINAL_BODY_BYTES + 1)), 1.0)
+    assert broken is not None
+    assert broken.body == b""
+
+
+@pytest.mark.parametrize("reply", [transport_failure("timeout"), error(401), error(429)])
+def test_what_says_nothing_of_the_job_is_no_answer(reply: Reply) -> None:
+    assert answer_of(reply, 1.0) is None
+
+
+async def test_a_bell_wakes_those_who_wait_for_its_name_and_leaves_nothing_behind() -> None:
+    waiting = Waiting()
+    tasks = {name: asyncio.create_task(waiting.wait(name)) for name in ("a", "b", "c")}
+    again = asyncio.create_task(waiting.wait("a"))
+    await asyncio.sleep(0)
+    waiting.ring("a")
+    waiting.ring("nobody waits for this")
+    await asyncio.wait([tasks["a"], again], timeout=20)
+    assert not tasks["b"].done()
+    tasks["b"].cancel()
+    await asyncio.gather(tasks["b"], return_exceptions=True)
+    assert len(waiting) == 1
+    waiting.ring_all()
+    await asyncio.wait_for(tasks["c"], 20)
+    assert len(waiting) == 0
+
+
+async def test_one_question_a_job_however_many_wait() -> None:
+    asks = Asks()
+    first = asks.join("a", "client", last=True)
+    assert first is not None
+    assert asks.join("a", "probe", last=True) is first
+    assert (asks.first, asks.last) == (0, 1)
+    assert asks.join("a", "client", last=False) is first  # it is tracked by now
+    assert (asks.first, asks.last) == (1, 0)
+    asks.leave(first)
+    asks.leave(first)
+    assert "a" in asks
+    asks.leave(first)
+    assert "a" not in asks
+
+
+async def test_questions_come_in_their_order_and_end_with_the_exporter() -> None:
+    asks = Asks()
+    for name in ("a", "b"):
+        asks.join(name, "client", last=False)
+    taken = asks.take(last=False)
+    assert taken.job_id == "a"
+    asks.leave(taken)  # no longer queued: nothing to take out
+    assert asks.first == 1
+    with pytest.raises(KeyError, match="nobody asks"):
+        asks.take(last=True)
+    rest: Any = asks.join("b", "client", last=False)
+    asks.close()
+    assert (await rest.reply).code == "not_asked"
+    assert asks.first == 0
+
+
+async def test_past_a_limit_no_more_questions_wait() -> None:
+    asks = Asks()
+    for at in range(MAX_ASKS):
+        assert asks.join(str(at), "client", last=True)
+    assert asks.join("one more", "client", last=True) is None
+    assert asks.join("0", "client", last=True) is not None

@@ -1,0 +1,174 @@
+"""`removit-exporter watch`: jobs to their end, in a terminal or a pipe."""
+
+import asyncio
+import os
+import pty
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import KEY, Open, Site, until
+
+from exporter.client import AsyncClient, RefusedError, UnreachableError
+from exporter.simulator import Script, Simulator
+from exporter.watching import from_exporter
+
+
+async def watch(*arguments: str, **options: Any) -> tuple[int, str, str]:
+    """Run the verb; return its exit code and what it said."""
+    process = await start(*arguments, **options)
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def start(*arguments: str, **options: Any) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "exporter", "watch", *arguments),
+        **({"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.PIPE} | options),
+    )
+
+
+async def test_jobs_are_watched_to_their_end_a_line_for_each_change(
+    site: Site, simulator: Simulator
+) -> None:
+    sound, warned = simulator.add(Script.sound(2.0)), simulator.add(Script.warned(2.0))
+    for job_id in (sound, warned):
+        await site.put(job_id)
+    code, out, _ = await watch("--exporter.url", site.url, sound, warned, sound)
+    assert code == 0, out
+    lines = out.splitlines()
+    assert lines[-1] == "done 2"
+    assert f"{warned}  warning of shadow_wall: params not provided" in lines
+    assert lines.count(f"{warned}  ignored variation shadow_wall") == 1
+    ends = [line for line in lines if "  done " in line]
+    assert len(ends) == 2
+    assert all("100 %" in line for line in ends)
+    assert any(f"{sound}  pending" in line for line in lines)
+
+
+async def test_without_ids_all_that_are_pending_are_watched(
+    site: Site, simulator: Simulator
+) -> None:
+    for _ in range(3):
+        await site.put(simulator.add(Script.sound(2.0)))
+    assert (await watch("--exporter.url", site.url))[:1] == (0,)
+    await until(lambda: not site.exporter.registry.pending)
+    assert await watch("--exporter.url", site.url) == (0, "no job is pending\n", "")
+
+
+async def test_a_job_that_fails_makes_it_exit_with_1(site: Site, simulator: Simulator) -> None:
+    bad, witness = simulator.add(Script.failing(0.0)), simulator.add(Script.stuck(0.0))
+    for job_id in (bad, witness):
+        await site.put(job_id)
+    code, out, _ = await watch("--exporter.url", site.url, bad)
+    assert code == 1
+    assert "failed" in out
+    assert "answers 500 over" in out  # the evidence
+    code, _, err = await watch("--exporter.url", site.url, witness, "--timeout", "200ms")
+    assert (code, err) == (1, "not all have ended in time\n")
+
+
+async def test_what_it_does_not_know_or_reach_it_says(site: Site, tmp_path: Path) -> None:
+    code, _, err = await watch("--exporter.url", site.url, "nobody")
+    assert (code, "not known at" in err, "nobody" in err) == (1, True, True)
+    nowhere = ("--exporter.url", "http://127.0.0.1:9", "--patience", "100ms")
+    assert (await watch("a", *nowhere))[0] == 3
+    assert (await watch("--upstream"))[0] == 2
+    code, _, err = await watch("--upstream", "--config.file", str(tmp_path / "none.yaml"), "a")
+    assert (code, "cannot be read" in err) == (1, True)
+
+
+async def test_the_upstream_can_be_watched_without_an_exporter(
+    simulator: Simulator, tmp_path: Path
+) -> None:
+    (tmp_path / "api.key").write_text(KEY)
+    (tmp_path / "config.yaml").write_text(
+        f'upstream: {{base_url: "{simulator.url}", api_key_file: api.key, rate: 100}}\n'
+        "polling: {min_interval: 50ms, max_interval: 100ms, recheck_after: []}\n"
+        "jobs: [not-this-one]\n"
+    )
+    job_id = simulator.add(Script.warned(1.0))
+    code, out, err = await watch(
+        "--upstream", "--config.file", str(tmp_path / "config.yaml"), job_id, "no-uuid"
+    )
+    assert (code, err) == (1, "")
+    assert out.splitlines()[-1] == "done 1, invalid 1"
+    assert "ignored variation shadow_wall" in out
+    assert [path.name for path in tmp_path.iterdir()] == ["api.key", "config.yaml"] or not (
+        list(tmp_path.glob("*.db"))
+    )
+
+
+async def test_in_a_terminal_there_are_bars(site: Site, simulator: Simulator) -> None:
+    jobs = [simulator.add(Script.warned(1.5)) for _ in range(25)]
+    for job_id in jobs:
+        await site.put(job_id)
+    terminal, end = pty.openpty()
+    environ = os.environ | {"TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
+    process = await start("--exporter.url", site.url, *jobs, stdout=end, stderr=end, env=environ)
+    os.close(end)
+    seen = b""
+
+    async def read() -> bool:
+        nonlocal seen
+        loop = asyncio.get_running_loop()
+        try:
+            piece = await loop.run_in_executor(None, os.read, terminal, 65536)
+        except OSError:  # the other end is closed
+            return True
+        seen += piece
+        return not piece
+
+    await until(read, 60)
+    assert await process.wait() == 0
+    os.close(terminal)
+    assert "━".encode() in seen
+    text = seen.decode()
+    assert "done 25" in text
+    assert all(job_id in text for job_id in jobs)
+
+
+async def test_a_lost_connection_loses_no_end(open_site: Open, simulator: Simulator) -> None:
+    site = await open_site()
+    job_id = simulator.add(Script.stuck(0.0))
+    await site.put(job_id)
+    async with AsyncClient(site.url, patience=20) as client:
+        sights = from_exporter(client, [job_id])
+        assert (await anext(sights)).state == "pending"
+        for connection in list(site.client.server.handler.connections):  # type: ignore[union-attr]
+            connection.force_close()
+            if connection.transport is not None:
+                connection.transport.abort()
+        body = b'{"job_id": "%s", "state": "done", "status": "done"}' % job_id.encode()
+        with simulator.faults.override(job_id, 200, body):
+            async with asyncio.timeout(20):
+                states = [sight.state async for sight in sights]
+    assert states[-1] == "done"
+
+
+async def test_the_client_follows_events_from_where_it_was(
+    site: Site, simulator: Simulator
+) -> None:
+    job_id = simulator.add(Script.sound(0.3))
+    await site.put(job_id)
+    await site.ends(job_id, "done")
+    async with AsyncClient(site.url, patience=0.5) as client:
+        events = client.events(after=0, job_id=job_id)
+        types = [(await anext(events))["type"] for _ in range(3)]
+        assert types == ["connected", "registered", "first_answer"]
+        assert [job["job_id"] async for job in client.jobs(state="done")] == [job_id]
+        assert [job async for job in client.jobs(state="failed")] == []
+        with pytest.raises(RefusedError) as refused:
+            await anext(client.events(after=10**6))
+        assert refused.value.status == 410
+        site.exporter.registry.feed.close()
+        with pytest.raises(UnreachableError):
+            await _drain(client.events(job_id=job_id))
+
+
+async def _drain(events: AsyncIterator[Any]) -> None:
+    async for _ in events:
+        pass
