@@ -56,7 +56,10 @@ async def test_counts_are_those_of_the_jobs(site: Site, simulator: Simulator) ->
 
 
 async def test_what_ails_pending_jobs_is_counted(open_site: Open, simulator: Simulator) -> None:
-    site = await open_site(polling={"stalled_after": "50ms"}, judgement={"failed_after": "1h"})
+    site = await open_site(
+        polling={"stalled_after": "50ms"},
+        judgement={"failed_after": "1h", "gateway_failed_after": "1h"},
+    )
     stuck, failing = simulator.add(Script.stuck(0.0)), simulator.add(Script.failing(0.0))
     await site.put(stuck)
     await site.put(failing)

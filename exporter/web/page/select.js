@@ -81,7 +81,7 @@ export function select(jobs, filter, summary) {
   keyed.sort((one, other) => {
     if (one.key !== other.key) return (one.key < other.key ? -1 : 1) * way;
     if (one.job.registered !== other.job.registered) return other.job.registered - one.job.registered;
-    return one.job.id < other.job.id ? -1 : 1;
+    return (one.job.id < other.job.id ? -1 : 1) * way;
   });
   return keyed.map(({ job }) => job);
 }

@@ -63,6 +63,7 @@ class Row {
     setText(this.narrow, [job.step, job.mode, job.key].filter(Boolean).join(" · "));
     for (const [bar, percent] of [[this.bar, this.percent], [this.narrowBar, this.narrowPercent]]) {
       setAttribute(bar, "value", job.progress ?? 0);
+      if (bar === this.bar) setAttribute(bar, "aria-hidden", job.progress === null && "true");
       setText(percent, job.progress === null ? "–" : `${Math.round(job.progress)} %`);
     }
     for (const node of [this.notes, this.narrowNotes]) node.replaceChildren(...notes(job));
