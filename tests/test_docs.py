@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,14 @@ import aiohttp
 import pytest
 import yaml
 from conftest import KEY, program, until
+from support import JOB_ID
 from system_ports import free_port
 
 from exporter.cli import main
 from exporter.config_loading import load_config
 from exporter.metrics.catalogue import FAMILIES
-from exporter.simulator import Simulator
+from exporter.simulator import Script, Simulator
+from exporter.simulator.ledger import Entry
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -84,7 +87,7 @@ class Reader:
             document["web"] = {"listen_address": self.address}
             document["job_files"] = ["jobs.d/*.yaml"]
             path.write_text(yaml.safe_dump(document))
-        elif name == "prometheus.yml":
+        elif name.startswith("prometheus"):
             promtool = program("promtool", "prometheus")
             process = await asyncio.create_subprocess_exec(promtool, "check", "config", str(path))
             assert await process.wait() == 0
@@ -135,9 +138,9 @@ class Reader:
     def _placed(self, text: str) -> str:
         """Put in the test's own address and interpreter."""
         text = text.replace(".venv/bin/removit-exporter", f"{sys.executable} -m exporter")
-        text = text.replace(
-            "-m exporter register", f"-m exporter register --exporter.url http://{self.address}"
-        )
+        for verb in ("register", "watch"):
+            url = f"--exporter.url http://{self.address}"
+            text = text.replace(f"-m exporter {verb}", f"-m exporter {verb} {url}")
         return text.replace(DEFAULT_ADDRESS, self.address)
 
     async def _call(self, line: str) -> int:
@@ -159,6 +162,8 @@ class Reader:
 
 @pytest.fixture
 async def reader(tmp_path: Path, simulator: Simulator) -> AsyncIterator[Reader]:
+    # The job of the vendor's examples, which the README's commands name.
+    simulator.ledger.jobs[JOB_ID] = Entry(Script.stuck(0.0), time.monotonic())
     made = Reader(tmp_path, f"127.0.0.1:{free_port()}", simulator.url)
     yield made
     await made.close()
@@ -182,5 +187,5 @@ def test_the_readme_names_every_verb_and_route() -> None:
     text = (ROOT / "README.md").read_text()
     for verb in main.commands:
         assert verb in text, verb
-    for route in ("/metrics", "/api/v1/jobs", "/api/v1/failures", "/-/reload"):
+    for route in yaml.safe_load((ROOT / "exporter" / "web" / "openapi.yaml").read_text())["paths"]:
         assert route in text, route

@@ -88,17 +88,20 @@ class AsyncClient:
         without it the stream begins now. Raises `RefusedError` (410: what came after it is not kept
         any more), `UnreachableError`.
         """
-        waits = self._waits()
+        waits, time = self._waits(), asyncio.get_running_loop().time
         while True:
             query = {"job_id": job_id} if job_id else {}
             query |= {} if after is None else {"after": str(after)}
+            started = time()
             try:
                 async for last, event in self._stream_events(query):
-                    waits, after = self._waits(), last
+                    after = last
                     yield event
                 problem = "the stream ended"
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 problem = _say(error)
+            if time() - started > _SILENCE_SECONDS:  # it did connect
+                waits = self._waits()
             await self._wait_again(waits, problem)
 
     async def forget(self, job_id: str) -> bool:
@@ -171,14 +174,15 @@ class AsyncClient:
                 if response.status < 500:
                     raise RefusedError(response.status, await _error_body(response))
                 raise aiohttp.ClientConnectionError(f"it answers {response.status}")
-            kind, last = "", 0
+            kind, last, greeted = "", 0, False
             async for line in response.content:
                 name, _, value = line.decode().rstrip("\n").partition(": ")
                 if name == "event":
                     kind = value
                 elif name == "id":
                     last = int(value)
-                    if not kind:
+                    if not greeted:
+                        greeted = True
                         yield last, {"type": "connected"}
                 elif name == "data":
                     yield last, {"type": kind, **json.loads(value)}

@@ -75,8 +75,8 @@ def next_poll(
         return _next_recheck(job, now, rules, rng)
     if reply is None and job.last_polled_at is None:
         return NextPoll(0.0, PollReason.SCHEDULE)
-    if reply is None:  # loaded at start: spread out over its interval
-        return NextPoll(rng.random() * interval(job, now, rules), PollReason.SCHEDULE)
+    if reply is None:  # loaded at start, or registered with an answer
+        return NextPoll(_resumed_delay(job, now, rules, rng), PollReason.SCHEDULE)
     delay, reason = interval(job, now, rules), PollReason.SCHEDULE
     if job.setbacks:
         delay = max(delay, rules.min_interval * 2.0 ** min(job.setbacks, 16))
@@ -94,6 +94,13 @@ def interval(job: Job, now: Now, rules: PollingRules) -> float:
     age = max(0.0, now.time - job.registered_at)
     idle = max(0.0, now.time - (job.last_progress_at or job.registered_at))
     return _clamp(INTERVAL_SHARE * math.sqrt(age * idle), rules)
+
+
+def _resumed_delay(job: Job, now: Now, rules: PollingRules, rng: Random) -> float:
+    """The rest of the interval since the last poll; those that are overdue are spread over one."""
+    whole = interval(job, now, rules)
+    rest = whole * (1 + JITTER_SHARE * rng.random()) - (now.time - (job.last_polled_at or 0.0))
+    return rest if rest > 0 else rng.random() * whole
 
 
 def _suspected_interval(job: Job, rules: PollingRules, verdict_span: tuple[int, float]) -> float:

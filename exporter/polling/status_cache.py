@@ -93,6 +93,9 @@ class StatusCache:
         """
         if self._poller.health.state is UpstreamState.KEY_REJECTED:
             raise KeyRejectedError
+        learning = self._learning.get(job_id)
+        if learning is not None:
+            return await asyncio.shield(learning)
         job = await self._registry.get(job_id)
         if job is None:
             return await self._stranger(job_id)

@@ -2,6 +2,7 @@
 
 import math
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -47,9 +48,15 @@ def test_a_new_job_is_polled_at_once() -> None:
     assert plan(job(), None, 0) == NextPoll(0.0, PollReason.SCHEDULE)
 
 
-def test_a_loaded_job_is_spread_over_its_interval() -> None:
+def test_a_loaded_job_that_is_overdue_is_spread_over_its_interval() -> None:
     loaded = answered(last_progress_at=START)
     assert plan(loaded, None, 400, chance=0.5).delay == pytest.approx(20.0)
+
+
+def test_a_loaded_job_that_was_just_asked_about_waits_for_the_rest_of_its_interval() -> None:
+    loaded = replace(answered(last_progress_at=START), last_polled_at=START + 390)
+    assert plan(loaded, None, 400, chance=0.0).delay == pytest.approx(30.0)
+    assert plan(loaded, None, 400, chance=0.5).delay == pytest.approx(32.0)
 
 
 def test_the_interval_grows_with_age_and_stays_within_its_limits() -> None:

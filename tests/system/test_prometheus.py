@@ -46,9 +46,9 @@ async def run_prometheus(tmp_path: Path) -> AsyncIterator[Any]:
     processes: list[asyncio.subprocess.Process] = []
     async with aiohttp.ClientSession() as session:
 
-        async def run(target: str) -> Prometheus:
+        async def run(target: str, more: str = "") -> Prometheus:
             config = tmp_path / "prometheus.yml"
-            config.write_text(CONFIG.format(target=target))
+            config.write_text(CONFIG.format(target=target) + more.format(target=target))
             address = f"127.0.0.1:{free_port()}"
             process = await asyncio.create_subprocess_exec(
                 binary,
@@ -106,3 +106,35 @@ async def test_prometheus_scrapes_progress_states_variations_and_exemplars(
     told = {exemplar["labels"]["job_id"] for series in found for exemplar in series["exemplars"]}
     assert told <= set(simulator.ledger.jobs)
     assert told
+
+
+PROBING = """
+  - job_name: removit-probe
+    metrics_path: /probe
+    http_sd_configs: [{{url: "http://{target}/sd/jobs", refresh_interval: 1s}}]
+    relabel_configs:
+      - {{source_labels: [__address__], target_label: __param_job_id}}
+      - {{source_labels: [__meta_removit_job_id], target_label: job_id}}
+      - {{source_labels: [__meta_removit_mode], target_label: mode}}
+      - {{target_label: __address__, replacement: "{target}"}}
+"""
+
+
+async def test_prometheus_discovers_and_probes_jobs_that_take_long(
+    open_site: Open, simulator: Simulator, run_prometheus: Any
+) -> None:
+    site = await open_site(sd={"min_age": "0s"})
+    job_id = simulator.add(Script.stuck(0.0))
+    await site.put(job_id)
+    await until(lambda: simulator.ledger.jobs[job_id].polls)
+    prometheus = await run_prometheus(f"127.0.0.1:{site.client.port}", PROBING)
+
+    async def value(expression: str) -> list[tuple[dict[str, str], str]]:
+        return [(one["metric"], one["value"][1]) for one in await prometheus.query(expression)]
+
+    probed = f'probe_success{{job="removit-probe",job_id="{job_id}",mode="clipping"}} == 1'
+    await until(lambda: value(probed), 60)
+    states = await value('removit_probe_job_state{job="removit-probe"} == 1')
+    assert [labels["state"] for labels, _ in states] == ["pending"]
+    targets = await prometheus.get("/api/v1/targets", scrapePool="removit-probe")
+    assert [target["lastError"] for target in targets["activeTargets"]] == [""]
