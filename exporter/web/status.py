@@ -52,6 +52,10 @@ class StatusRoutes:
         except StoreError:
             count(Result.UNAVAILABLE)
             raise
+        except Exception as error:  # a 500 of ours would read as the job's failure
+            count(Result.UNAVAILABLE)
+            self._context.log.error("request failed", error=str(error), exc_info=error)
+            raise unavailable("an error of the exporter; its log has more") from None
         count(served.result)
         return _shape(served, request, self._context.config().status.max_age)
 

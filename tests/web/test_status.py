@@ -363,6 +363,19 @@ async def test_a_store_that_cannot_be_read_is_503_for_what_memory_does_not_hold(
     assert (status, json.loads(body)["error"]) == (503, "exporter_unavailable")
 
 
+async def test_an_error_of_the_exporters_own_is_no_jobs_failure(
+    site: Site, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(job_id: str) -> None:
+        raise ZeroDivisionError("a mistake")
+
+    monkeypatch.setattr(site.exporter.context.status_cache, "get", broken)
+    status, body, headers = await ask(site, UNKNOWN_ID)
+    assert (status, json.loads(body)["error"]) == (503, "exporter_unavailable")
+    assert headers["Retry-After"]
+    assert await site.value('removit_exporter_status_served_total{result="unavailable"}') == 1
+
+
 EXAMPLE = (Path(__file__).parent.parent / "data" / "status_example.py").read_text()
 """The Python example of the vendor's reference page, byte for byte."""
 
