@@ -48,6 +48,7 @@ class SummaryRoute:
                 "now": rfc3339(now.time),
                 "version": context.version,
                 "started_at": rfc3339(context.started_at),
+                "newest_event_id": context.registry.feed.newest_id,
                 "results_shown": may_see_results(context, request),
                 "label_names": sorted(context.config().registration.allowed_labels),
                 "upstream": self._upstream(now.time),
@@ -73,7 +74,6 @@ class SummaryRoute:
 
     def _count(self, steady: float) -> dict[str, Any]:
         return {
-            "newest_event_id": self._context.registry.feed.newest_id,
             "jobs": self._jobs(),
             "modes": self._modes(),
             "steps": {step: n for step, n in self._census.by_step.items() if n},
@@ -87,10 +87,14 @@ class SummaryRoute:
         return self._context.job_metrics.census
 
     def _jobs(self) -> dict[str, Any]:
-        """Pending jobs by what ails them, and all that are stored by state."""
+        """Return counts of pending jobs by what ails them, and of all that are stored by state.
+
+        `counted_through` is the newest event that they include.
+        """
         by_state = self._context.registry.by_state
         metrics, polling = self._context.job_metrics, self._context.config().polling
         return {
+            "counted_through": self._context.registry.feed.newest_id,
             "stored": {state.value: by_state[state] for state in JobState},
             "suspected": sum(self._census.suspected.values()),
             "stalled": sum(self._census.count_stalled(self._context.poller.now().time).values()),

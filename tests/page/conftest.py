@@ -71,7 +71,7 @@ async def open_page(browser: Browser) -> AsyncIterator[OpenPage]:
             site: Site, hash_: str = "", *, path: str = "/", forgive: str = "(?!)", **options: Any
         ) -> Page:
             context = await browser.new_context(
-                **({"viewport": {"width": 1360, "height": 900}, "locale": "en-GB"} | options)
+                **({"viewport": {"width": 1440, "height": 900}, "locale": "en-GB"} | options)
             )
             stack.push_async_callback(context.close)
             context.set_default_timeout(15_000)

@@ -37,8 +37,9 @@ export function getJobs(parameters) {
   return getJson(`api/v1/jobs?${new URLSearchParams(parameters)}`);
 }
 
-// The stored events after an id.
-export async function getEvents(after) {
-  const text = await (await ask(`api/v1/events?after=${after}`, "application/x-ndjson")).text();
+// The stored events after an id, of one type if that is given.
+export async function getEvents(after, type = null) {
+  const query = new URLSearchParams({ after, ...(type && { type }) });
+  const text = await (await ask(`api/v1/events?${query}`, "application/x-ndjson")).text();
   return text.split("\n").filter(Boolean).map((line) => JSON.parse(line));
 }

@@ -17,6 +17,7 @@ const two = (number) => String(Math.floor(number)).padStart(2, "0");
 // A duration in seconds; `precise` where fractions matter.
 export function duration(value, precise = false) {
   const whole = Math.max(0, value);
+  if (precise && whole < 0.1) return "< 0.1 s";
   if (precise && whole < 10) return `${whole.toFixed(1)} s`;
   if (whole < 60) return `${Math.floor(whole)} s`;
   if (whole < 3600) return `${Math.floor(whole / 60)} m ${two(whole % 60)} s`;
@@ -38,7 +39,7 @@ export function ago(time) {
 }
 
 const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
-const FULL = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const FULL = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium", hourCycle: "h23" });
 const NUMBER = new Intl.NumberFormat();
 
 // The time of day; of another day, its date too.

@@ -5,7 +5,8 @@ import { ago, duration, number, now, seconds } from "./format.js";
 import { format, NO_FILTER, onRoute, route } from "./route.js";
 import { STATES, stateWord, upstreamWords } from "./words.js";
 
-const announce = (text) => setText(find("announce"), text);
+// Say it to those who listen instead of looking.
+export const announce = (text) => setText(find("announce"), text);
 
 const CONNECTIONS = {
   connecting: "Connecting",
@@ -94,6 +95,7 @@ const MOVES = {
 export class Tiles {
   #since = [];
   #summary = null;
+  #ailing = "";
 
   constructor() {
     this.links = new Map();
@@ -121,21 +123,17 @@ export class Tiles {
 
   show(summary) {
     this.#summary = summary;
-    this.#since = this.#since.filter((event) => event.id > summary.newest_event_id);
+    this.#since = this.#since.filter((event) => event.id > summary.jobs.counted_through);
     this.#draw();
     const { jobs } = summary;
     const ailing = ["suspected", "stalled", "overdue"].filter((name) => jobs[name]);
-    this.ails.replaceChildren(...ailing.map((name) => {
-      const held = this.#ailing.get(name) ?? el("a");
-      this.#ailing.set(name, held);
-      held.dataset.state = name;
-      setText(held, `${number(jobs[name])} ${name}`);
-      return held;
-    }));
+    if (this.#ailing !== String(ailing)) {
+      this.#ailing = String(ailing);
+      this.ails.replaceChildren(...ailing.map((name) => el("a", { "data-state": name })));
+    }
+    for (const link of this.ails.children) setText(link, `${number(jobs[link.dataset.state])} ${link.dataset.state}`);
     this.#aim();
   }
-
-  #ailing = new Map();
 
   #draw = () => {
     if (!this.#summary) return;

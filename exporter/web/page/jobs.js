@@ -60,9 +60,9 @@ export class Jobs {
   #newCount = 0;
   #headTimer = 0;
 
-  // `onChange()` is called after each change, `onTrouble()` when the exporter gave no answer.
+  // `onChange()` is called after each change, `onTrouble(error)` when they could not be read.
   constructor({ onChange, onTrouble }) {
-    Object.assign(this, { onChange, onTrouble });
+    Object.assign(this, { onChange, onTrouble, failed: false });
   }
 
   get = (id) => this.#known.get(id);
@@ -81,6 +81,7 @@ export class Jobs {
     this.#whole.clear();
     this.#read.clear();
     this.#newCount = 0;
+    this.#reading = null;
     if (await this.read(parameters)) await this.read({});
   }
 
@@ -89,24 +90,28 @@ export class Jobs {
   async read(parameters) {
     const name = String(new URLSearchParams(parameters));
     if (this.isWhole(parameters) || this.#read.has(name)) return true;
-    if (this.#reading === name) return false;
-    this.#reading = name;
+    if (this.#reading?.name === name) return false;
+    const turn = { name };
+    this.#reading = turn;
     this.onChange();
     try {
       let after = null;
       for (let taken = 0; taken < MOST_READ && (taken === 0 || after); taken += PAGE) {
         const page = await getJobs({ ...parameters, limit: PAGE, ...(after && { after }) });
-        if (this.#reading !== name) return false;
+        if (this.#reading !== turn) return false;
         for (const shown of page.jobs) this.#put(shown);
         after = page.next;
         this.onChange();
       }
       this.#read.add(name);
       if (after === null) this.#whole.add(name);
-    } catch {
-      this.onTrouble();
+      this.failed = false;
+    } catch (error) {
+      if (this.#reading !== turn) return false;
+      this.failed = true;
+      this.onTrouble(error);
     }
-    if (this.#reading !== name) return false;
+    if (this.#reading !== turn) return false;
     this.#reading = null;
     this.#limit();
     this.onChange();
@@ -191,8 +196,9 @@ export class Jobs {
         after = page.next;
         if (met || after === null) break;
       }
-    } catch {
-      this.onTrouble();
+    } catch (error) {
+      this.#newCount += awaited;
+      this.onTrouble(error);
     }
     this.#headTimer = this.#newCount ? setTimeout(() => this.#readHead(), HEAD_PAUSE_MS) : 0;
     this.#limit();

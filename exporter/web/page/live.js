@@ -5,7 +5,7 @@
 // `begin(summary)` is called before a stream that does not go on from a known event: all that is
 // shown must be read anew.
 
-import { getSummary } from "./api.js";
+import { AnswerError, getEvents, getSummary } from "./api.js";
 
 const TYPES = [
   "registered", "first_answer", "step_changed", "warning_raised", "variation_ignored", "drift",
@@ -28,6 +28,7 @@ export class Live {
     Object.assign(this, { onState, onItem, onSummary, begin });
     document.addEventListener("visibilitychange", () => this.#look());
     window.addEventListener("online", () => this.tryNow());
+    window.addEventListener("pageshow", (event) => event.persisted && this.suspect());
   }
 
   start() {
@@ -53,8 +54,8 @@ export class Live {
     try {
       const summary = await getSummary();
       this.onSummary(summary);
-      // Not opened last time: what was missed is kept no more (410). Or the store is another one.
-      if (this.#last === null || !this.#opened || summary.newest_event_id < this.#last) {
+      const another = summary.newest_event_id < this.#last; // the store is another one
+      if (this.#last === null || another || (!this.#opened && await this.#isGone())) {
         this.#last = summary.newest_event_id;
         this.begin(summary);
       }
@@ -63,6 +64,17 @@ export class Live {
       this.#lose();
     } finally {
       this.#busy = false;
+    }
+  }
+
+  // Whether what was missed is kept no more. A stream that does not open does not say why.
+  async #isGone() {
+    try {
+      await getEvents(this.#last, "upstream_changed");
+      return false;
+    } catch (error) {
+      if (error instanceof AnswerError && error.status === 410) return true;
+      throw error;
     }
   }
 

@@ -1,9 +1,9 @@
 // The page's wiring: what is read and told goes to those who show it.
 
-import { getEvents, getSummary } from "./api.js";
+import { AnswerError, getEvents, getSummary } from "./api.js";
 import { find, icon, inFrame, setAttribute, setText } from "./dom.js";
 import { count, number } from "./format.js";
-import { Connection, Tiles, Upstream } from "./head.js";
+import { announce, Connection, Tiles, Upstream } from "./head.js";
 import { Jobs } from "./jobs.js";
 import { Live } from "./live.js";
 import { Panel } from "./panel.js";
@@ -17,6 +17,7 @@ const SETTLE_MS = 300; // between two orders of the table
 const SUMMARY_MS = 2000;
 const QUIET_SUMMARY_MS = 10000;
 const SEEK_MS = 400; // after the last key
+const AGAIN_MS = 3000;
 const PAST_EVENTS = 200;
 
 let summary = null;
@@ -32,10 +33,10 @@ const toolbar = new Toolbar();
 const tiles = new Tiles();
 const upstream = new Upstream();
 const events = new Events();
-const jobs = new Jobs({ onChange: changed, onTrouble: () => live.suspect() });
+const jobs = new Jobs({ onChange: changed, onTrouble: troubled });
 const panel = new Panel({ onClose: closePanel, onJob: (shown) => jobs.put(shown), onGone: (id) => jobs.drop(id) });
 const connection = new Connection(() => live.tryNow());
-const live = new Live({ onState: (...state) => connection.show(...state), onItem: take, onSummary: showSummary, begin });
+const live = new Live({ onState: stand, onItem: take, onSummary: showSummary, begin });
 
 function showSummary(fresh) {
   summary = fresh;
@@ -52,9 +53,21 @@ function showSummary(fresh) {
   changed();
 }
 
+// Whatever could not be read before is read when the exporter is there again.
+function stand(state, retryAt) {
+  connection.show(state, retryAt);
+  if (state === "live") jobs.read(parameters(route().filter));
+}
+
+// The exporter answered that it cannot tell just now, or it did not answer.
+function troubled(error) {
+  if (!(error instanceof AnswerError)) return live.suspect();
+  return setTimeout(() => jobs.read(parameters(route().filter)), AGAIN_MS);
+}
+
 // Read everything: at the beginning, and when what was missed cannot be told any more.
 async function begin(fresh) {
-  jobs.begin(parameters(route().filter));
+  jobs.begin(parameters(route().filter)).then(() => jobs.seek(route().filter.q));
   events.clear();
   try {
     for (const event of await getEvents(Math.max(0, fresh.newest_event_id - PAST_EVENTS))) {
@@ -87,6 +100,7 @@ function changed() {
 function order({ anew = false } = {}) {
   clearTimeout(orderTimer);
   orderTimer = 0;
+  if (document.hidden && !anew) return;
   orderedAt = Date.now();
   const { filter } = route();
   const wanted = select(jobs.all(), filter, summary);
@@ -99,21 +113,23 @@ function order({ anew = false } = {}) {
   } else {
     table.show(wanted, { anew });
   }
-  tell(table.shown.length);
+  tell(table.shown.length, anew);
 }
 
 const sameJobs = (some, others) => some.length === others.length && some.every((job, at) => job === others[at]);
 
-function tell(shown) {
+function tell(shown, aloud) {
   const { sort, ...rest } = route().filter;
   const filtered = Object.values(rest).some(Boolean);
   const stored = summary ? Object.values(summary.jobs.stored).reduce((sum, one) => sum + one, 0) : 0;
   let text = filtered ? count(shown, "job matches", "jobs match") : count(shown, "job");
-  if (jobs.loading) text += ", reading…";
+  if (jobs.failed) text += "; the exporter cannot read its jobs just now, trying again";
+  else if (jobs.loading) text += ", reading…";
   else if (!jobs.isWhole(parameters(route().filter)) && stored > jobs.size) {
     text += ` among the newest ${number(jobs.size)} of ${number(stored)}; a filter by state, mode, source or label reaches older ones`;
   }
   showCount(text);
+  if (aloud) announce(text);
   const empty = find("empty");
   empty.hidden = shown > 0;
   if (!shown) {
@@ -139,6 +155,7 @@ function arrive(now, former) {
   setAttribute(find("help-link"), "href", format({ view: "help", filter: now.filter }));
   if (JSON.stringify(now.filter) === JSON.stringify(former?.filter)) return;
   order({ anew: true });
+  if (former === null) return; // all is read as soon as the exporter answers
   jobs.read(parameters(now.filter));
   clearTimeout(seekTimer);
   if (now.filter.q) seekTimer = setTimeout(() => jobs.seek(now.filter.q), SEEK_MS);
@@ -166,6 +183,8 @@ setInterval(() => {
   refresh();
   if (!find("held").hidden && !table.isHeld()) order();
 }, 1000);
+
+document.addEventListener("visibilitychange", () => document.hidden || changed());
 
 document.addEventListener("keydown", (event) => {
   if (event.altKey || event.ctrlKey || event.metaKey || event.defaultPrevented) return;

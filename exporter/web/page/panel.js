@@ -14,6 +14,7 @@ export class Panel {
   #timer = 0;
   #turn = 0;
   #summary = null;
+  #job = null;
 
   // `onClose()` is called by its button, `onJob(shown)` with what was read, `onGone(id)` when
   // the exporter does not know the job any more.
@@ -27,7 +28,9 @@ export class Panel {
   get isOpen() { return !this.node.hidden; }
 
   setSummary(summary) {
+    const first = this.#summary === null;
     this.#summary = summary;
+    if (first && this.#job) this.#show(this.#job);
   }
 
   openJob(id) {
@@ -43,6 +46,7 @@ export class Panel {
 
   close() {
     this.#id = null;
+    this.#job = null;
     this.#turn += 1;
     clearTimeout(this.#timer);
     this.node.hidden = true;
@@ -56,10 +60,12 @@ export class Panel {
 
   #begin(title, subtitle, body) {
     clearTimeout(this.#timer);
+    this.#turn += 1;
+    this.#job = null;
     this.title = el("h2", { id: "panel-title", tabindex: "-1" }, title);
     const close = el("button", { type: "button", "aria-label": "Close", "aria-keyshortcuts": "Escape", on: { click: this.onClose } }, icon("close"));
     const titles = el("div", { class: "titles" }, this.title, el("p", { class: "id mono", text: subtitle }));
-    this.body = el("div", {}, body);
+    this.body = el("div", { class: "panel-body" }, body);
     this.node.replaceChildren(el("div", { class: "panel-head" }, titles, close), this.body);
     this.node.hidden = false;
     this.node.scrollTop = 0;
@@ -106,6 +112,7 @@ export class Panel {
   }
 
   #show(job) {
+    this.#job = job;
     const held = this.body.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
     this.title.replaceChildren(icon(job.suspected ? "suspected" : job.state), stateWord(job.state) + (job.suspected ? ", suspected" : ""));
     this.title.className = `s-${job.state}`;

@@ -7,29 +7,33 @@ import { eventWords, notable } from "./words.js";
 
 const KEPT_EVENTS = 60;
 const SHOWN_EVENTS = 14;
+const MOST_LINES = 12;
 
 const usual = (value) => (value === null ? "–" : duration(value, true));
 
 // How long the jobs of each mode usually take.
 export function showKinds({ modes }) {
-  const rows = Object.entries(modes).map(([mode, kind]) => el("tr", {},
+  const known = Object.entries(modes).filter(([, kind]) => kind.done).sort((one, other) => other[1].done - one[1].done);
+  const rows = known.slice(0, MOST_LINES).map(([mode, kind]) => el("tr", {},
     el("td", { text: mode, title: `${mode}: ${count(kind.done, "job")} done` }),
     el("td", { text: usual(kind.p50) }), el("td", { text: usual(kind.p95) }), el("td", { text: usual(kind.p99) })));
   if (!rows.length) return find("kinds").replaceChildren(el("p", { class: "muted", text: "No job was done yet." }));
   const head = ["Mode", "half", "95 %", "99 %"].map((text) => el("th", { scope: "col", text }));
-  return find("kinds").replaceChildren(el("table", { class: "kinds" }, el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows)));
+  return find("kinds").replaceChildren(el("table", { class: "kinds" }, el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows)), more(known));
 }
+
+const more = (lines) => lines.length > MOST_LINES ? el("p", { class: "muted", text: `and ${number(lines.length - MOST_LINES)} more` }) : "";
 
 // How many pending jobs are in which step.
 export function showSteps({ steps }) {
   const found = Object.entries(steps).sort((one, other) => other[1] - one[1]);
   const most = Math.max(1, ...Object.values(steps));
-  const bars = found.flatMap(([step, amount]) => [
+  const bars = found.slice(0, MOST_LINES).flatMap(([step, amount]) => [
     el("span", { class: "name", text: step === "unknown" ? "not answered yet" : step, title: step }),
     el("meter", { min: "0", max: String(most), value: String(amount), "aria-hidden": "true" }),
     el("span", { text: number(amount) }),
   ]);
-  find("steps").replaceChildren(bars.length ? el("div", { class: "bars" }, bars) : el("p", { class: "muted", text: "No job is pending." }));
+  find("steps").replaceChildren(bars.length ? el("div", { class: "bars" }, bars) : el("p", { class: "muted", text: "No job is pending." }), more(found));
 }
 
 const fine = (text) => [text];
@@ -37,6 +41,7 @@ const trouble = (text) => el("span", { class: "warn" }, icon("trouble"), text);
 
 // How the exporter does.
 export function showExporter(summary) {
+  if (find("exporter").contains(document.activeElement)) return; // its link would lose the focus
   const { polling, exporter, failures } = summary;
   const due = seconds(polling.oldest_due_at);
   const behind = due === null ? 0 : Math.max(0, now() - due);
@@ -46,7 +51,7 @@ export function showExporter(summary) {
       : `${decimal(polling.demand)} of ${decimal(polling.rate_limit)} allowed`],
     ["Under way", `${number(polling.in_flight)} of ${number(polling.concurrency)}`],
     ["Due now", behind > 5 ? trouble(`${number(polling.overdue)}, ${duration(behind)} late`) : number(polling.overdue)],
-    ["Missing pictures", failures.open ? el("a", { href: "api/v1/failures", text: count(failures.open, "open key") }) : "none"],
+    ["Open failures", failures.open ? el("a", { href: "api/v1/failures", text: count(failures.open, "key") }) : "none"],
     ["Stopped", exporter.broken.length ? trouble(`${exporter.broken.join(", ")}; restart it`) : null],
     ["Store", exporter.store_writable ? "writable" : trouble("cannot be written")],
     ["Config", exporter.config_reload_successful ? `read ${ago(seconds(exporter.config_reloaded_at))}` : trouble("last reading rejected")],
