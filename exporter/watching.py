@@ -100,7 +100,7 @@ async def from_upstream(config: Config, job_ids: Sequence[str]) -> AsyncIterator
         async for item in registry.feed.follow(start, Wanted(progress=True)):
             if item is None:
                 continue
-            job_id = item.job.job_id if isinstance(item, Progress) else item.event.job_id
+            job_id = item.job_id if isinstance(item, Progress) else item.event.job_id
             job = None if job_id is None else await registry.get(job_id)
             if job is None or job.job_id not in left:
                 continue

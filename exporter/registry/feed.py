@@ -24,9 +24,13 @@ SLICE: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A pending job has moved; `job` is as it is now."""
+    """A pending job has moved: when (since 1970), to which step, how far in percent."""
 
-    job: Job
+    job_id: str
+    time: float | None
+    mode: str | None
+    step: str | None
+    progress: float | None
 
 
 Item = StoredEvent | Progress
@@ -47,7 +51,7 @@ class Wanted:
     def admits(self, item: Item) -> bool:
         """Whether the reader wants an item."""
         if isinstance(item, Progress):
-            return self.progress and self.job_id in (None, item.job.job_id)
+            return self.progress and self.job_id in (None, item.job_id)
         event = item.event
         return self.type in (None, event.type) and self.job_id in (None, event.job_id)
 
@@ -90,7 +94,10 @@ class Feed:
     def moved(self, before: Job, after: Job) -> None:
         """Put in a job's progress, if it has moved."""
         if (before.progress, before.step) != (after.progress, after.step):
-            self._put(Progress(after))
+            moved = Progress(
+                *(after.job_id, after.last_polled_at, after.mode, after.step, after.progress)
+            )
+            self._put(moved)
             self._wake()
 
     async def check(self, after: int) -> None:

@@ -147,13 +147,12 @@ def _ndjson(item: Item) -> bytes:
 
 def _sse(item: Item) -> bytes:
     if isinstance(item, Progress):
-        job = item.job
         shown = {
-            "job_id": job.job_id,
-            "time": rfc3339(job.last_polled_at),
-            "mode": job.mode,
-            "step": job.step,
-            "progress": job.progress,
+            "job_id": item.job_id,
+            "time": rfc3339(item.time),
+            "mode": item.mode,
+            "step": item.step,
+            "progress": item.progress,
         }
         return b"event: progress\ndata: " + _json(shown) + b"\n\n"
     head = f"id: {item.id}\nevent: {item.event.type.value}\ndata: ".encode()

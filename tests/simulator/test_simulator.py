@@ -153,10 +153,11 @@ async def test_uploads_as_json_and_as_multipart(
     ("fields", "field"),
     [
         ({}, "file"),
-        ({"file_url": "u", "mode": "magic"}, "mode"),
-        ({"file_url": "u", "mode": "params"}, "params"),
-        ({"file_url": "u", "delivery_mode": "pigeon"}, "delivery_mode"),
-        ({"file_url": "u", "output_format": "gif"}, "output_format"),
+        ({"file_url": "u"}, "file_url"),
+        ({"file_url": "https://x/y.png", "mode": "magic"}, "mode"),
+        ({"file_url": "https://x/y.png", "mode": "params"}, "params"),
+        ({"file_url": "https://x/y.png", "delivery_mode": "pigeon"}, "delivery_mode"),
+        ({"file_url": "https://x/y.png", "output_format": "gif"}, "output_format"),
     ],
 )
 async def test_a_wrong_upload_names_the_field(
@@ -247,7 +248,7 @@ async def test_faults_compose_and_the_newest_answers_first(
         assert (await status(session, simulator, job_id))[0] == 502
     with simulator.faults.outage(status=500), simulator.faults.no_credits():
         assert (await status(session, simulator, job_id))[0] == 500
-        code, body = await upload(session, simulator, json={"file_url": "u"})
+        code, body = await upload(session, simulator, json={"file_url": "https://x/y.png"})
         assert (code, body) == (402, {"error": "insufficient_credits"})
 
 
