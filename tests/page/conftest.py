@@ -68,7 +68,13 @@ async def open_page(browser: Browser) -> AsyncIterator[OpenPage]:
     async with AsyncExitStack() as stack:
 
         async def open_one(
-            site: Site, hash_: str = "", *, path: str = "/", forgive: str = "(?!)", **options: Any
+            site: Site,
+            hash_: str = "",
+            *,
+            path: str = "/",
+            forgive: str = "(?!)",
+            with_clock: bool = False,
+            **options: Any,
         ) -> Page:
             context = await browser.new_context(
                 **({"viewport": {"width": 1440, "height": 900}, "locale": "en-GB"} | options)
@@ -76,6 +82,8 @@ async def open_page(browser: Browser) -> AsyncIterator[OpenPage]:
             stack.push_async_callback(context.close)
             context.set_default_timeout(15_000)
             await context.add_init_script(WATCH_POLICY)
+            if with_clock:
+                await context.clock.install()
             page = await context.new_page()
             watched.append((Watched(page, urlsplit(site.url).netloc), forgive))
             await page.goto(site.url + path + hash_)

@@ -513,6 +513,50 @@ async def test_the_order_stands_still_while_someone_points_at_the_table(
     await expect(row(page, second)).to_be_visible()
 
 
+async def test_what_is_read_stays_in_sight_while_jobs_come_in(
+    open_site: Open, open_page: Any
+) -> None:
+    site = await open_site(polling={"min_interval": "1h", "max_interval": "1h"})
+    for number in range(60):
+        await site.put(f"job-{number:02}")
+    page = await open_page(site)
+    await expect(page.locator("#count-text")).to_have_text("60 jobs")
+    await page.evaluate("scrollTo(0, 1500)")
+    shown = row(page, "job-30")
+    before = await shown.bounding_box()
+    assert before is not None
+    for number in range(5):
+        await site.put(f"new-{number}")
+    await expect(page.locator("#count-text")).to_have_text("65 jobs")
+    after = await shown.bounding_box()
+    assert after is not None
+    assert after["y"] == pytest.approx(before["y"], abs=1)
+
+
+HIDE = """
+(hidden) => {
+  Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
+  document.dispatchEvent(new Event("visibilitychange"));
+}
+"""
+
+
+async def test_a_hidden_page_gives_its_stream_back_and_catches_up_when_looked_at(
+    lively: Site, simulator: Simulator, open_page: Any
+) -> None:
+    page = await open_page(lively, with_clock=True)
+    await live(page)
+    await page.evaluate(HIDE, True)
+    await page.clock.fast_forward(61_000)
+    await expect(page.locator("#connection")).to_have_attribute("data-state", "asleep")
+    job_id = simulator.add(Script.sound(0.05))
+    await lively.put(job_id)
+    await lively.ends(job_id, "done")
+    await page.evaluate(HIDE, False)
+    await live(page)
+    await expect(row(page, job_id)).to_contain_text("Done")
+
+
 @pytest.mark.parametrize("state", ["suspected", "stalled"])
 async def test_pending_jobs_that_ail_are_one_click_away(
     open_site: Open, simulator: Simulator, open_page: Any, state: str
