@@ -16,7 +16,6 @@ from .core.health import Health
 from .core.job import JobState, Source
 from .core.reply import Reply
 from .core.tally import LabelBounds, Tally
-from .core.usual import OverdueRule
 from .housekeeping import Chore, Housekeeping
 from .logs import EventLog, make_logger
 from .metrics.census import Census
@@ -97,8 +96,10 @@ class Exporter:
             self.store, commit, self.tally, _limits(config), lambda: self.poller.now()
         )
         census = Census(self.tally, config.polling.stalled_after)
-        self.job_metrics = JobMetrics(self.tally, Totals(), census, self.health, self.clock.time)
-        self._set_overdue_rule(config)
+        self.job_metrics = JobMetrics(
+            *(self.tally, Totals(), census, self.health, self.clock.time),
+            lambda: self.config.current.polling,
+        )
         self.registry.listen(self._show)
         self.registry.listen(EventLog(self.log).published)
         self.poller = Poller(
@@ -279,17 +280,12 @@ class Exporter:
             values = config.metrics.known_values.model_dump()
             self.tally.bounds.change(config.metrics.max_label_values, values)
             self.job_metrics.census.set_stalled_after(config.polling.stalled_after)
-            self._set_overdue_rule(config)
             upstream = config.upstream
             self._key.move(upstream.api_key_file, upstream.api_key_env)
             self._token.move(config.registration.token_file)
             self.poller.reconfigure()
 
         return switch
-
-    def _set_overdue_rule(self, config: Config) -> None:
-        polling = config.polling
-        self.job_metrics.overdue_rule = OverdueRule(polling.overdue_factor, polling.overdue_samples)
 
     def _make_gauges(self, commit: GroupCommit) -> None:
         make, poller = self.instruments.gauge, self.poller

@@ -44,6 +44,8 @@ class Polling:
     min_interval: float = 2.0
     max_interval: float = 60.0
     stalled_after: float = 600.0
+    overdue_factor: float = 3.0
+    overdue_samples: int = 50
     give_up_after: float = 86400.0
     max_retry_after: float = 300.0
     recheck_after: tuple[float, ...] = (60.0, 600.0, 3600.0)

@@ -6,20 +6,23 @@ percentile lies past the last bucket, nothing is usual: no verdict. Times are in
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate
-from typing import Final
+from typing import Final, Protocol
 
 USUAL_SHARE: Final = 0.99
 """The share of a mode's done jobs that take no longer than is usual."""
 
 
-@dataclass(frozen=True, slots=True)
-class OverdueRule:
-    """Overdue is older than `factor` times the usual duration, learned from `samples` or more."""
+class OverdueRules(Protocol):
+    """What overdue goes by; the config's section `polling` has these."""
 
-    factor: float = 3.0
-    samples: int = 50
+    @property
+    def overdue_factor(self) -> float:
+        """Overdue is older than so many times the usual duration."""
+
+    @property
+    def overdue_samples(self) -> int:
+        """What is usual is learned from so many done jobs or more."""
 
 
 def quantile(counts: Sequence[int], bounds: Sequence[float], share: float) -> float | None:
@@ -45,8 +48,8 @@ def usual_duration(counts: Sequence[int], bounds: Sequence[float], *, samples: i
 
 
 def overdue_after(
-    counts: Sequence[int], bounds: Sequence[float], rule: OverdueRule
+    counts: Sequence[int], bounds: Sequence[float], rules: OverdueRules
 ) -> float | None:
     """Return the age from which on a pending job is overdue, None where that cannot be told."""
-    usual = usual_duration(counts, bounds, samples=rule.samples)
-    return None if usual is None else rule.factor * usual
+    usual = usual_duration(counts, bounds, samples=rules.overdue_samples)
+    return None if usual is None else rules.overdue_factor * usual

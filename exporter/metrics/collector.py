@@ -16,7 +16,7 @@ from ..core.health import Health, UpstreamState
 from ..core.job import Job, JobState
 from ..core.ledger import LedgerChange
 from ..core.tally import BUCKETS, DURATION, Delta, Labels, Tally
-from ..core.usual import OverdueRule, overdue_after
+from ..core.usual import OverdueRules, overdue_after
 from .catalogue import FAMILIES, Part
 from .census import Census
 from .totals import CounterSeries, Exemplar, HistogramSeries, Totals
@@ -35,12 +35,13 @@ class JobMetrics(Collector):
         census: Census,
         health: Health,
         time: Callable[[], float],
+        overdue: Callable[[], OverdueRules],
     ) -> None:
         self.tally = tally
         self.totals = totals
         self.census = census
         self.health = health
-        self.overdue_rule = OverdueRule()
+        self._overdue_rules = overdue
         self._time = time
         self._groups: set[tuple[str, ...]] = set()
 
@@ -110,7 +111,7 @@ class JobMetrics(Collector):
     def overdue_limits(self) -> dict[str, float]:
         """Return by mode from what age on (seconds) a job is overdue, as its done jobs tell."""
         found = {
-            mode: overdue_after(counts, BUCKETS[DURATION], self.overdue_rule)
+            mode: overdue_after(counts, BUCKETS[DURATION], self._overdue_rules())
             for mode, counts in self.durations_done().items()
         }
         return {mode: limit for mode, limit in found.items() if limit is not None}

@@ -1,9 +1,10 @@
 """What is usual, read off a histogram, and from what age on a job is overdue."""
 
 import pytest
+from support import Polling
 
 from exporter.core.tally import BUCKETS, DURATION, bucket_of
-from exporter.core.usual import OverdueRule, overdue_after, quantile, usual_duration
+from exporter.core.usual import overdue_after, quantile, usual_duration
 
 BOUNDS = (10.0, 20.0, 40.0)
 
@@ -26,7 +27,7 @@ def test_past_the_last_bound_nothing_is_usual() -> None:
 
 
 def test_overdue_is_so_many_times_the_usual() -> None:
-    rule = OverdueRule(factor=3.0, samples=100)
+    rule = Polling(overdue_factor=3.0, overdue_samples=100)
     assert overdue_after((98, 2, 0, 0), BOUNDS, rule) == pytest.approx(45.0)
     assert overdue_after((9, 2, 0, 0), BOUNDS, rule) is None
 
