@@ -246,7 +246,8 @@ class Registry:
         except StoreError:
             self.commit.writable = False
             raise
-        self.commit.writable = True
+        # On a disk that is all but full so small a write may succeed where the backlog does not.
+        self.commit.writable = not self.commit.unwritten
 
     async def prune(self) -> None:
         """Drop finished jobs and events that are older than is kept; raises `StoreError`.
