@@ -1,6 +1,7 @@
 """The real core, poller, registry and housekeeping over days, in seconds of simulated time."""
 
 import asyncio
+import contextlib
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -8,8 +9,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
-from simulated_time import SimulatedClock, SimulatedUpstream, simulate
+from simulated_time import SimulatedClock, SimulatedUpstream, TooLongError, simulate
 
 from exporter import Exporter
 from exporter.config_loading import parse_config
@@ -171,3 +173,16 @@ def test_time_stands_still_while_the_store_is_at_work(monkeypatch: Any, tmp_path
             assert await states(exporter) == {"a": "done"}
 
     simulate(minutes)
+
+
+def test_a_simulation_that_does_not_end_is_ended_whatever_its_tasks_swallow() -> None:
+    async def deaf() -> None:
+        while True:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(1.0)
+
+    async def endless() -> None:
+        await asyncio.gather(deaf(), asyncio.sleep(1e12))
+
+    with pytest.raises(TooLongError, match="not at its end"):
+        simulate(endless, real_seconds=0.2)
