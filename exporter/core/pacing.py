@@ -259,9 +259,8 @@ def next_turn(
         return Turn.WAIT, never
     turn, earliest = Turn.POLL, never if next_due is None else next_due
     if not gate.open:
-        turn = Turn.CONTROL if gate.trial is Trial.CONTROL else Turn.POLL
-        needed = turn is Turn.CONTROL or next_due is not None
-        earliest = gate.trial_at if needed else never
+        by_control = gate.trial is Trial.CONTROL or next_due is None
+        turn, earliest = Turn.CONTROL if by_control else Turn.POLL, gate.trial_at
     elif asks:
         turn, earliest = Turn.ASK, now
     elif control_at <= max(now, earliest):

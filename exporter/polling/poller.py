@@ -84,6 +84,7 @@ class Poller:
         self._watcher = watcher
         self._key_version = key_version
         self._key_seen = key_version()
+        self._state_told = health.state
         self._plans: dict[str, _Plan] = {}
         self._asks: dict[str | None, _Ask] = {}
         self._flights: dict[str | None, asyncio.Task[Reply]] = {}
@@ -296,14 +297,15 @@ class Poller:
         asked: str | None = None,
     ) -> None:
         """Let the reply bear on the upstream's health, and tell when its state changes."""
-        before, was_open = self.health.state, self.health.gate().open
+        was_open = self.health.gate().open
         self.health.note(reply, now, job=job, rung=rung, asked=asked)
         if reply.kind is Kind.THROTTLED:
             self.bucket.slow_down(now.steady)
         if not was_open and self.health.gate().open:
             self.bucket.drain(now.steady)
-        after = self.health.state
-        if after is not before:
+        before, after = self._state_told, self.health.state
+        if after is not before:  # by this answer, or as time went by since the one before
+            self._state_told = after
             data = {"from": before.value, "to": after.value, "code": reply.code}
             await self._registry.record(Event(EventType.UPSTREAM_CHANGED, None, now.time, data))
 

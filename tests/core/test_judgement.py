@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from support import JOB_ID, Judgement, Polling, answered, error, job, now, ok, timeout
 
+from exporter.core.chance import Share
 from exporter.core.control import Rung
 from exporter.core.events import Now
-from exporter.core.evidence import Share
 from exporter.core.health import Health
 from exporter.core.job import Job, JobState, Verdict, observe
 from exporter.core.judgement import MOST_ANSWERS, RULES, judge, span
@@ -119,7 +119,7 @@ def test_a_job_is_no_witness_against_itself() -> None:
 def test_the_first_5xx_of_its_own_row_is_not_held_against_the_others() -> None:
     court = Court(answered())
     court.hear(error(500), 0)
-    assert court.health.share_of_errors(court.job, 0.0, of_mode=True) == Share(0, 0)
+    assert court.health.evidence.share_of_errors(court.job, 0.0, of_mode=True) == Share(0, 0)
 
 
 def test_another_answer_of_its_own_begins_the_row_again() -> None:
@@ -146,8 +146,8 @@ def test_of_its_mode_and_of_all_the_worse_share_counts() -> None:
     court.hear(error(500), 0)
     court.others(1, 200, mode="params")
     court.others(1, 20, bad=10, mode="clipping")
-    assert court.health.share_of_errors(court.job, 0.0, of_mode=True) == Share(10, 20)
-    assert court.health.share_of_errors(court.job, 0.0, of_mode=False) == Share(10, 220)
+    assert court.health.evidence.share_of_errors(court.job, 0.0, of_mode=True) == Share(10, 20)
+    assert court.health.evidence.share_of_errors(court.job, 0.0, of_mode=False) == Share(10, 220)
 
 
 def test_gateway_answers_take_twice_the_row_and_two_minutes() -> None:

@@ -234,7 +234,8 @@ OPEN = Gate(True)
         ({"gate": Gate(False, 9.0, Trial.CONTROL)}, (Turn.CONTROL, 10.0)),
         ({"gate": Gate(False, 15.0, Trial.CONTROL), "asks": 1}, (Turn.WAIT, 15.0)),
         ({"gate": Gate(False, 9.0, Trial.CONTROL), "in_flight": 1}, (Turn.WAIT, math.inf)),
-        ({"gate": Gate(False, 9.0, Trial.POLL)}, (Turn.WAIT, math.inf)),
+        ({"gate": Gate(False, 9.0, Trial.POLL)}, (Turn.CONTROL, 10.0)),  # no job is to be asked
+        ({"gate": Gate(False, 9.0, Trial.POLL), "in_flight": 1}, (Turn.WAIT, math.inf)),
         ({"gate": Gate(False, 9.0, Trial.POLL), "next_due": 50.0}, (Turn.POLL, 10.0)),
         ({"gate": Gate(False, 19.0, Trial.POLL), "next_due": 5.0}, (Turn.WAIT, 19.0)),
     ],

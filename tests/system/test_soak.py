@@ -31,7 +31,7 @@ def sizes(exporter: Exporter, store: MemoryStore) -> dict[str, int]:
         "rows": len(tables.rows),
         "events": len(tables.events),
         "series": sum(map(len, exporter.job_metrics.totals.counters.values())),
-        "recent answers": len(exporter.health._recent),
+        "recent answers": len(exporter.health.evidence.recent),
     }
 
 
