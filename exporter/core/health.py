@@ -78,9 +78,9 @@ class Health:
         """Seconds, so far, in which the upstream was well and the exporter ran."""
         if self.gate().open:
             self._well_time += max(0.0, steady - self._counted_to)
-        self._counted_to = max(self._counted_to, steady)
+        self._counted_to = max(self._counted_to, steady)  # now, from here on
         self.evidence.recent.prune(steady - self.rules.outage_window)
-        self._weigh(None, steady)
+        self._weigh(None)
         return self._well_time
 
     def restore(self, well_time: float) -> None:
@@ -135,10 +135,10 @@ class Health:
         if not self.gate().open and now.steady >= self._trials.at:
             self._put_off_trial(now.steady, job, rung)
 
-    def _signal(self, signal: Signal, steady: float) -> None:
+    def _signal(self, signal: Signal) -> None:
         before, self._condition = self._condition, after(self._condition, signal)
         if self._condition in DOWN and before not in DOWN:
-            self._trials.begin(steady)
+            self._trials.begin(self._counted_to)
             self._control_next, self._control_failed = False, None
 
     def _controls_turn(self) -> bool:
@@ -146,19 +146,19 @@ class Health:
         helps = self._control_failed is not False and bool(self.rules.control)
         return self._control_next and helps
 
-    def _weigh(self, sort: Sort | None, steady: float) -> None:
+    def _weigh(self, sort: Sort | None) -> None:
         """Say whether most jobs are answered badly. Only an answer tells an outage, no time."""
         if not self.evidence.mostly_bad(self.rules):
-            self._signal(Signal.CALM, steady)
+            self._signal(Signal.CALM)
         elif sort is Sort.BAD and not self.evidence.witnessed():
-            self._signal(Signal.ERRORS, steady)
+            self._signal(Signal.ERRORS)
         else:
-            self._signal(Signal.MIXED, steady)
+            self._signal(Signal.MIXED)
 
     def _note_refusal(self, kind: Kind, steady: float, *, control: bool) -> None:
         """One refused job closes the gate; the control request says whether it is the key."""
         if control or self._condition in REFUSED:
-            self._signal(Signal.WALL if kind is Kind.BLOCKED else Signal.KEY_REFUSED, steady)
+            self._signal(Signal.WALL if kind is Kind.BLOCKED else Signal.KEY_REFUSED)
             self._accused = False
             self._trials.set(steady + self.polling.key_retry)
             if kind is Kind.KEY_REJECTED:
@@ -169,7 +169,7 @@ class Health:
 
     def _throttle(self, reply: Reply, now: Now) -> None:
         self._trials.wait(reply, now, self.polling, closed=not self.gate().open)
-        self._signal(Signal.THROTTLE, now.steady)
+        self._signal(Signal.THROTTLE)
 
     def _note_hint(self, reply: Reply, now: Now, job: Job | None) -> None:
         """`Retry-After` on anything but a 429: one job's hint, unless a second one says so too."""
@@ -190,24 +190,24 @@ class Health:
         self._silent_tries += 1
         lasted = steady - self._silent_since >= self.rules.outage_window
         if lasted and self._silent_tries >= self.rules.outage_jobs:
-            self._signal(Signal.SILENCE, steady)
+            self._signal(Signal.SILENCE)
 
     def _note_answer(self, reply: Reply, now: Now, job: Job | None, rung: Rung | None) -> None:
         if now.steady >= self._trials.at:  # before that it is a straggler, sent before the 429
-            self._signal(Signal.WAIT_OVER, now.steady)
+            self._signal(Signal.WAIT_OVER)
         sort = None if job is None else self.evidence.take(reply, now, job, self.rules)
         if reply.kind in _ANSWERED_KINDS:
-            self._note_key(control=job is None, steady=now.steady)
+            self._note_key(control=job is None)
             if sort is not Sort.LOST:
                 self._note_served(reply, now, rung)
         if job is not None and reply.status and reply.status.state is ReplyState.DONE:
             self.control.remember_finished(job.job_id)
-        self._weigh(sort, now.steady)
+        self._weigh(sort)
 
-    def _note_key(self, *, control: bool, steady: float) -> None:
+    def _note_key(self, *, control: bool) -> None:
         """The key is good; a refusal that was confirmed only the control takes back."""
         if control:
-            self._signal(Signal.ACCEPTED, steady)
+            self._signal(Signal.ACCEPTED)
         if self._condition not in REFUSED:
             self._accused, self.key_valid = False, True
 
@@ -218,13 +218,13 @@ class Health:
             self.last_success = now.time
         if reply.kind is Kind.OK and rung is None:
             self._trials.reset()
-            self._signal(Signal.SERVED, now.steady)
+            self._signal(Signal.SERVED)
             return
-        self._signal(Signal.LOOKED_UP, now.steady)
+        self._signal(Signal.LOOKED_UP)
         # A control where a job's turn was: there is no job left to ask.
         decides = self._control_failed or not self._controls_turn()
         if rung is not None and decides and now.steady >= self._trials.at:
-            self._signal(Signal.RECOVERED, now.steady)
+            self._signal(Signal.RECOVERED)
 
     def _note_control(self, reply: Reply, now: Now, rung: Rung, asked: str | None) -> None:
         """The control's own word: a 5xx is an outage, unless a witness stands against it."""
@@ -232,7 +232,7 @@ class Health:
         if bad or reply.kind in _ANSWERED_KINDS:
             self.evidence.shares.add(None, bad=bad, at=now.well_time)
         if bad and not self.evidence.witnessed():
-            self._signal(Signal.ERRORS, now.steady)
+            self._signal(Signal.ERRORS)
         sign = ""
         if rung is Rung.FINISHED and asked is not None:
             self.control.asked_finished(asked, known=not lost)

@@ -53,7 +53,8 @@ def span(job: Job, health: Health, rules: JudgementRules) -> tuple[int, float]:
         return rules.not_found_answers, after
     strong = health.evidence.witnesses.strong(job, row.since) is not None
     demands = _demands(job, row, health, rules, strong=strong)
-    demand = demands[0] if row.gateway_answers < row.answers or not strong else demands[-1]
+    by_gateway = strong and row.gateway_answers == row.answers
+    demand = demands[1] if by_gateway else demands[0]
     return min(demand.answers or MOST_ANSWERS, MOST_ANSWERS), demand.seconds
 
 
@@ -81,7 +82,7 @@ def _server_error(
     service is unavailable"); the witness does. Only answers of the service itself convict with a
     weak witness; those that look like a gateway's need a strong one and a row twice as long.
     """
-    if health.state not in PATIENT_STATES or row.answers < rules.failed_answers:
+    if health.state not in PATIENT_STATES:
         return None
     strong = health.evidence.witnesses.strong(job, row.since)
     witness = strong or health.evidence.witnesses.weak(row.since)

@@ -52,7 +52,7 @@ class Condition(StrEnum):
     @property
     def shown(self) -> UpstreamState:
         """The state of `removit_upstream_state`."""
-        return UpstreamState.DOWN if self in DOWN else UpstreamState(self.value)
+        return _SHOWN[self]
 
 
 class Signal(StrEnum):
@@ -74,6 +74,7 @@ class Signal(StrEnum):
 
 _C, _S = Condition, Signal
 DOWN: Final = frozenset({_C.FAILING, _C.SILENT})
+_SHOWN: Final = {c: UpstreamState(c.value) if c not in DOWN else UpstreamState.DOWN for c in _C}
 REFUSED: Final = frozenset({_C.BLOCKED, _C.KEY_REJECTED})
 
 TRANSITIONS: Final[Mapping[Signal, Mapping[Condition, Condition]]] = {

@@ -10,12 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import Judgement, answered, error, job, now, ok
 
-from exporter.core.answers import KEPT_SECONDS, MODES_A_SLOT, MOST_JOBS, AnswerShares
+from exporter.core.answers import (
+    KEPT_SECONDS,
+    MODES_A_SLOT,
+    MOST_JOBS,
+    AnswerShares,
+    RecentAnswers,
+)
 from exporter.core.chance import Share, row_length
 from exporter.core.evidence import Evidence, sort_of
 from exporter.core.job import Job, JobState, Suspicion
 from exporter.core.reply import Kind, Reply
-from exporter.core.witnesses import MOST_WITNESSES
+from exporter.core.witnesses import MOST_WITNESSES, Witnesses
 
 
 @pytest.mark.parametrize("bad", [0, 1, 3, 20, 50])
@@ -265,3 +271,119 @@ def test_a_mode_that_the_answer_tells_counts_for_a_job_that_had_none() -> None:
     evidence.take(ok(mode="params"), now(9), answered(mode=None), Judgement())
     assert evidence.shares.share(0.0, "params") == Share(0, 1)
     assert evidence.witnesses.strong(answered("b", mode="params"), 0.0) == answered().job_id
+
+
+def test_time_is_counted_in_slots_of_five_seconds() -> None:
+    shares = AnswerShares("x")
+    for at in (0.0, 4.9, 5.0, 9.9, 10.0):
+        shares.add("a", bad=False, at=at)
+    assert shares.as_data() == [[0, "x", "a", 0, 2], [1, "x", "a", 0, 2], [2, "x", "a", 0, 1]]
+    assert shares.share(9.9) == Share(0, 3)
+
+
+def test_shares_are_kept_for_an_hour_before_the_newest() -> None:
+    shares = AnswerShares()
+    for at in (0.0, 5.0, 3604.9):
+        shares.add(None, bad=False, at=at)
+    assert shares.share(0.0) == Share(0, 3)
+    shares.add(None, bad=False, at=3605.0)
+    assert shares.share(0.0) == Share(0, 3)
+
+
+def test_more_modes_than_are_counted_apart_count_with_those_of_none() -> None:
+    shares = AnswerShares("x")
+    for number in range(MODES_A_SLOT + 7):
+        shares.add(f"mode{number}", bad=False, at=1.0)
+    shares.add("mode0", bad=True, at=1.0)
+    shares.add(None, bad=False, at=1.0)
+    assert shares.share(0.0) == Share(1, MODES_A_SLOT + 9)
+    assert shares.share(0.0, "mode0") == Share(1, 2)
+    assert shares.share(0.0, f"mode{MODES_A_SLOT}") == Share(0, 0)
+    assert [0, "x", "", 0, 8] in shares.as_data()
+
+
+def test_jobs_of_no_mode_in_trouble_are_in_trouble_together() -> None:
+    evidence = Evidence()
+    for name in "abcde":
+        evidence.take(error(500), now(0), answered(name, mode=None), Judgement())
+    assert evidence.mode_in_trouble(None, Judgement())
+    assert [sort for *_, sort in evidence.as_dict(0.0)["suspects"]] == [""] * 5
+
+
+def test_exactly_the_share_of_lost_jobs_is_enough() -> None:
+    evidence = Evidence()
+    for number in range(25):
+        reply = error(404) if number < 5 else ok()
+        evidence.take(reply, now(0), answered(f"job{number}"), Judgement())
+    assert evidence.jobs_lost(now(0), Judgement())
+    evidence.take(ok(), now(0), answered("one more"), Judgement())
+    assert not evidence.jobs_lost(now(0), Judgement())
+
+
+def test_with_no_5xx_there_is_no_own_one_to_take_out() -> None:
+    evidence = Evidence()
+    evidence.take(ok(), now(0), answered("a"), Judgement())
+    assert evidence.share_of_errors(answered("b"), 0.0, of_mode=False) == Share(0, 1)
+
+
+def test_a_witness_counts_from_the_very_time_on_and_the_newest_is_named() -> None:
+    witnesses = Witnesses()
+    assert witnesses.weak(0.0) is None
+    witnesses.remember(answered("z", mode=None), None, 5.0)
+    witnesses.remember(answered("y", mode="params"), None, 6.0)
+    assert witnesses.strong(answered("b"), 6.0) == "y"
+    assert witnesses.strong(answered("b"), 6.1) is None
+    assert witnesses.weak(6.0) == "job y of mode params was answered 2xx"
+    assert witnesses.weak(6.1) is None
+    witnesses.remember(answered("x", mode=None), None, 7.0)
+    assert witnesses.weak(6.0) == "job x of mode unknown was answered 2xx"
+    witnesses.remember_weak("a sign", 6.5)
+    assert witnesses.weak(6.5) == "a sign"
+    assert witnesses.weak(6.6) == "job x of mode unknown was answered 2xx"
+    assert witnesses.as_data()[1] == [[5.0, "z", ""], [6.0, "y", "params"], [7.0, "x", ""]]
+
+
+def test_of_a_mode_the_two_newest_witnesses_are_kept() -> None:
+    witnesses = Witnesses()
+    for name, at in (("a", 3.0), ("c", 1.0), ("b", 2.0), ("a", 1.5)):
+        witnesses.remember(answered(name, mode="m"), None, at)
+    assert witnesses.as_data()[1] == [[2.0, "b", "m"], [3.0, "a", "m"]]
+
+
+def test_a_mode_without_witnesses_is_forgotten() -> None:
+    witnesses = Witnesses()
+    for number in range(MOST_WITNESSES + 10):
+        witnesses.remember(answered("a", mode=f"mode{number}"), None, float(number))
+    kept = [mode for *_, mode in witnesses.as_data()[1]]
+    assert kept == [f"mode{number}" for number in range(10, MOST_WITNESSES + 10)]
+    assert len(witnesses._by_mode) == MOST_WITNESSES
+
+
+def test_the_newest_jobs_are_kept_whichever_sort_they_are_of() -> None:
+    one, two = RecentAnswers(), RecentAnswers()
+    for number in range(MOST_JOBS):
+        one.add(f"one{number}", "good", float(number), 1e9)
+        two.add(f"two{number}", "bad", number + 0.5, 1e9)
+    one.merge(two)
+    assert len(one) == MOST_JOBS
+    assert (one.count("good"), one.count("bad")) == (MOST_JOBS // 2, MOST_JOBS // 2)
+    assert "one499" not in one
+    assert "one500" in one
+    same = RecentAnswers()
+    for name in ("z", "y", *(f"job{number}" for number in range(MOST_JOBS - 1))):
+        same.add(name, "good", 1.0, 1e9)
+    same.merge(RecentAnswers())
+    assert "z" not in same  # put out when the limit was reached, the first to come
+    assert "y" in same
+
+
+def test_the_wilson_bound_of_many_failures_is_the_books() -> None:
+    """Newcombe 1998, method 4 (Wilson with continuity correction), upper limit, z = 1.645."""
+    n, bad, z = 1000, 100, 1.6448536269514722
+    p = bad / n
+    root = math.sqrt(z**2 + (2 - 1 / n) + 4 * p * (n * (1 - p) - 1))
+    expected = (2 * n * p + z**2 + 1 + z * root) / (2 * (n + z**2))
+    assert Share(bad, n).upper_bound() == pytest.approx(expected, rel=1e-12)
+    assert expected == pytest.approx(Share(bad, n)._exact(), abs=5e-4)
+    assert Share(999, 1000).upper_bound() <= 1.0
+    assert Share(59, 60).upper_bound() <= 1.0

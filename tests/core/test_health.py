@@ -526,3 +526,65 @@ def test_recent_answers_count_the_latest_of_each_job_in_the_window(
         assert len(recent) == len(model)
         for wanted in ("good", "bad"):
             assert recent.count(wanted) == sum(value[0] == wanted for value in model.values())
+
+
+def test_waits_begin_anew_once_the_upstream_serves() -> None:
+    upstream = Upstream()
+    for seconds in (0, 2, 6):
+        upstream.says(error(429), seconds, None)
+    assert upstream.gate.trial_at == 1014.0
+    upstream.says(ok(), 14)
+    upstream.says(error(429), 20)
+    assert upstream.gate.trial_at == 1022.0
+    upstream.says(ok(), 30)
+    upstream.goes_down(31)
+    assert upstream.gate.trial_at == 1033.0
+
+
+def test_a_wait_asked_for_by_a_date_ends_at_that_date() -> None:
+    upstream = Upstream()
+    upstream.says(error(429, Retry_After="Fri, 15 Jan 2027 08:00:40 GMT"), 10)
+    assert upstream.gate.trial_at == 1040.0
+    other = Upstream()
+    date = {"Retry_After": "Fri, 15 Jan 2027 08:00:40 GMT"}
+    other.says(error(503, **date), 10, "a")
+    assert other.says(error(503, **date), 10, "b") is UpstreamState.THROTTLED
+    assert other.gate.trial_at == 1040.0
+
+
+def test_a_wait_of_former_times_does_not_lengthen_a_new_one() -> None:
+    upstream = Upstream()
+    upstream.says(error(401), 0)
+    for seconds in (0, 2, 6, 14, 30):
+        upstream.says(error(503), seconds, None)
+    assert upstream.gate.trial_at == 1062.0
+    upstream.says(ok(), 31, "b")  # a straggler that was accepted: it was not the key
+    assert upstream.gate.open
+    upstream.says(error(429, Retry_After="5"), 32)
+    assert upstream.gate.trial_at == 1037.0
+
+
+def test_a_hint_from_the_edge_of_the_window_counts() -> None:
+    upstream = Upstream()
+    upstream.says(error(503, Retry_After="30"), 1, "a")
+    assert upstream.says(error(503, Retry_After="20"), 61, "b") is UpstreamState.THROTTLED
+
+
+def test_without_a_heartbeat_no_control_is_made_when_nobody_asks() -> None:
+    assert Health(Judgement(), Polling()).next_control() == math.inf
+    assert Health(Judgement(), Polling(), heartbeat=300.0).next_control() == 300.0
+
+
+def test_a_confirmed_refusal_leaves_no_accusation_behind() -> None:
+    upstream = Upstream()
+    upstream.says(error(401), 0)
+    upstream.says(error(401), 1, None)
+    assert upstream.says(error(422), 61, None) is UpstreamState.WELL
+    assert upstream.gate.open
+
+
+def test_a_straggler_of_a_rejected_key_puts_the_next_try_off() -> None:
+    upstream = Upstream()
+    upstream.rejects(0)
+    upstream.says(error(401), 10, "b")
+    assert upstream.gate.trial_at == 1070.0
