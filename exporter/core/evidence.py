@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 from .answers import AnswerShares, RecentAnswers
 from .chance import Share
 from .events import Now
-from .job import Job
+from .job import Job, JobState
 from .reply import Kind, Reply
 from .rules import JudgementRules
 from .witnesses import Witnesses
@@ -43,6 +43,17 @@ def sort_of(kind: Kind, job: Job) -> Sort:
     return Sort.NEUTRAL
 
 
+def is_old_news(job: Job, well_time: float, rules: JudgementRules) -> bool:
+    """Whether a 5xx of this job tells nothing of the upstream: it failed, or was like that before.
+
+    When most of what is pending has failed, that would look like an outage for ever.
+    """
+    row = job.suspicion
+    if row is None or row.kind is not Kind.SERVER_ERROR:
+        return job.state is JobState.FAILED
+    return well_time - row.since >= rules.outage_window
+
+
 class Evidence:
     """All of it, about one upstream; `replica` is whose it is."""
 
@@ -58,10 +69,12 @@ class Evidence:
 
     def take(self, reply: Reply, now: Now, job: Job, rules: JudgementRules) -> Sort:
         """Take in an answer about a job as it was before; return what it says of the upstream."""
-        sort = sort_of(reply.kind, job)
-        self.recent.add(job.job_id, sort, now.steady, rules.outage_window)
+        sort, failed = sort_of(reply.kind, job), reply.kind is Kind.SERVER_ERROR
+        if failed and is_old_news(job, now.well_time, rules):
+            sort = Sort.NEUTRAL
+        else:
+            self.recent.add(job.job_id, sort, now.steady, rules.outage_window)
         self.lost.add(job.job_id, sort, now.steady, rules.lost_window)
-        failed = reply.kind is Kind.SERVER_ERROR
         if failed or job.job_id in self.suspects:
             suspect = job.mode or "" if failed else _CLEARED
             self.suspects.add(job.job_id, suspect, now.steady, rules.weak_after)

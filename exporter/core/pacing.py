@@ -7,6 +7,7 @@ shrinks when progress or step moves. `next_turn` decides; the poller acts.
 
 import heapq
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
@@ -164,12 +165,18 @@ class DueQueue:
             heapq.heappop(self._heap)  # moved or removed since
         return self._heap[0][0] if self._heap else None
 
-    def pop(self) -> tuple[str, float]:
-        """Take out the most overdue job; raises IndexError when the queue is empty."""
+    def pop(self, rather: Callable[[str], bool] | None = None) -> tuple[str, float]:
+        """Take out the most overdue job; raises IndexError when the queue is empty.
+
+        Of those that one would `rather` have, where there are any: that looks at all of them.
+        """
         due = self.next_due()
         if due is None:
             raise IndexError("no job is queued")
         job_id = self._heap[0][1]
+        if rather is not None:
+            wanted = ((at, name) for name, at in self._due.items() if rather(name))
+            due, job_id = min(wanted, default=(due, job_id))
         self.remove(job_id)
         return job_id, due
 

@@ -387,3 +387,27 @@ def test_the_wilson_bound_of_many_failures_is_the_books() -> None:
     assert expected == pytest.approx(Share(bad, n)._exact(), abs=5e-4)
     assert Share(999, 1000).upper_bound() <= 1.0
     assert Share(59, 60).upper_bound() <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("subject", "old"),
+    [
+        (answered("x"), False),
+        (answered("x", state=JobState.FAILED), True),
+        (answered("x", state=JobState.EXPIRED), False),
+        (answered("x", suspicion=Suspicion(Kind.SERVER_ERROR, 9, 40.1, 41.0, 500)), False),
+        (answered("x", suspicion=Suspicion(Kind.SERVER_ERROR, 1, 40.0, 40.0, 500)), True),
+        (answered("x", suspicion=Suspicion(Kind.NOT_FOUND, 9, 0.0, 41.0, 404)), False),
+    ],
+)
+def test_a_5xx_of_a_job_that_was_like_that_before_tells_nothing_of_the_upstream(
+    subject: Job, old: bool
+) -> None:
+    evidence = Evidence()
+    assert evidence.take(error(500), now(100), subject, Judgement()) == (
+        "neutral" if old else "bad"
+    )
+    assert len(evidence.recent) == (not old)
+    other = evidence.take(ok(), now(101), subject, Judgement())
+    assert other == ("witness" if subject.pending else "well")
+    assert len(evidence.recent) == 1

@@ -11,8 +11,8 @@ from support import START, Judgement, Polling, answered, error, job, now, ok, ti
 from exporter.core.answers import RecentAnswers
 from exporter.core.control import Rung
 from exporter.core.health import Gate, Health, Trial, UpstreamState
-from exporter.core.job import Job
-from exporter.core.reply import Reply
+from exporter.core.job import Job, JobState, Suspicion
+from exporter.core.reply import Kind, Reply
 
 
 class Upstream:
@@ -588,3 +588,15 @@ def test_a_straggler_of_a_rejected_key_puts_the_next_try_off() -> None:
     upstream.rejects(0)
     upstream.says(error(401), 10, "b")
     assert upstream.gate.trial_at == 1070.0
+
+
+def test_jobs_that_have_failed_or_failed_before_make_no_outage() -> None:
+    upstream = Upstream()
+    upstream.says(error(404), 0, job("ghost"))
+    for seconds in (0, 70, 75, 80):
+        for number in range(20):
+            row = Suspicion(Kind.SERVER_ERROR, 1, 0.0, 0.0, 500) if seconds else None
+            state = JobState.FAILED if number % 2 else JobState.PENDING
+            subject = answered(f"a{number}", suspicion=row, state=state)
+            if seconds or number % 2:
+                assert upstream.says(error(500), seconds, subject) is UpstreamState.WELL

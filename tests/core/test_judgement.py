@@ -358,17 +358,15 @@ def test_the_table_names_every_answer_that_can_end_a_job() -> None:
     assert set(RULES) == {Kind.SERVER_ERROR, Kind.NOT_FOUND, Kind.INVALID}
 
 
-def test_the_answer_that_makes_it_an_outage_convicts_nobody() -> None:
+def test_while_the_key_is_rejected_a_straggler_convicts_nobody() -> None:
     court = Court(answered())
-    court.hear(error(500), 0)
-    court.others(1, 100)
-    for seconds in (2, 4, 6, 8):
-        assert court.hear(error(500), seconds) is None
-    for name in "abcd":
-        court.health.note(error(500), court.at(70), job=answered(name))
-    assert court.health.state == "well"
-    assert court.hear(error(500), 70) is None  # the sixth over 70 s, and the fifth job
-    assert court.health.state == "down"
+    assert row_of(court, 600, 40) is None
+    for _ in range(20):
+        court.control(Rung.RANDOM, error(404), 601)
+    court.control(Rung.RANDOM, error(401), 601)
+    assert court.hear(error(500), 602) is None
+    court.control(Rung.RANDOM, error(404), 662)
+    assert court.hear(error(500), 663) is not None
 
 
 def test_a_witness_of_another_mode_is_weak_and_is_named_with_it() -> None:

@@ -158,6 +158,16 @@ def test_the_most_overdue_job_is_always_next(operations: list[tuple[str, str, in
         assert queue.demand == pytest.approx(len(model) / 4)
 
 
+def test_the_most_overdue_that_one_would_rather_have_is_next_or_any() -> None:
+    queue = DueQueue()
+    for due, name in enumerate(("a", "b", "c", "d")):
+        queue.schedule(name, float(due), 1.0)
+    assert queue.pop(lambda name: name in "dc") == ("c", 2.0)
+    assert queue.pop(lambda name: name == "x") == ("a", 0.0)
+    assert queue.pop() == ("b", 1.0)
+    assert queue.next_due() == 3.0
+
+
 def test_an_empty_queue_has_nothing_to_give() -> None:
     with pytest.raises(IndexError, match="no job is queued"):
         DueQueue().pop()
