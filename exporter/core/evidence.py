@@ -54,6 +54,13 @@ def is_old_news(job: Job, well_time: float, rules: JudgementRules) -> bool:
     return well_time - row.since >= rules.outage_window
 
 
+def rank_for_trial(job: Job, well_time: float, rules: JudgementRules) -> int:
+    """Return how little an answer about a job would tell of the upstream: 0, 1 or 2."""
+    if is_old_news(job, well_time, rules):
+        return 2
+    return int(job.suspicion is not None and job.suspicion.kind is Kind.SERVER_ERROR)
+
+
 class Evidence:
     """All of it, about one upstream; `replica` is whose it is."""
 

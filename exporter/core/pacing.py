@@ -165,18 +165,17 @@ class DueQueue:
             heapq.heappop(self._heap)  # moved or removed since
         return self._heap[0][0] if self._heap else None
 
-    def pop(self, rather: Callable[[str], bool] | None = None) -> tuple[str, float]:
+    def pop(self, rank: Callable[[str], int] | None = None) -> tuple[str, float]:
         """Take out the most overdue job; raises IndexError when the queue is empty.
 
-        Of those that one would `rather` have, where there are any: that looks at all of them.
+        With `rank`, of those of the lowest rank; that looks at every job.
         """
         due = self.next_due()
         if due is None:
             raise IndexError("no job is queued")
         job_id = self._heap[0][1]
-        if rather is not None:
-            wanted = ((at, name) for name, at in self._due.items() if rather(name))
-            due, job_id = min(wanted, default=(due, job_id))
+        if rank is not None:
+            _, due, job_id = min((rank(name), at, name) for name, at in self._due.items())
         self.remove(job_id)
         return job_id, due
 

@@ -19,7 +19,7 @@ import structlog
 from ..core.contract import render_status
 from ..core.control import Rung
 from ..core.events import Event, EventType, Now
-from ..core.evidence import is_old_news
+from ..core.evidence import rank_for_trial
 from ..core.health import Health, Trial, UpstreamState
 from ..core.job import FINAL_STATES, Job, conclude, observe
 from ..core.judgement import judge, span
@@ -215,17 +215,17 @@ class Poller:
 
     def _launch_due(self, now: float) -> None:
         trial = not self.health.gate().open
-        job_id, due = self.queue.pop(self._tells_of_the_upstream if trial else None)
+        job_id, due = self.queue.pop(self._rank_for_trial if trial else None)
         if job_id in self._flights:  # a former incarnation's; its landing schedules this one
             return
         self._watcher.lagged(max(0.0, now - due))
         recheck = self._plans[job_id].reason is PollReason.RECHECK
         self._launch(job_id, "recheck" if recheck else "poll")
 
-    def _tells_of_the_upstream(self, job_id: str) -> bool:
-        job = self._registry.jobs.get(job_id)
-        well_time, rules = self.now().well_time, self._config().judgement
-        return job is not None and not is_old_news(job, well_time, rules)
+    def _rank_for_trial(self, job_id: str) -> int:
+        """The job that tells most of the upstream makes a trial: one with no 5xx so far."""
+        job, well_time = self._registry.jobs.get(job_id), self.now().well_time
+        return 2 if job is None else rank_for_trial(job, well_time, self._config().judgement)
 
     def _launch_control(self) -> None:
         """Make the control request: it concerns no pending job and changes none."""

@@ -18,7 +18,7 @@ from exporter.core.answers import (
     RecentAnswers,
 )
 from exporter.core.chance import Share, row_length
-from exporter.core.evidence import Evidence, sort_of
+from exporter.core.evidence import Evidence, rank_for_trial, sort_of
 from exporter.core.job import Job, JobState, Suspicion
 from exporter.core.reply import Kind, Reply
 from exporter.core.witnesses import MOST_WITNESSES, Witnesses
@@ -404,6 +404,9 @@ def test_a_5xx_of_a_job_that_was_like_that_before_tells_nothing_of_the_upstream(
     subject: Job, old: bool
 ) -> None:
     evidence = Evidence()
+    rank = rank_for_trial(subject, 100.0, Judgement())
+    row = subject.suspicion
+    assert rank == (2 if old else row is not None and row.kind is Kind.SERVER_ERROR)
     assert evidence.take(error(500), now(100), subject, Judgement()) == (
         "neutral" if old else "bad"
     )

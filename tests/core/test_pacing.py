@@ -158,14 +158,13 @@ def test_the_most_overdue_job_is_always_next(operations: list[tuple[str, str, in
         assert queue.demand == pytest.approx(len(model) / 4)
 
 
-def test_the_most_overdue_that_one_would_rather_have_is_next_or_any() -> None:
+def test_of_the_lowest_rank_the_most_overdue_is_next() -> None:
     queue = DueQueue()
     for due, name in enumerate(("a", "b", "c", "d")):
         queue.schedule(name, float(due), 1.0)
-    assert queue.pop(lambda name: name in "dc") == ("c", 2.0)
-    assert queue.pop(lambda name: name == "x") == ("a", 0.0)
-    assert queue.pop() == ("b", 1.0)
-    assert queue.next_due() == 3.0
+    ranks = {"a": 2, "b": 1, "c": 0, "d": 0}
+    assert [queue.pop(ranks.__getitem__) for _ in range(3)] == [("c", 2.0), ("d", 3.0), ("b", 1.0)]
+    assert queue.pop() == ("a", 0.0)
 
 
 def test_an_empty_queue_has_nothing_to_give() -> None:

@@ -16,6 +16,7 @@ from simulated_time import SimulatedClock, SimulatedUpstream, TooLongError, simu
 from exporter import Exporter
 from exporter.config_loading import parse_config
 from exporter.core.job import Source
+from exporter.polling.clock import Clock
 from exporter.registry.memory import MemoryStore
 from exporter.registry.sqlite import SqliteStore
 from exporter.registry.staging import Telling
@@ -35,12 +36,20 @@ ENDS = {
 
 @asynccontextmanager
 async def exporting(
-    upstream: SimulatedUpstream, store: Store, directory: Path, **sections: Any
+    upstream: SimulatedUpstream,
+    store: Store,
+    directory: Path,
+    clock: Clock | None = None,
+    **sections: Any,
 ) -> AsyncIterator[Exporter]:
     document = {"upstream": {"base_url": "http://127.0.0.1:9", "api_key_env": "KEY"}} | sections
     config = parse_config(yaml.safe_dump(document), directory=directory)
     exporter = Exporter(
-        config, clock=SimulatedClock(), store=store, rng=random.Random(1), asker=upstream
+        config,
+        clock=clock or SimulatedClock(),
+        store=store,
+        rng=random.Random(1),
+        asker=upstream,
     )
     await exporter.start()
     try:
