@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support import fuzzed
 
 from exporter.core.contract import parse_reply, render_status
 from exporter.core.reply import (
@@ -365,7 +366,8 @@ HEADERS = st.dictionaries(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@pytest.mark.fuzz
+@fuzzed(400)
 @given(st.integers(), HEADERS, BODIES, st.booleans())
 def test_no_bytes_make_it_raise(
     http_status: int, headers: dict[str, str], body: bytes, complete: bool
@@ -397,7 +399,8 @@ STATUSES = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@pytest.mark.fuzz
+@fuzzed(300)
 @given(STATUSES)
 def test_what_is_rendered_is_read_back_without_drift(status: Status) -> None:
     reply = parse_reply(200, {}, render_status(status))

@@ -19,6 +19,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_thousands_of_stale_ids_all_end_as_not_found(tmp_path: Path) -> None:
     async def import_of_stale_ids() -> None:
         upstream = SimulatedUpstream()
@@ -36,6 +37,7 @@ def test_thousands_of_stale_ids_all_end_as_not_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_a_key_revoked_on_friday_and_renewed_on_monday_expires_nothing(tmp_path: Path) -> None:
     async def weekend() -> None:
         upstream = SimulatedUpstream()
