@@ -139,7 +139,7 @@ class Health:
         before, self._condition = self._condition, after(self._condition, signal)
         if self._condition in DOWN and before not in DOWN:
             self._trials.begin(self._counted_to)
-            self._control_next, self._control_failed = False, None
+            self._control_failed = None
 
     def _controls_turn(self) -> bool:
         """Whether the control makes the next trial; one answered in this outage tells no more."""
@@ -159,8 +159,6 @@ class Health:
         """One refused job closes the gate; the control request says whether it is the key."""
         if control or self._condition in REFUSED:
             self._signal(Signal.WALL if kind is Kind.BLOCKED else Signal.KEY_REFUSED)
-            self._accused = False
-            self._trials.set(steady + self.polling.key_retry)
             if kind is Kind.KEY_REJECTED:
                 self.key_valid = False
         elif not self._accused:

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from .events import Now
 from .health import Gate, Trial
-from .job import INFERRED_STATES, Job
+from .job import INFERRED_STATES, Job, Suspicion
 from .reply import Reply
 from .rules import PollingRules
 
@@ -82,7 +82,8 @@ def next_poll(
     if job.setbacks:
         delay = max(delay, rules.min_interval * 2.0 ** min(job.setbacks, 16))
     if job.suspicion is not None:
-        delay, reason = _suspected_interval(job, rules, verdict_span), PollReason.SUSPECTED
+        delay = _suspected_interval(job.suspicion, rules, verdict_span)
+        reason = PollReason.SUSPECTED
     delay = _clamp(delay, rules) * (1 + JITTER_SHARE * rng.random())
     hint = reply.retry_delay(now.time)
     if hint is not None and min(hint, rules.max_retry_after) > delay:
@@ -97,14 +98,14 @@ def interval(job: Job, now: Now, rules: PollingRules) -> float:
     return _clamp(INTERVAL_SHARE * math.sqrt(age * idle), rules)
 
 
-def _suspected_interval(job: Job, rules: PollingRules, verdict_span: tuple[int, float]) -> float:
+def _suspected_interval(
+    row: Suspicion, rules: PollingRules, verdict_span: tuple[int, float]
+) -> float:
     """Soon at first, for most suspicions clear at once; then so that the verdict is not late."""
     answers, seconds = verdict_span
     even = seconds / max(1, answers - 1)
-    row = job.suspicion
-    given, length = (row.answers, row.length) if row else (0, 0.0)
-    soon = min(even, rules.min_interval * 2.0 ** min(given, 16))
-    return max(soon, SUSPECTED_SHARE * length)
+    soon = min(even, rules.min_interval * 2.0 ** min(row.answers, 16))
+    return max(soon, SUSPECTED_SHARE * row.length)
 
 
 def _next_recheck(job: Job, now: Now, rules: PollingRules, rng: Random) -> NextPoll | None:
@@ -204,7 +205,7 @@ class TokenBucket:
     def ready_at(self, now: float) -> float:
         """Return when the next request may start: `now`, or later."""
         self._fill(now)
-        return now if self._tokens >= 1 else now + (1 - self._tokens) / self.rate(now)
+        return max(now, now + (1 - self._tokens) / self.rate(now))
 
     def take(self, now: float) -> None:
         """Spend a token; `ready_at` has said that there is one."""

@@ -337,6 +337,13 @@ def test_the_answer_about_another_job_says_nothing_of_this_one() -> None:
             },
             30.0,
         ),
+        (
+            {
+                "Retry-After": "Fri, 13 Nov 2026 08:00:00 GMT",
+                "Date": "Fri, 13 Nov 2026 08:00:00 GMT",
+            },
+            0.0,
+        ),
         ({"Retry-After": "Fri, 13 Nov 99999 08:00:30 GMT"}, None),
     ],
 )
@@ -497,3 +504,20 @@ def test_what_is_rendered_is_short_and_in_plain_letters() -> None:
         f'{{"job_id":"{JOB_ID}","status":"größer","state":"pending","mode":"params",'
         '"progress":33,"final_url":null}'
     )
+
+
+def test_the_media_type_is_kept_as_it_came_to_a_limit() -> None:
+    reply = parse_reply(500, {"CONTENT-type": "text/html; charset=x"}, b"")
+    assert reply.content_type == "text/html; charset=x"
+    assert parse_reply(500, {}, b"").content_type == ""
+    assert len(parse_reply(500, {"Content-Type": "t" * 500}, b"").content_type) == 128
+
+
+def test_a_body_of_just_the_limit_is_read() -> None:
+    body = json.dumps(PENDING).encode().ljust(MAX_BODY_BYTES)
+    assert parse_reply(200, {}, body).kind is Kind.OK
+
+
+@pytest.mark.parametrize("http_status", [199, 300, 500])
+def test_only_of_a_2xx_is_drift_told(http_status: int) -> None:
+    assert parse_reply(http_status, {}, b"\xff").drift == ()

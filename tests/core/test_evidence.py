@@ -414,3 +414,16 @@ def test_a_5xx_of_a_job_that_was_like_that_before_tells_nothing_of_the_upstream(
     other = evidence.take(ok(), now(101), subject, Judgement())
     assert other == ("witness" if subject.pending else "well")
     assert len(evidence.recent) == 1
+
+
+def test_of_answers_of_the_same_time_the_same_are_kept_whoever_merges() -> None:
+    one, two = RecentAnswers(), RecentAnswers()
+    for number in range(700):
+        one.add(f"job{number:04}", "good", 1.0, 1e9)
+        two.add(f"job{2000 - number:04}", "good", 1.0, 1e9)
+    here, there = RecentAnswers(), RecentAnswers()
+    for whole, parts in ((here, (one, two)), (there, (two, one))):
+        for part in parts:
+            whole.merge(part)
+    assert here.as_data() == there.as_data()
+    assert len(here) == MOST_JOBS

@@ -583,11 +583,17 @@ def test_a_confirmed_refusal_leaves_no_accusation_behind() -> None:
     assert upstream.gate.open
 
 
-def test_a_straggler_of_a_rejected_key_puts_the_next_try_off() -> None:
+def test_a_straggler_of_a_rejected_key_changes_nothing() -> None:
     upstream = Upstream()
     upstream.rejects(0)
     upstream.says(error(401), 10, "b")
-    assert upstream.gate.trial_at == 1070.0
+    assert upstream.gate == Gate(False, 1060.0, Trial.CONTROL)
+
+
+def test_five_silent_tries_in_less_than_a_minute_are_no_outage() -> None:
+    upstream = Upstream()
+    for seconds in (0, 2, 4, 8, 16, 32, 59.9):
+        assert upstream.says(timeout(), seconds) is UpstreamState.UNKNOWN
 
 
 def test_jobs_that_have_failed_or_failed_before_make_no_outage() -> None:

@@ -231,8 +231,8 @@ def test_each_label_is_bounded_by_its_own_set() -> None:
         for delta in full.deltas(subject, [Event(kind, JOB_ID, START, data)]):
             assert set(dict(delta.labels).values()) <= {"new", "newer"}
     assert (full.mode(subject), full.groups(subject.labels)) == ("new", {"shop": "new"})
-    bounds.change(1, {})
-    assert bounds.admit("colour", "red") == "red"
+    bounds.change(1, {"colour": ["red"]})
+    assert [bounds.admit("colour", value) for value in ("red", "blue")] == ["red", "other"]
 
 
 def test_what_could_not_be_stored_is_given_back_beside_what_came_since() -> None:
