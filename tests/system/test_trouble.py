@@ -71,9 +71,15 @@ def test_after_an_outage_jobs_come_back_within_the_rate_limit_oldest_first(tmp_p
             upstream.fault = lambda job_id: (503, b"")
             await asyncio.sleep(1800)
             assert exporter.health.state == "down"
-            upstream.fault = lambda job_id: None
+            order: list[str] = []
+            upstream.fault = lambda job_id: order.append(job_id or "control")
+            dues = dict(exporter.poller.queue._due)
             back = len(upstream.asked)
             await asyncio.sleep(120)
+            first = [name for name in dict.fromkeys(order) if name in dues]
+            overdue = [dues[name] for name in first[1:]]  # the first was the trial
+            assert overdue == sorted(overdue)
+            assert set(first) == set(names)
             times = upstream.asked[back:]
             assert len(times) > 300
             for first in range(0, len(times) - 100, 10):  # 10 a second, and no burst
