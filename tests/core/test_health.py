@@ -606,3 +606,18 @@ def test_jobs_that_have_failed_or_failed_before_make_no_outage() -> None:
             subject = answered(f"a{number}", suspicion=row, state=state)
             if seconds or number % 2:
                 assert upstream.says(error(500), seconds, subject) is UpstreamState.WELL
+
+
+def test_waits_begin_with_the_shortest_however_short_it_is() -> None:
+    upstream = Upstream()
+    upstream.health.polling = Polling(min_interval=0.25)
+    assert upstream.says(error(429), 0) is UpstreamState.THROTTLED
+    assert upstream.gate.trial_at == 1000.25
+    upstream.says(error(429), 0.25, None)
+    upstream.says(ok(), 10)
+    upstream.says(error(429), 10)
+    assert upstream.gate.trial_at == 1010.25
+    upstream.says(error(429), 10.25, None)
+    upstream.says(error(422), 20, None)
+    upstream.goes_down(30)
+    assert upstream.gate.trial_at == 1030.25
