@@ -235,6 +235,9 @@ OPEN = Gate(True)
         ({"next_due": 10.0}, (Turn.POLL, 10.0)),
         ({"next_due": 3.0}, (Turn.POLL, 10.0)),
         ({"next_due": 12.0}, (Turn.WAIT, 12.0)),
+        ({"next_due": 10.0, "control_at": 10.0}, (Turn.CONTROL, 10.0)),
+        ({"next_due": 10.0, "control_at": 11.0}, (Turn.POLL, 10.0)),
+        ({"next_due": 12.0, "control_at": 12.0}, (Turn.WAIT, 12.0)),
         ({"next_due": 3.0, "token_at": 11.0}, (Turn.WAIT, 11.0)),
         ({"next_due": 3.0, "in_flight": 4}, (Turn.WAIT, math.inf)),
         ({"next_due": 3.0, "in_flight": 3}, (Turn.POLL, 10.0)),
@@ -352,13 +355,3 @@ def test_429s_a_second_apart_halve_the_rate_each_time() -> None:
 def test_a_rate_that_was_never_lowered_is_whole() -> None:
     assert TokenBucket(10, 1, 0.0).rate(0.0) == 10.0
     assert TokenBucket(10, 1, 0.0).rate(5e6) == 10.0
-
-
-def test_a_control_comes_before_a_poll_that_is_due_at_the_same_time() -> None:
-    common: dict[str, Any] = {"gate": OPEN, "asks": 0, "in_flight": 0, "concurrency": 4}
-    turn = next_turn(10.0, **common, control_at=12.0, next_due=12.0, token_at=10.0)
-    assert turn == (Turn.CONTROL, 12.0) or turn == (Turn.WAIT, 12.0)
-    at = next_turn(12.0, **common, control_at=12.0, next_due=12.0, token_at=10.0)
-    assert at == (Turn.CONTROL, 12.0)
-    late = next_turn(12.0, **common, control_at=13.0, next_due=12.0, token_at=10.0)
-    assert late == (Turn.POLL, 12.0)
