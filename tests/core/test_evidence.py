@@ -427,3 +427,14 @@ def test_of_answers_of_the_same_time_the_same_are_kept_whoever_merges() -> None:
             whole.merge(part)
     assert here.as_data() == there.as_data()
     assert len(here) == MOST_JOBS
+
+
+def test_of_two_witnesses_of_a_mode_the_older_may_be_dropped_alone() -> None:
+    witnesses = Witnesses()
+    witnesses.remember(answered("old", mode="m"), None, 0.0)
+    witnesses.remember(answered("new", mode="m"), None, 5000.0)
+    for number in range(MOST_WITNESSES - 1):
+        witnesses.remember(answered("a", mode=f"mode{number}"), None, float(1 + number))
+    assert len(witnesses) == MOST_WITNESSES
+    assert [at for at, *_ in witnesses.as_data()[1]][0] == 1.0
+    assert witnesses.strong(answered("b", mode="m"), 0.0) == "new"
