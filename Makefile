@@ -47,6 +47,22 @@ test: lint docs-check ## linters, types and all tests; SLOW=1 adds the slow ones
 judgement: .venv/dev.stamp ## the judgement against drawn histories; ARGS="--histories 2000 --seed 1"
 	$(BIN)/python benchmarks/judgement.py $(ARGS)
 
+.PHONY: mutants
+mutants: .venv/dev.stamp ## mutation testing of exporter/core: survivors and why; ARGS="--again"
+	$(BIN)/python benchmarks/mutants.py $(ARGS)
+
+.PHONY: fuzz
+fuzz: .venv/dev.stamp ## input from outside, drawn for longer; FUZZ=100 times as much as the tests
+	FUZZ=$(or $(FUZZ),100) $(BIN)/python -m pytest -m fuzz --timeout=0 --hypothesis-show-statistics $(ARGS)
+
+.PHONY: soak
+soak: .venv/dev.stamp ## a million jobs over a simulated week; ARGS="--jobs 10000 --days 1"
+	$(BIN)/python benchmarks/soak.py $(ARGS)
+
+.PHONY: crashes
+crashes: .venv/dev.stamp ## SIGTERM and kill -9 at random moments; ARGS="--rounds 20"
+	$(BIN)/python benchmarks/crashes.py $(ARGS)
+
 .PHONY: lint
 lint: .venv/dev.stamp ## ruff and mypy
 	$(BIN)/ruff check .
@@ -91,4 +107,4 @@ lock: ## write the lock files anew (needs uv)
 
 .PHONY: clean
 clean: ## remove the environment and what the tools left
-	rm -rf .venv .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf mutants mutants.log .venv .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis

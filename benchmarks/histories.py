@@ -1,7 +1,16 @@
 """Histories of jobs and of an upstream's troubles, drawn from a seed, to judge the judgement by.
 
 A generator of your own plugs in: any callable that takes a `random.Random` and returns a
-`History`, named on the command line of `judgement.py` as `module:function`.
+`History`, named on the command line of `judgement.py` as `module:function` (the module is looked
+for in the current directory too). Draw from that generator only, and the seed tells all:
+
+    from histories import History, JobHistory
+    from exporter.simulator.script import Script
+
+    def weekend(rng):
+        jobs = [JobHistory(f"job-{at}", rng.uniform(0, 600), Script.sound(60)) for at in range(9)]
+        outage = lambda job, time: (503, b"") if 100 < time < 400 else None
+        return History("weekend", decidable=True, seconds=600, jobs=jobs, trouble=outage)
 """
 
 import random
@@ -16,6 +25,9 @@ Answer = tuple[int, bytes] | str | None
 JSON_500 = b'{"error": "server_error"}'
 HTML = b"<html><h1>502 Bad Gateway</h1></html>"
 MODES = ("background", "clipping", "params")
+SHARES = (0.1, 1 / 3, 0.5)
+"""Of the requests, where a share of them fails."""
+CROWD = 10_000
 
 
 @dataclass(frozen=True)
@@ -36,8 +48,8 @@ class History:
     """What happens: jobs, and `trouble(job, time)` that may answer instead of the upstream.
 
     `job` is None for a control request about nothing known. After `seconds` nothing is wrong any
-    more; the run goes on until the verdicts can be in. `decidable` says whether the judgement must
-    make no mistake here.
+    more; the run goes on for `tail` seconds, until the verdicts and the first two rechecks are in.
+    `decidable` says whether the judgement must make no mistake here.
     """
 
     shape: str
@@ -45,20 +57,23 @@ class History:
     seconds: float
     jobs: Sequence[JobHistory]
     trouble: Callable[[JobHistory | None, float], Answer] = field(repr=False)
+    tail: float = 1500.0
 
 
-def _jobs(
-    rng: random.Random, count: int, seconds: float, modes: Sequence[str] = MODES
-) -> list[JobHistory]:
+Shape = Callable[[random.Random, Sequence[float]], History]
+"""Draws a history; the second argument is `SHARES`, or others."""
+
+
+def _jobs(rng: random.Random, count: int, seconds: float, stuck: int = 1) -> list[JobHistory]:
     weights = {"sound": 0.7, "warned": 0.1, "failing": 0.15, "resultless": 0.05}
     jobs = []
     for number in range(count):
-        script = draw(rng, rng.choice(modes), weights)
+        script = draw(rng, rng.choice(MODES), weights)
         jobs.append(JobHistory(f"job-{number}", rng.uniform(0, seconds), script))
     # So that someone is pending to the end and beyond: the witness without whom all must wait.
-    for mode in modes:
-        stuck = Script.stuck(60.0, mode)
-        jobs.append(JobHistory(f"stuck-{mode}", rng.uniform(0, 60), stuck))
+    for number in range(stuck * len(MODES)):
+        script = Script.stuck(60.0, MODES[number % len(MODES)])
+        jobs.append(JobHistory(f"stuck-{number}", rng.uniform(0, 60), script))
     return jobs
 
 
@@ -79,9 +94,10 @@ def _history(
     *,
     decidable: bool = True,
     whole: bool = False,
+    stuck: int = 1,
 ) -> History:
     seconds = rng.choice((600.0, 1200.0, 1800.0))
-    jobs = _jobs(rng, rng.choice((3, 10, 30, 60)), seconds)
+    jobs = _jobs(rng, rng.choice((3, 10, 30, 60)), seconds, stuck)
     windows = [(0.0, seconds)] if whole else _windows(rng, seconds)
 
     def trouble(job: JobHistory | None, time: float) -> Answer:
@@ -90,23 +106,34 @@ def _history(
     return History(shape, decidable, seconds, jobs, trouble)
 
 
-def well(rng: random.Random) -> History:
+def well(rng: random.Random, shares: Sequence[float]) -> History:
     """Nothing is wrong but the jobs that fail."""
     return _history(rng, "well", lambda job: None)
 
 
-def outage(rng: random.Random) -> History:
-    """Everything fails, in one of the ways in which everything fails."""
-    way: Answer = rng.choice(
+def _way(rng: random.Random) -> Answer:
+    """One of the ways in which everything fails."""
+    return rng.choice(
         ((500, JSON_500), (503, HTML), (502, HTML), (500, b""), "timeout", "connection")
     )
+
+
+def outage(rng: random.Random, shares: Sequence[float]) -> History:
+    """Everything fails."""
+    way = _way(rng)
     return _history(rng, "outage", lambda job: way)
 
 
-def share(rng: random.Random) -> History:
-    """A share of all requests fails: 10 %, a third, a half; for a while or all the time."""
-    part = rng.choice((0.1, 1 / 3, 0.5))
-    whole = rng.random() < 0.5
+def database(rng: random.Random, shares: Sequence[float]) -> History:
+    """The door is open, unknown ids are 404, but the database behind it is dead."""
+    return _history(
+        rng, "database dead", lambda job: (500, JSON_500) if job is not None else None, stuck=3
+    )
+
+
+def share(rng: random.Random, shares: Sequence[float]) -> History:
+    """A share of all requests fails, for a while or all the time."""
+    part, whole = rng.choice(shares), rng.random() < 0.5
     return _history(
         rng,
         "share of requests",
@@ -115,38 +142,66 @@ def share(rng: random.Random) -> History:
     )
 
 
-def balancer(rng: random.Random) -> History:
+def balancer(rng: random.Random, shares: Sequence[float]) -> History:
     """A load balancer's HTML 502 for some."""
-    part = rng.choice((0.1, 0.3, 0.5))
+    part = rng.choice(shares)
     return _history(rng, "balancer's 502", lambda job: (502, HTML) if rng.random() < part else None)
 
 
-def slow(rng: random.Random) -> History:
+def slow(rng: random.Random, shares: Sequence[float]) -> History:
     """At the time-out's edge: a share of the requests is answered too late."""
-    return _history(rng, "slow", lambda job: "timeout" if rng.random() < 0.5 else None)
+    part = rng.choice(shares)
+    return _history(rng, "slow", lambda job: "timeout" if rng.random() < part else None)
 
 
-def maintenance(rng: random.Random) -> History:
+def maintenance(rng: random.Random, shares: Sequence[float]) -> History:
     """A page for people, with status 200."""
     return _history(rng, "maintenance page", lambda job: (200, HTML))
 
 
-def firewall(rng: random.Random) -> History:
+def firewall(rng: random.Random, shares: Sequence[float]) -> History:
     """403 that no API gives."""
     return _history(rng, "firewall", lambda job: (403, HTML))
 
 
-def revoked(rng: random.Random) -> History:
+def revoked(rng: random.Random, shares: Sequence[float]) -> History:
     """The key is not accepted."""
     return _history(rng, "revoked key", lambda job: (401, b'{"error": "unauthorized"}'))
 
 
-def throttled(rng: random.Random) -> History:
+def throttled(rng: random.Random, shares: Sequence[float]) -> History:
     """429 for a share of the requests."""
-    return _history(rng, "throttled", lambda job: (429, b"{}") if rng.random() < 0.3 else None)
+    part = rng.choice(shares)
+    return _history(rng, "throttled", lambda job: (429, b"{}") if rng.random() < part else None)
 
 
-def one_mode(rng: random.Random) -> History:
+def forgets(rng: random.Random, shares: Sequence[float]) -> History:
+    """Most of the jobs that it has answered for turn 404 at once, and are known again later."""
+    part, start = rng.uniform(0.5, 1.0), rng.uniform(120.0, 600.0)
+    end = start + rng.choice((60.0, 600.0, 1800.0))
+    jobs = _jobs(rng, rng.choice((3, 10, 30, 60)), end, stuck=4)
+    lost = {job.job_id for job in jobs if job.at + 30 < start and rng.random() < part}
+
+    def trouble(job: JobHistory | None, time: float) -> Answer:
+        gone = job is not None and job.job_id in lost and start <= time < end
+        return (404, b'{"error": "not_found"}') if gone else None
+
+    return History("forgets", True, end, jobs, trouble)
+
+
+def crowd(rng: random.Random, shares: Sequence[float]) -> History:
+    """Ten thousand jobs, and an outage."""
+    way, seconds, start = _way(rng), 1200.0, rng.uniform(0, 1200.0)
+    length = rng.choice((60.0, 600.0, 1800.0))
+
+    def trouble(job: JobHistory | None, time: float) -> Answer:
+        return way if start <= time < start + length else None
+
+    end = max(seconds, start + length)
+    return History("crowd", True, end, _jobs(rng, CROWD, seconds), trouble, tail=6 * 3600.0)
+
+
+def one_mode(rng: random.Random, shares: Sequence[float]) -> History:
     """One mode fails for all its jobs."""
     mode = rng.choice(MODES)
     return _history(
@@ -157,17 +212,17 @@ def one_mode(rng: random.Random) -> History:
     )
 
 
-def shard(rng: random.Random) -> History:
+def shard(rng: random.Random, shares: Sequence[float]) -> History:
     """Jobs of one shard fail, those of others of the same mode do not."""
     return _history(
         rng,
         "one shard",
-        lambda job: (500, JSON_500) if job and hash(job.job_id) % 4 == 0 else None,
+        lambda job: (500, JSON_500) if job and job.job_id[-1] in "048" else None,
         decidable=False,
     )
 
 
-def most(rng: random.Random) -> History:
+def most(rng: random.Random, shares: Sequence[float]) -> History:
     """More than 80 % of the requests fail."""
     return _history(
         rng,
@@ -177,7 +232,7 @@ def most(rng: random.Random) -> History:
     )
 
 
-def alone(rng: random.Random) -> History:
+def alone(rng: random.Random, shares: Sequence[float]) -> History:
     """One job alone, behind a dead database: the door is open, ids are not found, the job fails."""
     script = draw(rng, "params", {"sound": 0.7, "failing": 0.3})
     jobs = [JobHistory("alone", 0.0, script)]
@@ -189,10 +244,26 @@ def alone(rng: random.Random) -> History:
     return History("alone, database dead", False, start + length, jobs, trouble)
 
 
-SHAPES: Mapping[str, Callable[[random.Random], History]] = {
+def lone(rng: random.Random, shares: Sequence[float]) -> History:
+    """One job alone, and everything fails for a while."""
+    way, script = _way(rng), draw(rng, "params", {"sound": 0.5, "failing": 0.5})
+    start, length = rng.uniform(0, 60), rng.choice((60.0, 600.0, 1800.0))
+
+    def trouble(job: JobHistory | None, time: float) -> Answer:
+        return way if start <= time < start + length else None
+
+    return History(
+        "alone, outage", True, start + length, [JobHistory("alone", 0.0, script)], trouble
+    )
+
+
+SHAPES: Mapping[str, Shape] = {
     made.__name__: made
     for made in (
-        *(well, outage, share, balancer, slow, maintenance, firewall, revoked, throttled),
-        *(one_mode, shard, most, alone),
+        *(well, outage, database, share, balancer, slow, maintenance, firewall, revoked),
+        *(throttled, forgets, lone, one_mode, shard, most, alone),
     )
 }
+RARE: Mapping[str, Shape] = {"crowd": crowd}
+"""Large ones: one in so many histories is of these."""
+RARITY = 1000

@@ -42,8 +42,10 @@ from .web.jobs import JobRoutes
 from .web.lifecycle import LifecycleRoutes
 from .web.metrics import MetricsRoute
 from .web.openapi import OpenApiRoutes
+from .web.page_files import PageRoutes
 from .web.probe import ProbeRoutes
 from .web.status import StatusRoutes
+from .web.summary import SummaryRoute
 from .web.upload import UploadRoutes
 
 _USER_AGENT: Final = f"removit-exporter/{version('removit-exporter')}"
@@ -150,6 +152,7 @@ class Exporter:
             poller=self.poller,
             exposition=exposition,
             instruments=self.instruments,
+            job_metrics=self.job_metrics,
             config=lambda: self.config.current,
             client=self.client,
             status_cache=StatusCache(
@@ -165,6 +168,8 @@ class Exporter:
             log=self.log,
             reload=self.reloader.reload,
             broken=self._broken,
+            version=version("removit-exporter"),
+            started_at=self.clock.time(),
             prefix=prefix,
             listen_host=listen_host,
         )
@@ -175,14 +180,8 @@ class Exporter:
         """Return the routes of every subject, without prefix."""
         subjects = (
             *(MetricsRoute, JobRoutes, FailureRoutes, EventRoutes),
-            *(
-                StatusRoutes,
-                UploadRoutes,
-                ProbeRoutes,
-                DiscoveryRoutes,
-                OpenApiRoutes,
-                LifecycleRoutes,
-            ),
+            *(StatusRoutes, UploadRoutes, ProbeRoutes, DiscoveryRoutes, OpenApiRoutes),
+            *(LifecycleRoutes, SummaryRoute, PageRoutes),
         )
         return [route for subject in subjects for route in subject(self.context).routes()]
 

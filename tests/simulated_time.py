@@ -1,12 +1,15 @@
 """A loop whose time passes only when nothing is left to do, and an upstream that lives in it.
 
-A day of polling takes seconds. Time stands still while a store's call is outstanding.
+A day of polling takes seconds. Time stands still while a store's call is outstanding. What goes on
+for too long in real time is ended from within, for nothing else would end it: a task may swallow
+whatever is raised in it.
 """
 
 import asyncio
 import json
 import random
 import selectors
+import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -18,17 +21,28 @@ from exporter.simulator.script import Script, body_at
 START = 1_800_000_000.0
 _PATIENCE_SECONDS = 10.0
 TIMEOUT_SECONDS = 10.0
+REAL_SECONDS = 240.0
+"""How long a simulation may take in real time, unless it asks for more."""
+_CLOSING_SECONDS = 2.0
+
+
+class TooLongError(RuntimeError):
+    """The simulation went on for longer than it may, in real time."""
 
 
 class _Selector(selectors.DefaultSelector):
     """Passes time instead of waiting for it, unless something real is outstanding."""
 
-    def __init__(self) -> None:
+    def __init__(self, real_seconds: float) -> None:
         super().__init__()
         self.now = 0.0
         self.outstanding = 0
+        self._ends_at = time.monotonic() + real_seconds
 
     def select(self, timeout: float | None = None) -> Any:
+        if time.monotonic() > self._ends_at:
+            self._ends_at = time.monotonic() + _CLOSING_SECONDS  # for the tasks to be cancelled in
+            raise TooLongError(f"not at its end after so long; simulated: {self.now:.0f} s")
         ready = super().select(0)
         if ready or (timeout is not None and timeout <= 0):
             return ready
@@ -44,8 +58,8 @@ class _Selector(selectors.DefaultSelector):
 class SimulatedLoop(asyncio.SelectorEventLoop):
     """An event loop in simulated time."""
 
-    def __init__(self) -> None:
-        self.selector = _Selector()
+    def __init__(self, real_seconds: float) -> None:
+        self.selector = _Selector(real_seconds)
         super().__init__(self.selector)
 
     def time(self) -> float:
@@ -125,7 +139,9 @@ class SimulatedUpstream:
         return 200, json.dumps(body).encode()
 
 
-def simulate(work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-    """Run in simulated time."""
-    with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
+def simulate(
+    work: Callable[[], Coroutine[Any, Any, Any]], real_seconds: float = REAL_SECONDS
+) -> Any:
+    """Run in simulated time; raises `TooLongError` after so many real seconds."""
+    with asyncio.Runner(loop_factory=lambda: SimulatedLoop(real_seconds)) as runner:
         return runner.run(work())

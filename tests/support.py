@@ -1,13 +1,29 @@
-"""Builders that the tests share: times, replies, jobs, and the default thresholds."""
+"""Builders that the tests share: times, replies, jobs, the default thresholds, and fuzzing."""
 
+import os
 from dataclasses import dataclass, replace
 from typing import Any
+
+from hypothesis import HealthCheck, settings
 
 from exporter.core.contract import parse_reply
 from exporter.core.events import Event, EventType, Now
 from exporter.core.job import Job, Source
 from exporter.core.registration import register
 from exporter.core.reply import Kind, Reply, ReplyState, Status, transport_failure
+
+FUZZ = int(os.environ.get("FUZZ", "1"))
+"""How many times as many examples as usual; `make fuzz` sets it."""
+
+
+def fuzzed(examples: int) -> settings:
+    """Return the settings of a test that `make fuzz` runs for longer (mark it with `fuzz`)."""
+    return settings(
+        max_examples=examples * FUZZ,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
+
 
 JOB_ID = "019cdc54-2673-dc32-b9e5-6e1d36cc9e8a"
 START = 1_800_000_000.0

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
+from support import fuzzed
 
 from exporter.config import Config, LiveConfig
 from exporter.config_file import ConfigError
@@ -344,7 +345,8 @@ YAML_VALUES = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@pytest.mark.fuzz
+@fuzzed(150)
 @given(
     st.text(max_size=80)
     | st.dictionaries(st.sampled_from([*Config.model_fields]), YAML_VALUES).map(yaml.safe_dump)

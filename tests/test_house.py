@@ -99,7 +99,7 @@ def test_modules_stay_readable() -> None:
         "registry/registry.py": "the one writer of jobs",
         "metrics/catalogue.py": "a table",
         "registry/sqlite.py": "one store: its file, its thread, its calls",
-        "core/health.py": "one machine: evidence, state and gate",
+        "service.py": "the wiring names every room",
         "polling/poller.py": "schedule and requests share all state",
     }
     for path in MODULES:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import yaml
 from conftest import Open, Site
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support import fuzzed
 
 from exporter.config_file import ConfigError
 from exporter.config_registration import Registration
@@ -99,7 +100,8 @@ def test_an_empty_file_names_nothing(tmp_path: Path) -> None:
     assert read(tmp_path / "b.json", "[]") == ([], [])
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@pytest.mark.fuzz
+@fuzzed(100)
 @given(
     groups=st.lists(
         st.one_of(
@@ -144,7 +146,8 @@ def test_no_content_raises_and_no_good_target_is_lost(
     assert bool(errors) is (wrong > len(good))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@pytest.mark.fuzz
+@fuzzed(100)
 @given(content=st.binary(max_size=200), suffix=st.sampled_from([".yaml", ".json"]))
 def test_no_bytes_give_an_unclear_error(tmp_path: Path, content: bytes, suffix: str) -> None:
     try:

@@ -55,9 +55,10 @@ class ControlLadder:
 
     def remember_finished(self, job_id: str) -> None:
         """A job is done: asked again it shows whether the upstream serves what it has."""
-        self.drop(job_id)
-        self._finished = [*self._finished, job_id][-REMEMBERED_FINISHED:]
+        others = [name for name in self._finished if name != job_id]
+        self._finished = [*others, job_id][-REMEMBERED_FINISHED:]
 
-    def drop(self, job_id: str | None) -> None:
-        """A finished job is not known any more: it tells nothing."""
-        self._finished = [name for name in self._finished if name != job_id]
+    def asked_finished(self, job_id: str, *, known: bool) -> None:
+        """One was asked about: another is next, and one not known any more tells nothing."""
+        others = [name for name in self._finished if name != job_id]
+        self._finished = ([job_id, *others] if known else others)[-REMEMBERED_FINISHED:]

@@ -1,220 +1,168 @@
-"""The evidence of recent answers: how often healthy jobs are answered 5xx, and who was served.
+"""The evidence of recent answers: who was served, who was not, and how often jobs are answered 5xx.
 
-When every third request fails, a job that works is answered 5xx three times in a row before long.
-So the row that condemns a job must be so long that chance alone would hardly make it: with p the
-upper bound of the share of 5xx among other answers, p to the power of its length must be below
-`judgement.chance`. The evidence is counts in slots of time: small, serialisable, and two replicas'
-add up. Times are well time in seconds (see `events.Now`).
+One answer says little: a 5xx means "the job failed or the service did" (the vendor's page). Many
+answers of distinct jobs say more. What is kept of them is bounded, is plain data for JSON, and two
+replicas' can be merged: in any order, any grouping and any number of times, with the same outcome.
+
+Times are in seconds: steady ones for windows, well time (see `events.Now`) for what stands beside a
+row of suspicious answers. Replicas that share evidence share well time; their steady clocks may
+differ, `from_dict` brings one to the other.
 """
 
-import math
-from collections import Counter, OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Final, Self
 
-from .job import Job
-from .reply import Status
-
-SLOT_SECONDS: Final = 5.0
-MODES_REMEMBERED: Final = 50
-KEPT_SECONDS: Final = 3600.0
-CONFIDENCE: Final = 0.95
-_Z: Final = 1.6448536269514722
-"""The standard normal's 95 % quantile."""
-_EXACT_TO: Final = 50
-"""Up to so many failures the bound is exact (Clopper and Pearson), above by the normal."""
+from .answers import AnswerShares, RecentAnswers
+from .chance import Share
+from .events import Now
+from .job import Job, JobState
+from .reply import Kind, Reply
+from .rules import JudgementRules
+from .witnesses import Witnesses
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
-    """So many 5xx among so many answers."""
+class Sort(StrEnum):
+    """What an answer about a job says of the upstream (the design's table, right column)."""
 
-    bad: int = 0
-    answers: int = 0
-
-    def upper_bound(self) -> float:
-        """Return what the true share is below, with 95 % confidence; 1 when nothing is known.
-
-        Clopper and Pearson, "The use of confidence or fiducial limits" (1934), one-sided; for many
-        failures Wilson's interval with continuity correction (Newcombe 1998, method 4).
-        """
-        if self.bad >= self.answers:
-            return 1.0
-        if self.bad == 0:
-            return float(1 - (1 - CONFIDENCE) ** (1 / self.answers))
-        return self._exact() if self.bad <= _EXACT_TO else self._wilson()
-
-    def _exact(self) -> float:
-        low, high = self.bad / self.answers, 1.0
-        for _ in range(50):
-            middle = (low + high) / 2
-            if self._at_most_bad(middle) > 1 - CONFIDENCE:
-                low = middle
-            else:
-                high = middle
-        return high
-
-    def _at_most_bad(self, p: float) -> float:
-        """Return the chance of no more than `bad` failures, each of probability `p`."""
-        n = self.answers
-        total, term = 0.0, n * math.log1p(-p)
-        for failures in range(self.bad + 1):
-            total += math.exp(term)
-            if failures < self.bad:
-                term += math.log((n - failures) / (failures + 1)) + math.log(p / (1 - p))
-        return total
-
-    def _wilson(self) -> float:
-        n, p, z2 = self.answers, self.bad / self.answers, _Z * _Z
-        root = math.sqrt(z2 + 2 - 1 / n + 4 * p * (n * (1 - p) - 1))
-        return min(1.0, (2 * n * p + z2 + 1 + _Z * root) / (2 * (n + z2)))
+    WITNESS = "witness"  # a 2xx for a job still pending: the strong witness
+    WELL = "well"  # any other 2xx; 404 or 422 for a job that never was
+    BAD = "bad"  # 5xx, or a 2xx that cannot be read
+    LOST = "lost"  # 404 or 422 for a job that had good answers
+    NEUTRAL = "neutral"
 
 
-def row_length(share: Share, chance: float, least: int) -> int | None:
-    """Return how many 5xx in a row chance would make with a probability below `chance`.
+def sort_of(kind: Kind, job: Job) -> Sort:
+    """Return what an answer about a job, as it was before, says of the upstream."""
+    if kind in (Kind.SERVER_ERROR, Kind.UNREADABLE):
+        return Sort.BAD
+    if kind is Kind.OK:
+        return Sort.WITNESS if job.pending else Sort.WELL
+    if kind in (Kind.NOT_FOUND, Kind.INVALID):
+        return Sort.LOST if job.answered else Sort.WELL
+    return Sort.NEUTRAL
 
-    At least `least`; None while so little is known that no row would do.
+
+def is_old_news(job: Job, well_time: float, rules: JudgementRules) -> bool:
+    """Whether a 5xx of this job tells nothing of the upstream: it failed, or was like that before.
+
+    When most of what is pending has failed, that would look like an outage for ever.
     """
-    bound = share.upper_bound()
-    if bound >= 1.0:
-        return None
-    return max(least, math.ceil(math.log(chance) / math.log(bound)))
+    row = job.suspicion
+    if row is None or row.kind is not Kind.SERVER_ERROR:
+        return job.state is JobState.FAILED
+    return well_time - row.since >= rules.outage_window
 
 
-class AnswerShares:
-    """Answers for jobs that nothing was wrong with, and of control requests, by mode and time."""
+def rank_for_trial(job: Job, well_time: float, rules: JudgementRules) -> int:
+    """Return how little an answer about a job would tell of the upstream: 0, 1 or 2."""
+    if is_old_news(job, well_time, rules):
+        return 2
+    return int(job.suspicion is not None and job.suspicion.kind is Kind.SERVER_ERROR)
 
-    def __init__(self) -> None:
-        self._slots: dict[int, dict[str, tuple[int, int]]] = {}
 
-    def add(self, mode: str | None, *, bad: bool, at: float) -> None:
-        """Count one answer; a control request has no mode."""
-        slot = self._slots.setdefault(int(at // SLOT_SECONDS), {})
-        failed, answers = slot.get(mode or "", (0, 0))
-        slot[mode or ""] = (failed + bad, answers + 1)
-        oldest = int((at - KEPT_SECONDS) // SLOT_SECONDS)
-        while (first := next(iter(self._slots))) < oldest:
-            del self._slots[first]
+class Evidence:
+    """All of it, about one upstream; `replica` is whose it is."""
 
-    def share(self, since: float, mode: str | None = None) -> Share:
-        """Return the answers since a time, of one mode or of all."""
-        bad = answers = 0
-        first = int(since // SLOT_SECONDS)
-        for at in reversed(self._slots):
-            if at < first:
-                break
-            for name, (failed, given) in self._slots[at].items():
-                if mode is None or name == mode:
-                    bad += failed
-                    answers += given
-        return Share(bad, answers)
+    def __init__(self, replica: str = "") -> None:
+        self.recent = RecentAnswers()
+        """Of each job in `judgement.outage_window`, a `Sort`."""
+        self.lost = RecentAnswers()
+        """The same in `judgement.lost_window`."""
+        self.suspects = RecentAnswers()
+        """Of the jobs answered 5xx in `judgement.weak_after`: their mode, or `_CLEARED`."""
+        self.shares = AnswerShares(replica)
+        self.witnesses = Witnesses()
 
-    def merge(self, other: "AnswerShares") -> None:
-        """Add what another replica saw; both count in the same well time."""
-        for at, slot in other._slots.items():
-            mine = self._slots.setdefault(at, {})
-            for mode, (bad, answers) in slot.items():
-                failed, given = mine.get(mode, (0, 0))
-                mine[mode] = (failed + bad, given + answers)
-        self._slots = dict(sorted(self._slots.items()))
+    def take(self, reply: Reply, now: Now, job: Job, rules: JudgementRules) -> Sort:
+        """Take in an answer about a job as it was before; return what it says of the upstream."""
+        sort, failed = sort_of(reply.kind, job), reply.kind is Kind.SERVER_ERROR
+        if failed and is_old_news(job, now.well_time, rules):
+            sort = Sort.NEUTRAL
+        else:
+            self.recent.add(job.job_id, sort, now.steady, rules.outage_window)
+        self.lost.add(job.job_id, sort, now.steady, rules.lost_window)
+        if failed or job.job_id in self.suspects:
+            suspect = job.mode or "" if failed else _CLEARED
+            self.suspects.add(job.job_id, suspect, now.steady, rules.weak_after)
+        if sort is Sort.WITNESS:
+            self.witnesses.remember(job, reply.status, now.well_time)
+        if reply.kind in (Kind.OK, Kind.SERVER_ERROR) and job.suspicion is None:
+            mode = job.mode or (reply.status.mode if reply.status else None)
+            self.shares.add(mode, bad=failed, at=now.well_time)
+        return sort
 
-    def as_dict(self) -> Mapping[str, Any]:
-        """Return it as plain data for JSON."""
+    def witnessed(self) -> bool:
+        """Whether a pending job's latest answer in the window of outages is a 2xx."""
+        return self.recent.count(Sort.WITNESS) > 0
+
+    def mostly_bad(self, rules: JudgementRules) -> bool:
+        """Whether most of the jobs asked, and enough, are answered 5xx or unreadably."""
+        jobs = len(self.recent)
+        bad = self.recent.count(Sort.BAD)
+        return jobs >= rules.outage_jobs and bad > rules.outage_share * jobs
+
+    def mode_in_trouble(self, mode: str | None, rules: JudgementRules) -> bool:
+        """Whether so many jobs of a mode are answered 5xx that it looks like the mode's trouble."""
+        return self.suspects.count(mode or "") >= rules.outage_jobs
+
+    def jobs_lost(self, now: Now, rules: JudgementRules) -> bool:
+        """Whether so many known jobs turned 404 or 422 that the upstream has lost them."""
+        self.lost.prune(now.steady - rules.lost_window)
+        lost = self.lost.count(Sort.LOST)
+        return lost >= rules.lost_jobs and lost >= rules.lost_share * len(self.lost)
+
+    def share_of_errors(self, job: Job, since: float, *, of_mode: bool) -> Share:
+        """Return the share of 5xx among answers for other jobs since `since` (well time).
+
+        Of all, or of the job's mode, whichever looks worse. The first 5xx of the job's own row is
+        taken out.
+        """
+        everyone = _without_own(self.shares.share(since))
+        if not of_mode or job.mode is None:
+            return everyone
+        same = _without_own(self.shares.share(since, job.mode))
+        return max((everyone, same), key=Share.upper_bound)
+
+    def merge(self, other: Self) -> None:
+        """Take in another replica's evidence."""
+        self.recent.merge(other.recent)
+        self.lost.merge(other.lost)
+        self.suspects.merge(other.suspects)
+        self.shares.merge(other.shares)
+        self.witnesses.merge(other.witnesses)
+
+    def as_dict(self, steady: float) -> dict[str, Any]:
+        """Return it as plain data for JSON; `steady` is now."""
         return {
-            str(at): {mode: list(counts) for mode, counts in slot.items()}
-            for at, slot in self._slots.items()
+            "steady": steady,
+            "recent": self.recent.as_data(),
+            "lost": self.lost.as_data(),
+            "suspects": self.suspects.as_data(),
+            "shares": self.shares.as_data(),
+            "witnesses": self.witnesses.as_data(),
         }
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Mapping[str, Any]]) -> Self:
-        """Read what `as_dict` gave."""
+    def from_dict(cls, data: Mapping[str, Any], steady: float) -> Self:
+        """Read what `as_dict` gave; `steady` is now, by the reader's clock.
+
+        Raises ValueError for anything else.
+        """
         made = cls()
-        for at, slot in sorted(data.items(), key=lambda item: int(item[0])):
-            made._slots[int(at)] = {mode: (bad, given) for mode, (bad, given) in slot.items()}
+        try:
+            later = steady - data["steady"]
+            for name in ("recent", "lost", "suspects"):
+                getattr(made, name).add_data(data[name], later)
+            made.shares.add_data(data["shares"])
+            made.witnesses.add_data(data["witnesses"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"this is no evidence as `as_dict` gives it: {error!r}") from error
         return made
 
 
-class RecentAnswers:
-    """The latest answer of each job within a window of seconds, counted by sort."""
-
-    def __init__(self) -> None:
-        self._latest: OrderedDict[str, tuple[float, str]] = OrderedDict()
-        self._counts: Counter[str] = Counter()
-
-    def __len__(self) -> int:
-        return len(self._latest)
-
-    def add(self, job_id: str, sort: str, at: float, window: float) -> None:
-        """Put in a job's answer, which replaces its former one; drop what left the window."""
-        if job_id in self._latest:
-            self._counts[self._latest.pop(job_id)[1]] -= 1
-        self._latest[job_id] = (at, sort)
-        self._counts[sort] += 1
-        self.prune(at - window)
-
-    def prune(self, before: float) -> None:
-        """Drop the answers older than `before`."""
-        while self._latest:
-            job_id, (at, sort) = next(iter(self._latest.items()))
-            if at >= before:
-                break
-            del self._latest[job_id]
-            self._counts[sort] -= 1
-
-    def count(self, sort: str) -> int:
-        """Of how many jobs this sort is the latest answer."""
-        return self._counts[sort]
+_CLEARED: Final = "\x00"
 
 
-class Witnesses:
-    """Who was served: other jobs that gave a 2xx while pending, and weaker signs. Well times."""
-
-    def __init__(self) -> None:
-        self._by_mode: OrderedDict[str, OrderedDict[str, float]] = OrderedDict()
-        self._weak: tuple[float, str] | None = None
-
-    def __len__(self) -> int:
-        return len(self._by_mode)
-
-    def strong(self, job: Job, since: float) -> str | None:
-        """Return another job that gave a 2xx while pending since `since`.
-
-        It is of the same mode, where the job's is known.
-        """
-        modes = [job.mode] if job.mode is not None else list(self._by_mode)
-        found = [
-            (at, job_id)
-            for mode in modes
-            for job_id, at in self._by_mode.get(mode, {}).items()
-            if job_id != job.job_id and at >= since
-        ]
-        return max(found)[1] if found else None
-
-    def weak(self, since: float) -> str | None:
-        """Say what shows that the service answers, short of a pending job's 2xx in the mode."""
-        if self._weak is not None and self._weak[0] >= since:
-            return self._weak[1]
-        found = [
-            (at, f"job {job_id} of mode {mode or 'unknown'} was answered 2xx")
-            for mode, jobs in self._by_mode.items()
-            for job_id, at in jobs.items()
-            if at >= since
-        ]
-        return max(found)[1] if found else None
-
-    def remember(self, job: Job, status: Status | None, at: float) -> None:
-        """A pending job was answered 2xx."""
-        mode = job.mode or (status.mode if status else None) or ""
-        jobs = self._by_mode.setdefault(mode, OrderedDict())
-        jobs[job.job_id] = at
-        jobs.move_to_end(job.job_id)
-        while len(jobs) > 2:  # the newest, and the newest of any other job
-            jobs.popitem(last=False)
-        self._by_mode.move_to_end(mode)
-        while len(self._by_mode) > MODES_REMEMBERED:
-            self._by_mode.popitem(last=False)
-
-    def remember_weak(self, sign: str, at: float) -> None:
-        """A control request was answered as by a service that works."""
-        self._weak = (at, sign)
+def _without_own(share: Share) -> Share:
+    return Share(max(0, share.bad - 1), max(0, share.answers - 1)) if share.bad else share

@@ -275,7 +275,7 @@ def _good_answer(job: Job, status: Status, at: float) -> tuple[Job, list[Event]]
     for read in (_learn, _move, _warn, _ignore):
         job, more = read(job, status, at)
         events += more
-    job, more = _clear(replace(job, setbacks=0), at)
+    job, more = _clear(_with(job, setbacks=0), at)
     events += more
     if status.state is not ReplyState.PENDING:
         evidence = None if status.state is ReplyState.DONE else "explicit"
@@ -288,10 +288,11 @@ def _learn(job: Job, status: Status, at: float) -> tuple[Job, list[Event]]:
     """Take the mode (once) and the results; tell of the first answer."""
     events = []
     if not job.answered:
-        events.append(Event(EventType.FIRST_ANSWER, job.job_id, at, {"state": status.state.value}))
+        data = {"state": status.state.value, "mode": status.mode}
+        events.append(Event(EventType.FIRST_ANSWER, job.job_id, at, data))
         final = status.state is not ReplyState.PENDING
         job = replace(job, first_answer_at=at, first_seen_final=final)
-    job = replace(
+    job = _with(
         job,
         mode=job.mode or status.mode,
         final_url=status.final_url,
@@ -349,6 +350,13 @@ def _ignore(job: Job, status: Status, at: float) -> tuple[Job, list[Event]]:
     if status.ignored_variations != job.ignored_variations:
         job = replace(job, ignored_variations=status.ignored_variations)
     return replace(job, told_ignored=(*job.told_ignored, *new)) if new else job, events
+
+
+def _with(job: Job, **changes: Any) -> Job:
+    """As `replace`, but the same job where nothing changes: most polls tell little, and copying is
+    what costs most in taking one in."""
+    same = all(getattr(job, name) == value for name, value in changes.items())
+    return job if same else replace(job, **changes)
 
 
 def _finish(job: Job, state: JobState, evidence: str | None, at: float) -> tuple[Job, list[Event]]:

@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from .chance import row_length
 from .events import Now
-from .evidence import row_length
-from .health import PATIENT_STATES, Health
+from .health import Health
 from .job import Job, JobState, Suspicion, Verdict
 from .reply import Kind, Reply
 from .rules import JudgementRules
+from .upstream import PATIENT_STATES
 
 
 def judge(
@@ -50,9 +51,10 @@ def span(job: Job, health: Health, rules: JudgementRules) -> tuple[int, float]:
     if row is None or row.kind is not Kind.SERVER_ERROR:
         after = rules.lost_after if job.answered else rules.not_found_grace
         return rules.not_found_answers, after
-    strong = health.witness(job, row.since) is not None
+    strong = health.evidence.witnesses.strong(job, row.since) is not None
     demands = _demands(job, row, health, rules, strong=strong)
-    demand = demands[0] if row.gateway_answers < row.answers or not strong else demands[-1]
+    by_gateway = strong and row.gateway_answers == row.answers
+    demand = demands[1] if by_gateway else demands[0]
     return min(demand.answers or MOST_ANSWERS, MOST_ANSWERS), demand.seconds
 
 
@@ -60,7 +62,7 @@ def _demands(
     job: Job, row: Suspicion, health: Health, rules: JudgementRules, *, strong: bool
 ) -> tuple[Demand, Demand]:
     """Return what it takes with answers of the service itself, and with those of a gateway."""
-    share = health.share_of_errors(job, row.since, of_mode=strong)
+    share = health.evidence.share_of_errors(job, row.since, of_mode=strong)
     answers = row_length(share, rules.chance, rules.failed_answers)
     if not strong:
         own = Demand(answers and max(answers, rules.weak_answers), rules.weak_after)
@@ -80,17 +82,17 @@ def _server_error(
     service is unavailable"); the witness does. Only answers of the service itself convict with a
     weak witness; those that look like a gateway's need a strong one and a row twice as long.
     """
-    if health.state not in PATIENT_STATES or row.answers < rules.failed_answers:
+    if health.state not in PATIENT_STATES:
         return None
-    strong = health.witness(job, row.since)
-    witness = strong or health.weak_witness(row.since)
-    if witness is None or (strong is None and health.mostly_bad(job.mode)):
+    strong = health.evidence.witnesses.strong(job, row.since)
+    witness = strong or health.evidence.witnesses.weak(row.since)
+    if witness is None or (strong is None and health.evidence.mode_in_trouble(job.mode, rules)):
         return None
     own, gateway = _demands(job, row, health, rules, strong=strong is not None)
     met = _met(row.answers - row.gateway_answers, row, own) or _met(row.answers, row, gateway)
     if not met:
         return None
-    share = health.share_of_errors(job, row.since, of_mode=strong is not None)
+    share = health.evidence.share_of_errors(job, row.since, of_mode=strong is not None)
     who = f"job {witness} was answered 2xx" if strong else witness
     others = f"{share.bad} of {share.answers} other answers were 5xx"
     return Verdict(JobState.FAILED, f"{_row(row)} while {who}; {others}")
@@ -110,7 +112,7 @@ def _not_found(
         return None
     if not job.answered:
         return Verdict(JobState.NOT_FOUND, f"{_row(row)}, never a good answer")
-    if health.jobs_lost(now):  # the upstream forgets its jobs: none of them is to blame
+    if health.evidence.jobs_lost(now, rules):  # it forgets its jobs: none of them is to blame
         return None
     return Verdict(JobState.NOT_FOUND, f"{_row(row)} after good answers, other jobs are known")
 

@@ -7,13 +7,14 @@ shrinks when progress or step moves. `next_turn` decides; the poller acts.
 
 import heapq
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
 
 from .events import Now
 from .health import Gate, Trial
-from .job import INFERRED_STATES, Job
+from .job import INFERRED_STATES, Job, Suspicion
 from .reply import Reply
 from .rules import PollingRules
 
@@ -81,7 +82,8 @@ def next_poll(
     if job.setbacks:
         delay = max(delay, rules.min_interval * 2.0 ** min(job.setbacks, 16))
     if job.suspicion is not None:
-        delay, reason = _suspected_interval(job, rules, verdict_span), PollReason.SUSPECTED
+        delay = _suspected_interval(job.suspicion, rules, verdict_span)
+        reason = PollReason.SUSPECTED
     delay = _clamp(delay, rules) * (1 + JITTER_SHARE * rng.random())
     hint = reply.retry_delay(now.time)
     if hint is not None and min(hint, rules.max_retry_after) > delay:
@@ -103,14 +105,14 @@ def _resumed_delay(job: Job, now: Now, rules: PollingRules, rng: Random) -> floa
     return rest if rest > 0 else rng.random() * whole
 
 
-def _suspected_interval(job: Job, rules: PollingRules, verdict_span: tuple[int, float]) -> float:
+def _suspected_interval(
+    row: Suspicion, rules: PollingRules, verdict_span: tuple[int, float]
+) -> float:
     """Soon at first, for most suspicions clear at once; then so that the verdict is not late."""
     answers, seconds = verdict_span
     even = seconds / max(1, answers - 1)
-    row = job.suspicion
-    given, length = (row.answers, row.length) if row else (0, 0.0)
-    soon = min(even, rules.min_interval * 2.0 ** min(given, 16))
-    return max(soon, SUSPECTED_SHARE * length)
+    soon = min(even, rules.min_interval * 2.0 ** min(row.answers, 16))
+    return max(soon, SUSPECTED_SHARE * row.length)
 
 
 def _next_recheck(job: Job, now: Now, rules: PollingRules, rng: Random) -> NextPoll | None:
@@ -165,18 +167,27 @@ class DueQueue:
         """Return when a job is due, or None when it is not queued."""
         return self._due.get(job_id)
 
+    def overdue(self, now: float) -> int:
+        """Return how many jobs are due at `now` (steady seconds)."""
+        return sum(due <= now for due in self._due.values())
+
     def next_due(self) -> float | None:
         """Return the earliest due time, or None when the queue is empty."""
         while self._heap and self._due.get(self._heap[0][1]) != self._heap[0][0]:
             heapq.heappop(self._heap)  # moved or removed since
         return self._heap[0][0] if self._heap else None
 
-    def pop(self) -> tuple[str, float]:
-        """Take out the most overdue job; raises IndexError when the queue is empty."""
+    def pop(self, rank: Callable[[str], int] | None = None) -> tuple[str, float]:
+        """Take out the most overdue job; raises IndexError when the queue is empty.
+
+        With `rank`, of those of the lowest rank; that looks at every job.
+        """
         due = self.next_due()
         if due is None:
             raise IndexError("no job is queued")
         job_id = self._heap[0][1]
+        if rank is not None:
+            _, due, job_id = min((rank(name), at, name) for name, at in self._due.items())
         self.remove(job_id)
         return job_id, due
 
@@ -205,7 +216,7 @@ class TokenBucket:
     def ready_at(self, now: float) -> float:
         """Return when the next request may start: `now`, or later."""
         self._fill(now)
-        return now if self._tokens >= 1 else now + (1 - self._tokens) / self.rate(now)
+        return max(now, now + (1 - self._tokens) / self.rate(now))
 
     def tokens(self, now: float) -> float:
         """Return how many requests may start at once."""
@@ -276,9 +287,8 @@ def next_turn(
         return Turn.WAIT, never
     turn, earliest = Turn.POLL, never if next_due is None else next_due
     if not gate.open:
-        turn = Turn.CONTROL if gate.trial is Trial.CONTROL else Turn.POLL
-        needed = turn is Turn.CONTROL or next_due is not None
-        earliest = gate.trial_at if needed else never
+        by_control = gate.trial is Trial.CONTROL or next_due is None
+        turn, earliest = Turn.CONTROL if by_control else Turn.POLL, gate.trial_at
     elif asks and not (asked_before and earliest <= now):
         turn, earliest = Turn.ASK, now
     elif control_at <= (now if last_asks else max(now, earliest)):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from .events import Event, EventType
-from .job import Job, JobState
+from .job import INFERRED_STATES, Job, JobState, Source
 from .reply import DriftKind
 
 FORGOTTEN_REASONS: Final = ("deleted", "config", "file")
@@ -175,8 +175,8 @@ class Tally:
 
     def zeros(self, groups: Mapping[str, str]) -> Iterator[Delta]:
         """Return deltas of nothing, so that the known label values start at 0."""
-        for source in ("config", "file", "api", "status", "upload", "plugin"):
-            yield _count("jobs_registered", {"source": source, **groups}, amount=0)
+        for source in Source:
+            yield _count("jobs_registered", {"source": source.value, **groups}, amount=0)
         for mode in self.bounds.values("mode"):
             for state in JobState:
                 if state is not JobState.PENDING:
@@ -187,9 +187,9 @@ class Tally:
 
     def _ungrouped_zeros(self) -> Iterator[Delta]:
         closed = (
-            ("jobs_first_seen_final", "state", ("done", "failed")),
+            ("jobs_first_seen_final", "state", (JobState.DONE, JobState.FAILED)),
             ("jobs_forgotten", "reason", FORGOTTEN_REASONS),
-            ("verdicts_overturned", "from", ("failed", "not_found", "expired")),
+            ("verdicts_overturned", "from", INFERRED_STATES),
             ("contract_drift", "kind", tuple(DriftKind)),
             ("job_step_transitions", "step", self.bounds.values("step")),
             ("job_warnings", "variation", self.bounds.values("variation")),

@@ -25,22 +25,26 @@ class OverdueRules(Protocol):
         """What is usual is learned from so many done jobs or more."""
 
 
-def usual_duration(counts: Sequence[int], bounds: Sequence[float], *, samples: int) -> float | None:
-    """Return the 99th percentile of a histogram, or None where the evidence is too thin.
+def quantile(counts: Sequence[int], bounds: Sequence[float], share: float) -> float | None:
+    """Return the duration that `share` of a histogram's samples do not exceed, None past its end.
 
     `counts` are by bucket, not cumulative, the last being +Inf; `bounds` are the upper bounds of
     the others. Within a bucket the durations are taken to lie evenly.
     """
-    total = sum(counts)
-    if total < max(1, samples):
-        return None
-    rank = USUAL_SHARE * total
+    rank = share * sum(counts)
     for at, reached in enumerate(accumulate(counts[:-1])):
-        if reached >= rank:
+        if reached >= rank and counts[at]:
             lower = bounds[at - 1] if at else 0.0
             into = (rank - (reached - counts[at])) / counts[at]
             return lower + (bounds[at] - lower) * into
     return None  # past the last bound it may be anything
+
+
+def usual_duration(counts: Sequence[int], bounds: Sequence[float], *, samples: int) -> float | None:
+    """Return the 99th percentile of a histogram, or None where the evidence is too thin."""
+    if sum(counts) < max(1, samples):
+        return None
+    return quantile(counts, bounds, USUAL_SHARE)
 
 
 def overdue_after(

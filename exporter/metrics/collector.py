@@ -41,8 +41,8 @@ class JobMetrics(Collector):
         self.totals = totals
         self.census = census
         self.health = health
-        self._time = time
         self._overdue_rules = overdue
+        self._time = time
         self._groups: set[tuple[str, ...]] = set()
 
     def start_at_zero(self) -> None:
@@ -96,7 +96,7 @@ class JobMetrics(Collector):
         yield _gauges("removit_jobs_pending", census.pending)
         yield _gauges("removit_jobs_suspected", census.suspected)
         yield _gauges("removit_jobs_stalled", census.count_stalled(self._time()))
-        yield _gauges("removit_jobs_overdue", self._overdue())
+        yield _gauges("removit_jobs_overdue", self.overdue())
         nobody: dict[Labels, float] = {} if self.tally.group_labels else {(): 0.0}
         yield _gauges("removit_unresolved_failures", nobody | dict(census.unresolved))
         steps: dict[Labels, float] = {
@@ -108,26 +108,30 @@ class JobMetrics(Collector):
         }
         yield _gauges("removit_oldest_pending_registered_timestamp_seconds", oldest)
 
-    def _overdue(self) -> dict[Labels, float]:
-        """Count the overdue jobs of those modes whose usual duration is known; no others."""
-        limits = self.overdue_limits()
-        counts = self.census.overdue.count(self._time(), limits)
-        groups = (group for group in self.census.pending if dict(group)["mode"] in limits)
-        return {group: counts.get(group, 0) for group in groups}
-
     def overdue_limits(self) -> dict[str, float]:
         """Return by mode from what age on (seconds) a job is overdue, as its done jobs tell."""
+        found = {
+            mode: overdue_after(counts, BUCKETS[DURATION], self._overdue_rules())
+            for mode, counts in self.durations_done().items()
+        }
+        return {mode: limit for mode, limit in found.items() if limit is not None}
+
+    def durations_done(self) -> dict[str, list[int]]:
+        """Return by mode how long its done jobs took: counts by bucket of `DURATION`."""
         done: dict[str, list[int]] = {}
         for labels, series in self.totals.histograms.get(DURATION, {}).items():
             named = dict(labels)
             if named["state"] == JobState.DONE:
                 known = done.get(named["mode"], [0] * len(series.counts))
                 done[named["mode"]] = [a + b for a, b in zip(known, series.counts, strict=True)]
-        found = {
-            mode: overdue_after(counts, BUCKETS[DURATION], self._overdue_rules())
-            for mode, counts in done.items()
-        }
-        return {mode: limit for mode, limit in found.items() if limit is not None}
+        return done
+
+    def overdue(self) -> dict[Labels, float]:
+        """Count the overdue jobs of those modes whose usual duration is known; no others."""
+        limits = self.overdue_limits()
+        counts = self.census.overdue.count(self._time(), limits)
+        groups = (group for group in self.census.pending if dict(group)["mode"] in limits)
+        return {group: counts.get(group, 0) for group in groups}
 
     def _health(self) -> Iterator[Metric]:
         health = self.health

@@ -37,8 +37,8 @@ class Instruments:
         self.loop_lag = self.gauge("removit_exporter_event_loop_lag_seconds")
         self.left_out = self.gauge("removit_exporter_series_left_out_jobs")
         self.job_file_errors = self.gauge("removit_exporter_job_file_errors")
-        self._reload_ok = self.gauge("removit_exporter_config_last_reload_successful")
-        self._reload_time = self.gauge(
+        self.reload_ok = self.gauge("removit_exporter_config_last_reload_successful")
+        self.reload_time = self.gauge(
             "removit_exporter_config_last_reload_success_timestamp_seconds"
         )
         self.stored_jobs = self.gauge("removit_exporter_stored_jobs")
@@ -101,12 +101,12 @@ class Instruments:
 
     def reloaded(self, time: float) -> None:
         """A config was put in force at `time` (since 1970)."""
-        self._reload_ok.set(1)
-        self._reload_time.set(time)
+        self.reload_ok.set(1)
+        self.reload_time.set(time)
 
     def reload_failed(self) -> None:
         """A config was rejected."""
-        self._reload_ok.set(0)
+        self.reload_ok.set(0)
 
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count an answer of our own server; `route` is the pattern, never the path."""
@@ -116,6 +116,11 @@ class Instruments:
     def logged(self, level: str) -> None:
         """Count a line of the log."""
         self._log_events.labels(level).inc()
+
+    def read(self, gauge: Gauge) -> float:
+        """Return the value of a gauge without labels."""
+        [family] = gauge.collect()
+        return family.samples[0].value
 
     def _counter(self, name: str) -> Counter:
         family = FAMILIES[name]

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -25,9 +26,10 @@ class Clock(Protocol):
 
 class SystemClock:
     """The machine's clock. When its wall time is set back, stamps stand still until it catches up;
-    due times do not notice (`CLOCK_MONOTONIC`)."""
+    due times do not notice (`CLOCK_MONOTONIC`, which stands still while the machine sleeps)."""
 
-    def __init__(self) -> None:
+    def __init__(self, wall: Callable[[], float] = time.time) -> None:
+        self._wall = wall
         self._latest = 0.0
 
     def monotonic(self) -> float:
@@ -36,7 +38,7 @@ class SystemClock:
 
     def time(self) -> float:
         """See `Clock.time`."""
-        self._latest = max(self._latest, time.time())
+        self._latest = max(self._latest, self._wall())
         return self._latest
 
     async def sleep(self, seconds: float) -> None:

@@ -18,6 +18,7 @@ import structlog
 
 from ..core.control import Rung
 from ..core.events import Event, EventType, Now
+from ..core.evidence import rank_for_trial
 from ..core.health import Health, Trial, UpstreamState
 from ..core.job import FINAL_STATES, Job, JobState, conclude, observe
 from ..core.judgement import judge, span
@@ -80,6 +81,7 @@ class Poller:
         self._watcher = watcher
         self._key_version = key_version
         self._key_seen = key_version()
+        self._state_told = health.state
         self._plans: dict[str, _Plan] = {}
         self._asks = Asks()
         self._asked_before = False
@@ -237,12 +239,18 @@ class Poller:
         return turn, until
 
     def _launch_due(self, now: float) -> None:
-        job_id, due = self.queue.pop()
+        trial = not self.health.gate().open
+        job_id, due = self.queue.pop(self._rank_for_trial if trial else None)
         if job_id in self._flights:  # a former incarnation's; its landing schedules this one
             return
         self._watcher.lagged(max(0.0, now - due))
         recheck = self._plans[job_id].reason is PollReason.RECHECK
         self._launch(job_id, "recheck" if recheck else "poll")
+
+    def _rank_for_trial(self, job_id: str) -> int:
+        """The job that tells most of the upstream makes a trial: one with no 5xx so far."""
+        job, well_time = self._registry.jobs.get(job_id), self.now().well_time
+        return 2 if job is None else rank_for_trial(job, well_time, self._config().judgement)
 
     def _launch_control(self) -> None:
         """Make the control request: it concerns no pending job and changes none."""
@@ -324,14 +332,15 @@ class Poller:
         asked: str | None = None,
     ) -> None:
         """Let the reply bear on the upstream's health, and tell when its state changes."""
-        before, was_open = self.health.state, self.health.gate().open
+        was_open = self.health.gate().open
         self.health.note(reply, now, job=job, rung=rung, asked=asked)
         if reply.kind is Kind.THROTTLED:
             self.bucket.slow_down(now.steady)
         if not was_open and self.health.gate().open:
             self.bucket.drain(now.steady)
-        after = self.health.state
-        if after is not before:
+        before, after = self._state_told, self.health.state
+        if after is not before:  # by this answer, or as time went by since the one before
+            self._state_told = after
             data = {"from": before.value, "to": after.value, "code": reply.code}
             await self._registry.record(Event(EventType.UPSTREAM_CHANGED, None, now.time, data))
 

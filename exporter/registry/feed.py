@@ -28,6 +28,7 @@ class Progress:
 
     job_id: str
     time: float | None
+    mode: str | None
     step: str | None
     progress: float | None
 
@@ -93,7 +94,9 @@ class Feed:
     def moved(self, before: Job, after: Job) -> None:
         """Put in a job's progress, if it has moved."""
         if (before.progress, before.step) != (after.progress, after.step):
-            moved = Progress(after.job_id, after.last_polled_at, after.step, after.progress)
+            moved = Progress(
+                *(after.job_id, after.last_polled_at, after.mode, after.step, after.progress)
+            )
             self._put(moved)
             self._wake()
 

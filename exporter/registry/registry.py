@@ -46,6 +46,8 @@ from .waiting import Waiting
 
 PRUNE_SLICE = 1000
 """Rows dropped in one commit: old jobs and events go in slices, so that no commit takes long."""
+LOOK_AGAIN_SECONDS = 30.0
+"""How often a finished job whose recheck is late is looked at: thousands may be, all at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +248,8 @@ class Registry:
         except StoreError:
             self.commit.writable = False
             raise
-        self.commit.writable = True
+        # On a disk that is all but full so small a write may succeed where the backlog does not.
+        self.commit.writable = not self.commit.unwritten
 
     async def prune(self) -> None:
         """Drop finished jobs and events that are older than is kept; raises `StoreError`.
@@ -453,7 +456,7 @@ class Registry:
         if job.state in INFERRED_STATES and job.rechecks < len(limits.recheck_after):
             # Asked again, however late: a recheck waits while the upstream is not well.
             recheck = (job.finished_at or 0.0) + limits.recheck_after[job.rechecks]
-            leaves = max(leaves, recheck, self._now().time + 1)
+            leaves = max(leaves, recheck, self._now().time + LOOK_AGAIN_SECONDS)
         return leaves
 
     def _newest(self, job: Job) -> Job:

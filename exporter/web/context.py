@@ -10,6 +10,7 @@ import structlog
 from aiohttp import web
 
 from ..core.job import Job
+from ..metrics.collector import JobMetrics
 from ..metrics.exposition import Exposition
 from ..metrics.instruments import Instruments
 from ..polling.client import Client
@@ -31,6 +32,7 @@ class Context:
     poller: Poller
     exposition: Exposition
     instruments: Instruments
+    job_metrics: JobMetrics
     config: "Callable[[], Config]"
     client: Client
     status_cache: StatusCache
@@ -41,6 +43,9 @@ class Context:
     """Puts the config's file in force, see `Reloader.reload`."""
     broken: Callable[[], list[str]]
     """Names the exporter's tasks that have ended though they must not."""
+    version: str
+    started_at: float
+    """Seconds since 1970."""
     prefix: str = ""
     listen_host: str | None = None
     """The address that the command line listens on; None where a host application does."""

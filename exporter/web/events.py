@@ -150,6 +150,7 @@ def _sse(item: Item) -> bytes:
         shown = {
             "job_id": item.job_id,
             "time": rfc3339(item.time),
+            "mode": item.mode,
             "step": item.step,
             "progress": item.progress,
         }

@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support import fuzzed
 
 from exporter.core.contract import parse_reply, render_status
 from exporter.core.reply import (
@@ -336,6 +337,13 @@ def test_the_answer_about_another_job_says_nothing_of_this_one() -> None:
             },
             30.0,
         ),
+        (
+            {
+                "Retry-After": "Fri, 13 Nov 2026 08:00:00 GMT",
+                "Date": "Fri, 13 Nov 2026 08:00:00 GMT",
+            },
+            0.0,
+        ),
         ({"Retry-After": "Fri, 13 Nov 99999 08:00:30 GMT"}, None),
     ],
 )
@@ -365,7 +373,8 @@ HEADERS = st.dictionaries(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@pytest.mark.fuzz
+@fuzzed(400)
 @given(st.integers(), HEADERS, BODIES, st.booleans())
 def test_no_bytes_make_it_raise(
     http_status: int, headers: dict[str, str], body: bytes, complete: bool
@@ -397,7 +406,8 @@ STATUSES = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@pytest.mark.fuzz
+@fuzzed(300)
 @given(STATUSES)
 def test_what_is_rendered_is_read_back_without_drift(status: Status) -> None:
     reply = parse_reply(200, {}, render_status(status))
@@ -412,3 +422,102 @@ def test_rendering_leaves_out_what_is_not_there() -> None:
 
 def test_the_kinds_of_drift_are_a_closed_list() -> None:
     assert len(DriftKind) == 12
+
+
+@pytest.mark.parametrize(
+    ("fields", "drift"),
+    [
+        ({"final_urls": ["https://x"]}, ("wrong_type", "final_urls")),
+        ({"final_urls": 1}, ("wrong_type", "final_urls")),
+        ({"final_urls": {"a": None}}, ("wrong_type", "final_urls")),
+        ({"final_urls": {"a": ""}}, ("wrong_type", "final_urls")),
+        ({"final_urls": {f"v{at}": "u" for at in range(101)}}, ("too_many", "final_urls")),
+        ({"final_urls": {"a": "u" * 8193}}, ("too_long", "final_urls")),
+        ({"final_urls": {"n" * 129: "u"}}, ("too_long", "variation")),
+        ({"warnings": "x"}, ("wrong_type", "warnings")),
+        ({"warnings": 1}, ("wrong_type", "warnings")),
+        ({"warnings": {"a": "x"}}, ("wrong_type", "warnings")),
+        ({"warnings": {"a": [None]}}, ("wrong_type", "warnings")),
+        ({"warnings": {f"v{at}": ["m"] for at in range(101)}}, ("too_many", "warnings")),
+        ({"warnings": {"a": [f"m{at}" for at in range(51)]}}, ("too_many", "warnings")),
+        ({"warnings": {"a": ["m" * 1025]}}, ("too_long", "warnings")),
+        ({"warnings": {"n" * 129: ["m"]}}, ("too_long", "variation")),
+        ({"ignored_variations": "a"}, ("wrong_type", "ignored_variations")),
+        ({"ignored_variations": 1}, ("wrong_type", "ignored_variations")),
+        ({"ignored_variations": [1]}, ("wrong_type", "ignored_variations")),
+        ({"ignored_variations": ["v"] * 101}, ("too_many", "ignored_variations")),
+        ({"ignored_variations": ["n" * 129]}, ("too_long", "variation")),
+        ({"job_id": "i" * 1025}, ("too_long", "job_id")),
+        ({"status": "s" * 129}, ("too_long", "status")),
+    ],
+)
+def test_what_strays_is_told_by_kind_and_field(
+    fields: dict[str, object], drift: tuple[str, str]
+) -> None:
+    assert drift_of(parse(**fields)) == [drift]
+
+
+def test_at_the_limits_nothing_strays() -> None:
+    reply = parse(
+        job_id="i" * 1024,
+        status="s" * 128,
+        progress=100,
+        final_url="u" * 8192,
+        final_urls={f"v{at}": "u" * 8192 for at in range(100)},
+        warnings={f"v{at}": [f"m{n}" for n in range(50)] for at in range(100)},
+        ignored_variations=[f"{at}".zfill(128) for at in range(100)],
+    )
+    assert reply.drift == ()
+    status = status_of(reply)
+    assert len(status.final_urls) == len(status.warnings) == len(status.ignored_variations) == 100
+    assert parse(progress=0).drift == ()
+    assert status_of(parse(progress=-0.5)).progress == 0
+
+
+@pytest.mark.parametrize(
+    ("http_status", "kind"),
+    [
+        *((200, Kind.OK), (299, Kind.OK), (300, Kind.OTHER), (199, Kind.OTHER)),
+        *((499, Kind.OTHER), (500, Kind.SERVER_ERROR), (599, Kind.SERVER_ERROR)),
+    ],
+)
+def test_classes_of_status_end_where_http_says(http_status: int, kind: Kind) -> None:
+    reply = parse(http_status, surprise=1)
+    assert reply.kind is kind
+    assert (reply.status is not None) is (kind is Kind.OK)
+    assert bool(reply.drift) is (kind is Kind.OK)
+
+
+def test_states_are_known_in_any_case() -> None:
+    assert status_of(parse(state="Pending")).state is ReplyState.PENDING
+    assert status_of(parse(state=" done")).state is ReplyState.DONE
+
+
+def test_numbers_of_up_to_18_digits_are_read_exactly() -> None:
+    body = json.dumps(PENDING | {"warnings": {"a": [10**18 - 1, 10**18]}}).encode()
+    assert status_of(parse_reply(200, {}, body)).warnings == {"a": ("999999999999999999", "1e+18")}
+
+
+def test_what_is_rendered_is_short_and_in_plain_letters() -> None:
+    body = render_status(status_of(parse(status="größer", final_url=None)))
+    assert body.decode() == (
+        f'{{"job_id":"{JOB_ID}","status":"größer","state":"pending","mode":"params",'
+        '"progress":33,"final_url":null}'
+    )
+
+
+def test_the_media_type_is_kept_as_it_came_to_a_limit() -> None:
+    reply = parse_reply(500, {"CONTENT-type": "text/html; charset=x"}, b"")
+    assert reply.content_type == "text/html; charset=x"
+    assert parse_reply(500, {}, b"").content_type == ""
+    assert len(parse_reply(500, {"Content-Type": "t" * 500}, b"").content_type) == 128
+
+
+def test_a_body_of_just_the_limit_is_read() -> None:
+    body = json.dumps(PENDING).encode().ljust(MAX_BODY_BYTES)
+    assert parse_reply(200, {}, body).kind is Kind.OK
+
+
+@pytest.mark.parametrize("http_status", [199, 300, 500])
+def test_only_of_a_2xx_is_drift_told(http_status: int) -> None:
+    assert parse_reply(http_status, {}, b"\xff").drift == ()

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import START, Judgement, Polling, answered, error, job, now, ok, timeout
 
+from exporter.core.answers import RecentAnswers
 from exporter.core.control import Rung
-from exporter.core.evidence import RecentAnswers
 from exporter.core.health import Gate, Health, Trial, UpstreamState
-from exporter.core.job import Job
-from exporter.core.reply import Reply
+from exporter.core.job import Job, JobState, Suspicion
+from exporter.core.reply import Kind, Reply
 
 
 class Upstream:
@@ -170,12 +170,93 @@ def test_while_down_one_trial_is_made_each_later_than_the_one_before() -> None:
     upstream = Upstream()
     upstream.goes_down(0)
     waits, seconds = [], 0.0
+    upstream.health.note(error(404), now(1), job=None, rung=Rung.RANDOM)  # the door is open
     for _ in range(8):
         assert upstream.gate.trial is Trial.POLL
         waits.append(upstream.gate.trial_at - 1000 - seconds)
         seconds = upstream.gate.trial_at - 1000
         upstream.says(error(503), seconds)
     assert waits == [2, 4, 8, 16, 32, 60, 60, 60]
+
+
+def test_while_down_jobs_and_the_control_take_turns_until_one_control_is_answered() -> None:
+    upstream = Upstream()
+    upstream.goes_down(0)
+    turns = []
+    for reply in (error(503), timeout(), error(503), error(418), error(404)):
+        for _ in range(2):
+            seconds = upstream.gate.trial_at - 1000
+            turns.append(upstream.gate.trial)
+            if upstream.gate.trial is Trial.CONTROL:
+                upstream.health.note(reply, now(seconds), job=None, rung=Rung.RANDOM)
+            else:
+                upstream.says(error(503), seconds, "a")
+    assert turns == [Trial.CONTROL, Trial.POLL] * 5
+    assert upstream.health.state is UpstreamState.UNKNOWN  # it had failed, and is back
+
+
+def test_a_control_that_never_failed_ends_no_outage_of_jobs_and_is_asked_once() -> None:
+    upstream = Upstream()
+    upstream.goes_down(0)
+    upstream.health.note(error(404), now(2), job=None, rung=Rung.RANDOM)
+    for _ in range(4):
+        assert upstream.gate.trial is Trial.POLL
+        seconds = upstream.gate.trial_at - 1000
+        assert upstream.says(error(503), seconds) is UpstreamState.DOWN
+
+
+def test_with_its_rungs_switched_off_the_control_takes_no_turn() -> None:
+    upstream = Upstream()
+    upstream.health.rules = Judgement(control=())
+    upstream.goes_down(0)
+    upstream.says(error(503), 2)
+    assert upstream.gate.trial is Trial.POLL
+
+
+def test_a_control_answered_when_no_job_is_left_to_ask_ends_the_outage() -> None:
+    upstream = Upstream()
+    upstream.goes_down(0)
+    upstream.health.note(error(404), now(2), job=None, rung=Rung.RANDOM)
+    assert upstream.gate.trial is Trial.POLL
+    seconds = upstream.gate.trial_at - 1000 + 61
+    upstream.health.note(error(404), now(seconds), job=None, rung=Rung.RANDOM)
+    assert upstream.health.state is UpstreamState.UNKNOWN
+
+
+def test_a_control_sent_before_the_outage_does_not_end_it() -> None:
+    upstream = Upstream()
+    upstream.goes_down(0)
+    upstream.health.note(error(500), now(2), job=None, rung=Rung.RANDOM)
+    upstream.health.note(error(404), now(2.5), job=None, rung=Rung.RANDOM)
+    assert upstream.health.state is UpstreamState.DOWN
+
+
+def test_an_outage_that_asks_to_be_waited_for_is_an_outage_and_is_waited_for() -> None:
+    upstream = Upstream()
+    for name in "abcde":
+        upstream.says(error(503, Retry_After="30"), 0, name)
+    assert upstream.health.state is UpstreamState.DOWN
+    assert upstream.health.up is False
+    assert upstream.gate.trial_at == 1030.0
+
+
+def test_a_known_job_that_is_lost_is_no_evidence_of_the_service_but_of_the_key() -> None:
+    upstream = Upstream()
+    assert upstream.says(error(404), 0, "a") is UpstreamState.UNKNOWN
+    assert upstream.health.key_valid is True
+
+
+def test_of_the_finished_jobs_another_is_asked_each_time() -> None:
+    upstream = Upstream()
+    for name in "abc":
+        upstream.health.control.remember_finished(name)
+    asked = []
+    for seconds in range(4):
+        _, name = upstream.health.control.rung(("finished",))
+        asked.append(name)
+        reply = error(500) if seconds == 1 else ok("done")
+        upstream.health.note(reply, now(seconds), job=None, rung=Rung.FINISHED, asked=name)
+    assert asked == ["c", "b", "a", "c"]
 
 
 def test_stragglers_of_an_outage_do_not_put_the_trial_off() -> None:
@@ -346,13 +427,13 @@ def test_a_witness_is_another_pending_job_with_a_2xx_since() -> None:
     upstream.says(ok(), 10, "a")
     upstream.says(ok(), 20, "b")
     health = upstream.health
-    assert health.witness(answered("c"), 15) == "b"
-    assert health.witness(answered("b"), 5) == "a"
-    assert health.witness(answered("b"), 15) is None
-    assert health.witness(answered("c"), 21) is None
-    assert health.witness(answered("c", mode="clipping"), 5) is None
+    assert health.evidence.witnesses.strong(answered("c"), 15) == "b"
+    assert health.evidence.witnesses.strong(answered("b"), 5) == "a"
+    assert health.evidence.witnesses.strong(answered("b"), 15) is None
+    assert health.evidence.witnesses.strong(answered("c"), 21) is None
+    assert health.evidence.witnesses.strong(answered("c", mode="clipping"), 5) is None
     upstream.says(ok(), 30, answered("d", mode="clipping"))
-    assert health.witness(answered("c", mode="clipping"), 5) == "d"
+    assert health.evidence.witnesses.strong(answered("c", mode="clipping"), 5) == "d"
 
 
 def test_the_control_climbs_down_its_ladder() -> None:
@@ -414,15 +495,15 @@ def test_the_remembered_witnesses_are_bounded() -> None:
     upstream = Upstream()
     for number in range(200):
         upstream.says(ok(), number, answered(f"a{number}", mode=f"mode{number}"))
-    assert len(upstream.health._witnesses) <= 50
+    assert len(upstream.health.evidence.witnesses) <= 100
 
 
 def test_many_lost_jobs_are_seen_within_their_window_only() -> None:
     upstream = Upstream()
     for name in "abcde":
         upstream.says(error(404), 0, name)
-    assert upstream.health.jobs_lost(now(1))
-    assert not upstream.health.jobs_lost(now(301))
+    assert upstream.health.evidence.jobs_lost(now(1), Judgement())
+    assert not upstream.health.evidence.jobs_lost(now(301), Judgement())
 
 
 ANSWERS = st.lists(
@@ -445,3 +526,98 @@ def test_recent_answers_count_the_latest_of_each_job_in_the_window(
         assert len(recent) == len(model)
         for wanted in ("good", "bad"):
             assert recent.count(wanted) == sum(value[0] == wanted for value in model.values())
+
+
+def test_waits_begin_anew_once_the_upstream_serves() -> None:
+    upstream = Upstream()
+    for seconds in (0, 2, 6):
+        upstream.says(error(429), seconds, None)
+    assert upstream.gate.trial_at == 1014.0
+    upstream.says(ok(), 14)
+    upstream.says(error(429), 20)
+    assert upstream.gate.trial_at == 1022.0
+    upstream.says(ok(), 30)
+    upstream.goes_down(31)
+    assert upstream.gate.trial_at == 1033.0
+
+
+def test_a_wait_asked_for_by_a_date_ends_at_that_date() -> None:
+    upstream = Upstream()
+    upstream.says(error(429, Retry_After="Fri, 15 Jan 2027 08:00:40 GMT"), 10)
+    assert upstream.gate.trial_at == 1040.0
+    other = Upstream()
+    date = {"Retry_After": "Fri, 15 Jan 2027 08:00:40 GMT"}
+    other.says(error(503, **date), 10, "a")
+    assert other.says(error(503, **date), 10, "b") is UpstreamState.THROTTLED
+    assert other.gate.trial_at == 1040.0
+
+
+def test_a_wait_of_former_times_does_not_lengthen_a_new_one() -> None:
+    upstream = Upstream()
+    upstream.says(error(401), 0)
+    for seconds in (0, 2, 6, 14, 30):
+        upstream.says(error(503), seconds, None)
+    assert upstream.gate.trial_at == 1062.0
+    upstream.says(ok(), 31, "b")  # a straggler that was accepted: it was not the key
+    assert upstream.gate.open
+    upstream.says(error(429, Retry_After="5"), 32)
+    assert upstream.gate.trial_at == 1037.0
+
+
+def test_a_hint_from_the_edge_of_the_window_counts() -> None:
+    upstream = Upstream()
+    upstream.says(error(503, Retry_After="30"), 1, "a")
+    assert upstream.says(error(503, Retry_After="20"), 61, "b") is UpstreamState.THROTTLED
+
+
+def test_without_a_heartbeat_no_control_is_made_when_nobody_asks() -> None:
+    assert Health(Judgement(), Polling()).next_control() == math.inf
+    assert Health(Judgement(), Polling(), heartbeat=300.0).next_control() == 300.0
+
+
+def test_a_confirmed_refusal_leaves_no_accusation_behind() -> None:
+    upstream = Upstream()
+    upstream.says(error(401), 0)
+    upstream.says(error(401), 1, None)
+    assert upstream.says(error(422), 61, None) is UpstreamState.WELL
+    assert upstream.gate.open
+
+
+def test_a_straggler_of_a_rejected_key_changes_nothing() -> None:
+    upstream = Upstream()
+    upstream.rejects(0)
+    upstream.says(error(401), 10, "b")
+    assert upstream.gate == Gate(False, 1060.0, Trial.CONTROL)
+
+
+def test_five_silent_tries_in_less_than_a_minute_are_no_outage() -> None:
+    upstream = Upstream()
+    for seconds in (0, 2, 4, 8, 16, 32, 59.9):
+        assert upstream.says(timeout(), seconds) is UpstreamState.UNKNOWN
+
+
+def test_jobs_that_have_failed_or_failed_before_make_no_outage() -> None:
+    upstream = Upstream()
+    upstream.says(error(404), 0, job("ghost"))
+    for seconds in (0, 70, 75, 80):
+        for number in range(20):
+            row = Suspicion(Kind.SERVER_ERROR, 1, 0.0, 0.0, 500) if seconds else None
+            state = JobState.FAILED if number % 2 else JobState.PENDING
+            subject = answered(f"a{number}", suspicion=row, state=state)
+            if seconds or number % 2:
+                assert upstream.says(error(500), seconds, subject) is UpstreamState.WELL
+
+
+def test_waits_begin_with_the_shortest_however_short_it_is() -> None:
+    upstream = Upstream()
+    upstream.health.polling = Polling(min_interval=0.25)
+    assert upstream.says(error(429), 0) is UpstreamState.THROTTLED
+    assert upstream.gate.trial_at == 1000.25
+    upstream.says(error(429), 0.25, None)
+    upstream.says(ok(), 10)
+    upstream.says(error(429), 10)
+    assert upstream.gate.trial_at == 1010.25
+    upstream.says(error(429), 10.25, None)
+    upstream.says(error(422), 20, None)
+    upstream.goes_down(30)
+    assert upstream.gate.trial_at == 1030.25

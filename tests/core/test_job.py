@@ -446,3 +446,99 @@ TestJobMachine.settings = settings(max_examples=60, stateful_step_count=30, dead
 def test_forgetting_tells_in_which_state() -> None:
     [event] = forget(ended(FAILED), now(60), "config")
     assert event.data == {"state": "failed", "reason": "config"}
+
+
+def test_every_event_names_its_job_and_the_time_and_says_what_its_readers_need() -> None:
+    told: list[Event] = []
+    current = job()
+    reply = replace(
+        ok(warnings={"a": ("x",)}, ignored_variations=("a",)),
+        drift=(Drift(DriftKind.UNKNOWN_FIELD, "z"),),
+    )
+    for at, answer in enumerate((reply, error(500), error(418)), start=5):
+        current, events = observe(current, answer, now(at))
+        told += events
+    current, events = conclude(current, Verdict(FAILED, "because"), now(8))
+    told += events
+    current, events = observe(current, ok(), now(9))
+    told += events
+    assert [(event.type.value, event.job_id, event.time - START, event.data) for event in told] == [
+        ("drift", JOB_ID, 5, {"kind": "unknown_field", "detail": "z"}),
+        ("first_answer", JOB_ID, 5, {"state": "pending", "mode": "params"}),
+        ("step_changed", JOB_ID, 5, {"step": "pending_compose", "from_step": None}),
+        ("warning_raised", JOB_ID, 5, {"variation": "a", "messages": ["x"]}),
+        ("variation_ignored", JOB_ID, 5, {"variation": "a", "messages": ["x"]}),
+        ("suspected", JOB_ID, 6, {"http_status": 500, "error": "x"}),
+        ("cleared", JOB_ID, 7, {"http_status": 500, "answers": 1}),
+        (
+            *("finished", JOB_ID, 8),
+            {"state": "failed", "evidence": "because", "seconds": 8, "unseen_seconds": 1},
+        ),
+        ("overturned", JOB_ID, 9, {"from": "failed"}),
+    ]
+
+
+def test_a_suspicion_that_a_good_answer_clears_is_told_as_of_now() -> None:
+    before, _ = observe(answered(step="pending_compose", mode="params"), error(500), now(5))
+    _, events = observe(before, ok(), now(9))
+    assert only(events, EventType.CLEARED).time == START + 9
+
+
+def test_no_event_is_older_than_the_job() -> None:
+    young = job(at=50)
+    after, _ = observe(young, ok(), now(5))
+    assert after.first_answer_at == START + 50
+    assert conclude(young, Verdict(INVALID, "because"), now(5))[0].finished_at == START + 50
+
+
+def test_a_row_tells_its_last_status_and_sets_no_poll_back() -> None:
+    unheard, _ = observe(answered(), timeout(), now(1))
+    begun, _ = observe(unheard, error(500), now(2))
+    silent, _ = observe(begun, timeout(), now(3))
+    grown, _ = observe(silent, error(503), now(4))
+    assert grown.suspicion is not None
+    assert (grown.suspicion.http_status, grown.suspicion.answers) == (503, 2)
+    assert (begun.setbacks, silent.setbacks, grown.setbacks) == (0, 1, 0)
+
+
+def test_in_time_that_does_not_count_a_row_stands_still_and_sets_no_poll_back() -> None:
+    begun, _ = observe(answered(), error(500), now(2, well=2))
+    silent, _ = observe(begun, timeout(), now(3, well=2))
+    still, events = observe(silent, error(500), now(4, well=2))
+    assert (still.suspicion, still.setbacks, events) == (begun.suspicion, 0, [])
+
+
+def test_a_recheck_that_is_heard_ends_the_setbacks_before_it() -> None:
+    unheard, _ = observe(ended(FAILED), timeout(), now(60))
+    assert unheard.setbacks == 1
+    assert observe(unheard, error(500), now(70))[0].setbacks == 0
+    assert observe(unheard, ok("failed"), now(70))[0].setbacks == 0
+
+
+def test_an_end_forgets_the_suspicion_and_begins_to_count_rechecks() -> None:
+    before = observe(answered(rechecks=2), error(500), now(5))[0]
+    after, _ = conclude(before, Verdict(FAILED, "because"), now(9))
+    assert (after.suspicion, after.rechecks) == (None, 0)
+
+
+def test_an_overturned_job_that_was_suspected_is_not_any_more() -> None:
+    row = observe(answered(), error(500), now(5))[0].suspicion
+    before = replace(ended(NOT_FOUND), suspicion=row)
+    after, events = observe(before, ok(), now(120))
+    assert after.suspicion is None
+    assert "cleared" not in types(events)
+
+
+def test_a_job_first_seen_final_is_told_so_at_that_end_only() -> None:
+    before, _ = observe(job(), ok("failed", final_url=None), now(1))
+    over = replace(before, state=JobState.PENDING)
+    _, events = conclude(over, Verdict(EXPIRED, "because"), now(9))
+    assert only(events, EventType.FINISHED).data.get("first_seen_final") is None
+
+
+def test_the_messages_told_are_counted_over_all_variations() -> None:
+    texts = {name: tuple(f"{name}{at}" for at in range(400)) for name in "abc"}
+    after, events = observe(job(), ok(warnings=texts), now(1))
+    assert sum(map(len, after.told_warnings.values())) == MAX_REMEMBERED_MESSAGES
+    told = [len(event.data["messages"]) for event in events if event.type == "warning_raised"]
+    assert told == [400, 400, 200]

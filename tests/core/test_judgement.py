@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from support import JOB_ID, Judgement, Polling, answered, error, job, now, ok, timeout
 
+from exporter.core.chance import Share
 from exporter.core.control import Rung
 from exporter.core.events import Now
-from exporter.core.evidence import Share
 from exporter.core.health import Health
 from exporter.core.job import Job, JobState, Verdict, observe
 from exporter.core.judgement import MOST_ANSWERS, RULES, judge, span
@@ -119,7 +119,7 @@ def test_a_job_is_no_witness_against_itself() -> None:
 def test_the_first_5xx_of_its_own_row_is_not_held_against_the_others() -> None:
     court = Court(answered())
     court.hear(error(500), 0)
-    assert court.health.share_of_errors(court.job, 0.0, of_mode=True) == Share(0, 0)
+    assert court.health.evidence.share_of_errors(court.job, 0.0, of_mode=True) == Share(0, 0)
 
 
 def test_another_answer_of_its_own_begins_the_row_again() -> None:
@@ -146,8 +146,8 @@ def test_of_its_mode_and_of_all_the_worse_share_counts() -> None:
     court.hear(error(500), 0)
     court.others(1, 200, mode="params")
     court.others(1, 20, bad=10, mode="clipping")
-    assert court.health.share_of_errors(court.job, 0.0, of_mode=True) == Share(10, 20)
-    assert court.health.share_of_errors(court.job, 0.0, of_mode=False) == Share(10, 220)
+    assert court.health.evidence.share_of_errors(court.job, 0.0, of_mode=True) == Share(10, 20)
+    assert court.health.evidence.share_of_errors(court.job, 0.0, of_mode=False) == Share(10, 220)
 
 
 def test_gateway_answers_take_twice_the_row_and_two_minutes() -> None:
@@ -356,3 +356,80 @@ def test_a_job_that_has_ended_is_not_judged() -> None:
 
 def test_the_table_names_every_answer_that_can_end_a_job() -> None:
     assert set(RULES) == {Kind.SERVER_ERROR, Kind.NOT_FOUND, Kind.INVALID}
+
+
+def test_while_the_key_is_rejected_a_straggler_convicts_nobody() -> None:
+    court = Court(answered())
+    assert row_of(court, 600, 40) is None
+    for _ in range(20):
+        court.control(Rung.RANDOM, error(404), 601)
+    court.control(Rung.RANDOM, error(401), 601)
+    assert court.hear(error(500), 602) is None
+    court.control(Rung.RANDOM, error(404), 662)
+    assert court.hear(error(500), 663) is not None
+
+
+def test_a_witness_of_another_mode_is_weak_and_is_named_with_it() -> None:
+    court = Court(answered(mode="clipping"))
+    for number in range(16):
+        seconds = number * 40.0
+        court.hear(error(500), seconds)
+        court.others(seconds + 1, 20, mode="params")
+    assert court.verdict is not None
+    assert court.verdict.evidence.startswith(
+        "16 answers 500 over 600 s while job other9 of mode params was answered 2xx; 0 of "
+    )
+
+
+def test_with_a_strong_witness_the_share_of_the_mode_counts_and_is_told() -> None:
+    court = Court(answered(mode="clipping"))
+    court.hear(error(500), 0)
+    court.others(1, 400, mode="params")
+    court.others(1, 20, bad=4, mode="clipping")
+    verdict = row_of(court, 400, 10, first=10)
+    assert verdict is not None
+    assert "; 4 of 20 other answers were 5xx" in verdict.evidence
+    assert court.job.suspicion is not None
+    assert court.job.suspicion.answers == 23  # 43 % at most: the 23rd power is below 1e-9
+
+
+def test_with_weak_witnesses_the_share_of_all_counts() -> None:
+    court = Court(answered(mode="clipping"))
+    for number in range(16):
+        seconds = number * 40.0
+        court.hear(error(500), seconds)
+        court.others(seconds + 1, 20, bad=1, mode="params")
+    assert court.verdict is not None
+    assert "15 of 300 other answers were 5xx" in court.verdict.evidence
+
+
+def test_a_control_about_nothing_that_answers_404_is_no_witness() -> None:
+    court = Court(answered())
+    for number in range(30):
+        court.hear(error(500), number * 40)
+        court.control(Rung.BARE, error(404), number * 40 + 1)
+    assert court.verdict is None
+
+
+def test_the_random_ids_404_is_named_as_evidence() -> None:
+    court = Court(answered())
+    for number in range(17):
+        court.hear(error(500), number * 40)
+        court.control(Rung.RANDOM, error(404), number * 40 + 1)
+    assert court.verdict is not None
+    assert " while an id that never was is answered 404; 0 of " in court.verdict.evidence
+
+
+def test_the_day_of_a_job_begins_with_its_registration() -> None:
+    court = Court(answered(registered_well=1000.0))
+    assert court.hear(ok(), GIVE_UP) is None
+    assert court.hear(ok(), GIVE_UP + 1000) == Verdict(
+        JobState.EXPIRED, "no end in 86400 s, last answer 200"
+    )
+
+
+def test_a_row_that_no_length_of_would_do_is_planned_as_a_very_long_one() -> None:
+    court = Court(answered())
+    court.hear(error(500), 0)
+    court.others(1, 3000, bad=2990)
+    assert span(court.job, court.health, RULES_OF) == (MOST_ANSWERS, 30.0)

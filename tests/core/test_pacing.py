@@ -165,9 +165,26 @@ def test_the_most_overdue_job_is_always_next(operations: list[tuple[str, str, in
         assert queue.demand == pytest.approx(len(model) / 4)
 
 
+def test_of_the_lowest_rank_the_most_overdue_is_next() -> None:
+    queue = DueQueue()
+    for due, name in enumerate(("a", "b", "c", "d")):
+        queue.schedule(name, float(due), 1.0)
+    ranks = {"a": 2, "b": 1, "c": 0, "d": 0}
+    assert [queue.pop(ranks.__getitem__) for _ in range(3)] == [("c", 2.0), ("d", 3.0), ("b", 1.0)]
+    assert queue.pop() == ("a", 0.0)
+
+
 def test_an_empty_queue_has_nothing_to_give() -> None:
     with pytest.raises(IndexError, match="no job is queued"):
         DueQueue().pop()
+
+
+def test_the_jobs_that_are_due_are_counted() -> None:
+    queue = DueQueue()
+    for name, due in (("a", 1.0), ("b", 2.0), ("c", 3.0)):
+        queue.schedule(name, due, 0.0)
+    queue.schedule("a", 5.0, 0.0)
+    assert [queue.overdue(now) for now in (0.0, 2.0, 5.0)] == [0, 1, 3]
 
 
 def test_moving_a_job_often_does_not_grow_the_queue() -> None:
@@ -234,6 +251,9 @@ OPEN = Gate(True)
         ({"next_due": 10.0}, (Turn.POLL, 10.0)),
         ({"next_due": 3.0}, (Turn.POLL, 10.0)),
         ({"next_due": 12.0}, (Turn.WAIT, 12.0)),
+        ({"next_due": 10.0, "control_at": 10.0}, (Turn.CONTROL, 10.0)),
+        ({"next_due": 10.0, "control_at": 11.0}, (Turn.POLL, 10.0)),
+        ({"next_due": 12.0, "control_at": 12.0}, (Turn.WAIT, 12.0)),
         ({"next_due": 3.0, "token_at": 11.0}, (Turn.WAIT, 11.0)),
         ({"next_due": 3.0, "in_flight": 4}, (Turn.WAIT, math.inf)),
         ({"next_due": 3.0, "in_flight": 3}, (Turn.POLL, 10.0)),
@@ -252,7 +272,8 @@ OPEN = Gate(True)
         ({"gate": Gate(False, 9.0, Trial.CONTROL)}, (Turn.CONTROL, 10.0)),
         ({"gate": Gate(False, 15.0, Trial.CONTROL), "asks": 1}, (Turn.WAIT, 15.0)),
         ({"gate": Gate(False, 9.0, Trial.CONTROL), "in_flight": 1}, (Turn.WAIT, math.inf)),
-        ({"gate": Gate(False, 9.0, Trial.POLL)}, (Turn.WAIT, math.inf)),
+        ({"gate": Gate(False, 9.0, Trial.POLL)}, (Turn.CONTROL, 10.0)),  # no job is to be asked
+        ({"gate": Gate(False, 9.0, Trial.POLL), "in_flight": 1}, (Turn.WAIT, math.inf)),
         ({"gate": Gate(False, 9.0, Trial.POLL), "next_due": 50.0}, (Turn.POLL, 10.0)),
         ({"gate": Gate(False, 19.0, Trial.POLL), "next_due": 5.0}, (Turn.WAIT, 19.0)),
     ],
@@ -277,3 +298,88 @@ def test_jitter_comes_from_the_generator_that_is_handed_in() -> None:
         next_poll(answered(), ok(), now(400), RULES, SPAN, random.Random(7)) for _ in range(3)
     }
     assert len(delays) == 1
+
+
+def test_a_loaded_job_is_on_schedule_and_spread_even_when_it_was_never_polled() -> None:
+    assert plan(answered(), None, 400, chance=0.5).reason is PollReason.SCHEDULE
+    never = job()
+    assert plan(never, timeout(), 0).delay == 2.0  # polled, and not heard: no poll at once
+
+
+def test_a_job_of_no_age_is_as_old_as_it_is() -> None:
+    assert interval(answered(), now(-5), RULES) == RULES.min_interval
+    eager = Polling(min_interval=0.001)
+    assert interval(answered(last_progress_at=START + 1), now(1.5), eager) == pytest.approx(
+        0.1 * math.sqrt(1.5 * 0.5)
+    )
+    assert interval(answered(last_progress_at=START + 0.9), now(1.0), eager) == pytest.approx(
+        0.1 * math.sqrt(0.1)
+    )
+    assert interval(answered(), now(0.25), eager) == pytest.approx(0.025)
+
+
+def test_a_verdict_that_takes_one_answer_is_awaited_as_long_as_it_takes() -> None:
+    subject, _ = observe(answered(), error(500), now(0))
+    one = next_poll(subject, error(500), now(0), RULES, (1, 3.0), Fixed(0))
+    two = next_poll(subject, error(500), now(0), RULES, (2, 3.0), Fixed(0))
+    assert one is not None
+    assert two is not None
+    assert (one.delay, two.delay) == (3.0, 3.0)
+
+
+def test_a_hint_by_date_counts_from_now() -> None:
+    date = error(503, Retry_After="Fri, 15 Jan 2027 08:00:40 GMT")  # START + 40
+    assert plan(answered(), date, 10) == NextPoll(30.0, PollReason.RETRY_AFTER)
+
+
+def test_a_hint_as_long_as_the_wait_changes_nothing() -> None:
+    assert plan(answered(), error(418, Retry_After="2"), 0).reason is PollReason.SCHEDULE
+
+
+def test_rechecks_are_put_off_for_setbacks_and_jittered_later() -> None:
+    subject = answered(state=JobState.FAILED, finished_at=START, rechecks=0, setbacks=3)
+    assert plan(subject, timeout(), 5000).delay == 16.0
+    assert plan(subject, timeout(), 5000, chance=0.5).delay == pytest.approx(16.8)
+    calm = answered(state=JobState.FAILED, finished_at=START)
+    assert plan(calm, ok(), 0, chance=0.5).delay == pytest.approx(63.0)
+
+
+def test_what_has_moved_is_thrown_out_of_the_queue_once_it_is_most_of_it() -> None:
+    queue, sizes = DueQueue(), []
+    for name in "abc":
+        queue.schedule(name, 0.0, 1.0)
+    for due in range(1, 200):
+        queue.schedule("a", float(due), 1.0)
+        sizes.append(len(queue._heap))
+    assert max(sizes) == 2 * 3 + 64
+    assert sizes.count(3) == 2  # thrown out twice, and not at every move
+    assert [queue.pop()[0] for _ in range(3)] == ["b", "c", "a"]
+
+
+def test_a_token_is_spent_to_the_last_one_and_a_part_of_one_waits() -> None:
+    bucket = TokenBucket(10, 2, 0.0)
+    bucket.take(0.0)
+    assert bucket.ready_at(0.0) == 0.0
+    bucket.take(0.0)
+    assert bucket.ready_at(0.0) == pytest.approx(0.1)
+    assert bucket.ready_at(0.05) == pytest.approx(0.1)
+
+
+def test_after_a_429_a_token_takes_as_long_as_the_lowered_rate_says() -> None:
+    bucket = TokenBucket(10, 1, 0.0)
+    bucket.take(0.0)
+    bucket.slow_down(0.0)
+    assert bucket.ready_at(0.0) == pytest.approx(0.2)
+    assert (bucket.rate(0.0), bucket.rate(-1.0)) == (5.0, 5.0)
+
+
+def test_429s_a_second_apart_halve_the_rate_each_time() -> None:
+    bucket = TokenBucket(8, 1, 0.0)
+    for at in (0.0, 0.99, 1.0, 2.0):
+        bucket.slow_down(at)
+    assert bucket.rate(2.0) == 1.0
+
+
+def test_a_rate_that_was_never_lowered_is_whole() -> None:
+    assert TokenBucket(10, 1, 0.0).rate(0.0) == 10.0
+    assert TokenBucket(10, 1, 0.0).rate(5e6) == 10.0

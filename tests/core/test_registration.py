@@ -2,8 +2,9 @@
 
 from support import START, job, now, types
 
+from exporter.core.events import Event, EventType
 from exporter.core.job import Source
-from exporter.core.registration import Conflict, register, tell_again
+from exporter.core.registration import Conflict, forget, register, tell_again
 
 
 def test_a_new_job_is_pending_and_tells_its_source() -> None:
@@ -34,3 +35,10 @@ def test_what_differs_is_a_conflict() -> None:
     after, conflicts = tell_again(before, Source.API, labels={"shop": "us"}, key="other")
     assert conflicts == [Conflict("labels.shop", "eu", "us"), Conflict("key", "sku", "other")]
     assert (after.labels, after.key) == ({"shop": "eu"}, "sku")
+
+
+def test_the_events_of_registering_and_forgetting_name_the_job_and_the_time() -> None:
+    made, events = register("a", Source.API, now(3), registered_at=5.0)
+    assert events == [Event(EventType.REGISTERED, "a", START + 3, {"source": "api"})]
+    data = {"state": "pending", "reason": "deleted"}
+    assert forget(made, now(9)) == [Event(EventType.FORGOTTEN, "a", START + 9, data)]

@@ -6,6 +6,7 @@ from support import JOB_ID, START, answered, job
 
 from exporter.core.events import Event, EventType
 from exporter.core.job import FINAL_STATES, Job, JobState
+from exporter.core.reply import DriftKind
 from exporter.core.tally import (
     BUCKETS,
     FORGOTTEN_REASONS,
@@ -172,4 +173,84 @@ def test_the_states_of_a_job_are_the_designs() -> None:
         "not_found",
         "invalid",
         "expired",
+    ]
+
+
+def test_every_family_that_starts_at_zero_does_so_for_each_known_value() -> None:
+    bounds = LabelBounds(50, {"step": ["own_step"], "variation": ["own_variation"]})
+    found: dict[tuple[str, str], set[str]] = {}
+    for delta in Tally(bounds).zeros({}):
+        for label, value in delta.labels:
+            found.setdefault((delta.name, label), set()).add(value)
+    modes = {"background", "clipping", "params", "unknown"}
+    variations = {"background", "compose", "shadowTop", "clipping", "shadow_wall", "own_variation"}
+    assert found == {
+        ("removit_jobs_registered_total", "source"): {
+            *("config", "file", "api", "status", "upload", "plugin")
+        },
+        ("removit_jobs_finished_total", "state"): {
+            *("done", "failed", "not_found", "invalid", "expired")
+        },
+        ("removit_jobs_finished_total", "mode"): modes,
+        ("removit_jobs_done_without_result_total", "mode"): modes,
+        ("removit_jobs_first_seen_final_total", "state"): {"done", "failed"},
+        ("removit_jobs_forgotten_total", "reason"): {"deleted", "config", "file"},
+        ("removit_verdicts_overturned_total", "from"): {"failed", "not_found", "expired"},
+        ("removit_contract_drift_total", "kind"): {kind.value for kind in DriftKind},
+        ("removit_job_step_transitions_total", "step"): {
+            *("queued", "pending_compose", "done", "own_step")
+        },
+        ("removit_job_warnings_total", "variation"): variations,
+        ("removit_job_ignored_variations_total", "variation"): variations,
+    }
+
+
+def test_a_groups_zeros_carry_its_labels() -> None:
+    zeros = [delta for delta in tally().zeros({"shop": "eu"}) if "finished" in delta.name]
+    assert zeros
+    assert all(("shop", "eu") in delta.labels for delta in zeros)
+
+
+def test_each_label_is_bounded_by_its_own_set() -> None:
+    bounds = LabelBounds(0)
+    full = Tally(bounds, ("shop",))
+    subject = answered(mode="new", labels={"shop": "new"})
+    data = {"step": "new", "from_step": "newer", "seconds": 1.0, "variation": "new", "messages": []}
+    for kind, label in (
+        (EventType.REGISTERED, "shop"),
+        (EventType.STEP_CHANGED, "step"),
+        (EventType.WARNING_RAISED, "variation"),
+        (EventType.VARIATION_IGNORED, "variation"),
+    ):
+        for delta in full.deltas(subject, [Event(kind, JOB_ID, START, data)]):
+            assert dict(delta.labels)[label] == "other", delta
+    assert full.mode(subject) == "other"
+    known = {"mode": ["new"], "step": ["new", "newer"], "variation": ["new"], "shop": ["new"]}
+    bounds.change(0, known)
+    for kind in (EventType.STEP_CHANGED, EventType.WARNING_RAISED, EventType.VARIATION_IGNORED):
+        for delta in full.deltas(subject, [Event(kind, JOB_ID, START, data)]):
+            assert set(dict(delta.labels).values()) <= {"new", "newer"}
+    assert (full.mode(subject), full.groups(subject.labels)) == ("new", {"shop": "new"})
+    bounds.change(1, {"colour": ["red"]})
+    assert [bounds.admit("colour", value) for value in ("red", "blue")] == ["red", "other"]
+
+
+def test_what_could_not_be_stored_is_given_back_beside_what_came_since() -> None:
+    bounds = LabelBounds(9)
+    bounds.admit("x", "a")
+    fresh = bounds.take_fresh()
+    bounds.admit("x", "b")
+    bounds.give_back(fresh)
+    assert bounds.take_fresh() == (("x", "b"), ("x", "a"))
+
+
+def test_an_end_counts_apart_in_its_group_with_the_job_as_exemplar() -> None:
+    subject = answered(mode="params", labels={"shop": "eu"})
+    data = {"state": "done", "evidence": None, "first_seen_final": True, "without_result": True}
+    event = Event(EventType.FINISHED, JOB_ID, START, data)
+    labels = (("mode", "params"), ("shop", "eu"))
+    assert tally(groups=("shop",)).deltas(subject, [event]) == [
+        Delta("removit_jobs_finished_total", (*labels, ("state", "done")), exemplar=JOB_ID),
+        Delta("removit_jobs_done_without_result_total", labels, exemplar=JOB_ID),
+        Delta("removit_jobs_first_seen_final_total", (("state", "done"),)),
     ]

@@ -4,7 +4,7 @@ import pytest
 from support import Polling
 
 from exporter.core.tally import BUCKETS, DURATION, bucket_of
-from exporter.core.usual import overdue_after, usual_duration
+from exporter.core.usual import overdue_after, quantile, usual_duration
 
 BOUNDS = (10.0, 20.0, 40.0)
 
@@ -37,3 +37,10 @@ def test_with_the_shipped_buckets_the_estimate_is_no_wider_than_its_bucket() -> 
     counts = [0] * (len(bounds) + 1)
     counts[bucket_of(DURATION, 37.0)] = 200
     assert 30.0 < (usual_duration(counts, bounds, samples=50) or 0.0) <= 45.0
+
+
+def test_a_quantile_lies_in_a_bucket_that_has_samples() -> None:
+    assert quantile((0, 0, 4, 0), BOUNDS, 0.5) == pytest.approx(30.0)
+    assert quantile((2, 2, 0, 0), BOUNDS, 0.5) == pytest.approx(10.0)
+    assert quantile((0, 0, 0, 0), BOUNDS, 0.5) is None
+    assert quantile((1, 0, 0, 3), BOUNDS, 0.5) is None

@@ -6,6 +6,7 @@ URL when it is ready.
 """
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -25,6 +26,7 @@ async def main(config_file: str, kill_after: int) -> None:
         if commits == kill_after:
             os.kill(os.getpid(), signal.SIGKILL)
 
+    logging.getLogger("removit_exporter").addHandler(logging.NullHandler())
     config = load_config(config_file)
     store = SqliteStore(config.storage.path, before_commit=before_commit)
     runner = web.AppRunner(create_app(config, store=store), access_log=None, shutdown_timeout=2.0)

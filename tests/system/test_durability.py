@@ -48,6 +48,18 @@ async def comes_back(site: Site, tmp_path: Path) -> None:
     (tmp_path / "elsewhere.db").rename(tmp_path / "jobs.db")
 
 
+async def register_until_refused(site: Site, simulator: Simulator) -> int:
+    """Register while there is room in the pages that the file has; return how many fitted."""
+    fitted = 0
+    while (refused := await site.client.put(f"/api/v1/jobs/{simulator.add(Script.stuck())}")).ok:
+        fitted += 1
+        assert fitted < 500
+    assert refused.status == 503
+    assert "Retry-After" in refused.headers
+    assert (await refused.json())["error"] == "exporter_unavailable"
+    return fitted
+
+
 @pytest.mark.parametrize(
     ("breaks", "mends"),
     [(fills_up, has_room), (turns_read_only, turns_writable), (goes_away, comes_back)],
@@ -61,19 +73,14 @@ async def test_while_the_disk_fails_polling_goes_on_and_nothing_counted_is_lost(
     for job_id in jobs:
         await site.put(job_id)
     await breaks(site, tmp_path)
-    more = 0
-    while (refused := await site.client.put(f"/api/v1/jobs/{simulator.add(Script.stuck())}")).ok:
-        more += 1  # there may be room left in the pages that the file has
-        assert more < 500
-    assert refused.status == 503
-    assert "Retry-After" in refused.headers
-    assert (await refused.json())["error"] == "exporter_unavailable"
+    more = await register_until_refused(site, simulator)
     done = 'removit_jobs_finished_total{mode="params",state="done"}'
 
     async def counted() -> bool:
         return await site.value(done) == 20
 
     await until(counted)
+    more += await register_until_refused(site, simulator)
     assert await site.value("removit_exporter_store_writable") == 0
     assert (await site.value('removit_exporter_store_errors_total{operation="commit"}') or 0) > 0
     await mends(site, tmp_path)

@@ -240,6 +240,89 @@ async def test_a_429_makes_all_wait(site: Site, simulator: Simulator, as_date: b
     assert rate < 500
 
 
+async def test_a_job_that_goes_from_done_back_to_pending_stays_done(
+    site: Site, simulator: Simulator
+) -> None:
+    job_id = simulator.add(Script.sound(0.1))
+    await site.put(job_id)
+    done = await site.ends(job_id, "done")
+    body = b'{"job_id": "%s", "state": "pending", "progress": 5}' % job_id.encode()
+    with simulator.faults.override(job_id, 200, body):
+        reply = await site.exporter.poller.ask(job_id, "client", 5.0)
+        assert reply.status is not None
+        assert reply.status.state == "pending"
+    after = await site.job(job_id)
+    assert (after["state"], after["finished_at"]) == ("done", done["finished_at"])
+    assert (after["next_poll_at"], after["progress"]) == (None, 100)
+    assert await total(site, "removit_verdicts_overturned_total") == 0
+    assert await total(site, "removit_jobs_finished_total") == 1
+
+
+async def test_an_id_used_again_with_another_mode_keeps_its_mode_until_it_is_a_new_job(
+    site: Site, simulator: Simulator
+) -> None:
+    job_id = simulator.add(Script.stuck(0.1, "params"))
+    await site.put(job_id)
+    await until(lambda: site.exporter.registry.jobs[job_id].mode == "params")
+    body = b'{"job_id": "%s", "state": "done", "mode": "clipping", "final_url": "https://x"}'
+    with simulator.faults.override(job_id, 200, body % job_id.encode()):
+        assert (await site.ends(job_id, "done"))["mode"] == "params"
+        assert await site.value('removit_jobs_finished_total{mode="params",state="done"}') == 1
+        assert await site.value('removit_jobs_pending{mode="params"}') == 0
+        deleted = await site.client.delete(f"/api/v1/jobs/{job_id}")
+        assert deleted.status == 204
+        again = await site.put(job_id)
+        assert (again["mode"], again["state"]) == (None, "pending")
+        assert (await site.ends(job_id, "done"))["mode"] == "clipping"
+    assert await site.value('removit_jobs_finished_total{mode="clipping",state="done"}') == 1
+
+
+async def test_each_rung_of_the_control_is_counted_and_can_be_switched_off(
+    open_site: Open, simulator: Simulator
+) -> None:
+    for rungs in (["finished", "random", "bare"], ["random", "bare"], ["bare"]):
+        site = await open_site(
+            upstream={"heartbeat": "100ms"},
+            judgement={"control": rungs},
+            storage={"path": f"{rungs[0]}.db"},
+        )
+        job_id = simulator.add(Script.sound(0.05))
+        await site.put(job_id)
+        await site.ends(job_id, "done")
+        counted = f'removit_exporter_control_requests_total{{rung="{rungs[0]}"}}'
+
+        async def made(site: Site = site, counted: str = counted) -> bool:
+            return (await site.value(counted) or 0) >= 2
+
+        await until(made)
+        for other in {"finished", "random", "bare"} - set(rungs):
+            series = f'removit_exporter_control_requests_total{{rung="{other}"}}'
+            assert not await site.value(series)
+        labels = f'code="{422 if rungs == ["bare"] else 200 if "finished" in rungs else 404}"'
+        name = "removit_upstream_requests_total"
+        assert await site.value(f'{name}{{{labels},endpoint="status",purpose="control"}}')
+        await site.client.close()
+
+
+async def test_a_suspect_upstream_that_is_well_again_as_time_goes_by_is_told(
+    open_site: Open, simulator: Simulator
+) -> None:
+    site = await open_site(judgement={"outage_window": "1s", "chance": 1e-9})
+    witness = simulator.add(Script.stuck(0.1))
+    failing = [simulator.add(Script.failing(0.1)) for _ in range(6)]
+    for job_id in (witness, *failing):
+        await site.put(job_id)
+    await until(lambda: site.exporter.health.state == "suspect")
+    await until(lambda: site.exporter.health.state == "well")
+
+    async def told() -> bool:
+        history = await site.exporter.registry.history(after=0, limit=99, type="upstream_changed")
+        states = [one.event.data["to"] for one in history]
+        return states[-1] == "well" and "suspect" in states
+
+    await until(told)
+
+
 async def test_whoever_asks_meanwhile_shares_the_request(site: Site, simulator: Simulator) -> None:
     job_id = simulator.add(Script.stuck(0.1))
     poller = site.exporter.poller

@@ -1,6 +1,7 @@
 """The real core, poller, registry and housekeeping over days, in seconds of simulated time."""
 
 import asyncio
+import contextlib
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -8,12 +9,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
-from simulated_time import SimulatedClock, SimulatedUpstream, simulate
+from simulated_time import SimulatedClock, SimulatedUpstream, TooLongError, simulate
 
 from exporter import Exporter
 from exporter.config_loading import parse_config
 from exporter.core.job import Source
+from exporter.polling.clock import Clock
 from exporter.registry.memory import MemoryStore
 from exporter.registry.sqlite import SqliteStore
 from exporter.registry.staging import Telling
@@ -33,12 +36,20 @@ ENDS = {
 
 @asynccontextmanager
 async def exporting(
-    upstream: SimulatedUpstream, store: Store, directory: Path, **sections: Any
+    upstream: SimulatedUpstream,
+    store: Store,
+    directory: Path,
+    clock: Clock | None = None,
+    **sections: Any,
 ) -> AsyncIterator[Exporter]:
     document = {"upstream": {"base_url": "http://127.0.0.1:9", "api_key_env": "KEY"}} | sections
     config = parse_config(yaml.safe_dump(document), directory=directory)
     exporter = Exporter(
-        config, clock=SimulatedClock(), store=store, rng=random.Random(1), asker=upstream
+        config,
+        clock=clock or SimulatedClock(),
+        store=store,
+        rng=random.Random(1),
+        asker=upstream,
     )
     await exporter.start()
     try:
@@ -171,3 +182,16 @@ def test_time_stands_still_while_the_store_is_at_work(monkeypatch: Any, tmp_path
             assert await states(exporter) == {"a": "done"}
 
     simulate(minutes)
+
+
+def test_a_simulation_that_does_not_end_is_ended_whatever_its_tasks_swallow() -> None:
+    async def deaf() -> None:
+        while True:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(1.0)
+
+    async def endless() -> None:
+        await asyncio.gather(deaf(), asyncio.sleep(1e12))
+
+    with pytest.raises(TooLongError, match="not at its end"):
+        simulate(endless, real_seconds=0.2)

@@ -19,23 +19,25 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_thousands_of_stale_ids_all_end_as_not_found(tmp_path: Path) -> None:
     async def import_of_stale_ids() -> None:
         upstream = SimulatedUpstream()
         async with exporting(upstream, MemoryStore(), tmp_path) as exporter:
             sound = upstream.add("sound", Script.stuck(10.0))
             await tell(exporter, sound)
-            for start in range(0, 2000, 500):
+            for start in range(0, 5000, 500):
                 await tell(exporter, *(f"stale-{at}" for at in range(start, start + 500)))
             await asyncio.sleep(1.5 * HOUR)
             found = Counter((await states(exporter)).values())
-            assert found == {"not_found": 2000, "pending": 1}
+            assert found == {"not_found": 5000, "pending": 1}
             assert exporter.health.state == "well"
 
     simulate(import_of_stale_ids)
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_a_key_revoked_on_friday_and_renewed_on_monday_expires_nothing(tmp_path: Path) -> None:
     async def weekend() -> None:
         upstream = SimulatedUpstream()
@@ -69,9 +71,15 @@ def test_after_an_outage_jobs_come_back_within_the_rate_limit_oldest_first(tmp_p
             upstream.fault = lambda job_id: (503, b"")
             await asyncio.sleep(1800)
             assert exporter.health.state == "down"
-            upstream.fault = lambda job_id: None
+            order: list[str] = []
+            upstream.fault = lambda job_id: order.append(job_id or "control")
+            dues = dict(exporter.poller.queue._due)
             back = len(upstream.asked)
             await asyncio.sleep(120)
+            first = [name for name in dict.fromkeys(order) if name in dues]
+            overdue = [dues[name] for name in first[1:]]  # the first was the trial
+            assert overdue == sorted(overdue)
+            assert set(first) == set(names)
             times = upstream.asked[back:]
             assert len(times) > 300
             for first in range(0, len(times) - 100, 10):  # 10 a second, and no burst
@@ -133,3 +141,97 @@ def test_when_nobody_asks_the_heartbeat_shows_a_revoked_key_before_morning(tmp_p
             assert exporter.health.key_valid is False
 
     simulate(night)
+
+
+def test_an_outage_that_took_all_pending_jobs_with_it_ends_with_the_next_job(
+    tmp_path: Path,
+) -> None:
+    """From outside it looks like a dead database until another job is served."""
+
+    async def night() -> None:
+        upstream = SimulatedUpstream()
+        async with exporting(upstream, MemoryStore(), tmp_path) as exporter:
+            names = [upstream.add(f"job-{at}", Script.failing(400.0)) for at in range(10)]
+            await tell(exporter, *names)
+            await asyncio.sleep(300)
+            upstream.fault = lambda job_id: (503, b"")
+            await asyncio.sleep(HOUR)
+            upstream.fault = lambda job_id: None
+            await asyncio.sleep(HOUR)
+            assert set((await states(exporter)).values()) == {"pending"}
+            await tell(exporter, upstream.add("witness", Script.stuck(10.0)))
+            await asyncio.sleep(125)  # two trials: it makes the next one
+            assert exporter.health.up is True
+            await asyncio.sleep(600)
+            ends = Counter((await states(exporter)).values())
+            assert ends == {"failed": 10, "pending": 1}
+
+    simulate(night)
+
+
+def test_an_outage_is_over_when_the_control_says_so_though_no_job_is_pending(
+    tmp_path: Path,
+) -> None:
+    async def quiet() -> None:
+        upstream = SimulatedUpstream()
+        async with exporting(upstream, MemoryStore(), tmp_path) as exporter:
+            upstream.fault = lambda job_id: "connection"
+            await asyncio.sleep(HOUR)
+            assert exporter.health.state == "down"
+            asked = len(upstream.asked)
+            upstream.fault = lambda job_id: None
+            await asyncio.sleep(90)
+            assert exporter.health.state == "well"
+            assert len(upstream.asked) <= asked + 2
+
+    simulate(quiet)
+
+
+def test_a_batch_that_failed_is_asked_again_together_and_that_is_no_outage(tmp_path: Path) -> None:
+    async def evening() -> None:
+        upstream = SimulatedUpstream()
+        async with exporting(upstream, MemoryStore(), tmp_path) as exporter:
+            names = [upstream.add(f"job-{at}", Script.failing(5.0)) for at in range(20)]
+            await tell(exporter, upstream.add("witness", Script.sound(900.0)), *names)
+            seen = set()
+            for _ in range(2 * 360):
+                await asyncio.sleep(10)
+                seen.add(exporter.health.state.value)
+            assert Counter((await states(exporter)).values()) == {"failed": 20, "done": 1}
+            assert seen <= {"well", "suspect"}
+
+    simulate(evening)
+
+
+def test_a_database_that_is_dead_behind_an_open_door_is_an_outage(tmp_path: Path) -> None:
+    async def hours() -> None:
+        upstream = SimulatedUpstream()
+        async with exporting(upstream, MemoryStore(), tmp_path) as exporter:
+            names = [upstream.add(f"job-{at}", Script.sound(1200.0)) for at in range(12)]
+            await tell(exporter, *names)
+            await asyncio.sleep(300)
+            upstream.fault = lambda job_id: (500, b"{}") if job_id in upstream.jobs else None
+            await asyncio.sleep(6 * HOUR)
+            assert exporter.health.state == "down"
+            assert set((await states(exporter)).values()) == {"pending"}
+            upstream.fault = lambda job_id: None
+            await asyncio.sleep(300)
+            assert set((await states(exporter)).values()) == {"done"}
+
+    simulate(hours)
+
+
+def test_an_upstream_at_the_time_outs_edge_costs_nobody_his_job(tmp_path: Path) -> None:
+    async def slow() -> None:
+        upstream, rng = SimulatedUpstream(), random.Random(4)
+        async with exporting(upstream, MemoryStore(), tmp_path) as exporter:
+            names = [upstream.add(f"job-{at}", Script.sound(300.0)) for at in range(30)]
+            failing = upstream.add("failing", Script.failing(100.0))
+            await tell(exporter, *names, failing, upstream.add("witness", Script.stuck(10.0)))
+            upstream.fault = lambda job_id: "timeout" if rng.random() < 0.5 else None
+            await asyncio.sleep(HOUR)
+            found = await states(exporter)
+            assert {found[name] for name in names} == {"done"}
+            assert (found[failing], found["witness"]) == ("failed", "pending")
+
+    simulate(slow)

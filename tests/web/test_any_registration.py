@@ -7,13 +7,11 @@ from urllib.parse import quote
 
 import pytest
 from conftest import Open, Site
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support import fuzzed
 from yarl import URL
 
-SETTINGS = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
 QUIET: dict[str, Any] = {
     "upstream": {"base_url": "http://127.0.0.1:9", "rate": 0.001, "burst": 1},
     "registration": {"allowed_labels": ["shop"], "max_body_bytes": 4096},
@@ -59,7 +57,8 @@ def is_clear(body: dict[str, Any]) -> bool:
     )
 
 
-@SETTINGS
+@pytest.mark.fuzz
+@fuzzed(60)
 @given(
     method=st.sampled_from(["PUT", "POST"]),
     path_id=st.text(min_size=1, max_size=10),
@@ -85,7 +84,8 @@ async def test_any_body_is_answered_clearly(
         assert response.status in (200, 201) or is_clear(answer), answer
 
 
-@SETTINGS
+@pytest.mark.fuzz
+@fuzzed(60)
 @given(st.data())
 async def test_in_a_stream_every_line_is_kept_or_refused_clearly(
     quiet: Site, data: st.DataObject

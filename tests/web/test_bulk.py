@@ -9,6 +9,7 @@ import pytest
 from conftest import Open, Site, until
 from hypothesis import given
 from hypothesis import strategies as st
+from support import fuzzed
 
 from exporter.registry.memory import MemoryStore
 from exporter.registry.store import Accepted, Change, Fenced, StoreError
@@ -193,6 +194,8 @@ async def gather(content: Chunks, limit: int) -> list[tuple[int, bytes | None]]:
     ]
 
 
+@pytest.mark.fuzz
+@fuzzed(100)
 @given(st.binary(max_size=300).map(lambda data: data.replace(b"x", b"\n")), st.data())
 def test_lines_are_the_same_however_the_body_is_cut_into_pieces(
     whole: bytes, data: st.DataObject

@@ -118,7 +118,7 @@ async def test_server_sent_events_have_ids_and_progress_has_none(
     assert all("id" not in event for event in progress)
     shown = json.loads(progress[0]["data"])
     assert shown["job_id"] == job_id
-    assert set(shown) == {"job_id", "time", "step", "progress"}
+    assert set(shown) == {"job_id", "time", "mode", "step", "progress"}
     ids = [int(event["id"]) for event in named if "id" in event]
     assert ids == sorted(set(ids))
 

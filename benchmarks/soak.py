@@ -1,0 +1,54 @@
+"""A soak under simulated time: so many jobs over so many days, and what was held meanwhile.
+
+    .venv/bin/python benchmarks/soak.py [--jobs 1000000] [--days 7] [--seed N]
+
+The real core, poller, registry and page run; whatever could grow is counted at the end of each
+hour, real memory too. Exit code 1 when anything grew after the first hour, a job was forgotten or
+told wrongly, or series were left when every job had gone.
+"""
+
+import argparse
+import logging
+import random
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "tests")]
+
+from soaking import Soak, soak  # noqa: E402
+
+SHOWN = ("jobs in memory", "events", "series", "objects", "memory blocks", "resident KiB")
+
+
+def show(found: Soak) -> None:
+    hour = len(found.hours)
+    if hour == 1 or hour % 12 == 0:
+        sizes = found.hours[-1]
+        print(f"{hour:>4} h " + "".join(f"{sizes[name]:>16,}" for name in SHOWN), flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--jobs", type=int, default=1_000_000)
+    parser.add_argument("--days", type=float, default=7)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**31))
+    options = parser.parse_args()
+    logging.getLogger("removit_exporter").setLevel(logging.CRITICAL)
+    print(f"seed {options.seed}, {options.jobs} jobs over {options.days:g} days", flush=True)
+    print("       " + "".join(f"{name:>16}" for name in SHOWN))
+    started = time.perf_counter()
+    found = soak(
+        options.jobs, options.days, seed=options.seed, real_seconds=86_400.0, each_hour=show
+    )
+    print(f"{found.requests} requests, ended: {dict(found.ended)}")
+    faults = [*found.wrong, *found.astray, *found.left, *found.grown(share=0.1, slack=50)]
+    for fault in faults[:20]:
+        print(f"wrong: {fault}")
+    print(f"{time.perf_counter() - started:.0f} s, {'NOT ' * bool(faults)}flat and complete")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+// Asking the exporter, by relative URLs: the page works under any prefix.
+
+import { setClock } from "./format.js";
+
+const PATIENCE_MS = 15000;
+
+export class AnswerError extends Error {
+  constructor(status, body) {
+    super(body?.message ?? `the exporter answered ${status}`);
+    this.status = status;
+  }
+}
+
+async function ask(path, accept) {
+  const response = await fetch(path, {
+    headers: { Accept: accept },
+    cache: "no-store",
+    signal: AbortSignal.timeout(PATIENCE_MS),
+  });
+  if (!response.ok) throw new AnswerError(response.status, await response.json().catch(() => null));
+  return response;
+}
+
+export const getJson = async (path) => (await ask(path, "application/json")).json();
+
+export async function getSummary() {
+  const sent = Date.now();
+  const summary = await getJson("api/v1/summary");
+  setClock(summary.now, sent, Date.now());
+  return summary;
+}
+
+export const getJob = (id) => getJson(`api/v1/jobs/${encodeURIComponent(id)}`);
+
+// One page of jobs, newest first: `{jobs, next}`.
+export function getJobs(parameters) {
+  return getJson(`api/v1/jobs?${new URLSearchParams(parameters)}`);
+}
+
+// The stored events after an id, of one type if that is given.
+export async function getEvents(after, type = null) {
+  const query = new URLSearchParams({ after, ...(type && { type }) });
+  const text = await (await ask(`api/v1/events?${query}`, "application/x-ndjson")).text();
+  return text.split("\n").filter(Boolean).map((line) => JSON.parse(line));
+}

@@ -1,0 +1,132 @@
+// The connection to what happens: one stream, resumed where it broke off, and never in a hurry.
+//
+// `onState(state, retryAt)` tells how it is: `connecting`, `live`, `lost` (and when, by this
+// machine's clock in ms, it is tried again) or `asleep`. `onItem(item)` gets events and progress.
+// `begin(summary)` is called before a stream that does not go on from a known event: all that is
+// shown must be read anew.
+
+import { AnswerError, getEvents, getSummary } from "./api.js";
+
+const TYPES = [
+  "registered", "first_answer", "step_changed", "warning_raised", "variation_ignored", "drift",
+  "suspected", "cleared", "finished", "overturned", "forgotten", "upstream_changed",
+];
+const FIRST_WAIT_MS = 1000;
+const LONGEST_WAIT_MS = 30000;
+const SLEEP_AFTER_MS = 60000;
+
+export class Live {
+  #source = null;
+  #timer = 0;
+  #sleep = 0;
+  #tries = 0;
+  #last = null;
+  #opened = false;
+  #busy = false;
+
+  constructor({ onState, onItem, onSummary, begin }) {
+    Object.assign(this, { onState, onItem, onSummary, begin });
+    document.addEventListener("visibilitychange", () => this.#look());
+    window.addEventListener("online", () => this.tryNow());
+    window.addEventListener("pageshow", (event) => event.persisted && this.suspect());
+  }
+
+  start() {
+    this.onState("connecting");
+    this.#connect();
+  }
+
+  // Do not wait for the next try.
+  tryNow() {
+    if (this.#timer) this.#connect();
+  }
+
+  // Whoever asked something else and got no answer says so: the stream may be dead without a sign.
+  suspect() {
+    if (this.#source) this.#lose();
+  }
+
+  async #connect() {
+    clearTimeout(this.#timer);
+    this.#timer = 0;
+    if (this.#busy) return;
+    this.#busy = true;
+    try {
+      const summary = await getSummary();
+      this.onSummary(summary);
+      const another = summary.newest_event_id < this.#last; // the store is another one
+      if (this.#last === null || another || (!this.#opened && await this.#isGone())) {
+        this.#last = summary.newest_event_id;
+        this.begin(summary);
+      }
+      this.#open();
+    } catch {
+      this.#lose();
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  // Whether what was missed is kept no more. A stream that does not open does not say why.
+  async #isGone() {
+    try {
+      await getEvents(this.#last, "upstream_changed");
+      return false;
+    } catch (error) {
+      if (error instanceof AnswerError && error.status === 410) return true;
+      throw error;
+    }
+  }
+
+  #open() {
+    this.#opened = false;
+    const source = new EventSource(`api/v1/events?after=${this.#last}`);
+    this.#source = source;
+    source.onopen = () => {
+      this.#opened = true;
+      this.#tries = 0;
+      this.onState("live");
+    };
+    source.onerror = () => this.#lose();
+    for (const type of TYPES) {
+      source.addEventListener(type, (message) => {
+        this.#last = Number(message.lastEventId);
+        this.onItem(JSON.parse(message.data));
+      });
+    }
+    source.addEventListener("progress", (message) => {
+      this.onItem({ ...JSON.parse(message.data), type: "progress" });
+    });
+  }
+
+  #close() {
+    this.#source?.close();
+    this.#source = null;
+  }
+
+  // Try again, later each time, and not all pages at once.
+  #lose() {
+    this.#close();
+    const longest = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** this.#tries);
+    const wait = longest * (0.5 + Math.random() / 2);
+    this.#tries += 1;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#connect(), wait);
+    this.onState("lost", Date.now() + wait);
+  }
+
+  // A page that nobody looks at gives its connection back: a browser has few for one server.
+  #look() {
+    clearTimeout(this.#sleep);
+    if (document.hidden) {
+      this.#sleep = setTimeout(() => {
+        this.#close();
+        clearTimeout(this.#timer);
+        this.#timer = 0;
+        this.onState("asleep");
+      }, SLEEP_AFTER_MS);
+    } else if (!this.#source && !this.#timer) {
+      this.start();
+    }
+  }
+}

@@ -1,0 +1,241 @@
+// One job's own view: where it stands, why, what was asked and answered, and what came of it.
+
+import { el, find, icon, resultLink } from "./dom.js";
+import { AnswerError, getJob } from "./api.js";
+import { ago, clock, count, duration, fullTime, latency, now, seconds } from "./format.js";
+import { usualOf } from "./select.js";
+import { codeWords, eventWords, reasonWords, sourceWord, stateWord } from "./words.js";
+
+const SOON_MS = 700;
+const LATEST_MS = 15000;
+
+export class Panel {
+  #id = null;
+  #timer = 0;
+  #turn = 0;
+  #summary = null;
+  #job = null;
+
+  // `onClose()` is called by its button, `onJob(shown)` with what was read, `onGone(id)` when
+  // the exporter does not know the job any more.
+  constructor({ onClose, onJob, onGone }) {
+    Object.assign(this, { onClose, onJob, onGone });
+    this.node = find("panel");
+    this.narrow = matchMedia("(max-width: 760px)");
+    this.narrow.addEventListener("change", () => this.#fence());
+  }
+
+  get isOpen() { return !this.node.hidden; }
+
+  setSummary(summary) {
+    const first = this.#summary === null;
+    this.#summary = summary;
+    if (first && this.#job) this.#show(this.#job);
+  }
+
+  openJob(id) {
+    this.#id = id;
+    this.#begin([icon("unknown"), "Job"], id, el("p", { class: "muted", text: "Reading…" }));
+    this.#read();
+  }
+
+  openHelp() {
+    this.#id = null;
+    this.#begin(["Help"], "", find("help").content.cloneNode(true));
+  }
+
+  close() {
+    this.#id = null;
+    this.#job = null;
+    this.#turn += 1;
+    clearTimeout(this.#timer);
+    this.node.hidden = true;
+    this.#fence();
+  }
+
+  // Something happened to a job: read it again soon, if it is this one.
+  touched(id) {
+    if (id === this.#id) this.#readIn(SOON_MS);
+  }
+
+  #begin(title, subtitle, body) {
+    clearTimeout(this.#timer);
+    this.#turn += 1;
+    this.#job = null;
+    this.title = el("h2", { id: "panel-title", tabindex: "-1" }, title);
+    const close = el("button", { type: "button", "aria-label": "Close", "aria-keyshortcuts": "Escape", on: { click: this.onClose } }, icon("close"));
+    const titles = el("div", { class: "titles" }, this.title, el("p", { class: "id mono", text: subtitle }));
+    this.body = el("div", { class: "panel-body" }, body);
+    this.node.replaceChildren(el("div", { class: "panel-head" }, titles, close), this.body);
+    this.node.hidden = false;
+    this.node.scrollTop = 0;
+    this.#fence();
+    this.title.focus({ preventScroll: true });
+  }
+
+  // Where it covers the page, what is below is not to be reached.
+  #fence() {
+    for (const node of [find("main"), document.querySelector(".top")]) node.inert = this.isOpen && this.narrow.matches;
+  }
+
+  #readIn(wait) {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => (this.#mustRest() ? this.#readIn(SOON_MS * 3) : this.#read()), wait);
+  }
+
+  // Nobody looks, or someone is about to copy what stands here.
+  #mustRest() {
+    const selection = getSelection();
+    return document.hidden || (!selection.isCollapsed && this.node.contains(selection.anchorNode));
+  }
+
+  async #read() {
+    const turn = ++this.#turn;
+    const id = this.#id;
+    let wait = LATEST_MS;
+    try {
+      const job = await getJob(id);
+      if (turn !== this.#turn) return;
+      this.#show(job);
+      this.onJob(job);
+      const next = seconds(job.next_poll_at);
+      if (next !== null) wait = Math.min(LATEST_MS, Math.max(SOON_MS, (next - now()) * 1000 + 400));
+    } catch (error) {
+      if (turn !== this.#turn) return;
+      if (error instanceof AnswerError && error.status === 404) {
+        this.body.replaceChildren(el("p", { text: "The exporter does not know this job (any more)." }));
+        this.onGone(id);
+        return;
+      }
+    }
+    this.#readIn(wait);
+  }
+
+  #show(job) {
+    this.#job = job;
+    const held = this.body.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+    this.title.replaceChildren(icon(job.suspected ? "suspected" : job.state), stateWord(job.state) + (job.suspected ? ", suspected" : ""));
+    this.title.className = `s-${job.state}`;
+    const parts = [progress(job), verdict(job), comparison(job, this.#summary), nextPoll(job), said(job), results(job, this.#summary), facts(job), timeline(job), polls(job)];
+    this.body.replaceChildren(...parts.flat().filter(Boolean));
+    if (held) [...this.body.querySelectorAll("a")].find((link) => link.getAttribute("href") === held)?.focus({ preventScroll: true });
+  }
+}
+
+const heading = (text) => el("h3", { text });
+
+function progress(job) {
+  if (job.progress === null) return el("p", { class: "muted", text: "Not answered yet." });
+  const moved = seconds(job.last_progress_at);
+  return [
+    el("div", { class: "panel-line lead" }, el("span", { text: job.step ?? "" }), el("span", { text: `${Math.round(job.progress)} %` })),
+    el("div", { class: `s-${job.state}${job.finished_at ? " ended" : ""}` },
+      el("progress", { max: "100", value: String(job.progress), "aria-label": "progress" })),
+    moved && el("p", { class: "muted", text: `last moved ${ago(moved)}` }),
+  ];
+}
+
+// What was concluded, and from what: of the present state, or of a row of errors.
+function verdict(job) {
+  const boxes = [];
+  if (job.suspected) {
+    const row = job.events.findLast((event) => event.type === "suspected");
+    const status = row ? `It answers ${row.data.http_status}.` : "Its last answers were errors.";
+    boxes.push(el("div", { class: "verdict-box s-suspected" }, el("strong", { text: "Suspected. " }),
+      `${status} Whether the job failed or the service did is not decided yet.`));
+  }
+  if (job.evidence) {
+    const evidence = job.evidence === "explicit" ? "The upstream said so." : `Evidence: ${job.evidence}`;
+    boxes.push(el("div", { class: `verdict-box s-${job.state}` }, el("strong", { text: `${stateWord(job.state)}. ` }), evidence));
+  }
+  return boxes;
+}
+
+function comparison(job, summary) {
+  const usual = usualOf(job, summary);
+  const taken = (seconds(job.finished_at) ?? now()) - seconds(job.registered_at);
+  const words = job.state === "pending" ? `${duration(taken)} old` : `took ${duration(taken, true)}`;
+  if (!usual || usual.p50 === null) return [heading("Time"), el("p", { text: words })];
+  const longest = usual.p99 ?? usual.p95 ?? usual.p50;
+  const whole = Math.max(taken, longest) * 1.08;
+  const place = (value) => `${(100 * value) / whole}%`;
+  const fill = el("span", { class: `fill${usual.p95 !== null && taken > usual.p95 ? " slow" : ""}` });
+  fill.style.width = place(taken);
+  const marks = [usual.p50, usual.p95].filter((value) => value !== null).map((value) => {
+    const mark = el("span", { class: "mark" });
+    mark.style.left = place(value);
+    return mark;
+  });
+  const legend = [`half of the ${count(usual.done, "done job")} of mode ${job.mode ?? "unknown"} took at most ${duration(usual.p50, true)}`,
+    usual.p95 !== null && `95 % at most ${duration(usual.p95, true)}`].filter(Boolean).join(", ");
+  return [heading("Time"), el("div", { class: "against" }, el("p", { text: words }),
+    el("div", { class: "scale", "aria-hidden": "true" }, el("span", { class: "track" }), fill, marks),
+    el("p", { class: "legend", text: legend }))];
+}
+
+function nextPoll(job) {
+  const next = seconds(job.next_poll_at);
+  if (next === null) {
+    const text = job.state === "pending" ? "Not planned at this moment." : "None: what is known of it is settled.";
+    return [heading("Next poll"), el("p", { text })];
+  }
+  const wait = next - now();
+  const when = wait < 1 ? "Now" : `In ${duration(wait)}`;
+  return [heading("Next poll"), el("p", { title: fullTime(next), text: `${when}, ${reasonWords(job.next_poll_reason)}` })];
+}
+
+function said(job) {
+  const warnings = Object.entries(job.warnings).map(([name, texts]) => el("li", { class: "warn" }, icon("warning"),
+    el("strong", { text: `${name}: ` }), el("span", { text: texts.join("; ") })));
+  const ignored = job.ignored_variations.map((name) => el("li", {}, icon("ignored"), `${name} was ignored`));
+  if (!warnings.length && !ignored.length) return [];
+  return [heading("Warnings and ignored variations"), el("ul", { class: "said" }, warnings, ignored)];
+}
+
+function results(job, summary) {
+  const found = [...(job.final_url ? [["result", job.final_url]] : []), ...Object.entries(job.final_urls)];
+  if (found.length) {
+    const items = found.map(([name, url]) => el("li", {}, el("span", { class: "name", text: name }), resultLink(url)));
+    return [heading("Results"), el("ul", { class: "results" }, items)];
+  }
+  if (job.state !== "done") return [];
+  const text = summary && !summary.results_shown
+    ? "Shown only on the exporter's own machine, or to who sends its token." : "It is done without a result.";
+  return [heading("Results"), el("p", { class: summary?.results_shown ? "warn" : "muted", text })];
+}
+
+function facts(job) {
+  const labels = Object.entries(job.labels).map(([name, value]) => `${name}=${value}`).join(", ");
+  const time = (text) => (text ? fullTime(seconds(text)) : null);
+  const told = job.told_by.map(sourceWord).join(", then ");
+  const rows = [
+    ["Key", job.key], ["Labels", labels], ["Mode", job.mode], ["Told of by", told || sourceWord(job.source)],
+    ["Registered", time(job.registered_at)], ["Last asked", time(job.last_polled_at)], ["Ended", time(job.finished_at)],
+  ].filter(([, value]) => value);
+  return [heading("Facts"), el("dl", { class: "facts" }, rows.flatMap(([name, value]) => [el("dt", { text: name }), el("dd", { text: value })]))];
+}
+
+function timeline(job) {
+  const items = job.events.map((event) => {
+    const { sign, text, more } = eventWords(event);
+    const time = seconds(event.time);
+    return el("li", { class: `s-${sign}` }, icon(sign), el("span", { class: "what", text }),
+      el("time", { datetime: event.time, title: fullTime(time), text: clock(time) }),
+      more && el("span", { class: "more", text: more }));
+  });
+  if (!items.length) return [heading("Timeline"), el("p", { class: "muted", text: "Its events are not kept any more." })];
+  return [heading("Timeline"), el("ol", { class: "timeline" }, items)];
+}
+
+function polls(job) {
+  if (!job.polls.length) return [heading("Last polls"), el("p", { class: "muted", text: "None since the exporter was started." })];
+  const slowest = Math.max(...job.polls.map((poll) => poll.seconds));
+  const rows = job.polls.toReversed().map((poll) => {
+    const time = seconds(poll.time);
+    const bar = el("meter", { min: "0", max: String(slowest || 1), value: String(poll.seconds), "aria-hidden": "true" });
+    return el("tr", {}, el("td", { title: fullTime(time), text: clock(time) }), el("td", { text: codeWords(poll.code) }),
+      el("td", {}, el("div", { class: "latency" }, el("span", { text: latency(poll.seconds) }), bar)));
+  });
+  const head = ["Time", "Answer", "Latency"].map((text) => el("th", { scope: "col", text }));
+  return [heading("Last polls"), el("table", { class: "polls" }, el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows))];
+}

@@ -1,0 +1,96 @@
+// What the exporter knows, in words. Whatever comes from a job is handed on as it is, as text.
+
+export const STATES = ["pending", "done", "failed", "not_found", "invalid", "expired"];
+
+const STATE_WORDS = {
+  pending: "Pending",
+  done: "Done",
+  failed: "Failed",
+  not_found: "Not found",
+  invalid: "Invalid",
+  expired: "Expired",
+};
+
+export const stateWord = (state) => STATE_WORDS[state] ?? state;
+
+export const SOURCES = ["config", "file", "api", "status", "upload", "plugin"];
+
+const SOURCE_WORDS = {
+  config: "the config",
+  file: "a job file",
+  api: "the API",
+  status: "a status request",
+  upload: "an upload",
+  plugin: "the embedding program",
+};
+
+export const sourceWord = (source) => SOURCE_WORDS[source] ?? source;
+
+const UPSTREAM_WORDS = {
+  unknown: ["unknown", "The upstream was not heard yet"],
+  well: ["well", "The upstream is well"],
+  suspect: ["trouble", "Many answers are errors, yet some jobs are served"],
+  down: ["trouble", "The upstream is down; no job is blamed for it"],
+  throttled: ["trouble", "The upstream asks for fewer requests"],
+  blocked: ["trouble", "Something before the API forbids requests (403)"],
+  key_rejected: ["trouble", "The API key is rejected; polling is suspended"],
+};
+
+// The sign and the sentence for the upstream's state.
+export const upstreamWords = (state) => UPSTREAM_WORDS[state] ?? ["unknown", state];
+
+const REASONS = {
+  schedule: "on schedule. Young jobs, and those that move, are asked about more often.",
+  retry_after: "because the upstream asked to wait (Retry-After, or too many requests).",
+  suspected: "because its last answers were errors, so that it is decided soon what they mean.",
+  recheck: "because its end was inferred: a better answer would overturn it.",
+  upstream_down: "when the upstream, which is down, is tried again.",
+  key_rejected: "when the API key, which is rejected, is tried again.",
+};
+
+export const reasonWords = (reason) => REASONS[reason] ?? `(${reason}).`;
+
+const CODES = {
+  timeout: "no answer in time",
+  connection: "no connection",
+  invalid_body: "200, unreadable",
+  not_asked: "not asked",
+};
+
+// What came of a poll: an HTTP status, or why there was none.
+export const codeWords = (code) => CODES[code] ?? code;
+
+const list = (texts) => (Array.isArray(texts) ? texts : []).join("; ");
+
+const TOLD = {
+  registered: (data) => ["plus", `Registered by ${sourceWord(data.source)}`],
+  first_answer: () => ["event", "First answer"],
+  step_changed: (data) => ["event", `Step ${data.step}`, data.from_step ? `after ${data.from_step}` : ""],
+  warning_raised: (data) => ["warning", `Warning about ${data.variation}`, list(data.messages)],
+  variation_ignored: (data) => ["ignored", `Ignored ${data.variation}`, list(data.messages)],
+  drift: (data) => ["warning", `Departure from the contract: ${data.kind}`, data.detail],
+  suspected: (data) => ["suspected", `Suspected: answered ${data.http_status}`, data.error],
+  cleared: () => ["well", "No longer suspected"],
+  finished: (data) => [data.state, stateWord(data.state), finish(data)],
+  overturned: (data) => ["back", `Verdict overturned: not ${stateWord(data.from).toLowerCase()} after all`],
+  forgotten: (data) => ["minus", "Forgotten", data.reason],
+  upstream_changed: (data) => ["unknown", upstreamWords(data.to)[1], `last answer: ${codeWords(data.code)}`],
+};
+
+function finish(data) {
+  if (data.without_result) return "without a result";
+  return data.evidence === "explicit" ? "the upstream said so" : data.evidence;
+}
+
+// The sign, the sentence, and what more there is to say of an event; all strings.
+export function eventWords(event) {
+  const tell = TOLD[event.type];
+  const [sign, text, more] = tell ? tell(event.data ?? {}) : ["event", event.type, ""];
+  return { sign: String(sign), text: String(text), more: more ? String(more) : "" };
+}
+
+// Whether an event is worth a look by someone who does not follow each job.
+export function notable(event) {
+  if (event.type === "finished") return event.data.state !== "done" || event.data.without_result === true;
+  return !["registered", "first_answer", "step_changed", "cleared"].includes(event.type);
+}

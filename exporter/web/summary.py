@@ -1,0 +1,154 @@
+"""`GET /api/v1/summary`: how it all stands, in one small answer; what the page's head shows.
+
+Counts are those that the metrics show, and durations those of `removit_job_duration_seconds`.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Final
+
+from aiohttp import web
+
+from ..core.job import JobState
+from ..core.tally import BUCKETS, DURATION, Labels
+from ..core.usual import quantile
+from ..metrics.census import Census
+from .auth import may_see_results
+from .context import Context, answer, rfc3339
+from .errors import ApiError
+
+KEPT_SECONDS: Final = 1.0
+"""For so long what was counted is given again: the work does not grow with the readers."""
+_QUANTILES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+
+
+class SummaryRoute:
+    """The summary."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._counted: Mapping[str, Any] = {}
+        self._counted_at: float | None = None
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the routes, without prefix."""
+        return [web.get("/api/v1/summary", self.summary)]
+
+    async def summary(self, request: web.Request) -> web.Response:
+        """How the upstream, the jobs and the exporter stand."""
+        if request.query:
+            unknown = {name: ["unknown parameter; there are none"] for name in request.query}
+            raise ApiError(422, details=unknown)
+        context = self._context
+        now = context.poller.now()
+        if self._counted_at is None or now.steady >= self._counted_at + KEPT_SECONDS:
+            self._counted, self._counted_at = self._count(now.steady), now.steady
+        response = answer(
+            {
+                "now": rfc3339(now.time),
+                "version": context.version,
+                "started_at": rfc3339(context.started_at),
+                "newest_event_id": context.registry.feed.newest_id,
+                "results_shown": may_see_results(context, request),
+                "label_names": sorted(context.config().registration.allowed_labels),
+                "upstream": self._upstream(now.time),
+                **self._counted,
+            }
+        )
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    def _upstream(self, time: float) -> dict[str, Any]:
+        context, upstream = self._context, self._context.config().upstream
+        health = context.poller.health
+        wait = context.poller.tried_again_in()
+        return {
+            "name": upstream.name,
+            "base_url": upstream.base_url,
+            "state": health.state.value,
+            "up": health.up,
+            "key_valid": health.key_valid,
+            "last_success_at": rfc3339(health.last_success),
+            "next_try_at": None if health.gate().open else rfc3339(time + wait),
+        }
+
+    def _count(self, steady: float) -> dict[str, Any]:
+        return {
+            "jobs": self._jobs(),
+            "modes": self._modes(),
+            "steps": {step: n for step, n in self._census.by_step.items() if n},
+            "failures": {"open": sum(self._census.unresolved.values())},
+            "polling": self._polling(steady),
+            "exporter": self._exporter(),
+        }
+
+    @property
+    def _census(self) -> Census:
+        return self._context.job_metrics.census
+
+    def _jobs(self) -> dict[str, Any]:
+        """Return counts of pending jobs by what ails them, and of all that are stored by state.
+
+        `counted_through` is the newest event that they include.
+        """
+        by_state = self._context.registry.by_state
+        metrics, polling = self._context.job_metrics, self._context.config().polling
+        return {
+            "counted_through": self._context.registry.feed.newest_id,
+            "stored": {state.value: by_state[state] for state in JobState},
+            "suspected": sum(self._census.suspected.values()),
+            "stalled": sum(self._census.count_stalled(self._context.poller.now().time).values()),
+            "stalled_after": polling.stalled_after,
+            "overdue": int(sum(metrics.overdue().values())),
+        }
+
+    def _modes(self) -> dict[str, Any]:
+        """Return by mode how many are pending, and how long its jobs usually take, in seconds."""
+        metrics = self._context.job_metrics
+        pending, limits = _by_mode(self._census.pending), metrics.overdue_limits()
+        done = metrics.durations_done()
+        found = {}
+        for mode in sorted(pending.keys() | done.keys()):
+            counts = done.get(mode, [])
+            found[mode] = {
+                "pending": pending[mode],
+                "done": sum(counts),
+                **{
+                    name: quantile(counts, BUCKETS[DURATION], share) if sum(counts) else None
+                    for name, share in _QUANTILES.items()
+                },
+                "overdue_after": limits.get(mode),
+            }
+        return {mode: kind for mode, kind in found.items() if kind["pending"] or kind["done"]}
+
+    def _polling(self, steady: float) -> dict[str, Any]:
+        poller, upstream = self._context.poller, self._context.config().upstream
+        return {
+            "rate_limit": poller.bucket.rate(steady),
+            "demand": poller.queue.demand,
+            "scheduled": len(poller.queue),
+            "overdue": poller.queue.overdue(steady),
+            "oldest_due_at": rfc3339(poller.oldest_due()),
+            "in_flight": poller.in_flight,
+            "concurrency": upstream.concurrency,
+        }
+
+    def _exporter(self) -> dict[str, Any]:
+        context, instruments = self._context, self._context.instruments
+        read = instruments.read
+        return {
+            "store_writable": context.registry.commit.writable,
+            "config_reload_successful": bool(read(instruments.reload_ok)),
+            "config_reloaded_at": rfc3339(read(instruments.reload_time)),
+            "job_file_errors": int(read(instruments.job_file_errors)),
+            "series_left_out_jobs": int(read(instruments.left_out)),
+            "broken": context.broken(),
+        }
+
+
+def _by_mode(counts: Mapping[Labels, int]) -> Counter[str]:
+    """Add up over the group labels."""
+    found: Counter[str] = Counter()
+    for labels, count in counts.items():
+        found[dict(labels)["mode"]] += count
+    return found

@@ -1,0 +1,219 @@
+"""The machine of the upstream's states: every row of its table, and the evidence that gives it."""
+
+from collections.abc import Callable
+from itertools import product
+
+import pytest
+from support import Judgement, Polling, answered, error, job, now, ok, timeout
+
+from exporter.core.control import Rung
+from exporter.core.health import Health
+from exporter.core.job import Job
+from exporter.core.reply import Reply
+from exporter.core.upstream import TRANSITIONS, Condition, Signal, UpstreamState, after
+
+ROWS = [
+    ("served", "unknown", "well"),
+    ("served", "failing", "well"),
+    ("served", "silent", "well"),
+    ("looked up", "unknown", "well"),
+    ("looked up", "silent", "well"),
+    ("accepted", "blocked", "well"),
+    ("accepted", "key_rejected", "well"),
+    ("recovered", "failing", "unknown"),
+    ("calm", "suspect", "well"),
+    ("mixed", "unknown", "suspect"),
+    ("mixed", "well", "suspect"),
+    ("errors", "unknown", "failing"),
+    ("errors", "well", "failing"),
+    ("errors", "suspect", "failing"),
+    ("errors", "silent", "failing"),
+    ("errors", "throttled", "failing"),
+    ("silence", "unknown", "silent"),
+    ("silence", "well", "silent"),
+    ("silence", "suspect", "silent"),
+    ("silence", "throttled", "silent"),
+    ("throttle", "unknown", "throttled"),
+    ("throttle", "well", "throttled"),
+    ("throttle", "suspect", "throttled"),
+    ("throttle", "silent", "throttled"),
+    ("wait over", "throttled", "unknown"),
+    *(
+        ("key refused", former, "key_rejected")
+        for former in ("unknown", "well", "suspect", "failing", "silent", "throttled", "blocked")
+    ),
+    *(
+        ("wall", former, "blocked")
+        for former in (
+            *("unknown", "well", "suspect", "failing", "silent", "throttled", "key_rejected"),
+        )
+    ),
+]
+
+
+class Upstream:
+    """A health, and the seconds at which it is told things."""
+
+    def __init__(self) -> None:
+        self.health = Health(Judgement(), Polling(), steady=1000.0)
+        self.seconds = 0.0
+
+    @property
+    def condition(self) -> Condition:
+        return self.health._condition
+
+    def says(self, reply: Reply, subject: Job | None, later: float = 0.0) -> None:
+        self.seconds += later
+        self.health.note(reply, now(self.seconds), job=subject)
+
+    def controls(self, reply: Reply, rung: Rung = Rung.RANDOM) -> None:
+        self.health.note(reply, now(self.seconds), job=None, rung=rung)
+
+    def to_its_trial(self) -> None:
+        self.seconds = max(self.seconds, self.health.gate().trial_at - 1000.0)
+
+    def fails_for(self, names: str) -> None:
+        for name in names:
+            self.says(error(500), answered(name))
+
+
+def leave(upstream: Upstream) -> None:
+    """Nothing is known at the beginning."""
+
+
+def make_well(upstream: Upstream) -> None:
+    upstream.says(error(404), job("ghost"))
+
+
+def make_suspect(upstream: Upstream) -> None:
+    upstream.says(ok(), answered("witness"))
+    upstream.seconds += 50
+    upstream.fails_for("abcde")
+
+
+def make_failing(upstream: Upstream) -> None:
+    upstream.fails_for("abcde")
+
+
+def fall_silent(upstream: Upstream) -> None:
+    for later in (0, 15, 15, 15, 15):
+        upstream.says(timeout(), None, later)
+
+
+def throttle(upstream: Upstream) -> None:
+    upstream.says(error(429, Retry_After="30"), answered("a"))
+
+
+def wall(upstream: Upstream) -> None:
+    upstream.controls(error(403, b"<html>"))
+
+
+def refuse_the_key(upstream: Upstream) -> None:
+    upstream.controls(error(401))
+
+
+REACH: dict[str, Callable[[Upstream], None]] = {
+    "unknown": leave,
+    "well": make_well,
+    "suspect": make_suspect,
+    "failing": make_failing,
+    "silent": fall_silent,
+    "throttled": throttle,
+    "blocked": wall,
+    "key_rejected": refuse_the_key,
+}
+
+
+def serve(upstream: Upstream) -> None:
+    upstream.says(ok("done"), answered("z"), later=61)
+
+
+def accept(upstream: Upstream) -> None:
+    upstream.to_its_trial()
+    upstream.controls(error(404))
+
+
+def recover(upstream: Upstream) -> None:
+    upstream.to_its_trial()
+    upstream.controls(error(500))
+    assert upstream.condition is Condition.FAILING
+    upstream.seconds += 61
+    accept(upstream)
+
+
+def pass_the_window(upstream: Upstream) -> None:
+    upstream.health.well_time(now(upstream.seconds + 61).steady)
+
+
+def mix(upstream: Upstream) -> None:
+    """Of ten jobs five fail; then the others' answers leave the window."""
+    for name in "vwxyz":
+        upstream.says(error(418), answered(name))
+    upstream.seconds += 30
+    upstream.fails_for("abcde")
+    upstream.health.well_time(now(upstream.seconds + 31).steady)
+
+
+def fail_most(upstream: Upstream) -> None:
+    if upstream.condition is Condition.SUSPECT:
+        upstream.says(error(500), answered("a"), later=11)  # the witness has left the window
+    else:
+        upstream.fails_for("abcde")
+
+
+def be_waited_for(upstream: Upstream) -> None:
+    upstream.to_its_trial()
+    upstream.controls(error(418))
+
+
+GIVE: dict[str, Callable[[Upstream], None]] = {
+    "served": serve,
+    "looked up": make_well,
+    "accepted": accept,
+    "recovered": recover,
+    "calm": pass_the_window,
+    "mixed": mix,
+    "errors": fail_most,
+    "silence": fall_silent,
+    "throttle": throttle,
+    "wait over": be_waited_for,
+    "key refused": refuse_the_key,
+    "wall": wall,
+}
+
+each_row = pytest.mark.parametrize(
+    ("signal", "former", "then"), ROWS, ids=[" ".join(row) for row in ROWS]
+)
+
+
+@each_row
+def test_a_signal_leads_where_the_table_says(signal: str, former: str, then: str) -> None:
+    assert after(Condition(former), Signal(signal)) is Condition(then)
+
+
+@each_row
+def test_the_evidence_gives_the_signal(signal: str, former: str, then: str) -> None:
+    upstream = Upstream()
+    REACH[former](upstream)
+    assert upstream.condition is Condition(former)
+    GIVE[signal](upstream)
+    assert upstream.condition is Condition(then)
+
+
+def test_no_other_signal_means_anything() -> None:
+    rows = {(signal, former) for signal, former, _ in ROWS}
+    assert {(s.value, c.value) for s in TRANSITIONS for c in TRANSITIONS[s]} == rows
+    for signal, condition in product(Signal, Condition):
+        if (signal.value, condition.value) not in rows:
+            assert after(condition, signal) is condition
+
+
+@pytest.mark.parametrize("condition", list(Condition))
+def test_every_condition_is_reached_and_left(condition: Condition) -> None:
+    assert condition is Condition.UNKNOWN or condition.value in {then for _, _, then in ROWS}
+    assert condition.value in {former for _, former, _ in ROWS}
+
+
+def test_people_see_the_designs_states_and_both_outages_as_down() -> None:
+    assert {condition.shown for condition in Condition} == set(UpstreamState)
+    assert [c.value for c in Condition if c.shown is UpstreamState.DOWN] == ["failing", "silent"]

@@ -1,0 +1,100 @@
+"""A real browser, Debian's chromium, and what its page must never do."""
+
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from conftest import Open, Site, program
+from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
+
+FLAGS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+
+WATCH_POLICY = (
+    "document.addEventListener('securitypolicyviolation', (event) =>"
+    " console.error('policy: ' + event.violatedDirective + ' ' + event.blockedURI))"
+)
+
+
+class Watched:
+    """A page, and all that it asked for, said, or should not have done."""
+
+    def __init__(self, page: Page, host: str) -> None:
+        self.page = page
+        self.host = host
+        self.asked: list[str] = []
+        self.complaints: list[str] = []
+        page.on("request", lambda request: self.asked.append(request.url))
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
+        page.on("dialog", self._dialog)
+
+    async def _dialog(self, dialog: Any) -> None:
+        self.complaints.append(f"dialog: {dialog.message}")
+        await dialog.dismiss()
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(f"{message.type}: {message.text}")
+
+    def check(self, *, forgive: str) -> None:
+        """Fail for anything but requests to this exporter and silence in the console."""
+        elsewhere = [url for url in self.asked if urlsplit(url).netloc != self.host]
+        assert not [url for url in elsewhere if not url.startswith("data:")]
+        assert not [text for text in self.complaints if not re.search(forgive, text)]
+
+
+OpenPage = Callable[..., Any]
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    path = program("chromium", "chromium")
+    async with async_playwright() as playwright:
+        started = await playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield started
+        await started.close()
+
+
+@pytest.fixture
+async def open_page(browser: Browser) -> AsyncIterator[OpenPage]:
+    """Open the page of a site; at the end it must have done nothing that it may not do."""
+    watched: list[tuple[Watched, str]] = []
+    async with AsyncExitStack() as stack:
+
+        async def open_one(
+            site: Site,
+            hash_: str = "",
+            *,
+            path: str = "/",
+            forgive: str = "(?!)",
+            with_clock: bool = False,
+            **options: Any,
+        ) -> Page:
+            context = await browser.new_context(
+                **({"viewport": {"width": 1440, "height": 900}, "locale": "en-GB"} | options)
+            )
+            stack.push_async_callback(context.close)
+            context.set_default_timeout(15_000)
+            await context.add_init_script(WATCH_POLICY)
+            if with_clock:
+                await context.clock.install()
+            page = await context.new_page()
+            watched.append((Watched(page, urlsplit(site.url).netloc), forgive))
+            await page.goto(site.url + path + hash_)
+            return page
+
+        yield open_one
+        for one, forgive in watched:
+            one.check(forgive=forgive)
+
+
+@pytest.fixture
+async def lively(open_site: Open) -> Site:
+    """An exporter whose jobs may have the label `shop`."""
+    return await open_site(registration={"allowed_labels": ["shop"]})

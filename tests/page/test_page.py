@@ -1,0 +1,578 @@
+"""The page in a real browser: what it shows, and that it shows nothing but what was said."""
+
+import asyncio
+import json
+import re
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from conftest import Open, Site, until
+from playwright.async_api import Page, Route, expect
+
+from exporter import Config, setup
+from exporter.simulator import Script, Simulator
+
+expect.set_options(timeout=15_000)
+
+
+def row(page: Page, job_id: str) -> Any:
+    return page.locator(f'#rows tr[data-id="{job_id}"]')
+
+
+def cut(site: Site) -> None:
+    """Break every connection to a site."""
+    server = site.client.server.runner.server
+    assert server is not None
+    for connection in server.connections:
+        if connection.transport is not None:
+            connection.transport.abort()
+
+
+async def live(page: Page) -> None:
+    await expect(page.locator("#connection-text")).to_have_text("Live")
+
+
+async def test_a_jobs_life_shows_without_reloading(
+    lively: Site, simulator: Simulator, open_page: Any
+) -> None:
+    page = await open_page(lively)
+    await live(page)
+    await expect(page.locator("#empty")).to_have_text(re.compile("No job yet"))
+    job_id = simulator.add(Script.warned(2.0))
+    await lively.put(job_id, labels={"shop": "eu"}, key="sku-1")
+    mine = row(page, job_id)
+    await expect(mine).to_contain_text("Pending")
+    await expect(mine).to_contain_text("sku-1")
+    await expect(mine).to_contain_text("shop=eu")
+    seen = set[str]()
+
+    async def moved() -> bool:
+        seen.add(await mine.locator(".percent").inner_text())
+        return len(seen) >= 4
+
+    await until(moved)
+    await expect(mine).to_contain_text("Done")
+    await expect(mine.locator(".percent")).to_have_text("100 %")
+    await expect(mine.locator(".c-notes")).to_contain_text("1 ignored variation")
+    await expect(page.locator("#tiles a", has_text="Done")).to_contain_text("1")
+    await expect(page.locator("#upstream")).to_contain_text("The upstream is well")
+    await expect(page.locator("#upstream")).to_contain_text("API key accepted")
+    await expect(page.locator("#kinds")).to_contain_text("params")
+
+
+async def test_filters_search_and_the_address_tell_the_same(
+    lively: Site, simulator: Simulator, open_page: Any
+) -> None:
+    waiting = [simulator.add(Script.stuck(0.0, mode)) for mode in ("params", "clipping")]
+    await lively.put(waiting[0], labels={"shop": "eu"}, key="chair-7")
+    await lively.put(waiting[1], labels={"shop": "us"})
+    await lively.put("not-a-uuid")
+    await lively.ends("not-a-uuid", "invalid")
+    page = await open_page(lively, "#/?state=invalid")
+    rows = page.locator("#rows tr.job")
+    await expect(rows).to_have_count(1)
+    await expect(rows).to_contain_text("not-a-uuid")
+    await page.locator("#tiles a", has_text="All jobs").click()
+    await expect(rows).to_have_count(3)
+    await page.locator("#filter-mode").select_option("params")
+    await expect(rows).to_have_count(1)
+    assert "mode=params" in page.url
+    await page.locator("#clear").click()
+    await page.locator("#filter-label").fill("shop=us")
+    await expect(rows).to_have_count(1)
+    await expect(row(page, waiting[1])).to_be_visible()
+    await page.locator("#clear").click()
+    await page.locator("#search").fill("CHAIR eu")
+    await expect(rows).to_have_count(1)
+    await expect(page.locator("#count-text")).to_have_text("1 job matches")
+    await page.reload()
+    await expect(rows).to_have_count(1)
+    await expect(page.locator("#search")).to_have_value("CHAIR eu")
+    await page.locator("#search").fill("nothing such")
+    await expect(page.locator("#empty")).to_have_text("No job matches.")
+
+
+async def test_sorting_is_told_to_everyone(
+    lively: Site, simulator: Simulator, open_page: Any
+) -> None:
+    for seconds in (0.05, 30.0):
+        await lively.put(simulator.add(Script.sound(seconds)))
+    page = await open_page(lively)
+    header = page.locator("th", has_text="Progress")
+    await expect(page.locator("th[aria-sort]")).to_have_text("Registered")
+    await header.get_by_role("button").click()
+    await expect(header).to_have_attribute("aria-sort", "descending")
+    await expect(page.locator("#rows tr.job .percent").first).to_have_text("100 %")
+    await header.get_by_role("button").click()
+    await expect(header).to_have_attribute("aria-sort", "ascending")
+    await expect(page.locator("#rows tr.job .percent").last).to_have_text("100 %")
+
+
+async def test_a_jobs_own_view_tells_its_story(
+    open_site: Open, simulator: Simulator, open_page: Any
+) -> None:
+    site = await open_site(polling={"recheck_after": ["1h"]})
+    witness, failing = simulator.add(Script.stuck(0.0)), simulator.add(Script.failing(0.3))
+    await site.put(witness)
+    await site.put(failing, key="sku-2")
+    await site.ends(failing, "failed")
+    page = await open_page(site, f"#/job/{failing}")
+    panel = page.locator("#panel")
+    await expect(panel.get_by_role("heading", name="Failed")).to_be_focused()
+    await expect(panel).to_contain_text(failing)
+    await expect(panel.locator(".verdict-box")).to_contain_text("was answered 2xx")
+    await expect(panel).to_contain_text("because its end was inferred")
+    await expect(panel.locator(".timeline li").first).to_contain_text("Registered by the API")
+    await expect(panel.locator(".timeline li").last).to_contain_text("Failed")
+    await expect(panel.locator(".polls tbody tr").first).to_contain_text("500")
+    assert await panel.locator(".polls tbody tr").count() <= 20
+    await expect(panel.locator(".facts")).to_contain_text("sku-2")
+
+
+async def test_result_links_are_shown_and_never_fetched(
+    lively: Site, simulator: Simulator, open_page: Any
+) -> None:
+    job_id = simulator.add(Script.sound(0.05))
+    await lively.put(job_id)
+    shown = await lively.ends(job_id, "done")
+    page = await open_page(lively, f"#/job/{job_id}")
+    links = page.locator("#panel .results a")
+    urls = {shown["final_url"], *shown["final_urls"].values()} - {None}
+    await expect(links).to_have_count(len(urls))
+    for link in await links.all():
+        assert await link.get_attribute("href") in urls
+        assert await link.get_attribute("rel") == "noreferrer noopener"
+
+
+async def test_who_may_not_see_results_is_told_so(
+    lively: Site, simulator: Simulator, open_page: Any
+) -> None:
+    job_id = simulator.add(Script.sound(0.05))
+    await lively.put(job_id)
+    await lively.ends(job_id, "done")
+    proxied = {"X-Forwarded-For": "203.0.113.7"}
+    page = await open_page(lively, f"#/job/{job_id}", extra_http_headers=proxied)
+    await expect(page.locator("#panel")).to_contain_text("Shown only on the exporter's own machine")
+    assert await page.locator("#panel .results a").count() == 0
+
+
+async def test_everything_is_reached_by_keyboard(
+    lively: Site, simulator: Simulator, open_page: Any
+) -> None:
+    ids = [simulator.add(Script.stuck(0.0)) for _ in range(5)]
+    for job_id in ids:
+        await lively.put(job_id)
+    page = await open_page(lively)
+    await expect(page.locator("#rows tr.job")).to_have_count(5)
+    await page.keyboard.press("/")
+    search = page.locator("#search")
+    await expect(search).to_be_focused()
+    await page.keyboard.type(ids[2][-6:])
+    await expect(page.locator("#rows tr.job")).to_have_count(1)
+    await page.keyboard.press("Escape")
+    await expect(page.locator("#rows tr.job")).to_have_count(5)
+    await expect(search).to_have_value("")
+    await page.keyboard.press("ArrowDown")
+    links = page.locator("#rows a.id")
+    await expect(links.nth(0)).to_be_focused()
+    await page.keyboard.press("ArrowDown")
+    await page.keyboard.press("ArrowDown")
+    await expect(links.nth(2)).to_be_focused()
+    outline = await links.nth(2).evaluate("(it) => getComputedStyle(it.closest('tr')).outlineStyle")
+    assert outline == "solid"
+    await page.keyboard.press("End")
+    await expect(links.nth(4)).to_be_focused()
+    await page.keyboard.press("Home")
+    opened = await links.nth(0).inner_text()
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#panel h2")).to_be_focused()
+    assert page.url.endswith(f"#/job/{opened}")
+    await page.keyboard.press("Escape")
+    await expect(page.locator("#panel")).to_be_hidden()
+    await expect(links.nth(0)).to_be_focused()
+    await page.keyboard.press("?")
+    await expect(page.locator("#panel")).to_contain_text("What a state means")
+    await page.keyboard.press("Escape")
+    reached = set()
+    await page.locator("#skip").focus()
+    for _ in range(40):
+        reached.add(
+            await page.evaluate("document.activeElement.id || document.activeElement.textContent")
+        )
+        await page.keyboard.press("Tab")
+    assert {"theme", "search", "filter-state", "filter-mode", "filter-source"} <= reached
+    assert {"Metrics", "API", "State", "Registered", opened, "all-events"} <= reached
+
+
+FOCUSED = "document.activeElement.id || document.activeElement.textContent"
+
+
+async def test_ten_thousand_jobs_scroll_and_filter(
+    open_site: Open, open_page: Any, simulator: Simulator
+) -> None:
+    site = await open_site(
+        upstream={"rate": 20, "burst": 1}, polling={"min_interval": "1h", "max_interval": "1h"}
+    )
+    lines = "".join(
+        json.dumps({"job_id": f"job-{number:05}", "key": f"sku-{number}"}) + "\n"
+        for number in range(10_050)
+    )
+    headers = {"Content-Type": "application/x-ndjson"}
+    async with site.client.post("/api/v1/jobs", data=lines, headers=headers) as response:
+        assert json.loads((await response.text()).splitlines()[-1])["registered"] == 10_050
+    page = await open_page(site)
+    told = page.locator("#count-text")
+    await expect(told).to_contain_text("10,000 jobs among the newest 10,000 of 10,050")
+    assert await page.locator("#jobs").get_attribute("aria-rowcount") == "10001"
+    rows = page.locator("#rows tr.job")
+    assert await rows.count() < 60
+    await page.locator("#skip").focus()
+    await page.keyboard.press("Enter")
+    await page.keyboard.press("End")
+    await expect(row(page, "job-00050").locator("a.id")).to_be_focused()
+    await expect(row(page, "job-00050")).to_be_in_viewport(ratio=0.9)
+    assert await rows.count() < 60
+    slowest = await page.evaluate(SCROLL)
+    assert slowest["frames"] >= 60
+    assert slowest["median"] < 100, slowest
+    assert await rows.count() < 60
+    await page.keyboard.press("/")
+    await page.keyboard.type("sku-4711")
+    await expect(rows).to_have_count(1)
+    await expect(rows).to_contain_text("job-04711")
+    await page.locator("#search").fill("job-00007")  # older than what was read
+    await expect(row(page, "job-00007")).to_be_visible()
+
+
+SCROLL = """
+async () => {
+  const spans = [];
+  let before = performance.now();
+  for (let at = 0; at < 60; at += 1) {
+    scrollTo(0, (at * 7919 % 60) / 60 * document.body.scrollHeight);
+    await new Promise(requestAnimationFrame);
+    spans.push(performance.now() - before);
+    before = performance.now();
+  }
+  spans.sort((one, other) => one - other);
+  return {frames: spans.length, median: spans[30], longest: spans[59]};
+}
+"""
+"""The median says whether a frame's work is bounded; the longest is the machine's business."""
+
+
+async def test_what_a_job_says_is_shown_as_text_and_does_nothing(
+    open_site: Open, simulator: Simulator, open_page: Any
+) -> None:
+    evil = "<img src=x onerror=alert(1)><script>alert(2)</script>\"'><svg onload=alert(3)>"
+    bidi = "\u202eevil\u202c \u0000".rstrip("\0")
+    site = await open_site(registration={"allowed_labels": ["shop"]})
+    job_id = simulator.add(Script.stuck(0.0))
+    body = {
+        "job_id": job_id, "state": "pending", "status": evil, "mode": evil, "progress": 40,
+        "warnings": {evil: [evil, bidi]}, "ignored_variations": [evil],
+    }  # fmt: skip
+    done = body | {
+        "state": "done", "progress": 100, "final_url": "javascript:alert(4)",
+        "final_urls": {evil: "javascript:alert(5)", "ok": "https://cdn.example.com/a?<b>"},
+    }  # fmt: skip
+    page = await open_page(site, forgive="404")
+    await live(page)
+    with simulator.faults.override(job_id, 200, json.dumps(body).encode()):
+        await site.put(job_id, labels={"shop": evil}, key=evil)
+        mine = row(page, job_id)
+        await expect(mine.locator(".c-step")).to_contain_text(evil)
+        await expect(mine.locator(".c-job")).to_contain_text(f"shop={evil}")
+        await expect(page.locator("#events")).to_contain_text(evil)
+        await expect(page.locator("#steps")).to_contain_text(evil)
+        await mine.locator("a.id").click()
+        panel = page.locator("#panel")
+        await expect(panel.locator(".said")).to_contain_text(evil)
+        await expect(panel.locator(".facts")).to_contain_text(evil)
+    with simulator.faults.override(job_id, 200, json.dumps(done).encode()):
+        await expect(panel.locator("h2")).to_contain_text("Done")
+        links = [await link.get_attribute("href") for link in await panel.locator("a").all()]
+        assert links
+        assert not [link for link in links if not str(link).startswith("https://cdn.example.com/")]
+    await page.locator("#search").fill(evil)
+    await expect(mine).to_be_visible()
+    await page.locator("#filter-label").fill(f"shop={evil}")
+    await expect(mine).to_be_visible()
+    await page.goto(f"{page.url.partition('#')[0]}#/job/{evil}")
+    await expect(panel).to_contain_text("does not know this job")
+    assert await page.locator("main img, main script, main [onerror], #panel img").count() == 0
+
+
+async def test_loss_and_return_of_the_server_show_and_nothing_is_missed(
+    make_config: Callable[..., Config], simulator: Simulator, open_page: Any
+) -> None:
+    async def start(port: int = 0) -> TestClient[Any, Any]:
+        app = web.Application()
+        setup(app, make_config())
+        client = TestClient(TestServer(app, port=port or None))  # type: ignore[arg-type]
+        await client.start_server()
+        return client
+
+    client = await start()
+    port = client.server.port
+    assert port is not None
+    first = simulator.add(Script.stuck(0.0))
+    assert (await client.put(f"/api/v1/jobs/{first}")).status == 201
+    site = Lost(str(client.make_url("/")).rstrip("/"))
+    page = await open_page(site, forgive="ERR_")
+    await live(page)
+    await expect(row(page, first)).to_contain_text("Pending")
+    await client.close()
+    connection = page.locator("#connection")
+    await expect(connection).to_contain_text("Connection lost, trying again")
+    await expect(page.locator("#announce")).to_contain_text("lost")
+    await expect(row(page, first)).to_be_visible()
+    client = await start(port)
+    try:
+        second = simulator.add(Script.stuck(0.0))
+        assert (await client.put(f"/api/v1/jobs/{second}")).status == 201
+        await page.locator("#try-now").click()
+        await live(page)
+        await expect(row(page, second)).to_contain_text("Pending")
+        await expect(page.locator("#rows tr.job")).to_have_count(2)
+        await expect(page.locator("#announce")).to_contain_text("again")
+    finally:
+        await client.close()
+
+
+class Lost:
+    """A site that is only an address."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+
+async def test_a_gap_in_the_history_has_everything_read_anew(
+    open_site: Open, simulator: Simulator, open_page: Any
+) -> None:
+    site = await open_site(storage={"history_events": 2})
+    page = await open_page(site, forgive="410|ERR_")
+    await live(page)
+    await page.route("**/api/**", lambda route: route.abort())
+    cut(site)
+    await expect(page.locator("#connection")).to_contain_text("Connection lost")
+    ids = [simulator.add(Script.sound(0.05)) for _ in range(4)]
+    for job_id in ids:
+        await site.put(job_id)
+        await site.ends(job_id, "done")
+    await site.exporter.registry.prune()
+    await page.unroute("**/api/**")
+    await expect(page.locator("#rows tr.s-done")).to_have_count(4)
+    await live(page)
+
+
+async def test_while_jobs_cannot_be_read_it_says_so_and_tries_again(
+    lively: Site, simulator: Simulator, open_page: Any
+) -> None:
+    await lively.put(simulator.add(Script.stuck(0.0)))
+    page = await open_page(lively, forgive="503")
+    await page.route("**/api/v1/jobs?*", lambda route: route.fulfill(status=503, body="{}"))
+    await page.reload()
+    await expect(page.locator("#count-text")).to_contain_text("cannot read its jobs just now")
+    await live(page)
+    await page.unroute("**/api/v1/jobs?*")
+    await expect(page.locator("#rows tr.job")).to_have_count(1)
+    await expect(page.locator("#count-text")).to_have_text("1 job")
+
+
+async def test_a_full_house_does_not_make_it_read_everything_again(
+    lively: Site, simulator: Simulator, open_page: Any
+) -> None:
+    await lively.put(simulator.add(Script.stuck(0.0)))
+    page = await open_page(lively, forgive="503|ERR_")
+    await live(page)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    refusal = "**/api/v1/events?after=*"
+
+    async def refuse(route: Route) -> None:
+        if "event-stream" in route.request.headers["accept"]:
+            await route.fulfill(status=503, body="{}")
+        else:
+            await route.continue_()
+
+    await page.route(refusal, refuse)
+    cut(lively)
+    await until(lambda: sum("/events" in url for url in asked) >= 3)
+    await expect(page.locator("#connection")).to_contain_text("Connection lost")
+    assert not [url for url in asked if "/api/v1/jobs" in url]
+    await page.unroute(refusal)
+    await page.locator("#try-now").click()
+    await live(page)
+
+
+async def test_while_the_server_is_gone_it_is_asked_ever_less_often(
+    lively: Site, open_page: Any
+) -> None:
+    page = await open_page(lively, forgive="ERR_")
+    await live(page)
+    time = asyncio.get_running_loop().time
+    await page.route("**/api/**", lambda route: route.abort())
+    asked = [time()]
+    page.on("request", lambda request: asked.append(time()))
+    cut(lively)
+    await until(lambda: len(asked) >= 3)
+    waits = [later - before for before, later in pairwise(asked)]
+    assert waits[0] >= 0.45  # from half of a second on, twice as long each time
+    assert waits[1] >= 0.9
+
+
+async def test_a_theme_is_the_systems_unless_one_is_chosen(lively: Site, open_page: Any) -> None:
+    ground = "getComputedStyle(document.documentElement).backgroundColor"
+    dark, light = "rgb(18, 20, 22)", "rgb(246, 246, 243)"
+    page = await open_page(lively, color_scheme="dark")
+    assert await page.evaluate(ground) == dark
+    button = page.locator("#theme")
+    await expect(button).to_have_attribute("aria-label", "Theme: as the system")
+    await button.click()
+    await button.click()
+    await expect(button).to_have_attribute("aria-label", "Theme: light")
+    assert await page.evaluate(ground) == light
+    await page.reload()
+    assert await page.evaluate(ground) == light
+    await button.click()
+    assert await page.evaluate(ground) == dark
+
+
+async def test_it_fits_a_phone(lively: Site, simulator: Simulator, open_page: Any) -> None:
+    job_id = simulator.add(Script.stuck(0.0))
+    await lively.put(job_id, labels={"shop": "eu"}, key="k" * 200)
+    page = await open_page(lively, viewport={"width": 360, "height": 740}, has_touch=True)
+    mine = row(page, job_id)
+    await expect(mine).to_contain_text("Pending")
+    wide = "document.documentElement.scrollWidth"
+    assert await page.evaluate(wide) <= 360
+    await page.get_by_role("button", name="Events").tap()
+    await expect(page.locator("#events")).to_be_visible()
+    await expect(page.locator("#jobs")).to_be_hidden()
+    await page.get_by_role("button", name="Exporter").tap()
+    await expect(page.locator("#exporter")).to_contain_text("writable")
+    assert await page.evaluate(wide) <= 360
+    await page.get_by_role("button", name="Jobs").tap()
+    await mine.tap()
+    panel = page.locator("#panel")
+    await expect(panel).to_contain_text("Next poll")
+    box = await panel.bounding_box()
+    assert box is not None
+    assert (box["x"], box["width"]) == (0, 360)
+    assert await page.evaluate(wide) <= 360
+    assert await page.evaluate("document.querySelector('main').inert") is True
+    await panel.get_by_role("button", name="Close").tap()
+    await expect(panel).to_be_hidden()
+
+
+async def test_it_works_under_a_prefix(
+    make_config: Callable[..., Config], simulator: Simulator, open_page: Any
+) -> None:
+    app = web.Application()
+    setup(app, make_config(), prefix="/tools/removit")
+    async with TestClient(TestServer(app)) as client:
+        job_id = simulator.add(Script.stuck(0.0))
+        assert (await client.put(f"/tools/removit/api/v1/jobs/{job_id}")).status == 201
+        page = await open_page(Lost(str(client.make_url("/")).rstrip("/")), path="/tools/removit")
+        await live(page)
+        await expect(row(page, job_id)).to_contain_text("Pending")
+        await page.close()
+
+
+async def test_an_outage_and_a_rejected_key_are_said_plainly(
+    lively: Site, simulator: Simulator, open_page: Any
+) -> None:
+    page = await open_page(lively)
+    await live(page)
+    with simulator.faults.revoked_key():
+        await lively.put(simulator.add(Script.stuck(0.0)))
+        upstream = page.locator("#upstream")
+        await expect(upstream).to_contain_text("API key is rejected; polling is suspended")
+        await expect(upstream).to_contain_text("next try")
+        await expect(page.locator("#announce")).to_contain_text("rejected")
+
+
+async def test_the_order_stands_still_while_someone_points_at_the_table(
+    lively: Site, simulator: Simulator, open_page: Any
+) -> None:
+    first = simulator.add(Script.stuck(0.0))
+    await lively.put(first)
+    page = await open_page(lively)
+    await row(page, first).hover()
+    second = simulator.add(Script.stuck(0.0))
+    await lively.put(second)
+    held = page.locator("#held")
+    await expect(held).to_have_text("1 more; show")
+    await expect(row(page, second)).to_have_count(0)
+    await held.click()
+    await expect(row(page, second)).to_be_visible()
+
+
+async def test_what_is_read_stays_in_sight_while_jobs_come_in(
+    open_site: Open, open_page: Any
+) -> None:
+    site = await open_site(polling={"min_interval": "1h", "max_interval": "1h"})
+    for number in range(60):
+        await site.put(f"job-{number:02}")
+    page = await open_page(site)
+    await expect(page.locator("#count-text")).to_have_text("60 jobs")
+    await page.evaluate("scrollTo(0, 1500)")
+    shown = row(page, "job-30")
+    before = await shown.bounding_box()
+    assert before is not None
+    for number in range(5):
+        await site.put(f"new-{number}")
+    await expect(page.locator("#count-text")).to_have_text("65 jobs")
+    after = await shown.bounding_box()
+    assert after is not None
+    assert after["y"] == pytest.approx(before["y"], abs=1)
+
+
+HIDE = """
+(hidden) => {
+  Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
+  document.dispatchEvent(new Event("visibilitychange"));
+}
+"""
+
+
+async def test_a_hidden_page_gives_its_stream_back_and_catches_up_when_looked_at(
+    lively: Site, simulator: Simulator, open_page: Any
+) -> None:
+    page = await open_page(lively, with_clock=True)
+    await live(page)
+    await page.evaluate(HIDE, True)
+    await page.clock.fast_forward(61_000)
+    await expect(page.locator("#connection")).to_have_attribute("data-state", "asleep")
+    job_id = simulator.add(Script.sound(0.05))
+    await lively.put(job_id)
+    await lively.ends(job_id, "done")
+    await page.evaluate(HIDE, False)
+    await live(page)
+    await expect(row(page, job_id)).to_contain_text("Done")
+
+
+@pytest.mark.parametrize("state", ["suspected", "stalled"])
+async def test_pending_jobs_that_ail_are_one_click_away(
+    open_site: Open, simulator: Simulator, open_page: Any, state: str
+) -> None:
+    site = await open_site(
+        polling={"stalled_after": "1s"},
+        judgement={"failed_after": "1h", "gateway_failed_after": "1h"},
+    )
+    ailing = {
+        "stalled": simulator.add(Script.stuck(0.0)),
+        "suspected": simulator.add(Script.failing(0.0)),
+    }
+    moving = simulator.add(Script.sound(120.0))
+    for job_id in (*ailing.values(), moving):
+        await site.put(job_id)
+    page = await open_page(site)
+    await page.locator("#tiles .ails a", has_text=state).click()
+    await expect(row(page, moving)).to_have_count(0)
+    await expect(row(page, ailing[state])).to_be_visible()

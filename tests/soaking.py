@@ -1,0 +1,209 @@
+"""Days of jobs under simulated time: what is held, hour by hour, and whether every job was told
+truly. For `system/test_soak.py` and `benchmarks/soak.py`."""
+
+import asyncio
+import gc
+import os
+import random
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from simulated_time import SimulatedClock, SimulatedUpstream, simulate
+
+from exporter import Exporter
+from exporter.config_loading import parse_config
+from exporter.core.events import EventType
+from exporter.core.job import Source
+from exporter.registry.memory import MemoryStore
+from exporter.registry.registry import Published
+from exporter.registry.staging import Telling
+from exporter.simulator.script import Kind, draw
+
+HOUR = 3600.0
+DAY = 24 * HOUR
+ENDS = {
+    Kind.SOUND: "done",
+    Kind.WARNED: "done",
+    Kind.RESULTLESS: "done",
+    Kind.FAILING: "failed",
+    Kind.LOST: "not_found",
+    Kind.STUCK: "expired",
+}
+CONFIG: dict[str, Any] = {
+    # Nothing is kept for longer than an hour, so that after the first everything stands.
+    "storage": {"retention": "10m", "history_events": 2000},
+    "polling": {"give_up_after": "20m", "recheck_after": ["1m", "5m"]},
+    "metrics": {"per_job": {"max_jobs": 200, "linger_failed": "5m"}},
+}
+
+
+@dataclass
+class Soak:
+    """What was seen. `hours` has the sizes of all that could grow, at the end of each hour."""
+
+    jobs: int
+    ended: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+    requests: int = 0
+    hours: list[dict[str, int]] = field(default_factory=list)
+    astray: list[str] = field(default_factory=list)
+    """Moments at which registered = pending + finished - overturned + forgotten did not hold."""
+    left: list[str] = field(default_factory=list)
+    """What was still there when every job had gone."""
+
+    def grown(self, share: float, slack: int) -> list[str]:
+        """Name what was larger in the second half than ever in the hours before, but the first.
+
+        Larger by more than `share` of it, and by more than `slack`.
+        """
+        middle = len(self.hours) // 2
+        found = []
+        for name in self.hours[0]:
+            early = max(hour[name] for hour in self.hours[1:middle])
+            late = max(hour[name] for hour in self.hours[middle:])
+            if late > early * (1 + share) + slack:
+                found.append(f"{name}: {early} before, {late} later")
+        return found
+
+
+def soak(
+    jobs: int,
+    days: float,
+    *,
+    seed: int = 11,
+    real_seconds: float = 900.0,
+    each_hour: Callable[[Soak], None] = lambda soak: None,
+) -> Soak:
+    """Register so many jobs, evenly over so many days, and let them all end. Needs no key."""
+    found = Soak(jobs)
+
+    async def live() -> None:
+        upstream, rng, store = SimulatedUpstream(seed), random.Random(seed), MemoryStore()
+        exporter = _exporter(upstream, store, max(10.0, 40 * jobs / (days * DAY)))
+        exporter.registry.listen(lambda published: _check(published, upstream, found))
+        await exporter.start()
+        at, loop = 0, asyncio.get_running_loop()
+        for hour in range(1, int(24 * days) + 1):
+            while at < jobs * hour / (24 * days):
+                at += 1
+                upstream.add(f"job-{at}", draw(rng))
+                await exporter.registry.register([Telling(f"job-{at}")], Source.API)
+                await asyncio.sleep(max(0.0, at * days * DAY / jobs - loop.time()))
+            await asyncio.sleep(max(0.0, hour * HOUR - loop.time()))
+            _measure(exporter, store, upstream, found)
+            each_hour(found)
+        await asyncio.sleep(HOUR)
+        _look_back(exporter, store, upstream, found)
+        await exporter.stop()
+
+    simulate(live, real_seconds)
+    return found
+
+
+def _exporter(upstream: SimulatedUpstream, store: MemoryStore, rate: float) -> Exporter:
+    own = {"upstream": {"base_url": "http://127.0.0.1:9", "api_key_env": "KEY", "rate": rate}}
+    config = parse_config(yaml.safe_dump(own | CONFIG), environ={"KEY": "k"})
+    clock, rng = SimulatedClock(), random.Random(1)
+    return Exporter(config, clock=clock, store=store, rng=rng, asker=upstream)
+
+
+def _check(published: Published, upstream: SimulatedUpstream, found: Soak) -> None:
+    """Hold each end against the truth; the upstream keeps what will be asked again."""
+    for event in published.events:
+        if event.type is EventType.FINISHED and event.job_id is not None:
+            script, _ = upstream.jobs[event.job_id]
+            state = event.data["state"]
+            found.ended[state] += 1
+            if state != ENDS[script.kind]:
+                found.wrong.append(f"{event.job_id}: {state}, {event.data['evidence']}")
+        elif event.type is EventType.OVERTURNED:
+            found.wrong.append(f"{event.job_id} was overturned")
+    if published.after is None and published.before is not None:
+        del upstream.jobs[published.before.job_id]
+
+
+def _measure(
+    exporter: Exporter, store: MemoryStore, upstream: SimulatedUpstream, found: Soak
+) -> None:
+    found.requests += len(upstream.asked)
+    upstream.asked.clear()
+    upstream.polls.clear()
+    totals = store.tables.totals
+    sums: Counter[str] = Counter()
+    for (name, *_), amount in totals.items():
+        sums[name] += int(amount)
+    held = exporter.registry.pending + sums["removit_jobs_finished_total"]
+    held += sums["removit_jobs_forgotten_total"] - sums["removit_verdicts_overturned_total"]
+    if sums["removit_jobs_registered_total"] != held:
+        found.astray.append(f"after {len(found.hours) + 1} h")
+    found.hours.append(sizes(exporter, store) | memory())
+
+
+def sizes(exporter: Exporter, store: MemoryStore) -> dict[str, int]:
+    """Return how much there is of whatever could grow."""
+    census, poller, tables = exporter.job_metrics.census, exporter.poller, store.tables
+    registry, evidence = exporter.registry, exporter.health.evidence.as_dict(0.0)
+    page = _page(exporter)
+    return {
+        "jobs in memory": len(registry.jobs),
+        "plans": len(poller._plans),
+        "queue": len(poller.queue._heap),
+        "leaving": len(registry._leaving),
+        "unsaved": len(registry._unsaved),
+        "busy": len(registry._busy),
+        "places": len(census._places),
+        "still": len(census._still),
+        "moved": len(census._moved),
+        "oldest": sum(map(len, census._oldest.values())),
+        "stored jobs": len(tables.known),
+        "rows": len(tables.rows),
+        "events": len(tables.events),
+        "totals": len(tables.totals),
+        **{f"evidence {name}": len(evidence[name]) for name in ("recent", "lost", "suspects")},
+        "series": len(page),
+        "series of jobs": len(_of_jobs(page)),
+    }
+
+
+def memory() -> dict[str, int]:
+    """Return what the interpreter holds: objects, their blocks, and the process's pages."""
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return {
+        "objects": len(gc.get_objects()),
+        "memory blocks": sys.getallocatedblocks(),
+        "resident KiB": pages * os.sysconf("SC_PAGE_SIZE") // 1024,
+    }
+
+
+def _page(exporter: Exporter) -> list[str]:
+    text = b"".join(
+        piece if isinstance(piece, bytes) else piece.encode()
+        for piece in exporter.context.exposition.page("").slices
+    ).decode()
+    return [line for line in text.splitlines() if not line.startswith("#")]
+
+
+def _of_jobs(page: list[str]) -> list[str]:
+    return [line for line in page if re.match(r'[a-z_]+\{job_id="', line)]
+
+
+def _look_back(
+    exporter: Exporter, store: MemoryStore, upstream: SimulatedUpstream, found: Soak
+) -> None:
+    """Every job has ended and gone: what is left is the floor."""
+    page = _page(exporter)
+    found.left += _of_jobs(page)
+    found.left += [f"{name} is told no end" for name in upstream.jobs]
+    found.left += [f"{name} in memory" for name in exporter.registry.jobs]
+    plain = found.hours[0]["series"] - found.hours[0]["series of jobs"]
+    if len(page) > plain:
+        found.left.append(f"{len(page)} series, {plain} after the first hour beside those of jobs")
+    if found.ended.total() != found.jobs:
+        found.left.append(f"{found.ended.total()} ends of {found.jobs} jobs")
