@@ -61,7 +61,7 @@ class Scene:
         self.upstream = f"drill-{name}"
         self.folder = folder
         self.key = secrets.token_hex(16)
-        self.simulator = Simulator(api_key=self.key)
+        self.simulator = Simulator(api_key=self.key, weights={"sound": 1.0})
         self.muted = False
         """Whether nobody answers a scrape: the exporter is as good as gone."""
         self.scraped = asyncio.Event()
