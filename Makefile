@@ -78,8 +78,8 @@ format: .venv/dev.stamp ## let ruff rewrite what it can
 .PHONY: docs
 docs: .venv/run.stamp ## write the pages that are made from the code
 	$(BIN)/python -m exporter.metrics > docs/metrics.md
-	$(BIN)/python -m exporter.config_reference page > docs/configuration.md
-	$(BIN)/python -m exporter.config_reference schema > docs/config.schema.json
+	$(BIN)/python -m exporter.config.reference page > docs/configuration.md
+	$(BIN)/python -m exporter.config.reference schema > docs/config.schema.json
 
 .PHONY: rules
 rules: .venv/run.stamp ## write Prometheus's rule files from prometheus/thresholds.yml
@@ -92,8 +92,8 @@ dashboards: .venv/dev.stamp ## write Grafana's dashboards from their code
 .PHONY: docs-check
 docs-check: .venv/dev.stamp
 	@{ $(BIN)/python -m exporter.metrics | diff -u docs/metrics.md - \
-		&& $(BIN)/python -m exporter.config_reference page | diff -u docs/configuration.md - \
-		&& $(BIN)/python -m exporter.config_reference schema | diff -u docs/config.schema.json -; } \
+		&& $(BIN)/python -m exporter.config.reference page | diff -u docs/configuration.md - \
+		&& $(BIN)/python -m exporter.config.reference schema | diff -u docs/config.schema.json -; } \
 		|| { echo "a page in docs/ is not what the code says; run: make docs" >&2; exit 1; }
 
 # uv is asked for here only; it is not needed to run, test or install.

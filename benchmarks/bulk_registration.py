@@ -22,7 +22,7 @@ from typing import Any
 import aiohttp
 import yaml
 
-from exporter.config_loading import parse_config
+from exporter.config.loading import parse_config
 from exporter.server import Server, run_in_loop
 from exporter.simulator import Script, Simulator
 

@@ -26,7 +26,7 @@ from conftest import KEY, SQUEEZED, merge  # noqa: E402
 from system_ports import free_port  # noqa: E402
 from test_crash import HERE, Scraper, Worker, feed, stored  # noqa: E402
 
-from exporter.demo_comparison import compare, read_totals  # noqa: E402
+from exporter.commands.demo_comparison import compare, read_totals  # noqa: E402
 from exporter.simulator import Simulator  # noqa: E402
 
 

@@ -36,7 +36,7 @@ from histories import RARE, RARITY, SHAPES, SHARES, History, JobHistory  # noqa:
 from simulated_time import SimulatedClock, SimulatedUpstream, simulate  # noqa: E402
 
 from exporter import Exporter  # noqa: E402
-from exporter.config_loading import parse_config  # noqa: E402
+from exporter.config.loading import parse_config  # noqa: E402
 from exporter.core.events import Event  # noqa: E402
 from exporter.core.job import Source  # noqa: E402
 from exporter.registry.memory import MemoryStore  # noqa: E402

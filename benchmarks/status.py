@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 from aiohttp import web
 
-from exporter.config_loading import parse_config
+from exporter.config.loading import parse_config
 from exporter.server import Server, run_in_loop
 
 KEY = "benchmark"

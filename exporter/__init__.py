@@ -8,9 +8,7 @@ stay; all other modules may change.
 from importlib.metadata import version
 
 from .app import EXPORTER, create_app, setup
-from .config import Config
-from .config_file import ConfigError
-from .config_loading import load_config
+from .config import Config, ConfigError, load_config
 from .core.job import Job, JobState
 from .embedding import JOBS, Jobs, RegistrationError, UnknownJobError
 from .registry.feed import HistoryGapError

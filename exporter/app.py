@@ -12,8 +12,7 @@ from typing import Final
 
 from aiohttp import web
 
-from .config import Config
-from .config_loading import ConfigFile
+from .config import Config, ConfigFile
 from .embedding import JOBS, Jobs
 from .polling.clock import Clock
 from .registry.store import Store

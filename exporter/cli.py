@@ -14,22 +14,20 @@ from typing import Any, Final
 
 import click
 
-from .cli_types import AddressType, DurationType, Failure
-from .config import Config
-from .config_file import ConfigError
-from .config_loading import ConfigFile
-from .config_types import split_address
-from .credentials import SecretError, read_secret_file
-from .demo import DemoOptions, run_demo
+from .commands.demo import DemoOptions, run_demo
+from .commands.estimate import estimate
+from .commands.register import register
+from .commands.values import AddressType, DurationType, Failure
+from .commands.watch import watch
+from .config import Config, ConfigError, ConfigFile
+from .config.credentials import SecretError, read_secret_file
+from .config.values import split_address
 from .drill.command import drill
-from .estimate import estimate
 from .logs import configure, make_logger
-from .register_command import register
 from .registry.sqlite import SqliteStore
 from .registry.store import StoreError
 from .server import ServeError, Server, run_in_loop, serve
 from .simulator import Simulator, parse_fault
-from .watch_command import watch
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

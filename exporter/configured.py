@@ -12,8 +12,7 @@ from typing import Final
 
 import structlog
 
-from .config import Config
-from .config_file import ConfigError
+from .config import Config, ConfigError
 from .core.events import NOTHING
 from .core.job import Job, Source
 from .job_files import JobFile, Stamp, find, read_job_file

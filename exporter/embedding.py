@@ -11,7 +11,7 @@ from typing import Final
 
 from aiohttp import web
 
-from .config_registration import Registration
+from .config.registration import Registration
 from .core.events import NOTHING
 from .core.job import Job, Source
 from .registry.feed import Wanted

@@ -13,7 +13,8 @@ from typing import Any, Final, Protocol
 
 import yaml
 
-from .config_file import MAX_FILE_BYTES, ConfigError, Document, read_document
+from .config import ConfigError
+from .config.document import MAX_FILE_BYTES, Document, read_document
 from .registry.staging import Telling
 
 KEY_LABEL: Final = "__key__"

@@ -6,46 +6,14 @@ and keeps its old value.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final
 
 import structlog
 
-from .config import Config, LiveConfig
-from .config_file import ConfigError
-from .config_loading import ConfigFile
+from .config import ConfigError, ConfigFile, LiveConfig
+from .config.live import pin
 from .metrics.instruments import Instruments
-
-NEEDS_RESTART: Final = (
-    "upstream.name",
-    "upstream.base_url",
-    "upstream.ca_file",
-    "metrics.group_labels",
-    "metrics.const_labels",
-    "storage.path",
-    "web",
-    "log.format",
-)
-"""Sections and keys that are fixed from the start: series' identities, and what is opened once."""
-
-
-def pin(old: Config, new: Config, keys: Iterable[str] = NEEDS_RESTART) -> tuple[Config, list[str]]:
-    """Return `new` with the old values of what cannot change, and the keys that would have."""
-    held = []
-    for key in keys:
-        section, _, name = key.partition(".")
-        former, wanted = getattr(old, section), getattr(new, section)
-        value = former
-        if name:
-            if getattr(former, name) == getattr(wanted, name):
-                continue
-            value = wanted.model_copy(update={name: getattr(former, name)})
-        elif former == wanted:
-            continue
-        held.append(key)
-        new = new.model_copy(update={section: value})
-    return new, held
 
 
 class NoConfigFileError(Exception):

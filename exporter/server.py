@@ -15,10 +15,8 @@ from aiohttp import web
 from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR
 
 from .app import EXPORTER, create_app
-from .config import Config
-from .config_file import ConfigError
-from .config_loading import ConfigFile
-from .config_types import split_address
+from .config import Config, ConfigError, ConfigFile
+from .config.values import split_address
 from .logs import set_level
 from .registry.registry import Published
 from .registry.store import StoreError

@@ -9,8 +9,7 @@ from typing import Final
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from .config import Config, LiveConfig
-from .config_loading import ConfigFile
+from .config import Config, ConfigFile, LiveConfig
 from .configured import ConfiguredJobs
 from .core.health import Health
 from .core.job import JobState, Source

@@ -14,7 +14,8 @@ import yaml
 from aiohttp.test_utils import TestClient, TestServer
 
 from exporter import EXPORTER, Config, Exporter, create_app
-from exporter.config_loading import ConfigFile, parse_config
+from exporter.config import ConfigFile
+from exporter.config.loading import parse_config
 from exporter.registry.store import Store
 from exporter.simulator import Simulator
 

@@ -17,7 +17,7 @@ import yaml
 from simulated_time import SimulatedClock, SimulatedUpstream, simulate
 
 from exporter import Exporter
-from exporter.config_loading import parse_config
+from exporter.config.loading import parse_config
 from exporter.core.events import EventType
 from exporter.core.job import Source
 from exporter.registry.memory import MemoryStore

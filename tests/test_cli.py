@@ -16,8 +16,8 @@ import pytest
 from conftest import KEY, until
 from system_ports import free_port
 
-from exporter.demo import token_for
-from exporter.demo_comparison import Row, compare, read_totals
+from exporter.commands.demo import token_for
+from exporter.commands.demo_comparison import Row, compare, read_totals
 from exporter.simulator import Script, Simulator
 
 COMMAND = [sys.executable, "-m", "exporter"]

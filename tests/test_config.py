@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 from support import fuzzed
 
-from exporter.config import Config, LiveConfig
-from exporter.config_file import ConfigError
-from exporter.config_loading import load_config, parse_config
-from exporter.config_types import parse_duration, split_address
-from exporter.credentials import Secret, SecretError, SecretSource, read_secret_file
+from exporter.config import Config, ConfigError, LiveConfig, load_config
+from exporter.config.credentials import Secret, SecretError, SecretSource, read_secret_file
+from exporter.config.loading import parse_config
+from exporter.config.values import parse_duration, split_address
 
 ENVIRON = {"REMOVIT_API_KEY": "the-key"}
 ROOT = Path(__file__).parent.parent

@@ -14,11 +14,11 @@ from pydantic import BaseModel
 from simulated_time import SimulatedUpstream, simulate
 from system.test_simulated_time import exporting, tell
 
+from exporter.commands.estimate import estimate
 from exporter.config import Config
-from exporter.config_loading import parse_config
-from exporter.config_reference import main, page, schema, write_duration
-from exporter.config_types import parse_duration
-from exporter.estimate import estimate
+from exporter.config.loading import parse_config
+from exporter.config.reference import main, page, schema, write_duration
+from exporter.config.values import parse_duration
 from exporter.metrics.catalogue import Part
 from exporter.registry.memory import MemoryStore
 from exporter.simulator.script import Script

@@ -23,7 +23,7 @@ from exporter.alerting.promql import Promql
 from exporter.alerting.recording import recordings
 from exporter.alerting.thresholds import load_thresholds
 from exporter.cli import main
-from exporter.config_loading import load_config
+from exporter.config import load_config
 from exporter.metrics.catalogue import FAMILIES
 from exporter.simulator import Script, Simulator
 from exporter.simulator.ledger import Entry

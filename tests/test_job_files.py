@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import fuzzed
 
-from exporter.config_file import ConfigError
-from exporter.config_registration import Registration
+from exporter.config import ConfigError
+from exporter.config.registration import Registration
 from exporter.job_files import find, read_job_file
 
 RULES = Registration(allowed_labels=["shop"])

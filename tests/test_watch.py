@@ -12,8 +12,8 @@ import pytest
 from conftest import KEY, Open, Site, until
 
 from exporter.client import AsyncClient, RefusedError, UnreachableError
+from exporter.commands.watching import from_exporter
 from exporter.simulator import Script, Simulator
-from exporter.watching import from_exporter
 
 
 async def watch(*arguments: str, **options: Any) -> tuple[int, str, str]:

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from ..config_file import ConfigError
+from ..config import ConfigError
 from .promql import Promql
 from .rule_files import rule_files
 from .thresholds import load_thresholds

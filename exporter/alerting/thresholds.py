@@ -5,8 +5,9 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..config_file import ConfigError, Document, read_document
-from ..config_types import Duration, HttpUrl
+from ..config import ConfigError
+from ..config.document import Document, read_document
+from ..config.values import Duration, HttpUrl
 
 SHIPPED: Final = Path(__file__).parent / "thresholds.yml"
 

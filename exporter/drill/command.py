@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from ..cli_types import AddressType, DurationType, Failure
-from ..config_file import ConfigError
+from ..commands.values import AddressType, DurationType, Failure
+from ..config import ConfigError
 from ..registry.store import StoreError
 from ..server import run_in_loop
 from .rehearsal import ACTS, DrillOptions, rehearse

@@ -14,8 +14,7 @@ import yaml
 from aiohttp import web
 
 from ..app import EXPORTER, create_app
-from ..config import Config
-from ..config_loading import ConfigFile
+from ..config import Config, ConfigFile
 from ..core.job import Source
 from ..registry.staging import Telling
 from ..registry.store import StoreError

@@ -12,7 +12,7 @@ from aiohttp import web
 from ..alerting.promql import Promql, for_drill
 from ..alerting.rule_files import drill_rules
 from ..alerting.thresholds import load_thresholds
-from ..config_types import split_address
+from ..config.values import split_address
 from .scene import Scene
 from .sight import DrillError
 

@@ -21,7 +21,7 @@ from ..registry.store import StoredEvent
 
 if TYPE_CHECKING:
     from ..config import Config
-    from ..credentials import Secret
+    from ..config.credentials import Secret
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ restart would help neither.
 
 from aiohttp import web
 
-from ..config_file import ConfigError
+from ..config import ConfigError
 from ..reload import NoConfigFileError
 from .auth import require_writer
 from .context import Context, answer

@@ -9,8 +9,8 @@ from typing import Any, Final
 import yaml
 from aiohttp import web
 
-from ..config_registration import Registration
-from ..config_types import MAX_KEY_CHARS
+from ..config.registration import Registration
+from ..config.values import MAX_KEY_CHARS
 from .context import Context, answer
 
 _FILE: Final = Path(__file__).with_name("openapi.yaml")

@@ -12,7 +12,7 @@ from typing import Final
 
 from aiohttp import web
 
-from ..config_types import parse_duration
+from ..config.values import parse_duration
 from ..polling.status_cache import (
     KeyRejectedError,
     Result,

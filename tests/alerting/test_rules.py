@@ -15,8 +15,8 @@ from exporter.alerting.promql import Promql, as_shipped, for_drill, write_durati
 from exporter.alerting.recording import recordings
 from exporter.alerting.rule_files import alerts, drill_rules, rule_files
 from exporter.alerting.thresholds import SHIPPED, Alerts, load_thresholds
-from exporter.config_file import ConfigError
-from exporter.config_types import parse_duration
+from exporter.config import ConfigError
+from exporter.config.values import parse_duration
 from exporter.metrics.catalogue import Part
 
 ROOT = Path(__file__).parent.parent.parent

@@ -13,7 +13,7 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.config_types import RESERVED_LABELS
+from exporter.config.values import RESERVED_LABELS
 from exporter.core.job import JobState
 from exporter.core.tally import BUCKETS, LabelBounds, Tally
 from exporter.metrics.catalogue import FAMILIES, LABEL_NAMES, Kind, Part

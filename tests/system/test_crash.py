@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from system_ports import free_port
 
 from exporter.client import AsyncClient
-from exporter.demo_comparison import compare, read_totals
+from exporter.commands.demo_comparison import compare, read_totals
 from exporter.simulator import Script, Simulator
 
 HERE = Path(__file__).parent

@@ -22,7 +22,7 @@ from system_ports import free_port
 from exporter.alerting.promql import Promql, for_drill, write_duration
 from exporter.alerting.rule_files import alerts
 from exporter.alerting.thresholds import load_thresholds
-from exporter.config_types import parse_duration
+from exporter.config.values import parse_duration
 from exporter.drill.rehearsal import ACTS
 
 EXAMPLE = Path(__file__).parent.parent.parent / "prometheus" / "alertmanager.example.yml"

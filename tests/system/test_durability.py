@@ -13,7 +13,7 @@ import pytest
 from conftest import Open, Site, until
 from system_ports import free_port
 
-from exporter.config_loading import ConfigFile
+from exporter.config import ConfigFile
 from exporter.registry.sqlite import SqliteStore
 from exporter.simulator import Script, Simulator
 

@@ -14,7 +14,7 @@ import yaml
 from simulated_time import SimulatedClock, SimulatedUpstream, TooLongError, simulate
 
 from exporter import Exporter
-from exporter.config_loading import parse_config
+from exporter.config.loading import parse_config
 from exporter.core.job import Source
 from exporter.polling.clock import Clock
 from exporter.registry.memory import MemoryStore

@@ -11,14 +11,14 @@ from typing import Final
 
 from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR
 
-from .config import Config
-from .core.job import Job, JobState, Source
-from .core.reply import Kind, Reply, transport_failure
-from .core.tally import label_set
-from .metrics.catalogue import Part
-from .metrics.job_series import lines
-from .registry.memory import MemoryStore
-from .service import Exporter
+from ..config import Config
+from ..core.job import Job, JobState, Source
+from ..core.reply import Kind, Reply, transport_failure
+from ..core.tally import label_set
+from ..metrics.catalogue import Part
+from ..metrics.job_series import lines
+from ..registry.memory import MemoryStore
+from ..service import Exporter
 
 SECONDS_A_DAY: Final = 86400.0
 _SAMPLE_ID: Final = "019cdc54-2673-dc32-b9e5-6e1d36cc9e8a"

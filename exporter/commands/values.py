@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from .config_types import parse_duration, split_address
+from ..config.values import parse_duration, split_address
 
 
 class DurationType(click.ParamType[float]):

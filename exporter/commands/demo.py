@@ -21,14 +21,14 @@ from typing import Final
 
 import aiohttp
 
-from .config import Config
-from .config_loading import parse_config
-from .config_types import split_address
+from ..config import Config
+from ..config.loading import parse_config
+from ..config.values import split_address
+from ..logs import configure
+from ..server import Server
+from ..simulator import Simulator
+from ..web.auth import is_loopback
 from .demo_comparison import Row, compare, read_totals
-from .logs import configure
-from .server import Server
-from .simulator import Simulator
-from .web.auth import is_loopback
 
 SPEED: Final = 15.0
 """How many times faster than usual the simulator's jobs are: the longest takes 12 s."""

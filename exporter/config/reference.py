@@ -1,7 +1,7 @@
 """The config's reference, made from its types: a page for people, a JSON Schema for editors.
 
-python -m exporter.config_reference page    # docs/configuration.md
-python -m exporter.config_reference schema  # docs/config.schema.json
+python -m exporter.config.reference page    # docs/configuration.md
+python -m exporter.config.reference schema  # docs/config.schema.json
 """
 
 import json
@@ -13,15 +13,15 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from .config import Config
-from .config_types import write_codes
-from .reload import NEEDS_RESTART
+from .live import NEEDS_RESTART
+from .values import write_codes
 
 _DURATION_UNITS: Final = (("d", 86400.0), ("h", 3600.0), ("m", 60.0), ("s", 1.0), ("ms", 0.001))
 
 _HEAD: Final = """\
 # Configuration
 
-Made from `exporter/config_sections.py` by `make docs`; a test keeps the two equal.
+Made from `exporter/config/sections.py` by `make docs`; a test keeps the two equal.
 [`config.example.yaml`](../config.example.yaml) shows every key with its default, and
 [`config.schema.json`](config.schema.json) tells an editor what is right.
 
@@ -155,7 +155,7 @@ def main(arguments: list[str]) -> None:
     elif arguments == ["page"]:
         sys.stdout.write(page())
     else:
-        sys.exit("usage: python -m exporter.config_reference page|schema")
+        sys.exit("usage: python -m exporter.config.reference page|schema")
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ from typing import Any, Final
 from pydantic import BaseModel, ValidationError
 
 from .config import Config
-from .config_file import MAX_FILE_BYTES, ConfigError, Document, read_document
-from .config_registration import ConfiguredJob
-from .config_types import show
 from .credentials import SecretError
+from .document import MAX_FILE_BYTES, ConfigError, Document, read_document
+from .registration import ConfiguredJob
+from .values import show
 
 
 def load_config(

@@ -9,13 +9,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from .client import AsyncClient
-from .config import Config
-from .core.job import Job, Source
-from .registry.feed import Progress, Wanted
-from .registry.memory import MemoryStore
-from .registry.staging import Telling
-from .service import Exporter
+from ..client import AsyncClient
+from ..config import Config
+from ..core.job import Job, Source
+from ..registry.feed import Progress, Wanted
+from ..registry.memory import MemoryStore
+from ..registry.staging import Telling
+from ..service import Exporter
 
 
 @dataclass(frozen=True, slots=True)

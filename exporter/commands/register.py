@@ -13,9 +13,9 @@ from typing import IO, Any, Final
 
 import click
 
-from .cli_types import DurationType, Failure, UnreachableFailure
-from .client import DEFAULT_URL, AsyncClient, RefusedError, Summary, UnreachableError
-from .credentials import SecretError, read_secret_file
+from ..client import DEFAULT_URL, AsyncClient, RefusedError, Summary, UnreachableError
+from ..config.credentials import SecretError, read_secret_file
+from .values import DurationType, Failure, UnreachableFailure
 
 LONG_INPUT_BYTES: Final = 64 * 1024
 """From this size on a file gets a progress bar."""

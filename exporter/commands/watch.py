@@ -11,12 +11,10 @@ from pathlib import Path
 
 import click
 
-from .cli_types import DurationType, Failure, UnreachableFailure
-from .client import DEFAULT_URL, AsyncClient, RefusedError, UnreachableError
-from .config import Config
-from .config_file import ConfigError
-from .config_loading import load_config
-from .logs import configure
+from ..client import DEFAULT_URL, AsyncClient, RefusedError, UnreachableError
+from ..config import Config, ConfigError, load_config
+from ..logs import configure
+from .values import DurationType, Failure, UnreachableFailure
 from .watch_view import make_view, summary
 from .watching import Sight, UnknownJobsError, from_exporter, from_upstream
 

@@ -5,8 +5,9 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from .config_sections import Section
-from .config_types import (
+from .credentials import SecretSource
+from .sections import Section
+from .values import (
     CONTROL,
     MAX_ID_CHARS,
     MAX_KEY_CHARS,
@@ -17,7 +18,6 @@ from .config_types import (
     Size,
     show,
 )
-from .credentials import SecretSource
 
 
 class ConfiguredJob(Section):

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from .config_types import (
+from .credentials import SecretSource
+from .values import (
     PER_JOB_NAMES,
     Address,
     Count,
@@ -26,7 +27,6 @@ from .config_types import (
     StatusCodes,
     Wait,
 )
-from .credentials import SecretSource
 
 
 class Section(BaseModel):

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
+from ..metrics.catalogue import FAMILIES, LABEL_NAMES, Part
 from .credentials import Secret
-from .metrics.catalogue import FAMILIES, LABEL_NAMES, Part
 
 RESERVED_LABELS: Final = LABEL_NAMES | {"job", "instance", "le", "upstream", "drill", "drill_page"}
 """Label names that Prometheus or the catalogue uses; no registration label is called so."""

@@ -1,15 +1,14 @@
-"""The config, whole: its sections, and the one that is in force. Unknown keys are errors.
+"""The config, whole: all its sections. Unknown keys are errors.
 
-`config_loading.py` reads the file; a `Config` can as well be made in Python.
+`loading.py` reads the file; a `Config` can as well be made in Python.
 """
 
-from collections.abc import Callable
 from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from .config_registration import ConfiguredJob, Registration
-from .config_sections import (
+from .registration import ConfiguredJob, Registration
+from .sections import (
     Judgement,
     Log,
     Metrics,
@@ -21,7 +20,7 @@ from .config_sections import (
     Upstream,
     Web,
 )
-from .config_types import FilePath
+from .values import FilePath
 
 
 class Config(Section):
@@ -59,27 +58,3 @@ class Config(Section):
         if not isinstance(value, list):
             return value
         return [{"job_id": job} if isinstance(job, str) else job for job in value]
-
-
-class LiveConfig:
-    """The config that is in force, held by reference, and changed in two phases.
-
-    Whoever goes by it subscribes with a `prepare` that checks and makes ready what a new config
-    needs, and returns how to switch to it. Preparing may fail, and then nothing has changed;
-    switching may not.
-    """
-
-    def __init__(self, config: Config) -> None:
-        self.current = config
-        self._prepares: list[Callable[[Config], Callable[[], None]]] = []
-
-    def subscribe(self, prepare: Callable[[Config], Callable[[], None]]) -> None:
-        """Have `prepare` called with each new config; what it returns is called to switch."""
-        self._prepares.append(prepare)
-
-    def apply(self, config: Config) -> None:
-        """Put a new config in force, wholly or, when any `prepare` raises, not at all."""
-        switches = [prepare(config) for prepare in self._prepares]
-        self.current = config
-        for switch in switches:
-            switch()
