@@ -16,6 +16,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from exporter import EXPORTER, Config, Exporter, create_app
 from exporter.config import ConfigFile
 from exporter.config.loading import parse_config
+from exporter.registry.sqlite import SqliteStore
 from exporter.registry.store import Store
 from exporter.simulator import Simulator
 
@@ -128,6 +129,14 @@ class Site:
             if plain.replace('{upstream="removit"}', "") == series:
                 return float(number)
         return None
+
+
+async def break_store(site: Site) -> None:
+    """Have every call of an exporter's store fail from now on."""
+    store = site.exporter.store
+    assert isinstance(store, SqliteStore)
+    assert store._database is not None
+    await store._run(store._database.close)  # by the thread that may be using it
 
 
 Open = Callable[..., Awaitable[Site]]

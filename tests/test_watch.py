@@ -4,7 +4,8 @@ import asyncio
 import os
 import pty
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,41 @@ async def start(*arguments: str, **options: Any) -> asyncio.subprocess.Process:
     )
 
 
+@contextmanager
+def held(simulator: Simulator, *job_ids: str) -> Iterator[None]:
+    """Keep jobs pending, so that a watch that starts slowly still sees them so."""
+    with ExitStack() as stack:
+        for job_id in job_ids:
+            body = b'{"job_id": "%s", "state": "pending", "status": "queued"}' % job_id.encode()
+            stack.enter_context(simulator.faults.override(job_id, 200, body))
+        yield
+
+
+async def watch_from_the_beginning(
+    site: Site, simulator: Simulator, job_ids: list[str], *arguments: str
+) -> tuple[int, str]:
+    """Register jobs and run the verb; they go on once it has said something of each."""
+    with held(simulator, *job_ids):
+        for job_id in job_ids:
+            await site.put(job_id)
+        process = await start("--exporter.url", site.url, *arguments)
+        assert process.stdout is not None
+        said = ""
+        while not all(job_id in said for job_id in job_ids):
+            line = await asyncio.wait_for(process.stdout.readline(), 60)
+            assert line, said
+            said += line.decode()
+    out, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode is not None
+    return process.returncode, said + out.decode()
+
+
 async def test_jobs_are_watched_to_their_end_a_line_for_each_change(
     site: Site, simulator: Simulator
 ) -> None:
-    sound, warned = simulator.add(Script.sound(2.0)), simulator.add(Script.warned(2.0))
-    for job_id in (sound, warned):
-        await site.put(job_id)
-    code, out, _ = await watch("--exporter.url", site.url, sound, warned, sound)
+    sound, warned = simulator.add(Script.sound(0.0)), simulator.add(Script.warned(0.0))
+    jobs = [sound, warned]
+    code, out = await watch_from_the_beginning(site, simulator, jobs, *jobs, sound)
     assert code == 0, out
     lines = out.splitlines()
     assert lines[-1] == "done 2"
@@ -52,9 +81,10 @@ async def test_jobs_are_watched_to_their_end_a_line_for_each_change(
 async def test_without_ids_all_that_are_pending_are_watched(
     site: Site, simulator: Simulator
 ) -> None:
-    for _ in range(3):
-        await site.put(simulator.add(Script.sound(2.0)))
-    assert (await watch("--exporter.url", site.url))[:1] == (0,)
+    jobs = [simulator.add(Script.sound(0.0)) for _ in range(3)]
+    code, out = await watch_from_the_beginning(site, simulator, jobs)
+    assert code == 0
+    assert out.endswith("\ndone 3\n")
     await until(lambda: not site.exporter.registry.pending)
     assert await watch("--exporter.url", site.url) == (0, "no job is pending\n", "")
 
@@ -103,13 +133,9 @@ async def test_the_upstream_can_be_watched_without_an_exporter(
 
 
 async def test_in_a_terminal_there_are_bars(site: Site, simulator: Simulator) -> None:
-    jobs = [simulator.add(Script.warned(1.5)) for _ in range(25)]
-    for job_id in jobs:
-        await site.put(job_id)
+    jobs = [simulator.add(Script.warned(0.0)) for _ in range(25)]
     terminal, end = pty.openpty()
     environ = os.environ | {"TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
-    process = await start("--exporter.url", site.url, *jobs, stdout=end, stderr=end, env=environ)
-    os.close(end)
     seen = b""
 
     async def read() -> bool:
@@ -122,6 +148,17 @@ async def test_in_a_terminal_there_are_bars(site: Site, simulator: Simulator) ->
         seen += piece
         return not piece
 
+    async def bars() -> bool:
+        return await read() or "━".encode() in seen
+
+    with held(simulator, *jobs):
+        for job_id in jobs:
+            await site.put(job_id)
+        process = await start(
+            "--exporter.url", site.url, *jobs, stdout=end, stderr=end, env=environ
+        )
+        os.close(end)
+        await until(bars, 60)
     await until(read, 60)
     assert await process.wait() == 0
     os.close(terminal)

@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from conftest import KEY, Open, Site, until
+from conftest import KEY, Open, Site, break_store, until
 
 from exporter.simulator import Script, Simulator
 
@@ -357,7 +357,7 @@ async def test_a_store_that_cannot_be_read_is_503_for_what_memory_does_not_hold(
     job_id = simulator.add(Script.stuck(60))
     await site.put(job_id)
     assert (await ask(site, job_id))[0] == 200
-    site.exporter.store._database.close()  # type: ignore[attr-defined]
+    await break_store(site)
     assert (await ask(site, job_id))[0] == 200
     status, body, _ = await ask(site, UNKNOWN_ID)
     assert (status, json.loads(body)["error"]) == (503, "exporter_unavailable")

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from conftest import KEY, Open, Site, until
+from conftest import KEY, Open, Site, break_store, until
 
 from exporter.simulator import Simulator
 
@@ -291,7 +291,7 @@ async def test_what_hinders_tracking_hinders_no_upload(
     assert (await upload(site))[0] == 200
     assert (await upload(site))[0] == 200
     assert await site.value('removit_exporter_registrations_refused_total{reason="full"}') == 1
-    site.exporter.store._database.close()  # type: ignore[attr-defined]
+    await break_store(site)
     assert (await upload(site))[0] == 200
     assert "upload not tracked" in caplog.text
     assert len(simulator.ledger.jobs) == 3
