@@ -6,6 +6,8 @@ SHELL := /bin/bash
 BIN := .venv/bin
 ARGS ?=
 SLOW ?=
+# Half of what the tests take is waiting, so three run side by side on two cores.
+WORKERS ?= 3
 
 # The first interpreter on this machine that is 3.11 or newer; `make PYTHON=... demo` chooses another.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.14 python; do \
@@ -39,7 +41,7 @@ demo: .venv/run.stamp ## simulator, exporter and a stream of jobs; ARGS="--for 2
 
 .PHONY: test
 test: lint docs-check ## linters, types and all tests; SLOW=1 adds the slow ones
-	$(BIN)/python -m pytest $(if $(SLOW),,-m "not slow") --cov --cov-report= $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) $(if $(SLOW),,-m "not slow") --cov --cov-report= $(ARGS)
 	$(BIN)/coverage report --fail-under=95
 	$(BIN)/coverage report --include='exporter/core/*' --fail-under=100
 
