@@ -363,5 +363,9 @@ class SqliteStore:
         database = sqlite3.connect(
             self.path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
         )
-        database.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        try:
+            database.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        except sqlite3.Error:
+            database.close()
+            raise
         return database
