@@ -133,6 +133,8 @@ class UploadRoutes:
         """Register the job; whatever hinders that, the upload's answer is given."""
         context, job_id = self._context, reply.job_id
         if job_id is None:
+            if 200 <= reply.http_status <= 299:
+                context.log.warning("upload not tracked", error="the answer has no job_id")
             return
         log = context.log.bind(job_id=job_id)
         if wrong := context.config().registration.check(job_id, {}, None):

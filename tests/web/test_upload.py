@@ -572,11 +572,75 @@ NO_ANSWERS = {
 
 
 @pytest.mark.parametrize("said", NO_ANSWERS.values(), ids=NO_ANSWERS.keys())
-async def test_what_is_no_answer_is_not_passed_back(open_site: Open, said: bytes) -> None:
+async def test_what_is_no_answer_is_not_passed_back(
+    open_site: Open, said: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
     async with upstream_that_says(open_site, said) as site:
         status, body, _ = await upload(site)
         assert (status, json.loads(body)["error"]) == (503, "exporter_unavailable")
         assert 'code="connection",endpoint="upload"' in await site.metrics()
+    assert "upload not answered" in caplog.text
+    assert KEY not in caplog.text + body.decode()
+
+
+@upload_timeout("2s")
+async def test_a_client_that_does_not_read_a_long_answer_is_not_waited_for(
+    recorder: tuple[Recorder, Site],
+) -> None:
+    upstream, site = recorder
+    let_go = asyncio.Event()
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        try:
+            while True:
+                await answer.write(bytes(65536))
+        finally:
+            let_go.set()
+
+    upstream.answer = endless
+    _, writer = await begin(site, "Content-Length: 2\r\n", b"{}")
+    await asyncio.wait_for(let_go.wait(), 20)
+    writer.close()
+
+
+SMUGGLED = {
+    "a length and chunks": (
+        "Content-Length: 44\r\nTransfer-Encoding: chunked\r\n",
+        b"0\r\n\r\nPOST /api/v1/upload HTTP/1.1\r\nHost: x\r\n\r\n",
+    ),
+    "two lengths": ("Content-Length: 2\r\nContent-Length: 3\r\n", b"{}x"),
+    "a signed length": ("Content-Length: +2\r\n", b"{}"),
+    "chunks that are not the last coding": ("Transfer-Encoding: chunked, x\r\n", b"0\r\n\r\n"),
+    "a bare line feed": ("X-A: b\nX-B: c\r\nContent-Length: 2\r\n", b"{}"),
+    "a space before the colon": ("Content-Length : 2\r\n", b"{}"),
+}
+
+
+@pytest.mark.parametrize(("head", "body"), SMUGGLED.values(), ids=SMUGGLED.keys())
+async def test_a_head_that_can_be_read_in_two_ways_is_not_passed_on(
+    recorder: tuple[Recorder, Site], head: str, body: bytes
+) -> None:
+    upstream, site = recorder
+    reader, writer = await begin(site, head, body)
+    assert (await asyncio.wait_for(reader.readline(), 20)).split()[1] == b"400"
+    writer.close()
+    assert not upstream.headers
+
+
+async def test_an_accepted_upload_whose_answer_names_no_job_is_told(
+    recorder: tuple[Recorder, Site], caplog: pytest.LogCaptureFixture
+) -> None:
+    upstream, site = recorder
+
+    async def nameless(request: web.Request) -> web.StreamResponse:
+        return web.Response(body=b"{}")
+
+    upstream.answer = nameless
+    assert (await upload(site))[:2] == (200, b"{}")
+    assert "upload not tracked" in caplog.text
 
 
 async def test_what_hinders_tracking_hinders_no_upload(
