@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from exporter import EXPORTER, Config, Exporter, create_app
@@ -131,6 +132,13 @@ class Site:
         return None
 
 
+class AsTheCommand(TestServer):
+    """Serves as the command does: handlers go on when their client goes away."""
+
+    async def _make_runner(self, **settings: Any) -> web.BaseRunner:
+        return await super()._make_runner(**settings | {"handler_cancellation": False})
+
+
 async def break_store(site: Site) -> None:
     """Have every call of an exporter's store fail from now on."""
     store = site.exporter.store
@@ -182,11 +190,14 @@ async def open_site(make_config: Callable[..., Config]) -> AsyncIterator[Open]:
     clients: list[TestClient[Any, Any]] = []
 
     async def open_one(
-        store: Store | None = None, config_file: ConfigFile | None = None, **sections: Any
+        store: Store | None = None,
+        config_file: ConfigFile | None = None,
+        server: type[TestServer] = TestServer,
+        **sections: Any,
     ) -> Site:
         config = config_file.load() if config_file else make_config(**sections)
         app = create_app(config, store=store, config_file=config_file)
-        client = TestClient(TestServer(app))
+        client = TestClient(server(app))
         clients.append(client)
         await client.start_server()
         return Site(client)

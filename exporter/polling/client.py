@@ -5,9 +5,8 @@ compressed is asked for, and bodies are read to `MAX_BODY_BYTES`.
 """
 
 import asyncio
-import contextlib
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Mapping
 from types import TracebackType
 from typing import Final, Self
 
@@ -74,35 +73,47 @@ class Client:
             return transport_failure("connection")
         return reply if job_id is None else reply.about(job_id)
 
-    @contextlib.asynccontextmanager
     async def upload(
         self,
         body: AsyncIterable[bytes] | None,
-        headers: Iterable[tuple[str, str]],
-        length: int | None,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Post an upload as it comes, with our key, and hand over the answer.
+        headers: Mapping[str, str],
+        *,
+        query: str = "",
+        length: int | None = None,
+    ) -> tuple[aiohttp.ClientResponse, bytes]:
+        """Post an upload as it comes, with our key; return the answer and its body's beginning.
 
-        Raises what aiohttp raises, `TimeoutError` after `upstream.upload_timeout`, and what `body`
-        raises as `aiohttp.ClientConnectionError`; the upstream then never sees its end.
+        `query` is passed on as it is. An answer of up to `MAX_BODY_BYTES` has been read whole; of a
+        longer one the rest is still to come. The caller must release it.
+        Raises what aiohttp raises, for an answer cut short as well, `TimeoutError` when there is
+        none within `upstream.upload_timeout`, and what `body` raises as
+        `aiohttp.ClientConnectionError`; the upstream then never sees its end.
         """
         config = self._config()
         fields = CIMultiDict(headers)
         fields["X-API-Key"] = self._key()
         if length is not None:
             fields["Content-Length"] = str(length)
-        async with (
-            asyncio.timeout(config.upload_timeout),
-            self._opened().post(
-                URL(config.base_url + UPLOAD_PATH),
+        url = URL(config.base_url + UPLOAD_PATH)
+        if query:
+            url = URL(f"{url}?{query}", encoded=True)
+        async with asyncio.timeout(config.upload_timeout):
+            response = await self._opened().post(
+                url,
                 data=body,
                 headers=fields,
                 allow_redirects=False,
                 proxy=config.proxy,
                 timeout=aiohttp.ClientTimeout(sock_connect=config.connect_timeout),
-            ) as response,
-        ):
-            yield response
+            )
+            try:
+                beginning, complete = await read_bounded(response.content)
+                if response.status < 200 or not complete:  # 101: nothing was offered to switch to
+                    raise aiohttp.ClientPayloadError("no answer, or one cut short")
+            except BaseException:
+                response.close()
+                raise
+        return response, beginning
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -122,7 +133,7 @@ class Client:
 
 
 async def read_bounded(content: aiohttp.StreamReader) -> tuple[bytes, bool]:
-    """Read a body to one byte past the limit; say whether it came to its end."""
+    """Read a body until it ends or is past `MAX_BODY_BYTES`; False when it was cut short."""
     chunks, size = [], 0
     try:
         while size <= MAX_BODY_BYTES and (chunk := await content.readany()):
@@ -130,4 +141,4 @@ async def read_bounded(content: aiohttp.StreamReader) -> tuple[bytes, bool]:
             size += len(chunk)
     except aiohttp.ClientPayloadError:
         return b"".join(chunks), False
-    return b"".join(chunks)[: MAX_BODY_BYTES + 1], True
+    return b"".join(chunks), True

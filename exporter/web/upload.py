@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Final, NoReturn
+from typing import Final
 
 import aiohttp
 from aiohttp import web
@@ -16,27 +16,15 @@ from aiohttp import web
 from ..core.contract import parse_upload
 from ..core.job import Source
 from ..core.reply import MAX_BODY_BYTES, UploadReply
-from ..polling.client import read_bounded
 from ..registry.staging import RegistrationConflictError, RegistryFullError, Telling
 from ..registry.store import StoreError
 from .auth import require_api_key
 from .context import Context
 from .errors import ApiError, error_response, unavailable
+from .forwarding import is_decoded, passed_back, passed_on
 
 LABEL_PREFIX: Final = "removit-exporter-label-"
 KEY_HEADER: Final = "removit-exporter-key"
-_OURS: Final = "removit-exporter-"
-_NOT_PASSED_ON: Final = frozenset(
-    {
-        *("connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding"),
-        *("upgrade", "host", "authorization", "x-api-key", "expect", "content-length", "cookie"),
-        *("proxy-authorization", "accept-encoding", "forwarded"),
-    }
-)
-"""Hop-by-hop fields (RFC 9110, 7.6.1), what our own client sets, and what is not the upstream's."""
-_PASSED_BACK: Final = (
-    *("Content-Type", "Content-Encoding", "Retry-After", "WWW-Authenticate", "Location"),
-)
 
 
 @dataclass(slots=True)
@@ -47,15 +35,19 @@ class _Body:
     size: int = 0
     too_large: bool = False
     gone: bool = False
+    awaited: bool = False
+    """The client is waited for, not the upstream."""
 
     async def pieces(self, content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
         """Yield the body as it comes; raises when it must not be passed on as a whole."""
         while True:
+            self.awaited = True
             try:
                 piece = await content.readany()
-            except (web.RequestPayloadError, ConnectionError, aiohttp.ClientError):
+            except Exception:  # a lost connection, or what is no body
                 self.gone = True
                 raise
+            self.awaited = False
             if not piece:
                 return
             self.size += len(piece)
@@ -77,48 +69,48 @@ class UploadRoutes:
 
     async def upload(self, request: web.Request) -> web.StreamResponse:
         """Pass an upload through; `Removit-Exporter-Label-<name>` and `-Key` go with the job."""
-        require_api_key(self._context, request)
-        labels, key = self._read_headers(request)
-        limit = self._context.config().upstream.max_upload_bytes
-        if (request.content_length or 0) > limit:
-            self._refuse_length(limit)
-        body = _Body(limit)
+        labels, key = self._admit(request)
+        body = _Body(self._context.config().upstream.max_upload_bytes)
         started = time.perf_counter()
         try:
-            async with self._context.client.upload(
+            response, beginning = await self._context.client.upload(
                 body.pieces(request.content) if request.can_read_body else None,
-                _passed_on(request),
-                request.content_length,
-            ) as response:
-                content, _ = await read_bounded(response.content)
-                reply = parse_upload(response.status, content)
-                self._count(str(reply.http_status), reply.error, started)
-                await self._track(reply, labels, key)
-                return await _pass_back(request, response, content)
+                passed_on(request),
+                query=request.rel_url.raw_query_string,
+                length=None if is_decoded(request) else request.content_length,
+            )
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            if body.too_large:
-                self._refuse_length(limit)
-            if body.gone:
-                raise ApiError(400, "the upload ended before its end") from None
-            code = "timeout" if isinstance(error, TimeoutError) else "connection"
-            self._count(code, None, started)
-            self._context.log.warning("upload not answered", error=code)
-            raise unavailable(
-                f"the upstream did not answer the upload ({code}); whether it took it is not known"
-            ) from None
+            raise self._unanswered(body, error, started) from None
+        async with response:
+            reply = parse_upload(response.status, beginning)
+            self._count(str(reply.http_status), reply.error, started)
+            # The host may cancel handlers whose client has gone, but the job is under way.
+            await asyncio.shield(self._track(reply, labels, key))
+            return await self._pass_back(request, response, beginning)
 
     async def _expect(self, request: web.Request) -> web.StreamResponse | None:
         """`Expect: 100-continue`: a file that will be refused need not be sent."""
+        if request.version < aiohttp.HttpVersion11:
+            return None  # to be ignored there (RFC 9110, 10.1.1)
         if request.headers["Expect"].casefold() != "100-continue":
             raise web.HTTPExpectationFailed
         try:
-            require_api_key(self._context, request)
-            self._read_headers(request)
+            self._admit(request)
         except ApiError as error:
-            return error_response(error)
+            refusal = error_response(error)
+            refusal.force_close()  # else the next request might be taken for the file
+            return refusal
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # it is no part of the answer
         return None
+
+    def _admit(self, request: web.Request) -> tuple[Mapping[str, str], str | None]:
+        """Return labels and key; raises `ApiError` for what can be refused by its head alone."""
+        require_api_key(self._context, request)
+        told = self._read_headers(request)
+        if (request.content_length or 0) > self._context.config().upstream.max_upload_bytes:
+            raise self._too_large()
+        return told
 
     def _read_headers(self, request: web.Request) -> tuple[Mapping[str, str], str | None]:
         """Return labels and key; raises `ApiError` 422 before anything is sent."""
@@ -141,6 +133,8 @@ class UploadRoutes:
         """Register the job; whatever hinders that, the upload's answer is given."""
         context, job_id = self._context, reply.job_id
         if job_id is None:
+            if 200 <= reply.http_status <= 299:
+                context.log.warning("upload not tracked", error="the answer has no job_id")
             return
         log = context.log.bind(job_id=job_id)
         if wrong := context.config().registration.check(job_id, {}, None):
@@ -163,35 +157,48 @@ class UploadRoutes:
     def _count(self, code: str, error: str | None, started: float) -> None:
         self._context.instruments.uploaded(code, error, time.perf_counter() - started)
 
-    def _refuse_length(self, limit: int) -> NoReturn:
+    def _unanswered(self, body: _Body, error: Exception, started: float) -> ApiError:
+        """Say why an upload got no answer; what is the client's doing counts nothing upstream."""
+        upstream = self._context.config().upstream
+        if body.too_large:
+            return self._too_large()
+        if body.gone:
+            return ApiError(400, "the upload ended before its end")
+        if isinstance(error, TimeoutError) and body.awaited:
+            return ApiError(
+                408,
+                "the upload did not come within upstream.upload_timeout:"
+                f" {upstream.upload_timeout:g} s",
+            )
+        code = "timeout" if isinstance(error, TimeoutError) else "connection"
+        self._count(code, None, started)
+        self._context.log.warning("upload not answered", error=code)
+        return unavailable(
+            f"the upstream did not answer the upload ({code}); whether it took it is not known"
+        )
+
+    def _too_large(self) -> ApiError:
+        limit = self._context.config().upstream.max_upload_bytes
         message = f"the upload is longer than upstream.max_upload_bytes: {limit} bytes"
-        raise ApiError(413, message)
+        return ApiError(413, message)
 
-
-def _passed_on(request: web.Request) -> list[tuple[str, str]]:
-    """The request's fields that are the upstream's."""
-    hop_by_hop = {
-        name.strip().casefold() for name in request.headers.get("Connection", "").split(",")
-    }
-    return [
-        (name, value)
-        for name, value in request.headers.items()
-        if (low := name.casefold()) not in _NOT_PASSED_ON | hop_by_hop
-        and not low.startswith((_OURS, "x-forwarded-"))
-    ]
-
-
-async def _pass_back(
-    request: web.Request, response: aiohttp.ClientResponse, content: bytes
-) -> web.StreamResponse:
-    headers = {name: response.headers[name] for name in _PASSED_BACK if name in response.headers}
-    if len(content) <= MAX_BODY_BYTES:
-        return web.Response(status=response.status, body=content, headers=headers)
-    answer = web.StreamResponse(status=response.status, headers=headers)
-    await answer.prepare(request)
-    await answer.write(content)
-    async for piece in response.content.iter_any():
-        await answer.write(piece)
-        await asyncio.sleep(0)
-    await answer.write_eof()
-    return answer
+    async def _pass_back(
+        self, request: web.Request, response: aiohttp.ClientResponse, beginning: bytes
+    ) -> web.StreamResponse:
+        status, headers = response.status, passed_back(response)
+        if len(beginning) <= MAX_BODY_BYTES:
+            return web.Response(status=status, body=beginning, headers=headers)
+        answer = web.StreamResponse(status=status, headers=headers)
+        await answer.prepare(request)
+        try:
+            async with asyncio.timeout(self._context.config().upstream.upload_timeout):
+                await answer.write(beginning)
+                async for piece in response.content.iter_any():
+                    await answer.write(piece)
+                    await asyncio.sleep(0)
+                await answer.write_eof()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            self._context.log.warning("answer to an upload cut short", error=type(error).__name__)
+            if request.transport is not None:
+                request.transport.abort()  # its head is out: only this tells that it is not whole
+        return answer
