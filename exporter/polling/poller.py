@@ -314,7 +314,7 @@ class Poller:
         now = self.now()
         if job is not None and job.job_id in self._plans:
             self._plans[job.job_id].polls.append(Poll(now.time, reply.code, seconds))
-        await self._note(job, reply, now)
+        await self._note(job, reply, now, asked=job_id)
         if job is not None:
             held = await self._registry.change(
                 job.job_id, job.incarnation, lambda known: self._work(known, reply, now, purpose)
