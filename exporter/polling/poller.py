@@ -155,11 +155,13 @@ class Poller:
 
     def can_ask(self, job_id: str) -> bool:
         """Whether a question about a job would be under way at once, or is."""
-        if job_id in self._flights or job_id in self._asks:
+        if job_id in self._flights:
             return True
+        if not self.health.gate().open:  # then what is queued waits as well
+            return False
         free = self._config().upstream.concurrency - len(self._flights)
         tokens = self.bucket.tokens(self._clock.monotonic())
-        return self.health.gate().open and min(free, tokens) >= self._asks.first + 1
+        return job_id in self._asks or min(free, tokens) >= self._asks.first + 1
 
     def tried_again_in(self) -> float:
         """Return the seconds until the upstream is asked again; 0 while nothing holds that up."""
@@ -231,6 +233,7 @@ class Poller:
             control_at=math.inf if None in self._flights else self.health.next_control(),
             next_due=self.queue.next_due(),
             token_at=self.bucket.ready_at(now),
+            spare_token_at=self.bucket.ready_at(now, spare=1),
             in_flight=int(None in self._flights) if control else len(self._flights),
             concurrency=self._config().upstream.concurrency,
         )

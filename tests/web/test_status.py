@@ -1,9 +1,12 @@
 """The upstream's contract, served from memory: same bodies, same errors, fewer calls."""
 
 import asyncio
+import contextlib
+import itertools
 import json
 import sys
 import uuid
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +157,65 @@ async def test_unknown_ids_take_the_rate_limit_last(open_site: Open, simulator: 
     assert site.exporter.poller._asks.last == 0  # nobody waits for them any more
 
 
+@contextlib.asynccontextmanager
+async def strangers(site: Site, simulator: Simulator) -> AsyncIterator[Callable[[], int]]:
+    """Thirty who ask about ids that nobody knows, one after the other; how many were answered."""
+    numbers = itertools.count()
+
+    async def flood() -> None:
+        while True:
+            name = f"019cdc54-2673-dc32-b9e5-{next(numbers):012x}"
+            async with site.client.get("/probe", params={"job_id": name}) as response:
+                await response.read()
+
+    floods = [asyncio.create_task(flood()) for _ in range(30)]
+    try:
+        yield lambda: simulator.ledger.requests["GET", "/api/v1/status", 404]
+    finally:
+        for task in floods:
+            task.cancel()
+        await asyncio.gather(*floods, return_exceptions=True)
+
+
+@pytest.mark.parametrize("limits", [{"burst": 5}, {"burst": 100, "concurrency": 2}])
+async def test_unknown_ids_keep_no_tracked_job_from_being_refreshed(
+    open_site: Open, simulator: Simulator, limits: dict[str, int]
+) -> None:
+    slow = {"min_interval": "60s", "max_interval": "60s"}
+    site = await open_site(upstream={"rate": 20, **limits}, polling=slow, status={"max_age": "1ms"})
+    job_id = simulator.add(Script.stuck(60))
+    await site.put(job_id)
+    await until(lambda: simulator.ledger.jobs[job_id].polls == 1)
+    async with strangers(site, simulator) as answered:
+        with simulator.faults.slow(0.1):
+            for polls in range(1, 5):
+                before = answered()  # and what the burst held is spent
+                await until(lambda before=before: answered() >= before + 20)
+                await ask(site, job_id)
+                assert simulator.ledger.jobs[job_id].polls == polls + 1
+
+
+async def test_with_a_burst_of_one_unknown_ids_and_tracked_jobs_take_turns(
+    open_site: Open, simulator: Simulator
+) -> None:
+    slow = {"min_interval": "60s", "max_interval": "60s"}
+    site = await open_site(
+        upstream={"rate": 20, "burst": 1}, polling=slow, status={"max_age": "1ms"}
+    )
+    job_id = simulator.add(Script.stuck(60))
+    await site.put(job_id)
+
+    async def refreshed() -> bool:
+        await ask(site, job_id)
+        return simulator.ledger.jobs[job_id].polls >= 10
+
+    async with strangers(site, simulator) as answered:
+        await until(lambda: answered() >= 10)
+        await until(refreshed)
+        before = answered()
+        await until(lambda: answered() > before)
+
+
 async def test_callers_share_one_call_and_an_old_answer_is_refreshed_first(
     open_site: Open, simulator: Simulator
 ) -> None:
@@ -237,6 +299,26 @@ async def test_in_an_outage_the_last_answer_then_a_503_that_is_no_jobs_failure(
             assert int(headers["Retry-After"]) >= 1
     for job_id in jobs:
         assert (await site.job(job_id))["state"] == "pending"
+
+
+async def test_in_an_outage_the_last_answer_is_given_at_once_though_someone_waits_to_ask(
+    open_site: Open, simulator: Simulator
+) -> None:
+    site = await open_site(
+        upstream={"timeout": "5m"}, status={"max_age": "1ms", "max_stale": "60s"}
+    )
+    poller = site.exporter.poller
+    jobs = [simulator.add(Script.stuck(60)) for _ in range(8)]
+    for job_id in jobs:
+        await site.put(job_id)
+        await ask(site, job_id)
+    with simulator.faults.outage(503, "html"):
+        await until(lambda: site.exporter.health.state == "down")
+        before = asyncio.create_task(poller.ask(jobs[0], "client", 300.0))
+        await until(lambda: jobs[0] in poller._asks or jobs[0] in poller._flights)
+        status, *_ = await asyncio.wait_for(ask(site, jobs[0]), 20)
+        assert status == 200
+    assert (await asyncio.wait_for(before, 20)).http_status == 200
 
 
 async def test_a_suspected_job_is_told_as_it_was_and_a_failed_one_as_the_upstream_says(
