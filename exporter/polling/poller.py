@@ -370,13 +370,13 @@ class Poller:
         """Keep the answer to give it again; that which ended a job stays until it goes on."""
         ended = not after.pending and after.state is not before.state
         if after.pending or ended:
-            answer = self._last_answer(after, reply, now) if ended else answer_of(reply, now.time)
+            answer = self._last_answer(after, reply, now) if ended else answer_of(reply, now.steady)
             if answer is not None:
                 self.answers.put(after.job_id, answer, final=ended)
 
     def _last_answer(self, job: Job, reply: Reply, now: Now) -> Answer | None:
         """The answer that is given again once a job has ended; of one that expired, a good one."""
-        last, known = answer_of(reply, now.time), self.answers.get(job.job_id)
+        last, known = answer_of(reply, now.steady), self.answers.get(job.job_id)
         expired = job.state is JobState.EXPIRED
         return known if expired and known is not None and known.good else last
 
