@@ -49,9 +49,13 @@ class Answer:
 
 
 def answer_of(reply: Reply, at: float) -> Answer | None:
-    """Return a reply as it can be given again; one too long as it was read. None: it says nothing
-    of the job."""
-    if reply.http_status is None or reply.kind not in _OF_THE_JOB:
+    """Return a reply as it can be given again; None: it says nothing of the job."""
+    return as_it_came(reply, at) if reply.kind in _OF_THE_JOB else None
+
+
+def as_it_came(reply: Reply, at: float) -> Answer | None:
+    """Return a reply of any kind, one too long as it was read; None: nothing came."""
+    if reply.http_status is None:
         return None
     content_type, body = reply.content_type or _JSON, reply.body
     if len(body) > MAX_FINAL_BODY_BYTES:

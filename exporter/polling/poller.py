@@ -26,7 +26,7 @@ from ..core.pacing import DueQueue, PollReason, Random, TokenBucket, Turn, next_
 from ..core.reply import Kind, Reply, transport_failure
 from ..registry.registry import Published, Registry
 from ..registry.staging import Outcome
-from .answers import Answer, Answers, answer_of, final_answer
+from .answers import Answer, Answers, answer_of, as_it_came, final_answer
 from .asks import Asks
 from .clock import Clock
 from .protocols import Asker, PollerConfig, PollWatcher
@@ -375,10 +375,17 @@ class Poller:
                 self.answers.put(after.job_id, answer, final=ended)
 
     def _last_answer(self, job: Job, reply: Reply, now: Now) -> Answer | None:
-        """The answer that is given again once a job has ended; of one that expired, a good one."""
+        """The answer that is given again once a job has ended.
+
+        Of one that expired the last good one, or where there was none what came last: whoever asks
+        is to learn that nothing more will come.
+        """
         last, known = answer_of(reply, now.steady), self.answers.get(job.job_id)
-        expired = job.state is JobState.EXPIRED
-        return known if expired and known is not None and known.good else last
+        if job.state is not JobState.EXPIRED or (last is not None and last.good):
+            return last
+        if known is not None and known.good:
+            return known
+        return last or as_it_came(reply, now.steady)
 
     def _schedule(self, job_id: str, reply: Reply | None) -> None:
         """Put a job into the queue, when it is to be asked again."""

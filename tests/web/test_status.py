@@ -470,6 +470,20 @@ async def test_an_expired_job_is_told_by_its_last_good_answer(
     assert headers["Cache-Status"] == "removit-exporter; hit"
 
 
+async def test_an_expired_job_that_never_had_an_answer_to_keep_is_told_by_what_came_last(
+    open_site: Open, simulator: Simulator
+) -> None:
+    job_id, body = simulator.add(Script.stuck(60)), b"<html>no status</html>"
+    with simulator.faults.override(job_id, 200, body, "text/html"):
+        first = await open_site(polling={"give_up_after": "300ms"})
+        await first.put(job_id)
+        await first.ends(job_id, "expired")
+        assert (await ask(first, job_id))[:2] == (200, body)
+        await first.client.close()
+        second = await open_site(metrics={"per_job": {"linger": "0s"}})
+        assert (await ask(second, job_id))[:2] == (200, body)
+
+
 async def test_a_key_that_the_upstream_rejects_is_401_as_it_would_say(
     site: Site, simulator: Simulator
 ) -> None:
