@@ -10,7 +10,7 @@ from importlib.metadata import version
 from .app import EXPORTER, create_app, setup
 from .config import Config, ConfigError, load_config
 from .core.job import Job, JobState
-from .embedding import JOBS, Jobs, RegistrationError, UnknownJobError
+from .embedding import JOBS, ExporterStoppedError, Jobs, RegistrationError, UnknownJobError
 from .registry.feed import HistoryGapError
 from .registry.staging import RegistryFullError
 from .registry.store import StoredEvent, StoreError
@@ -24,6 +24,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "Exporter",
+    "ExporterStoppedError",
     "HistoryGapError",
     "Job",
     "JobState",

@@ -18,6 +18,7 @@ from .registry.feed import Wanted
 from .registry.registry import Registry
 from .registry.staging import RegistrationConflictError, RegistryFullError, Telling
 from .registry.store import StoredEvent
+from .registry.waiting import ExporterStoppedError
 
 
 class RegistrationError(Exception):
@@ -79,7 +80,8 @@ class Jobs:
 
         An inferred end (`failed`, `not_found`, `expired`) may be overturned later. Raises
         `TimeoutError` after `timeout` seconds, `UnknownJobError` when the job is not registered or
-        is forgotten meanwhile, `StoreError`.
+        is forgotten meanwhile, `ExporterStoppedError` when the application stops first,
+        `StoreError`.
         """
         async with asyncio.timeout(timeout):
             job = await self._registry.wait_for_end(job_id)
@@ -87,7 +89,7 @@ class Jobs:
             raise UnknownJobError(job_id)
         return job
 
-    async def events(
+    def events(
         self,
         *,
         after: int | None = None,
@@ -97,17 +99,30 @@ class Jobs:
         """Yield what happens, of one job or of all, until the application stops.
 
         `after` is the id of the last event that was handled, so that a program goes on where it
-        was; without it the stream begins now. Raises `HistoryGapError`, `StoreError`.
+        was; without it the stream begins now, at this call. Raises, as it is read,
+        `HistoryGapError` when what comes next is not kept any more, and `StoreError`.
         """
+        start = self._registry.feed.newest_id if after is None else after
+        return self._events(start, Wanted(type, job_id), check=after is not None)
+
+    async def _events(
+        self, after: int, wanted: Wanted, *, check: bool
+    ) -> AsyncIterator[StoredEvent]:
         feed = self._registry.feed
-        if after is not None:
+        if check:
             await feed.check(after)
-        start = feed.newest_id if after is None else after
-        async for item in feed.follow(start, Wanted(type, job_id)):
+        async for item in feed.follow(after, wanted):
             if isinstance(item, StoredEvent):
                 yield item
 
 
 JOBS: Final = web.AppKey("JOBS", Jobs)
 
-__all__ = ["JOBS", "Jobs", "RegistrationError", "RegistryFullError", "UnknownJobError"]
+__all__ = [
+    "JOBS",
+    "ExporterStoppedError",
+    "Jobs",
+    "RegistrationError",
+    "RegistryFullError",
+    "UnknownJobError",
+]

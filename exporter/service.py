@@ -240,7 +240,7 @@ class Exporter:
     def release(self) -> None:
         """Let go of those who wait for something: the exporter is about to stop."""
         self.context.closing = True
-        self.registry.feed.close()
+        self.registry.release()
         self.poller.answers.changes.ring_all()
 
     async def _track(self, job_id: str, reply: Reply) -> None:

@@ -1,6 +1,7 @@
 """In someone else's application: nothing global is touched, two live side by side."""
 
 import asyncio
+import contextlib
 import importlib.util
 import logging
 from collections.abc import AsyncIterator, Callable
@@ -8,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import prometheus_client
 import pytest
 import structlog
@@ -19,6 +21,7 @@ from exporter import (
     EXPORTER,
     JOBS,
     Config,
+    ExporterStoppedError,
     HistoryGapError,
     JobState,
     RegistrationError,
@@ -181,6 +184,36 @@ async def test_waiting_ends_with_the_time_or_the_job(
     assert len(endings) == 0
 
 
+@pytest.mark.parametrize("timeout", [None, 300])
+async def test_who_waits_is_let_go_when_the_application_stops(
+    make_config: MakeConfig, simulator: Simulator, timeout: float | None
+) -> None:
+    app = web.Application()
+    setup(app, make_config())
+    jobs, job_id = app[JOBS], simulator.add(Script.stuck(0.0))
+
+    async def picture(request: web.Request) -> web.Response:
+        job = await jobs.wait(job_id, timeout)
+        return web.Response(text=job.state)
+
+    app.router.add_get("/picture", picture)
+    runner = web.AppRunner(app, shutdown_timeout=300)  # as a host's own would have to run out
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    await jobs.register(job_id)
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{runner.addresses[0][1]}") as session:
+        asked = asyncio.create_task(session.get("/picture"))
+        await until(lambda: app[EXPORTER].registry.endings)
+        waiting = asyncio.create_task(jobs.wait(job_id, timeout))
+        await asyncio.wait_for(runner.cleanup(), 20)
+        with pytest.raises(ExporterStoppedError):
+            await asyncio.wait_for(waiting, 20)
+        with contextlib.suppress(aiohttp.ClientError):
+            await asked
+    with pytest.raises(ExporterStoppedError):
+        await asyncio.wait_for(jobs.wait(job_id, timeout), 20)
+
+
 async def test_what_cannot_be_registered_says_why(
     host: web.Application, simulator: Simulator
 ) -> None:
@@ -219,6 +252,34 @@ async def test_a_program_follows_events_and_goes_on_where_it_was(
     assert again == seen[2:]
     with pytest.raises(HistoryGapError):
         await anext(jobs.events(after=10**9))
+
+
+async def test_a_stream_begins_when_it_is_asked_for(
+    host: web.Application, simulator: Simulator
+) -> None:
+    jobs, job_id = host[JOBS], simulator.add(Script.stuck(0.0))
+    stream = jobs.events()
+    await jobs.register(job_id)
+    first = await asyncio.wait_for(anext(stream), 20)
+    assert (first.event.type, first.event.job_id) == ("registered", job_id)
+
+
+async def test_who_falls_behind_what_is_kept_is_told_and_skips_nothing(
+    make_config: MakeConfig, simulator: Simulator
+) -> None:
+    app = web.Application()
+    setup(app, make_config(storage={"history_events": 3}))
+    async with TestClient(TestServer(app)):
+        jobs, registry = app[JOBS], app[EXPORTER].registry
+        registry.feed._items = type(registry.feed._items)(maxlen=2)
+        stream = jobs.events(type="registered")
+        await jobs.register(simulator.add(Script.stuck(0.0)))
+        await asyncio.wait_for(anext(stream), 20)
+        for _ in range(10):
+            await jobs.register(simulator.add(Script.stuck(0.0)))
+        await registry.prune()
+        with pytest.raises(HistoryGapError):
+            await asyncio.wait_for(anext(stream), 20)
 
 
 async def test_the_documents_example_works(

@@ -14,7 +14,14 @@ from typing import Final
 import aiohttp
 from aiohttp import web
 
-from exporter import JOBS, Config, RegistrationError, load_config, setup
+from exporter import (
+    JOBS,
+    Config,
+    ExporterStoppedError,
+    RegistrationError,
+    load_config,
+    setup,
+)
 
 UPLOADER: Final = web.AppKey("UPLOADER", aiohttp.ClientSession)
 LOG: Final = logging.getLogger("shop")
@@ -46,6 +53,8 @@ async def picture(request: web.Request) -> web.Response:
         return web.json_response({"state": "pending"})
     except LookupError:
         raise web.HTTPNotFound from None
+    except ExporterStoppedError:
+        raise web.HTTPServiceUnavailable from None
     urls = dict(job.final_urls) or ({"picture": job.final_url} if job.final_url else {})
     return web.json_response({"state": job.state.value, "urls": urls})
 

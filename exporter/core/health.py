@@ -113,12 +113,13 @@ class Health:
     ) -> None:
         """Take in one answer; `job` is as it was before, None for a control or untracked id.
 
-        `rung` is that of a control request, `asked` its job_id.
+        `rung` is that of a control request, which alone confirms; `asked` is the job_id that a
+        control or a stranger asked about.
         """
         now = Now(now.time, now.steady, self.well_time(now.steady))
         self.control.answered(now.steady, of_control=rung is not None)
         if reply.kind in (Kind.KEY_REJECTED, Kind.BLOCKED):
-            self._note_refusal(reply.kind, now.steady, control=job is None)
+            self._note_refusal(reply.kind, now.steady, control=rung is not None)
         elif reply.kind is Kind.THROTTLED:
             self._throttle(reply, now)
         elif reply.kind is Kind.TRANSPORT:
@@ -129,11 +130,11 @@ class Health:
                 self._note_control(reply, now, rung, asked)
             elif reply.kind is Kind.SERVER_ERROR and not self.evidence.witnessed():
                 self.control.want(now.steady, self.polling.min_interval)
-            self._note_hint(reply, now, job)
+            self._note_hint(reply, now, rung, job.job_id if job else asked)
         if rung is not None and reply.kind in _CONTROL_FAILED:
             self._control_failed = _CONTROL_FAILED[reply.kind]
         if not self.gate().open and now.steady >= self._trials.at:
-            self._put_off_trial(now.steady, job, rung)
+            self._put_off_trial(now.steady, rung)
 
     def _signal(self, signal: Signal) -> None:
         before, self._condition = self._condition, after(self._condition, signal)
@@ -169,13 +170,12 @@ class Health:
         self._trials.wait(reply, now, self.polling, closed=not self.gate().open)
         self._signal(Signal.THROTTLE)
 
-    def _note_hint(self, reply: Reply, now: Now, job: Job | None) -> None:
+    def _note_hint(self, reply: Reply, now: Now, rung: Rung | None, asked: str | None) -> None:
         """`Retry-After` on anything but a 429: one job's hint, unless a second one says so too."""
         if reply.retry_delay(now.time) is None:
             return
-        name = job.job_id if job else ""
-        known = self._hint
-        if job is None or (
+        known, name = self._hint, asked or ""
+        if rung is not None or (
             known and known[0] != name and now.steady - known[1] <= self.rules.outage_window
         ):
             self._throttle(reply, now)
@@ -195,7 +195,7 @@ class Health:
             self._signal(Signal.WAIT_OVER)
         sort = None if job is None else self.evidence.take(reply, now, job, self.rules)
         if reply.kind in _ANSWERED_KINDS:
-            self._note_key(control=job is None)
+            self._note_key(control=rung is not None)
             if sort is not Sort.LOST:
                 self._note_served(reply, now, rung)
         if job is not None and reply.status and reply.status.state is ReplyState.DONE:
@@ -240,11 +240,11 @@ class Health:
         if sign:
             self.evidence.witnesses.remember_weak(sign, now.well_time)
 
-    def _put_off_trial(self, steady: float, job: Job | None, rung: Rung | None) -> None:
+    def _put_off_trial(self, steady: float, rung: Rung | None) -> None:
         """After a trial that did not open the gate."""
         if self._condition in REFUSED:
             self._trials.set(steady + self.polling.key_retry)
-        elif job is None or not self._accused:
+        elif rung is not None or not self._accused:
             self._trials.put_off(steady, self.polling)
         self._control_next = rung is None
 

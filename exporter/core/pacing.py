@@ -198,7 +198,7 @@ class TokenBucket:
     def __init__(self, rate: float, burst: int, now: float) -> None:
         self.full_rate = rate
         self.burst = burst
-        self._tokens = float(burst)
+        self._tokens = float(self._depth)
         self._filled_at = now
         self._share = 1.0
         self._slowed_at = -math.inf
@@ -213,20 +213,23 @@ class TokenBucket:
         """Whether a 429 ever lowered the rate."""
         return self._share < 1.0
 
-    def ready_at(self, now: float) -> float:
-        """Return when the next request may start: `now`, or later."""
+    def ready_at(self, now: float, spare: int = 0) -> float:
+        """Return when the next request may start, `now` or later, and leave `spare` tokens (0, 1).
+
+        With a burst of 1 there is never one to leave; the wait is as long all the same, so that
+        whoever leaves none takes every other token.
+        """
         self._fill(now)
-        return max(now, now + (1 - self._tokens) / self.rate(now))
+        return max(now, now + (1 + spare - self._tokens) / self.rate(now))
 
     def tokens(self, now: float) -> float:
         """Return how many requests may start at once."""
         self._fill(now)
-        return self._tokens
+        return min(float(self.burst), self._tokens)
 
     def take(self, now: float) -> None:
         """Spend a token; `ready_at` has said that there is one."""
-        self._fill(now)
-        self._tokens -= 1
+        self._tokens = self.tokens(now) - 1
 
     def drain(self, now: float) -> None:
         """Start again without a burst: what waited through an outage comes back spread out."""
@@ -244,11 +247,16 @@ class TokenBucket:
         """Take new limits from a reloaded config; what was saved up stays within them."""
         self._fill(now)
         self.full_rate, self.burst = rate, burst
-        self._tokens = min(self._tokens, float(burst))
+        self._tokens = min(self._tokens, float(self._depth))
+
+    @property
+    def _depth(self) -> int:
+        """It fills up to the burst, or to 2: what is above the burst only tells for how long."""
+        return max(self.burst, 2)
 
     def _fill(self, now: float) -> None:
         gained = max(0.0, now - self._filled_at) * self.rate(now)
-        self._tokens = min(float(self.burst), self._tokens + gained)
+        self._tokens = min(float(self._depth), self._tokens + gained)
         self._filled_at = max(self._filled_at, now)
 
 
@@ -272,30 +280,31 @@ def next_turn(
     control_at: float,
     next_due: float | None,
     token_at: float,
+    spare_token_at: float,
     in_flight: int,
     concurrency: int,
 ) -> tuple[Turn, float]:
     """Decide who may make the next request, and until when (steady seconds) to wait if nobody.
 
     Pure: the poller does what it says. Those who ask out of turn go before the schedule, but while
-    polls are due the two take turns (`asked_before` says whose the last one was), and `last_asks`
-    go behind both. All take from the same rate limit; through a closed gate goes one trial at a
-    time.
+    polls are due the two take turns (`asked_before` says whose the last one was). `last_asks` go
+    behind both, and leave a token and a slot of the concurrency free for whoever comes next. All
+    take from the same rate limit; through a closed gate goes one trial at a time.
     """
     never = math.inf
     if in_flight >= concurrency or (not gate.open and in_flight):
         return Turn.WAIT, never
+    leaves_a_slot = in_flight + 1 < max(concurrency, 2)
+    last_at = spare_token_at if last_asks and gate.open and leaves_a_slot else never
     turn, earliest = Turn.POLL, never if next_due is None else next_due
     if not gate.open:
         by_control = gate.trial is Trial.CONTROL or next_due is None
         turn, earliest = Turn.CONTROL if by_control else Turn.POLL, gate.trial_at
     elif asks and not (asked_before and earliest <= now):
         turn, earliest = Turn.ASK, now
-    elif control_at <= (now if last_asks else max(now, earliest)):
+    elif last_at <= now < min(earliest, control_at):
+        return Turn.ASK_LAST, now
+    elif control_at <= max(now, earliest):
         turn, earliest = Turn.CONTROL, control_at
-    elif last_asks and earliest > now:
-        turn, earliest = Turn.ASK_LAST, now
-    if earliest == never:
-        return Turn.WAIT, never
-    start = max(earliest, token_at)
+    start = min(max(earliest, token_at), last_at)
     return (turn, now) if start <= now else (Turn.WAIT, start)

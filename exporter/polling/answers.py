@@ -21,7 +21,7 @@ _OF_THE_JOB: Final = frozenset({Kind.OK, Kind.NOT_FOUND, Kind.INVALID, Kind.SERV
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the upstream answered; `at` is when, in seconds since 1970."""
+    """What the upstream answered; `at` is when, in steady seconds: ages know no wall clock."""
 
     http_status: int
     content_type: str
@@ -39,15 +39,23 @@ class Answer:
         """A strong validator of the body (RFC 9110, 8.8.3)."""
         return f'"{hashlib.blake2b(self.body, digest_size=12).hexdigest()}"'
 
+    def says_the_same(self, other: "Answer") -> bool:
+        """Whether a client could not tell the two apart."""
+        return (self.http_status, self.body) == (other.http_status, other.body)
+
     def etag_in(self, etags: Collection[str]) -> bool:
         """Whether a client that has these has this answer."""
         return self.etag in etags
 
 
 def answer_of(reply: Reply, at: float) -> Answer | None:
-    """Return a reply as it can be given again; one too long as it was read. None: it says nothing
-    of the job."""
-    if reply.http_status is None or reply.kind not in _OF_THE_JOB:
+    """Return a reply as it can be given again; None: it says nothing of the job."""
+    return as_it_came(reply, at) if reply.kind in _OF_THE_JOB else None
+
+
+def as_it_came(reply: Reply, at: float) -> Answer | None:
+    """Return a reply of any kind, one too long as it was read; None: nothing came."""
+    if reply.http_status is None:
         return None
     content_type, body = reply.content_type or _JSON, reply.body
     if len(body) > MAX_FINAL_BODY_BYTES:
@@ -87,7 +95,7 @@ class Answers:
             return
         self._latest[job_id] = answer
         (self._final.add if final else self._final.discard)(job_id)
-        if former is None or (former.http_status, former.body) != (answer.http_status, answer.body):
+        if former is None or not former.says_the_same(answer):
             self.changes.ring(job_id)
 
     def published(self, published: Published) -> None:

@@ -10,8 +10,9 @@ from typing import Final
 
 from ..core.reply import Reply, transport_failure
 
-MAX_ASKS: Final = 10_000
-"""Questions that may wait at once; a further one is not asked."""
+MAX_STRANGERS: Final = 10_000
+"""Ids that nobody tracks and that may wait at once; of further ones nobody is asked. Of tracked
+ones there are never more than there are jobs."""
 
 
 @dataclass(slots=True, eq=False)
@@ -49,10 +50,10 @@ class Asks:
         return job_id in self._first or job_id in self._last
 
     def join(self, job_id: str | None, purpose: str, *, last: bool) -> Ask | None:
-        """Wait for the answer about a job; None when too many questions wait already."""
+        """Wait for the answer about a job; None when too many wait that nobody tracks."""
         ask = self._first.get(job_id) or self._last.get(job_id)
         if ask is None:
-            if self.first + self.last >= MAX_ASKS:
+            if last and self.last >= MAX_STRANGERS:
                 return None
             ask = Ask(job_id, purpose, last)
             (self._last if last else self._first)[job_id] = ask

@@ -26,7 +26,7 @@ from ..core.pacing import DueQueue, PollReason, Random, TokenBucket, Turn, next_
 from ..core.reply import Kind, Reply, transport_failure
 from ..registry.registry import Published, Registry
 from ..registry.staging import Outcome
-from .answers import Answer, Answers, answer_of, final_answer
+from .answers import Answer, Answers, answer_of, as_it_came, final_answer
 from .asks import Asks
 from .clock import Clock
 from .protocols import Asker, PollerConfig, PollWatcher
@@ -155,11 +155,13 @@ class Poller:
 
     def can_ask(self, job_id: str) -> bool:
         """Whether a question about a job would be under way at once, or is."""
-        if job_id in self._flights or job_id in self._asks:
+        if job_id in self._flights:
             return True
+        if not self.health.gate().open:  # then what is queued waits as well
+            return False
         free = self._config().upstream.concurrency - len(self._flights)
         tokens = self.bucket.tokens(self._clock.monotonic())
-        return self.health.gate().open and min(free, tokens) >= self._asks.first + 1
+        return job_id in self._asks or min(free, tokens) >= self._asks.first + 1
 
     def tried_again_in(self) -> float:
         """Return the seconds until the upstream is asked again; 0 while nothing holds that up."""
@@ -231,6 +233,7 @@ class Poller:
             control_at=math.inf if None in self._flights else self.health.next_control(),
             next_due=self.queue.next_due(),
             token_at=self.bucket.ready_at(now),
+            spare_token_at=self.bucket.ready_at(now, spare=1),
             in_flight=int(None in self._flights) if control else len(self._flights),
             concurrency=self._config().upstream.concurrency,
         )
@@ -314,7 +317,7 @@ class Poller:
         now = self.now()
         if job is not None and job.job_id in self._plans:
             self._plans[job.job_id].polls.append(Poll(now.time, reply.code, seconds))
-        await self._note(job, reply, now)
+        await self._note(job, reply, now, asked=job_id)
         if job is not None:
             held = await self._registry.change(
                 job.job_id, job.incarnation, lambda known: self._work(known, reply, now, purpose)
@@ -367,15 +370,22 @@ class Poller:
         """Keep the answer to give it again; that which ended a job stays until it goes on."""
         ended = not after.pending and after.state is not before.state
         if after.pending or ended:
-            answer = self._last_answer(after, reply, now) if ended else answer_of(reply, now.time)
+            answer = self._last_answer(after, reply, now) if ended else answer_of(reply, now.steady)
             if answer is not None:
                 self.answers.put(after.job_id, answer, final=ended)
 
     def _last_answer(self, job: Job, reply: Reply, now: Now) -> Answer | None:
-        """The answer that is given again once a job has ended; of one that expired, a good one."""
-        last, known = answer_of(reply, now.time), self.answers.get(job.job_id)
-        expired = job.state is JobState.EXPIRED
-        return known if expired and known is not None and known.good else last
+        """The answer that is given again once a job has ended.
+
+        Of one that expired the last good one, or where there was none what came last: whoever asks
+        is to learn that nothing more will come.
+        """
+        last, known = answer_of(reply, now.steady), self.answers.get(job.job_id)
+        if job.state is not JobState.EXPIRED or (last is not None and last.good):
+            return last
+        if known is not None and known.good:
+            return known
+        return last or as_it_came(reply, now.steady)
 
     def _schedule(self, job_id: str, reply: Reply | None) -> None:
         """Put a job into the queue, when it is to be asked again."""

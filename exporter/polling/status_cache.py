@@ -8,7 +8,7 @@ job's failure. No trouble of ours is ever given in a form that reads as one.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -22,8 +22,9 @@ from .clock import Clock
 from .poller import Poller
 
 UNKNOWN_SECONDS: Final = 5.0
-"""For so long an unknown id's error is given again without asking."""
+"""For so long an unknown id's 404 or 422 is given again without asking."""
 MAX_UNKNOWN: Final = 10_000
+"""Answers about ids that nobody tracks; of more the oldest are let go."""
 
 
 class Result(StrEnum):
@@ -33,7 +34,7 @@ class Result(StrEnum):
     REFRESHED = "refreshed"  # asked upstream first
     STALE = "stale"  # from memory, though old, for the upstream could not be asked
     FINAL = "final"  # the job has ended
-    LEARNED = "learned"  # an id that was not known, and is tracked from now on
+    LEARNED = "learned"  # an id that was not known, and is tracked from now on if there is room
     UNKNOWN = "unknown"  # an id that the upstream does not know, or cannot say anything of
     UNAUTHORIZED = "unauthorized"
     INVALID = "invalid"
@@ -47,6 +48,8 @@ class Served:
     answer: Answer
     age: float
     result: Result
+    reply: Reply | None = None
+    """What the upstream said when it was asked for this; None: it was not."""
 
 
 class UnavailableError(Exception):
@@ -119,8 +122,10 @@ class StatusCache:
         reply = await self._poller.ask(job.job_id, "client", self._patience())
         held = self._registry.jobs.get(job.job_id)
         if held is not None and not held.pending:
-            return await self._ended(held)
-        return self._after_asking(job.job_id, held, reply)
+            served = await self._ended(held)
+        else:
+            served = self._after_asking(job.job_id, held, reply)
+        return served if reply.failure == "not_asked" else replace(served, reply=reply)
 
     def _after_asking(self, job_id: str, held: Job | None, reply: Reply) -> Served:
         known = self._usable(job_id)
@@ -139,8 +144,8 @@ class StatusCache:
             final = await self._registry.store.final_answer(job.job_id)
             if final is None:  # forgotten meanwhile, or ended while the store could not be written
                 raise self._unavailable("the job's last answer is not kept")
-            kind = _KINDS.get(job.state, Kind.OK)
-            at = job.finished_at or self._clock.time()
+            kind, time = _KINDS.get(job.state, Kind.OK), self._clock.time()
+            at = self._clock.monotonic() - max(0.0, time - (job.finished_at or time))
             answer = Answer(final.http_status, final.content_type, final.body, at, kind)
         return _served(answer, self._age(answer), Result.FINAL)
 
@@ -148,8 +153,8 @@ class StatusCache:
         """An id that is not known: those who ask about it share the call and what comes of it."""
         known = self._unknown.get(job_id)
         age = self._age(known)
-        if age is not None and age < UNKNOWN_SECONDS:
-            return _served(known, age, Result.UNKNOWN)
+        if known is not None and age is not None and age < self._remembered_for(known):
+            return self._told(known, age)
         if not self._poller.health.gate().open:
             raise self._unavailable("the upstream is not asked just now")
         learning = self._learning.get(job_id)
@@ -167,23 +172,34 @@ class StatusCache:
     async def _learn(self, job_id: str) -> Served:
         """Ask, last of all; track the job when the upstream knows it."""
         reply = await self._poller.ask(job_id, "client", self._patience(), last=True)
-        answer = answer_of(reply, self._clock.time())
-        if reply.kind is Kind.OK and answer is not None:
+        if reply.kind is Kind.KEY_REJECTED:
+            raise KeyRejectedError
+        answer = answer_of(reply, self._clock.monotonic())
+        if answer is None:
+            raise self._unavailable(f"the upstream's last answer does not tell: {reply.code}")
+        if reply.kind is Kind.OK:
             await self._track(job_id, reply)
             if (held := self._registry.jobs.get(job_id)) is not None:
                 self._poller.answers.put(job_id, answer, final=not held.pending)
-            return _served(answer, 0.0, Result.LEARNED)
-        if reply.kind is Kind.KEY_REJECTED:
-            raise KeyRejectedError
-        if answer is not None and reply.kind is not Kind.SERVER_ERROR:
-            self._unknown[job_id] = answer
-            self._unknown.move_to_end(job_id)
-            while len(self._unknown) > MAX_UNKNOWN:
-                self._unknown.popitem(last=False)
-            return _served(answer, 0.0, Result.UNKNOWN)
-        if answer is not None and self._poller.health.state is UpstreamState.WELL:
-            return _served(answer, 0.0, Result.UNKNOWN)
-        raise self._unavailable(f"the upstream's last answer does not tell: {reply.code}")
+                return Served(answer, 0.0, Result.LEARNED, reply)
+        self._unknown[job_id] = answer
+        self._unknown.move_to_end(job_id)
+        while len(self._unknown) > MAX_UNKNOWN:
+            self._unknown.popitem(last=False)
+        return self._told(answer, 0.0, reply)
+
+    def _told(self, answer: Answer, age: float, reply: Reply | None = None) -> Served:
+        """What the upstream said of an id that is not tracked; a 5xx only while it is well."""
+        well = self._poller.health.state is UpstreamState.WELL
+        if answer.kind is Kind.SERVER_ERROR and not well:
+            code = answer.http_status
+            raise self._unavailable(f"the upstream's last answer does not tell: {code}")
+        known = Result.FRESH if reply is None else Result.LEARNED
+        return Served(answer, age, known if answer.good else Result.UNKNOWN, reply)
+
+    def _remembered_for(self, answer: Answer) -> float:
+        lasting = answer.kind in (Kind.NOT_FOUND, Kind.INVALID)
+        return UNKNOWN_SECONDS if lasting else self._rules().max_age
 
     def _unavailable(self, message: str) -> UnavailableError:
         return UnavailableError(message, self._poller.tried_again_in())
@@ -197,7 +213,7 @@ class StatusCache:
         return None if answer is not None and answer.kind is Kind.SERVER_ERROR else answer
 
     def _age(self, answer: Answer | None) -> float | None:
-        return None if answer is None else max(0.0, self._clock.time() - answer.at)
+        return None if answer is None else max(0.0, self._clock.monotonic() - answer.at)
 
 
 _KINDS: Final = {

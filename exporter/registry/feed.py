@@ -113,12 +113,16 @@ class Feed:
         return (await self._store.history_bounds())[0] - 1
 
     async def past(self, after: int, wanted: Wanted) -> AsyncIterator[StoredEvent]:
-        """Yield the stored events after an id, to the newest as it is now; raises `StoreError`."""
+        """Yield the stored events after an id, to the newest as it is now.
+
+        Raises `HistoryGapError` when some are dropped before they are read, `StoreError`.
+        """
         newest = self._newest_id
         while after < newest:
             events = await self._store.history(
                 after=after, limit=SLICE, type=wanted.type, job_id=wanted.job_id
             )
+            await self.check(after)  # only now: what was kept after reading was there to be read
             for event in events:
                 if event.id <= newest:
                     yield event
@@ -130,7 +134,8 @@ class Feed:
         """Yield what happens after an id, until the feed is closed.
 
         None says that all there is was given; it comes again when nothing has happened for `idle`
-        seconds. Raises `StoreError`.
+        seconds. Raises `HistoryGapError` when the reader is so far behind that what comes next is
+        not kept any more, `StoreError`.
         """
         at = self._position(after)
         while not self._closed:

@@ -42,7 +42,7 @@ from .store import (
     StoredEvent,
     StoreError,
 )
-from .waiting import Waiting
+from .waiting import ExporterStoppedError, Waiting
 
 PRUNE_SLICE = 1000
 """Rows dropped in one commit: old jobs and events go in slices, so that no commit takes long."""
@@ -108,6 +108,7 @@ class Registry:
         self._unsaved: set[str] = set()
         self._leaving: list[tuple[float, str, int]] = []
         self._registering = asyncio.Lock()
+        self._released = False
 
     def listen(self, listener: Callable[[Published], None]) -> None:
         """Have `listener` called with each change, right after its commit. It must be quick."""
@@ -133,6 +134,12 @@ class Registry:
             self._publish(Published(None, job))
         self.commit.start()
 
+    def release(self) -> None:
+        """Let go of all who follow the events or wait for an end: the exporter is about to stop."""
+        self._released = True
+        self.feed.close()
+        self.endings.ring_all()
+
     async def close(self) -> None:
         """Store what is not stored yet, and end; raises `StoreError`. The store stays open."""
         try:
@@ -146,10 +153,15 @@ class Registry:
         return self.jobs.get(job_id) or (await self.store.get([job_id])).get(job_id)
 
     async def wait_for_end(self, job_id: str) -> Job | None:
-        """Return a job once it has ended; None when it is unknown or forgotten meanwhile."""
+        """Return a job once it has ended; None when it is unknown or forgotten meanwhile.
+
+        Raises `ExporterStoppedError` for one that had not ended by then, `StoreError`.
+        """
         while (job := await self.get(job_id)) is not None and job.pending:
             if job_id in self.jobs and not self.jobs[job_id].pending:
                 continue  # it ended while the store was read
+            if self._released:
+                raise ExporterStoppedError(f"job {job_id} has not ended")
             await self.endings.wait(job_id)
         return job
 

@@ -3,6 +3,10 @@
 import asyncio
 
 
+class ExporterStoppedError(Exception):
+    """What was waited for will not come: the exporter stops, or has stopped."""
+
+
 class Waiting:
     """Who waits for which name. What nobody waits for costs nothing."""
 

@@ -202,14 +202,20 @@ class Faults:
         return self._always(response)
 
     def override(
-        self, job_id: str, status: int, body: bytes, content_type: str = "application/json"
+        self,
+        job_id: str,
+        status: int,
+        body: bytes,
+        content_type: str = "application/json",
+        headers: Mapping[str, str] | None = None,
     ) -> AbstractContextManager[None]:
         """One job answers exactly this."""
 
         async def fault(asked: Asked) -> web.StreamResponse | None:
             if asked.job_id != job_id:
                 return None
-            return web.Response(status=status, body=body, headers={"Content-Type": content_type})
+            named = {"Content-Type": content_type, **(headers or {})}
+            return web.Response(status=status, body=body, headers=named)
 
         return self._with(fault)
 

@@ -71,8 +71,9 @@ def unavailable(message: str, retry_after: float = RETRY_AFTER_SECONDS) -> ApiEr
 
 
 def invalid_key() -> ApiError:
-    """The upstream's 401, in its words."""
-    return ApiError(401, "API key invalid")
+    """The upstream's 401, in its words; HTTP demands the header (RFC 9110, 15.5.2)."""
+    headers = {"WWW-Authenticate": 'Bearer realm="removit"'}
+    return ApiError(401, "API key invalid", headers=headers)
 
 
 async def answer_errors(

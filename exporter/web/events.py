@@ -14,6 +14,7 @@ from aiohttp import web
 
 from ..core.events import EventType
 from ..registry.feed import HistoryGapError, Item, Progress, Wanted
+from ..registry.store import StoreError
 from .context import Context, rfc3339, show_event
 from .errors import ApiError, unavailable
 
@@ -89,6 +90,11 @@ class EventRoutes:
             await response.write_eof()
         except ConnectionError:
             pass  # nobody reads any more
+        except (StoreError, HistoryGapError) as error:
+            # The head is sent: only a cut tells the reader that this is not the end.
+            self._context.log.error("stream of events broken off", error=str(error))
+            if request.transport is not None:
+                request.transport.abort()
         return response
 
 

@@ -6,8 +6,11 @@ Bodies are the upstream's, byte for byte, and so are its errors; `Age`, `Cache-S
 """
 
 import asyncio
+import contextlib
 import math
 import re
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from aiohttp import web
@@ -26,8 +29,10 @@ from .errors import ApiError, invalid_key, unavailable
 
 CACHE_NAME: Final = "removit-exporter"
 MAX_WAIT_SECONDS: Final = 300.0
+MAX_WAITING: Final = 1000
+LOOK_SECONDS: Final = 2.0
+"""How often it is looked whether a client that waits is still there: nothing else would tell."""
 _ETAG: Final = re.compile(r'(?:W/)?("[^"]*")')
-_FORWARDED: Final = {Result.REFRESHED: "stale", Result.LEARNED: "uri-miss"}
 _REFUSED: Final = {401: Result.UNAUTHORIZED, 422: Result.INVALID}
 
 
@@ -36,6 +41,7 @@ class StatusRoutes:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._waiting = 0
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes, without prefix."""
@@ -65,30 +71,43 @@ class StatusRoutes:
         cache = self._context.status_cache
         try:
             served = await cache.get(job_id)
-            if wait and not served.answer.etag_in(_etags(request, served)):
-                return served
-            if wait and await self._changed(job_id, served, wait):
-                served = await cache.get(job_id)
+            may_change = wait and served.result is not Result.FINAL
+            if may_change and served.answer.etag_in(_etags(request, served)):
+                with self._one_more_waits():
+                    return await self._after_waiting(request, job_id, served, wait)
             return served
         except KeyRejectedError:
             raise invalid_key() from None
         except UnavailableError as error:
             raise unavailable(str(error), error.retry_after) from None
 
-    async def _changed(self, job_id: str, served: Served, wait: float) -> bool:
-        """Wait until the job's answer is another one; False when it stays, or cannot change."""
-        answers = self._context.poller.answers
-        known = answers.get(job_id)
-        if served.result is Result.FINAL or known is None or self._context.closing:
-            return False
-        if known.body != served.answer.body:
-            return True
+    @contextlib.contextmanager
+    def _one_more_waits(self) -> Iterator[None]:
+        if self._waiting >= MAX_WAITING:
+            raise unavailable(f"{MAX_WAITING} requests wait already")
+        self._waiting += 1
         try:
-            async with asyncio.timeout(wait):
-                await answers.changes.wait(job_id)
-        except TimeoutError:
-            return False
-        return True
+            yield
+        finally:
+            self._waiting -= 1
+
+    async def _after_waiting(
+        self, request: web.Request, job_id: str, served: Served, seconds: float
+    ) -> Served:
+        """Return what is to be answered once the answer is another one, or after so long."""
+        answers, time = self._context.poller.answers, asyncio.get_running_loop().time
+        ends_at = time() + seconds
+        while time() < ends_at:
+            if self._context.closing or _gone(request):
+                return served
+            known = answers.get(job_id)
+            if known is None or not known.says_the_same(served.answer):
+                break
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(ends_at - time(), LOOK_SECONDS)):
+                    await answers.changes.wait(job_id)
+        now = await self._context.status_cache.get(job_id)
+        return replace(now, reply=now.reply or served.reply)
 
     def _read_query(self, request: web.Request) -> tuple[str, float]:
         """Read `job_id` and `wait`; raises `ApiError` 422, as the upstream does."""
@@ -110,12 +129,17 @@ class StatusRoutes:
         return job_id, wait
 
 
+def _gone(request: web.Request) -> bool:
+    """Whether the client has closed the connection; a server need not cancel its handler."""
+    return request.transport is None or request.transport.is_closing()
+
+
 def _etags(request: web.Request, served: Served) -> set[str]:
     """The validators that the client has (RFC 9110, 13.1.2); without any, that of this answer."""
-    offered = request.headers.get("If-None-Match")
-    if offered is None or offered.strip() == "*":
+    offered = request.headers.getall("If-None-Match", ["*"])
+    if [line.strip() for line in offered] == ["*"]:
         return {served.answer.etag}
-    return set(_ETAG.findall(offered))
+    return set(_ETAG.findall(", ".join(offered)))
 
 
 def _shape(served: Served, request: web.Request, max_age: float) -> web.Response:
@@ -134,11 +158,13 @@ def _shape(served: Served, request: web.Request, max_age: float) -> web.Response
 
 
 def _cache_status(served: Served, max_age: float) -> str:
-    """Write how the answer was come by (RFC 9211)."""
-    if served.result in (Result.FRESH, Result.STALE):
-        return f"{CACHE_NAME}; hit; ttl={math.floor(max_age - served.age)}"
-    if served.result is Result.FINAL or (served.result is Result.UNKNOWN and served.age):
-        return f"{CACHE_NAME}; hit"
-    forwarded = _FORWARDED.get(served.result, "uri-miss")
-    stored = "" if served.result is Result.UNKNOWN else "; stored"
-    return f"{CACHE_NAME}; fwd={forwarded}; fwd-status={served.answer.http_status}{stored}"
+    """Write how the answer was come by (RFC 9211): a `hit` is what was not forwarded."""
+    if served.reply is None:
+        lasting = served.result in (Result.FINAL, Result.UNKNOWN)
+        ttl = "" if lasting else f"; ttl={math.floor(max_age - served.age)}"
+        return f"{CACHE_NAME}; hit{ttl}"
+    missed = served.result in (Result.LEARNED, Result.UNKNOWN)
+    told, code = f"{CACHE_NAME}; fwd={'uri-miss' if missed else 'stale'}", served.reply.http_status
+    if code is not None:
+        told += f"; fwd-status={code}"
+    return told + ("; stored" if served.reply.kind is served.answer.kind else "")

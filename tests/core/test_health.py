@@ -24,8 +24,15 @@ class Upstream:
     def says(
         self, reply: Reply, seconds: float, subject: Job | str | None = "a", **changes: Any
     ) -> UpstreamState:
+        """Take in an answer about a job; None is the bare control request."""
         asked = answered(subject, **changes) if isinstance(subject, str) else subject
-        self.health.note(reply, now(seconds), job=asked)
+        rung = Rung.BARE if asked is None else None
+        self.health.note(reply, now(seconds), job=asked, rung=rung)
+        return self.health.state
+
+    def says_to_a_stranger(self, reply: Reply, seconds: float, asked: str) -> UpstreamState:
+        """Take in an answer about an id that a client asked about and nobody tracks."""
+        self.health.note(reply, now(seconds), job=None, asked=asked)
         return self.health.state
 
     def goes_down(self, seconds: float = 0.0) -> None:
@@ -286,6 +293,39 @@ def test_a_control_that_is_answered_clears_the_key() -> None:
     assert (upstream.gate.open, upstream.health.key_valid) == (True, True)
 
 
+@pytest.mark.parametrize("reply", [error(401), error(403), error(403, b"<html>")])
+def test_what_a_stranger_is_refused_is_for_the_control_to_confirm(reply: Reply) -> None:
+    upstream = Upstream()
+    upstream.says(ok(), 4)
+    assert upstream.says_to_a_stranger(reply, 5, "x") is UpstreamState.WELL
+    assert upstream.gate == Gate(False, 1005.0, Trial.CONTROL)
+    assert upstream.says_to_a_stranger(reply, 5.5, "y") is UpstreamState.WELL
+    assert upstream.gate == Gate(False, 1005.0, Trial.CONTROL)  # nothing is put off by it
+    assert upstream.health.key_valid is True
+    assert upstream.says(error(404), 6, None) is UpstreamState.WELL
+    assert upstream.gate.open
+
+
+def test_a_strangers_answer_does_not_reopen_a_confirmed_rejection() -> None:
+    upstream = Upstream()
+    upstream.rejects(0)
+    for reply in (error(404), ok(), error(503, Retry_After="5")):
+        assert upstream.says_to_a_stranger(reply, 1, "x") is UpstreamState.KEY_REJECTED
+    assert upstream.health.key_valid is False
+    assert upstream.gate == Gate(False, 1060.0, Trial.CONTROL)
+
+
+def test_retry_after_of_one_stranger_is_no_control_and_with_a_second_id_it_counts() -> None:
+    upstream = Upstream()
+    upstream.says(ok(), 0)
+    for seconds in (1, 2):
+        asked = error(503, Retry_After="120")
+        assert upstream.says_to_a_stranger(asked, seconds, "x") is UpstreamState.WELL
+    assert upstream.gate.open
+    assert upstream.says(error(503, Retry_After="30"), 3, "b") is UpstreamState.THROTTLED
+    assert upstream.gate.trial_at == 1033.0
+
+
 def test_a_rejected_key_is_tried_once_a_minute() -> None:
     upstream = Upstream()
     upstream.rejects(0)
@@ -396,6 +436,7 @@ def test_hints_more_than_a_minute_apart_do_not_add_up() -> None:
 
 def test_retry_after_on_a_control_makes_all_wait() -> None:
     upstream = Upstream()
+    upstream.says(ok(), 0, "witness")
     assert upstream.says(error(503, Retry_After="20"), 1, None) is UpstreamState.THROTTLED
 
 

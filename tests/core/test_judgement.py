@@ -337,7 +337,7 @@ def test_an_outage_expires_nobody() -> None:
 
 def test_a_rejected_key_expires_nobody() -> None:
     court = Court(answered())
-    court.health.note(error(401), court.at(10), job=None)
+    court.health.note(error(401), court.at(10), job=None, rung=Rung.BARE)
     assert court.hear(error(401), 3 * GIVE_UP) is None
 
 

@@ -262,7 +262,17 @@ OPEN = Gate(True)
         ({"next_due": 3.0, "asks": 1, "asked_before": True}, (Turn.POLL, 10.0)),
         ({"next_due": 12.0, "asks": 1, "asked_before": True}, (Turn.ASK, 10.0)),
         ({"last_asks": 1}, (Turn.ASK_LAST, 10.0)),
-        ({"last_asks": 1, "token_at": 11.0}, (Turn.WAIT, 11.0)),
+        ({"last_asks": 1, "spare_token_at": 11.0}, (Turn.WAIT, 11.0)),
+        ({"last_asks": 1, "spare_token_at": 11.0, "next_due": 10.5}, (Turn.WAIT, 10.5)),
+        ({"last_asks": 1, "spare_token_at": 11.0, "control_at": 10.5}, (Turn.WAIT, 10.5)),
+        ({"last_asks": 1, "spare_token_at": 11.0, "next_due": 12.0}, (Turn.WAIT, 11.0)),
+        ({"last_asks": 1, "spare_token_at": 11.0, "next_due": 10.0}, (Turn.POLL, 10.0)),
+        ({"last_asks": 1, "spare_token_at": 11.0, "asks": 1}, (Turn.ASK, 10.0)),
+        ({"last_asks": 1, "in_flight": 2}, (Turn.ASK_LAST, 10.0)),
+        ({"last_asks": 1, "in_flight": 3}, (Turn.WAIT, math.inf)),  # it leaves a slot
+        ({"last_asks": 1, "in_flight": 3, "next_due": 12.0}, (Turn.WAIT, 12.0)),
+        ({"last_asks": 1, "concurrency": 1}, (Turn.ASK_LAST, 10.0)),
+        ({"last_asks": 1, "concurrency": 2, "in_flight": 1}, (Turn.WAIT, math.inf)),
         ({"last_asks": 1, "next_due": 12.0}, (Turn.ASK_LAST, 10.0)),
         ({"last_asks": 1, "next_due": 10.0}, (Turn.POLL, 10.0)),
         ({"last_asks": 1, "asks": 1}, (Turn.ASK, 10.0)),
@@ -287,6 +297,7 @@ def test_whose_turn_it_is(changes: dict[str, Any], turn: tuple[Turn, float]) -> 
         "control_at": float("inf"),
         "next_due": None,
         "token_at": 10.0,
+        "spare_token_at": 10.0,
         "in_flight": 0,
         "concurrency": 4,
     }
@@ -363,6 +374,21 @@ def test_a_token_is_spent_to_the_last_one_and_a_part_of_one_waits() -> None:
     bucket.take(0.0)
     assert bucket.ready_at(0.0) == pytest.approx(0.1)
     assert bucket.ready_at(0.05) == pytest.approx(0.1)
+
+
+def test_a_token_to_spare_is_waited_for_however_small_the_burst() -> None:
+    bucket = TokenBucket(10, 2, 0.0)
+    bucket.take(0.0)
+    assert bucket.ready_at(0.0, spare=1) == pytest.approx(0.1)
+    assert bucket.ready_at(0.1, spare=1) == pytest.approx(0.1)
+    small = TokenBucket(10, 1, 0.0)
+    assert (small.tokens(0.0), small.ready_at(0.0, spare=1)) == (1.0, 0.0)
+    small.take(0.0)
+    assert small.ready_at(0.0) == pytest.approx(0.1)
+    assert small.ready_at(0.1, spare=1) == pytest.approx(0.2)
+    assert small.tokens(5.0) == 1.0
+    small.take(5.0)
+    assert small.tokens(5.0) == 0.0  # no burst of two
 
 
 def test_after_a_429_a_token_takes_as_long_as_the_lowered_rate_says() -> None:

@@ -9,7 +9,7 @@ from support import answered, error, ok
 from exporter.core.freshness import Serve, serve, serve_unanswered
 from exporter.core.reply import Kind, Reply, transport_failure
 from exporter.polling.answers import Answer, Answers, answer_of
-from exporter.polling.asks import MAX_ASKS, Asks
+from exporter.polling.asks import MAX_STRANGERS, Asks
 from exporter.registry.registry import Published
 from exporter.registry.store import MAX_FINAL_BODY_BYTES
 from exporter.registry.waiting import Waiting
@@ -138,9 +138,10 @@ async def test_questions_come_in_their_order_and_end_with_the_exporter() -> None
     assert asks.first == 0
 
 
-async def test_past_a_limit_no_more_questions_wait() -> None:
+async def test_past_a_limit_no_more_strangers_wait_and_tracked_jobs_do() -> None:
     asks = Asks()
-    for at in range(MAX_ASKS):
+    for at in range(MAX_STRANGERS):
         assert asks.join(str(at), "client", last=True)
     assert asks.join("one more", "client", last=True) is None
+    assert asks.join("tracked", "client", last=False) is not None
     assert asks.join("0", "client", last=True) is not None

@@ -2,13 +2,15 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
-from aiohttp.client import ClientResponse
-from conftest import Open, Site, until
+from aiohttp.client import ClientError, ClientResponse
+from conftest import Open, Site, break_store, until
 
+from exporter import StoredEvent
+from exporter.registry import feed as feed_module
 from exporter.simulator import Script, Simulator
 from exporter.web import events as events_module
 
@@ -168,6 +170,43 @@ async def test_one_who_falls_behind_reads_the_store_and_misses_nothing(
         while len(seen) < len(everything):
             seen += await follow(response, "finished")
     assert seen == everything
+
+
+async def drop_history(site: Site) -> None:
+    """Keep the newest event only."""
+    site.exporter.registry.limits.history_events = 1
+    await site.exporter.registry.prune()
+
+
+@pytest.mark.parametrize("trouble", [drop_history, break_store])
+@pytest.mark.parametrize("follow_all", ["false", "true"])
+async def test_a_stream_that_cannot_go_on_is_cut_and_does_not_look_complete(
+    site: Site,
+    simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+    trouble: Callable[[Site], Awaitable[None]],
+    follow_all: str,
+) -> None:
+    await run_one(site, simulator)
+    monkeypatch.setattr(feed_module, "SLICE", 1)
+    feed, read_slice = site.exporter.registry.feed, site.exporter.store.history
+    feed._items.clear()
+    feed._dropped_id = feed.newest_id
+    slices = 0
+
+    async def history(**wanted: Any) -> list[StoredEvent]:
+        nonlocal slices
+        slices += 1
+        if slices == 2:
+            await trouble(site)
+        return await read_slice(**wanted)
+
+    monkeypatch.setattr(site.exporter.store, "history", history)
+    query = {"after": "0", "follow": follow_all}
+    async with site.client.get("/api/v1/events", params=query) as response:
+        assert response.status == 200
+        with pytest.raises(ClientError):
+            await asyncio.wait_for(response.read(), 20)
 
 
 async def test_what_counted_while_the_store_failed_comes_once_it_is_stored(

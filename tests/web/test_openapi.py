@@ -1,12 +1,13 @@
 """What /openapi.json says of the routes is what they do."""
 
 import asyncio
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Open, Site
+from conftest import KEY, Open, Site
 
 from exporter.core.events import EventType
 from exporter.core.job import JobState, Source
@@ -55,6 +56,25 @@ async def test_it_says_what_this_exporters_config_admits(open_site: Open) -> Non
     labels = schemas["Registration"]["properties"]["labels"]
     assert labels["properties"] == {"shop": {"type": "string", "maxLength": 256}}
     assert labels["maxProperties"] == 3
+
+
+@pytest.mark.parametrize(
+    ("wait", "admitted"),
+    [
+        *((wait, True) for wait in ("1ms", "999ms", "9s", "60s", "300s", "1m", "5m", "4m59s")),
+        *((wait, False) for wait in ("301s", "999s", "6m", "5m1s", "1h", "m", "soon")),
+    ],
+)
+async def test_it_admits_the_waits_that_the_route_takes(
+    site: Site, wait: str, admitted: bool
+) -> None:
+    parameters = (await document(site))["paths"]["/api/v1/status"]["get"]["parameters"]
+    [schema] = [one["schema"] for one in parameters if one["name"] == "wait"]
+    assert (re.fullmatch(schema["pattern"], wait) is not None) is admitted
+    query = {"job_id": "no-uuid", "wait": wait}
+    async with site.client.get("/api/v1/status", params=query, headers={"X-API-Key": KEY}) as got:
+        details = (await got.json())["details"]
+    assert ("wait" in details) is not admitted
 
 
 @pytest.mark.slow

@@ -140,6 +140,34 @@ async def test_probes_of_a_failed_job_use_up_none_of_its_rechecks(
 
 
 @pytest.mark.parametrize(
+    ("status", "body", "headers"),
+    [
+        (401, b'{"error": "unauthorized"}', {}),
+        (403, b'{"error": "forbidden"}', {}),
+        (403, b"<html>", {}),
+        (503, b'{"error": "x"}', {"Retry-After": "120"}),
+    ],
+)
+async def test_what_a_stranger_is_answered_does_not_suspend_polling(
+    open_site: Open, simulator: Simulator, status: int, body: bytes, headers: dict[str, str]
+) -> None:
+    site = await open_site(polling={"max_retry_after": "5m"})
+    job_id, stranger = simulator.add(Script.stuck(60)), simulator.add(Script.stuck(60))
+    await site.put(job_id)
+    await until(lambda: site.exporter.health.state == "well")
+    with simulator.faults.override(stranger, status, body, headers=headers):
+        for _ in range(2):
+            samples = await probe(site, stranger)
+            assert samples["removit_probe_http_status_code"] == status
+            await until(lambda: site.exporter.health.gate().open)  # a control has cleared it
+            polls = simulator.ledger.jobs[job_id].polls
+            await until(lambda polls=polls: simulator.ledger.jobs[job_id].polls > polls)
+    async with site.client.get("/api/v1/events", params={"type": "upstream_changed"}) as response:
+        changes = [json.loads(line)["data"] for line in (await response.text()).splitlines()]
+    assert {change["to"] for change in changes} <= {"well"}
+
+
+@pytest.mark.parametrize(
     ("query", "headers", "field"),
     [
         ({}, {}, "job_id"),

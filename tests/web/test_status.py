@@ -1,17 +1,27 @@
 """The upstream's contract, served from memory: same bodies, same errors, fewer calls."""
 
 import asyncio
+import contextlib
+import itertools
 import json
 import sys
+import time
 import uuid
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 from conftest import KEY, Open, Site, break_store, until
+from multidict import CIMultiDict
 
+from exporter import EXPORTER, Config, Exporter, create_app
+from exporter.polling import status_cache
+from exporter.polling.clock import SystemClock
 from exporter.simulator import Script, Simulator
+from exporter.web import status as status_module
 
 UNKNOWN_ID = "019cdc54-2673-dc32-b9e5-6e1d36cc9e8a"
 
@@ -22,7 +32,9 @@ async def ask(site: Site, job_id: str | None, **headers: str) -> tuple[int, byte
     return await get(site, parameters, {"X-API-Key": KEY} | headers)
 
 
-async def get(site: Site, query: dict[str, str], headers: dict[str, str]) -> tuple[int, bytes, Any]:
+async def get(
+    site: Site, query: dict[str, str], headers: Mapping[str, str]
+) -> tuple[int, bytes, Any]:
     async with site.client.get("/api/v1/status", params=query, headers=headers) as response:
         return response.status, await response.read(), response.headers
 
@@ -81,8 +93,9 @@ async def test_a_finished_job_is_answered_from_the_store_after_a_restart(
 async def test_without_the_upstreams_key_it_is_401_in_the_upstreams_words(
     site: Site, headers: dict[str, str]
 ) -> None:
-    status, body, _ = await get(site, {"job_id": UNKNOWN_ID}, headers)
+    status, body, answered = await get(site, {"job_id": UNKNOWN_ID}, headers)
     assert status == 401
+    assert answered["WWW-Authenticate"] == 'Bearer realm="removit"'
     assert json.loads(body) == {"error": "unauthorized", "message": "API key invalid"}
 
 
@@ -138,6 +151,64 @@ async def test_an_unknown_ids_404_is_passed_on_remembered_and_not_tracked(
         assert (await response.json())["jobs"] == []
 
 
+async def test_what_is_passed_on_of_an_untracked_id_is_asked_for_once_in_max_age(
+    open_site: Open, simulator: Simulator
+) -> None:
+    site = await open_site(
+        registration={"max_pending": 1}, status={"max_age": "60s", "max_stale": "60s"}
+    )
+    await site.put(simulator.add(Script.stuck(60)))
+    await until(lambda: site.exporter.health.state == "well")
+    pending, failing = simulator.add(Script.stuck(60)), simulator.add(Script.failing(0.0))
+    for job_id, status, hit in ((pending, 200, "hit; ttl="), (failing, 500, "hit")):
+        _, first, headers = await ask(site, job_id)
+        said = f"removit-exporter; fwd=uri-miss; fwd-status={status}; stored"
+        assert headers["Cache-Status"] == said
+        for _ in range(20):
+            assert (answer := await ask(site, job_id))[:2] == (status, first)
+            assert answer[2]["Cache-Status"].startswith(f"removit-exporter; {hit}")
+        assert simulator.ledger.jobs[job_id].polls == 1
+        async with site.client.get(f"/api/v1/jobs/{job_id}") as response:
+            assert response.status == 404
+
+
+async def test_an_untracked_ids_5xx_is_not_told_from_memory_once_the_upstream_is_not_well(
+    open_site: Open, simulator: Simulator
+) -> None:
+    site = await open_site(status={"max_age": "60s", "max_stale": "60s"})
+    failing = simulator.add(Script.failing(0.0))
+    jobs = [simulator.add(Script.stuck(60)) for _ in range(8)]
+    for job_id in jobs:
+        await site.put(job_id)
+    await until(lambda: site.exporter.health.state == "well")
+    assert (await ask(site, failing))[0] == 500
+    with simulator.faults.outage():
+        await until(lambda: site.exporter.health.state == "down")
+        status, body, _ = await ask(site, failing)
+        assert (status, json.loads(body)["error"]) == (503, "exporter_unavailable")
+
+
+async def test_a_wall_clock_that_is_set_back_makes_no_answer_younger(
+    open_site: Open, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status_cache, "UNKNOWN_SECONDS", 0.05)
+    slow = {"min_interval": "60s", "max_interval": "60s"}
+    site = await open_site(polling=slow, status={"max_age": "50ms"})
+    clock = site.exporter.clock
+    assert isinstance(clock, SystemClock)
+    clock._wall = lambda: time.time() - 3600.0
+    job_id = simulator.add(Script.stuck(60))
+    await site.put(job_id)
+
+    async def asked_three_times() -> bool:
+        await ask(site, job_id)
+        assert (await ask(site, UNKNOWN_ID))[0] == 404
+        not_found = simulator.ledger.requests["GET", "/api/v1/status", 404]
+        return simulator.ledger.jobs[job_id].polls >= 3 and not_found >= 3
+
+    await until(asked_three_times)
+
+
 async def test_unknown_ids_take_the_rate_limit_last(open_site: Open, simulator: Simulator) -> None:
     site = await open_site(
         upstream={"rate": 5, "burst": 1, "timeout": "500ms"},
@@ -152,6 +223,65 @@ async def test_unknown_ids_take_the_rate_limit_last(open_site: Open, simulator: 
     assert [status for status, *_ in answers].count(503) >= 45
     await until(lambda: all(simulator.ledger.jobs[name].polls >= 2 for name in names))
     assert site.exporter.poller._asks.last == 0  # nobody waits for them any more
+
+
+@contextlib.asynccontextmanager
+async def strangers(site: Site, simulator: Simulator) -> AsyncIterator[Callable[[], int]]:
+    """Thirty who ask about ids that nobody knows, one after the other; how many were answered."""
+    numbers = itertools.count()
+
+    async def flood() -> None:
+        while True:
+            name = f"019cdc54-2673-dc32-b9e5-{next(numbers):012x}"
+            async with site.client.get("/probe", params={"job_id": name}) as response:
+                await response.read()
+
+    floods = [asyncio.create_task(flood()) for _ in range(30)]
+    try:
+        yield lambda: simulator.ledger.requests["GET", "/api/v1/status", 404]
+    finally:
+        for task in floods:
+            task.cancel()
+        await asyncio.gather(*floods, return_exceptions=True)
+
+
+@pytest.mark.parametrize("limits", [{"burst": 5}, {"burst": 100, "concurrency": 2}])
+async def test_unknown_ids_keep_no_tracked_job_from_being_refreshed(
+    open_site: Open, simulator: Simulator, limits: dict[str, int]
+) -> None:
+    slow = {"min_interval": "60s", "max_interval": "60s"}
+    site = await open_site(upstream={"rate": 20, **limits}, polling=slow, status={"max_age": "1ms"})
+    job_id = simulator.add(Script.stuck(60))
+    await site.put(job_id)
+    await until(lambda: simulator.ledger.jobs[job_id].polls == 1)
+    async with strangers(site, simulator) as answered:
+        with simulator.faults.slow(0.1):
+            for polls in range(1, 4):
+                before = answered()  # and what the burst held is spent
+                await until(lambda before=before: answered() >= before + 20)
+                await ask(site, job_id)
+                assert simulator.ledger.jobs[job_id].polls == polls + 1
+
+
+async def test_with_a_burst_of_one_unknown_ids_and_tracked_jobs_take_turns(
+    open_site: Open, simulator: Simulator
+) -> None:
+    slow = {"min_interval": "60s", "max_interval": "60s"}
+    site = await open_site(
+        upstream={"rate": 20, "burst": 1}, polling=slow, status={"max_age": "1ms"}
+    )
+    job_id = simulator.add(Script.stuck(60))
+    await site.put(job_id)
+
+    async def refreshed() -> bool:
+        await ask(site, job_id)
+        return simulator.ledger.jobs[job_id].polls >= 10
+
+    async with strangers(site, simulator) as answered:
+        await until(lambda: answered() >= 10)
+        await until(refreshed)
+        before = answered()
+        await until(lambda: answered() > before)
 
 
 async def test_callers_share_one_call_and_an_old_answer_is_refreshed_first(
@@ -213,6 +343,44 @@ async def test_the_same_answer_is_304_for_who_has_it(site: Site, simulator: Simu
     assert (await ask(site, job_id, **{"If-None-Match": '"other"'}))[:2] == (200, body)
 
 
+async def test_every_line_of_validators_is_read(site: Site, simulator: Simulator) -> None:
+    job_id, key = simulator.add(Script.stuck(60)), ("X-API-Key", KEY)
+    await site.put(job_id)
+    _, _, headers = await ask(site, job_id)
+    for last, expected in ((headers["ETag"], 304), ('"b"', 200), ("", 200)):
+        lines = CIMultiDict([key, ("If-None-Match", '"a"'), ("If-None-Match", last)])
+        assert (await get(site, {"job_id": job_id}, lines))[0] == expected
+
+
+async def test_a_refresh_that_finds_the_end_is_no_hit(
+    open_site: Open, simulator: Simulator
+) -> None:
+    slow = {"min_interval": "60s", "max_interval": "60s"}
+    site = await open_site(polling=slow, status={"max_age": "1ms"})
+    job_id = simulator.add(Script.stuck(60))
+    await site.put(job_id)
+    await until(lambda: site.exporter.poller.answers.get(job_id))
+    body = json.dumps({"job_id": job_id, "state": "done", "status": "done", "mode": "clipping"})
+    with simulator.faults.override(job_id, 200, body.encode()):
+        said = [(await ask(site, job_id))[2]["Cache-Status"] for _ in range(2)]
+    forwarded = "removit-exporter; fwd=stale; fwd-status=200; stored"
+    assert said == [forwarded, "removit-exporter; hit"]
+
+
+async def test_a_refresh_that_does_not_help_is_no_hit_and_is_not_stored(
+    open_site: Open, simulator: Simulator
+) -> None:
+    slow = {"min_interval": "60s", "max_interval": "60s"}
+    site = await open_site(polling=slow, status={"max_age": "1ms"})
+    job_id = simulator.add(Script.stuck(60))
+    await site.put(job_id)
+    await until(lambda: site.exporter.poller.answers.get(job_id))
+    with simulator.faults.override(job_id, 500, b"{}"):
+        status, _, headers = await ask(site, job_id)
+    assert status == 200
+    assert headers["Cache-Status"] == "removit-exporter; fwd=stale; fwd-status=500"
+
+
 async def test_in_an_outage_the_last_answer_then_a_503_that_is_no_jobs_failure(
     open_site: Open, simulator: Simulator
 ) -> None:
@@ -237,6 +405,26 @@ async def test_in_an_outage_the_last_answer_then_a_503_that_is_no_jobs_failure(
             assert int(headers["Retry-After"]) >= 1
     for job_id in jobs:
         assert (await site.job(job_id))["state"] == "pending"
+
+
+async def test_in_an_outage_the_last_answer_is_given_at_once_though_someone_waits_to_ask(
+    open_site: Open, simulator: Simulator
+) -> None:
+    site = await open_site(
+        upstream={"timeout": "5m"}, status={"max_age": "1ms", "max_stale": "60s"}
+    )
+    poller = site.exporter.poller
+    jobs = [simulator.add(Script.stuck(60)) for _ in range(8)]
+    for job_id in jobs:
+        await site.put(job_id)
+        await ask(site, job_id)
+    with simulator.faults.outage(503, "html"):
+        await until(lambda: site.exporter.health.state == "down")
+        before = asyncio.create_task(poller.ask(jobs[0], "client", 300.0))
+        await until(lambda: jobs[0] in poller._asks or jobs[0] in poller._flights)
+        status, *_ = await asyncio.wait_for(ask(site, jobs[0]), 20)
+        assert status == 200
+    assert (await asyncio.wait_for(before, 20)).http_status == 200
 
 
 async def test_a_suspected_job_is_told_as_it_was_and_a_failed_one_as_the_upstream_says(
@@ -280,6 +468,20 @@ async def test_an_expired_job_is_told_by_its_last_good_answer(
     status, body, headers = await ask(site, job_id)
     assert (status, json.loads(body)["state"]) == (200, "pending")
     assert headers["Cache-Status"] == "removit-exporter; hit"
+
+
+async def test_an_expired_job_that_never_had_an_answer_to_keep_is_told_by_what_came_last(
+    open_site: Open, simulator: Simulator
+) -> None:
+    job_id, body = simulator.add(Script.stuck(60)), b"<html>no status</html>"
+    with simulator.faults.override(job_id, 200, body, "text/html"):
+        first = await open_site(polling={"give_up_after": "300ms"})
+        await first.put(job_id)
+        await first.ends(job_id, "expired")
+        assert (await ask(first, job_id))[:2] == (200, body)
+        await first.client.close()
+        second = await open_site(metrics={"per_job": {"linger": "0s"}})
+        assert (await ask(second, job_id))[:2] == (200, body)
 
 
 async def test_a_key_that_the_upstream_rejects_is_401_as_it_would_say(
@@ -328,6 +530,71 @@ async def test_wait_answers_at_once_who_has_an_older_answer_and_ends_in_time(
     assert (await get(site, {"job_id": job_id, "wait": "60s"}, old))[:2] == (200, body)
     same = key | {"If-None-Match": headers["ETag"]}
     assert (await get(site, {"job_id": job_id, "wait": "50ms"}, same))[0] == 304
+
+
+async def test_a_wait_that_runs_out_tells_the_age_as_it_is_and_refreshes_what_is_old(
+    open_site: Open, simulator: Simulator
+) -> None:
+    slow, key = {"min_interval": "60s", "max_interval": "60s"}, {"X-API-Key": KEY}
+    site = await open_site(polling=slow, status={"max_age": "100ms", "max_stale": "60s"})
+    job_id = simulator.add(Script.stuck(60))
+    await site.put(job_id)
+    await until(lambda: site.exporter.poller.answers.get(job_id))
+    query = {"job_id": job_id, "wait": "500ms"}
+    _, _, headers = await get(site, query, key)
+    assert simulator.ledger.jobs[job_id].polls >= 2  # it was older than max_age by then
+    assert "fwd=stale" in headers["Cache-Status"]
+    with simulator.faults.outage():
+        query["wait"] = "1200ms"
+        _, _, headers = await get(site, query, key)
+    assert int(headers["Age"]) >= 1
+
+
+@pytest.fixture
+async def plain_url(make_config: Callable[..., Config]) -> AsyncIterator[tuple[str, Exporter]]:
+    """An exporter as the command serves it: nobody cancels a handler whose client goes away."""
+    config = make_config(status={"max_age": "60s", "max_stale": "60s"})
+    app = create_app(config)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}", app[EXPORTER]
+    await runner.cleanup()
+
+
+async def test_who_goes_away_waits_no_longer_and_so_many_may_wait(
+    plain_url: tuple[str, Exporter], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status_module, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(status_module, "MAX_WAITING", 10)
+    url, exporter = plain_url
+    job_id = simulator.add(Script.stuck(0.0))
+    query = {"job_id": job_id, "wait": "5m"}
+    async with aiohttp.ClientSession(url, headers={"X-API-Key": KEY}) as session:
+
+        async def wait() -> int:
+            async with session.get("/api/v1/status", params=query) as response:
+                return response.status
+
+        async with session.get("/api/v1/status", params={"job_id": job_id}) as response:
+            assert response.status == 200
+        gone = [asyncio.create_task(wait()) for _ in range(10)]
+        bells = exporter.poller.answers.changes._bells
+
+        def waiting() -> int:
+            return bells[job_id][1] if job_id in bells else 0
+
+        await until(lambda: waiting() == 10)
+        assert await wait() == 503  # no room
+        for task in gone:
+            task.cancel()
+        await asyncio.gather(*gone, return_exceptions=True)
+        await until(lambda: waiting() == 0)
+        stays = asyncio.create_task(wait())
+        await until(lambda: waiting() == 1)
+        body = json.dumps({"job_id": job_id, "state": "pending", "progress": 77})
+        with simulator.faults.override(job_id, 200, body.encode()):
+            assert await asyncio.wait_for(stays, 20) == 200
 
 
 @pytest.mark.parametrize("wait", ["soon", "6m", "-1s"])
