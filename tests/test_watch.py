@@ -194,8 +194,8 @@ async def test_the_client_follows_events_from_where_it_was(
     await site.ends(job_id, "done")
     async with AsyncClient(site.url, patience=0.5) as client:
         events = client.events(after=0, job_id=job_id)
-        types = [(await anext(events))["type"] for _ in range(3)]
-        assert types == ["connected", "registered", "first_answer"]
+        types = [(await anext(events))["type"] for _ in range(4)]
+        assert types == ["connected", "registered", "progress", "first_answer"]
         assert [job["job_id"] async for job in client.jobs(state="done")] == [job_id]
         assert [job async for job in client.jobs(state="failed")] == []
         with pytest.raises(RefusedError) as refused:
