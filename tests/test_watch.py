@@ -1,6 +1,7 @@
 """`removit-exporter watch`: jobs to their end, in a terminal or a pipe."""
 
 import asyncio
+import json
 import os
 import pty
 import sys
@@ -132,40 +133,153 @@ async def test_the_upstream_can_be_watched_without_an_exporter(
     )
 
 
-async def test_in_a_terminal_there_are_bars(site: Site, simulator: Simulator) -> None:
-    jobs = [simulator.add(Script.warned(0.0)) for _ in range(25)]
-    terminal, end = pty.openpty()
-    environ = os.environ | {"TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
-    seen = b""
+class Terminal:
+    """The verb in a terminal, and all that it wrote there."""
 
-    async def read() -> bool:
-        nonlocal seen
+    def __init__(self) -> None:
+        self.seen = b""
+        self._ours, self._end = pty.openpty()
+
+    async def start(self, *arguments: str) -> asyncio.subprocess.Process:
+        environ = os.environ | {"TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
+        process = await start(*arguments, stdout=self._end, stderr=self._end, env=environ)
+        os.close(self._end)
+        return process
+
+    async def read(self) -> bool:
+        """Read on; True once the other end is closed."""
         loop = asyncio.get_running_loop()
         try:
-            piece = await loop.run_in_executor(None, os.read, terminal, 65536)
-        except OSError:  # the other end is closed
+            piece = await loop.run_in_executor(None, os.read, self._ours, 65536)
+        except OSError:
             return True
-        seen += piece
+        self.seen += piece
         return not piece
 
-    async def bars() -> bool:
-        return await read() or "━".encode() in seen
+    async def shows(self, text: str) -> None:
+        """Read until a text was written, or to the end."""
 
+        async def read() -> bool:
+            return await self.read() or text.encode() in self.seen
+
+        await until(read, 60)
+        assert text.encode() in self.seen, self.seen
+
+    async def ends(self) -> None:
+        """Read to the end."""
+        await until(self.read, 60)
+        os.close(self._ours)
+
+
+async def test_in_a_terminal_there_are_bars(site: Site, simulator: Simulator) -> None:
+    jobs = [simulator.add(Script.warned(0.0)) for _ in range(25)]
+    terminal = Terminal()
     with held(simulator, *jobs):
         for job_id in jobs:
             await site.put(job_id)
-        process = await start(
-            "--exporter.url", site.url, *jobs, stdout=end, stderr=end, env=environ
-        )
-        os.close(end)
-        await until(bars, 60)
-    await until(read, 60)
+        process = await terminal.start("--exporter.url", site.url, *jobs)
+        await terminal.shows("━")
+    await terminal.ends()
     assert await process.wait() == 0
-    os.close(terminal)
-    assert "━".encode() in seen
-    text = seen.decode()
+    text = terminal.seen.decode()
     assert "done 25" in text
     assert all(job_id in text for job_id in jobs)
+
+
+STEP = "[/x] [red]no\x1b[2J"
+"""A step that would be an error as rich's markup, and clear a terminal that obeyed it."""
+
+
+@pytest.mark.parametrize("way", ["terminal", "pipe"])
+async def test_what_the_upstream_says_is_shown_as_it_is_written(
+    site: Site, simulator: Simulator, way: str
+) -> None:
+    job_id = simulator.add(Script.sound(0.0))
+    shown = r"[/x] [red]no\x1b[2J"
+    body = {"job_id": job_id, "state": "pending", "status": STEP, "warnings": {STEP: [STEP]}}
+    terminal = Terminal()
+    with simulator.faults.override(job_id, 200, json.dumps(body).encode()):
+        await site.put(job_id)
+        await until(lambda: site.exporter.registry.jobs[job_id].step)
+        if way == "terminal":
+            process = await terminal.start("--exporter.url", site.url, job_id)
+            await terminal.shows("━")
+        else:
+            process = await start("--exporter.url", site.url, job_id)
+            assert process.stdout is not None
+            terminal.seen = await process.stdout.readline()
+    if way == "terminal":
+        await terminal.ends()
+    else:
+        terminal.seen += (await process.communicate())[0]
+    assert await process.wait() == 0
+    text = terminal.seen.decode()
+    assert f"warning of {shown}: {shown}" in text
+    assert text.count(shown) >= 3  # the step too
+    assert "\x1b[2J" not in text
+
+
+async def test_a_job_that_is_forgotten_ends_its_own_watch_only(
+    site: Site, simulator: Simulator
+) -> None:
+    stays, goes = (simulator.add(Script.sound(0.0)) for _ in range(2))
+    with held(simulator, stays, goes):
+        await site.put(stays)
+        await site.put(goes)
+        process = await start("--exporter.url", site.url)
+        assert process.stdout is not None
+        said = ""
+
+        async def says(*texts: str) -> None:
+            nonlocal said
+            while not all(text in said for text in texts):
+                line = await asyncio.wait_for(process.stdout.readline(), 60)  # type: ignore[union-attr]
+                assert line, said
+                said += line.decode()
+
+        await says(stays, goes)
+        async with site.client.delete(f"/api/v1/jobs/{goes}") as response:
+            assert response.status == 204
+        await says(f"{goes}  forgotten")
+    out, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert (process.returncode, out.decode().splitlines()[-1]) == (1, "done 1, forgotten 1")
+
+
+async def test_a_rejected_key_ends_a_watch_of_the_upstream(
+    simulator: Simulator, tmp_path: Path
+) -> None:
+    (tmp_path / "api.key").write_text("another")
+    (tmp_path / "config.yaml").write_text(
+        f'upstream: {{base_url: "{simulator.url}", api_key_file: api.key, rate: 100}}\n'
+    )
+    job_id = simulator.add(Script.sound(0.0))
+    code, _, err = await watch("--upstream", "--config.file", f"{tmp_path}/config.yaml", job_id)
+    assert (code, err.startswith("key rejected: ")) == (1, True)
+    assert len(err.splitlines()) == 1
+
+
+def cut(site: Site) -> None:
+    """Break every connection to a site."""
+    for connection in list(site.client.server.handler.connections):  # type: ignore[union-attr]
+        connection.force_close()
+        if connection.transport is not None:
+            connection.transport.abort()
+
+
+async def test_patience_begins_anew_with_each_stream_that_lasted(site: Site) -> None:
+    time = asyncio.get_running_loop().time
+
+    async def lasts(seconds: float) -> None:
+        end = time() + seconds
+        await until(lambda: time() > end)
+
+    async with AsyncClient(site.url, patience=1.5) as client:
+        events = client.events()
+        for _ in range(3):
+            assert (await anext(events))["type"] == "connected"
+            await lasts(2)
+            cut(site)
+        assert (await anext(events))["type"] == "connected"
 
 
 async def test_a_lost_connection_loses_no_end(open_site: Open, simulator: Simulator) -> None:
@@ -175,10 +289,7 @@ async def test_a_lost_connection_loses_no_end(open_site: Open, simulator: Simula
     async with AsyncClient(site.url, patience=20) as client:
         sights = from_exporter(client, [job_id])
         assert (await anext(sights)).state == "pending"
-        for connection in list(site.client.server.handler.connections):  # type: ignore[union-attr]
-            connection.force_close()
-            if connection.transport is not None:
-                connection.transport.abort()
+        cut(site)
         body = b'{"job_id": "%s", "state": "done", "status": "done"}' % job_id.encode()
         with simulator.faults.override(job_id, 200, body):
             async with asyncio.timeout(20):
@@ -194,8 +305,8 @@ async def test_the_client_follows_events_from_where_it_was(
     await site.ends(job_id, "done")
     async with AsyncClient(site.url, patience=0.5) as client:
         events = client.events(after=0, job_id=job_id)
-        types = [(await anext(events))["type"] for _ in range(3)]
-        assert types == ["connected", "registered", "first_answer"]
+        types = [(await anext(events))["type"] for _ in range(4)]
+        assert types == ["connected", "registered", "progress", "first_answer"]
         assert [job["job_id"] async for job in client.jobs(state="done")] == [job_id]
         assert [job async for job in client.jobs(state="failed")] == []
         with pytest.raises(RefusedError) as refused:

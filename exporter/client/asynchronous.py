@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import math
 import random
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from datetime import datetime
@@ -21,6 +22,8 @@ _FIRST_WAIT: Final = 0.2
 _LONGEST_WAIT: Final = 10.0
 _SILENCE_SECONDS: Final = 60.0
 """A stream gives a sign of life each 15 seconds."""
+_SETTLED_SECONDS: Final = 1.0
+"""After a stream that lasted so long patience begins anew; one that ends sooner is a failed try."""
 
 
 class AsyncClient:
@@ -92,15 +95,16 @@ class AsyncClient:
         while True:
             query = {"job_id": job_id} if job_id else {}
             query |= {} if after is None else {"after": str(after)}
-            started = time()
+            connected = math.inf
             try:
                 async for last, event in self._stream_events(query):
+                    connected = min(connected, time())
                     after = last
                     yield event
                 problem = "the stream ended"
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 problem = _say(error)
-            if time() - started > _SILENCE_SECONDS:  # it did connect
+            if time() - connected >= _SETTLED_SECONDS:
                 waits = self._waits()
             await self._wait_again(waits, problem)
 

@@ -1,7 +1,7 @@
 """`removit-exporter watch`: jobs to their end, in the terminal.
 
-Exit codes: 0 all are done, 1 one ended otherwise or something went wrong, 2 usage, 3 the exporter
-cannot be reached.
+Exit codes: 0 all are done, 1 one ended otherwise or was forgotten, or something went wrong,
+2 usage, 3 the exporter cannot be reached.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from ..config import Config, ConfigError, load_config
 from ..logs import configure
 from .values import DurationType, Failure, UnreachableFailure
 from .watch_view import make_view, summary
-from .watching import Sight, UnknownJobsError, from_exporter, from_upstream
+from .watching import KeyRejectedError, Sight, UnknownJobsError, from_exporter, from_upstream
 
 
 @click.command()
@@ -64,6 +64,8 @@ def watch(
         raise UnreachableFailure(str(error)) from None
     except UnknownJobsError as error:
         raise Failure(f"not known at {url}: {error}; register them, or use --upstream") from None
+    except KeyRejectedError:
+        raise Failure("key rejected: the upstream does not take the config's API key") from None
     except TimeoutError:
         raise Failure("not all have ended in time") from None
     except (ConfigError, RefusedError) as error:

@@ -53,10 +53,10 @@ class Bars:
         self._tasks: dict[str, Any] = {}
         self._waiting: dict[str, Sight] = {}
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("{task.percentage:>3.0f} %"),
-            TextColumn("{task.fields[step]}"),
+            TextColumn("{task.percentage:>3.0f} %", markup=False),
+            TextColumn("{task.fields[step]}", markup=False),
             TimeElapsedColumn(),
         )
         self._open = ExitStack()
@@ -91,7 +91,8 @@ class Bars:
         if task is None:
             task = self._progress.add_task(sight.job_id, total=100, step="")
             self._tasks[sight.job_id] = task
-        self._progress.update(task, completed=sight.progress or 0, step=sight.step or "")
+        step = _printable(sight.step or "")
+        self._progress.update(task, completed=sight.progress or 0, step=step)
 
     def _end(self, sight: Sight) -> None:
         self._say(_line(sight))
@@ -128,14 +129,14 @@ def _line(sight: Sight) -> str:
     words = [sight.job_id, f"{sight.state:<9}", f"{progress:>5}", sight.step or ""]
     if sight.evidence:
         words.append(f"({sight.evidence})")
-    return "  ".join(words).rstrip()
+    return _printable("  ".join(words).rstrip())
 
 
 def _remarks(sight: Sight, last: Sight | None) -> list[str]:
     """What the job warns of that was not said before."""
     said = set(last.warnings) if last else set()
     ignored = set(last.ignored_variations) if last else set()
-    return [
+    remarks = [
         *(
             f"warning of {name}: {text}"
             for name, text in sight.warnings
@@ -143,3 +144,9 @@ def _remarks(sight: Sight, last: Sight | None) -> list[str]:
         ),
         *(f"ignored variation {name}" for name in sight.ignored_variations if name not in ignored),
     ]
+    return [_printable(remark) for remark in remarks]
+
+
+def _printable(text: str) -> str:
+    """Write what a terminal would obey, or not show, as an escape."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)

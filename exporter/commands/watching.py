@@ -7,10 +7,11 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from ..client import AsyncClient
 from ..config import Config
+from ..core.health import UpstreamState
 from ..core.job import Job, Source
 from ..registry.feed import Progress, Wanted
 from ..registry.memory import MemoryStore
@@ -37,18 +38,28 @@ class Sight:
         return self.state != "pending"
 
 
+FORGOTTEN: Final = "forgotten"
+"""The state of a job that the exporter knew, and does not know any more."""
+
+
 class UnknownJobsError(Exception):
     """The exporter does not know these ids."""
+
+
+class KeyRejectedError(Exception):
+    """The upstream rejects the API key."""
 
 
 async def from_exporter(client: AsyncClient, job_ids: Sequence[str]) -> AsyncIterator[Sight]:
     """Follow jobs that an exporter tracks; without ids all that are pending now.
 
-    Raises `UnknownJobsError`, and what the client raises.
+    Raises `UnknownJobsError` for ids that are not known at the beginning, and what the client
+    raises.
     """
     names = list(job_ids) or [job["job_id"] async for job in client.jobs(state="pending")]
     left = dict.fromkeys(names)
     only = names[0] if len(names) == 1 else None
+    unknown: list[str] | None = [] if job_ids else None
     if not left:
         return
     async for event in client.events(job_id=only):
@@ -58,24 +69,24 @@ async def from_exporter(client: AsyncClient, job_ids: Sequence[str]) -> AsyncIte
             asked = [event["job_id"]]
         else:
             continue
-        async for sight in _look(client, asked):
+        for job_id in asked:
+            sight = await _look(client, job_id)
+            if unknown is not None and sight.state == FORGOTTEN:
+                unknown.append(job_id)
+                continue
             yield sight
             if sight.ended:
-                del left[sight.job_id]
+                del left[job_id]
+        if unknown:
+            raise UnknownJobsError(", ".join(unknown))
+        unknown = None
         if not left:
             return
 
 
-async def _look(client: AsyncClient, job_ids: Sequence[str]) -> AsyncIterator[Sight]:
-    unknown = []
-    for job_id in job_ids:
-        shown = await client.job(job_id)
-        if shown is None:
-            unknown.append(job_id)
-        else:
-            yield _sight_of_document(shown)
-    if unknown:
-        raise UnknownJobsError(", ".join(unknown))
+async def _look(client: AsyncClient, job_id: str) -> Sight:
+    shown = await client.job(job_id)
+    return Sight(job_id, FORGOTTEN, None, None) if shown is None else _sight_of_document(shown)
 
 
 def _sight_of_document(shown: dict[str, Any]) -> Sight:
@@ -91,13 +102,18 @@ def _sight_of_document(shown: dict[str, Any]) -> Sight:
 
 
 async def from_upstream(config: Config, job_ids: Sequence[str]) -> AsyncIterator[Sight]:
-    """Follow jobs with an exporter of our own, that keeps nothing and serves nobody."""
+    """Follow jobs with an exporter of our own, that keeps nothing and serves nobody.
+
+    Raises `KeyRejectedError`.
+    """
     async with _exporting(config) as exporter:
         registry = exporter.registry
         start = registry.feed.newest_id
         await registry.register([Telling(job_id) for job_id in job_ids], Source.API)
         left = dict.fromkeys(job_ids)
         async for item in registry.feed.follow(start, Wanted(progress=True)):
+            if exporter.poller.health.state is UpstreamState.KEY_REJECTED:
+                raise KeyRejectedError
             if item is None:
                 continue
             job_id = item.job_id if isinstance(item, Progress) else item.event.job_id

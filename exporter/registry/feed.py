@@ -24,7 +24,10 @@ SLICE: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A pending job has moved: when (since 1970), to which step, how far in percent."""
+    """A job has moved: when (since 1970), to which step, how far in percent.
+
+    It comes before the events of the same answer.
+    """
 
     job_id: str
     time: float | None

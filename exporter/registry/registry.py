@@ -478,9 +478,10 @@ class Registry:
     def _publish(self, published: Published) -> None:
         for listener in self._listeners:
             listener(published)
-        self.feed.written(published.events, published.event_ids)
         before, after = published.before, published.after
+        if before is not None and after is not None:
+            # First, so that nothing of a job comes after its end.
+            self.feed.moved(before, after)
+        self.feed.written(published.events, published.event_ids)
         if before is not None and before.pending and (after is None or not after.pending):
             self.endings.ring(before.job_id)
-        if before is not None and after is not None and not published.events:
-            self.feed.moved(before, after)

@@ -83,6 +83,7 @@ class JobRoutes:
     async def one(self, request: web.Request) -> web.Response:
         """`GET /api/v1/jobs/{job_id}`: with its last polls and its events."""
         context, job_id = self._context, request.match_info["job_id"]
+        newest = context.registry.feed.newest_id
         job = await context.registry.get(job_id)
         if job is None:
             raise _unknown(job_id)
@@ -90,12 +91,18 @@ class JobRoutes:
         shown = show_job(context, job, results=may_see_results(context, request))
         shown["polls"] = show_polls(context, job_id)
         shown["events"] = [show_event(event) for event in events]
+        shown["newest_event_id"] = newest
         return answer(shown)
 
     async def page(self, request: web.Request) -> web.Response:
-        """`GET /api/v1/jobs`: newest first, filtered, in pages."""
+        """`GET /api/v1/jobs`: newest first, filtered, in pages.
+
+        `newest_event_id` is taken before anything is read: whoever follows the events after it
+        misses none that the answer does not show.
+        """
         job_filter, paging = _read_query(request.query)
         context = self._context
+        newest = context.registry.feed.newest_id
         jobs, following = await context.registry.page(
             job_filter, limit=paging.limit, before=paging.before
         )
@@ -104,6 +111,7 @@ class JobRoutes:
             {
                 "jobs": [show_job(context, job, results=results) for job in jobs],
                 "next": None if following is None else str(following),
+                "newest_event_id": newest,
             }
         )
 

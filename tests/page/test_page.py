@@ -3,7 +3,8 @@
 import asyncio
 import json
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from itertools import pairwise
 from typing import Any
 
@@ -30,6 +31,33 @@ def cut(site: Site) -> None:
     for connection in server.connections:
         if connection.transport is not None:
             connection.transport.abort()
+
+
+def said(job_id: str, **changes: Any) -> tuple[str, int, bytes]:
+    """What the upstream says of a job, for `Simulator.faults.override`."""
+    body = {"job_id": job_id, "state": "pending", "status": "queued", "mode": "params"}
+    return job_id, 200, json.dumps(body | changes).encode()
+
+
+@asynccontextmanager
+async def held(page: Page, pattern: str) -> AsyncIterator[asyncio.Event]:
+    """Answers that are read at once reach the page only at the end; the event: one was read."""
+    was_read, released = asyncio.Event(), asyncio.Event()
+    on_their_way = set[Route]()
+
+    async def hold(route: Route) -> None:
+        on_their_way.add(route)
+        response = await route.fetch()
+        was_read.set()
+        await released.wait()
+        await route.fulfill(response=response)
+        on_their_way.remove(route)
+
+    await page.route(pattern, hold)
+    yield was_read
+    released.set()
+    await until(lambda: not on_their_way)
+    await page.unroute(pattern)
 
 
 async def live(page: Page) -> None:
@@ -555,6 +583,164 @@ async def test_a_hidden_page_gives_its_stream_back_and_catches_up_when_looked_at
     await page.evaluate(HIDE, False)
     await live(page)
     await expect(row(page, job_id)).to_contain_text("Done")
+
+
+async def test_progress_that_comes_with_a_step_shows(
+    site: Site, simulator: Simulator, open_page: Any
+) -> None:
+    job_id = simulator.add(Script.stuck(0.0))
+    page = await open_page(site)
+    await live(page)
+    mine = row(page, job_id)
+    with simulator.faults.override(*said(job_id, progress=0)):
+        await site.put(job_id, key="sku-1")
+        await expect(mine).to_contain_text("queued")
+        await expect(mine).to_contain_text("sku-1")  # nothing of it is read any more
+    with simulator.faults.override(*said(job_id, status="compose", progress=66)):
+        await expect(mine).to_contain_text("compose")
+        await expect(mine.locator(".percent")).to_have_text("66 %")
+
+
+async def test_an_answer_that_events_have_overtaken_undoes_nothing(
+    site: Site, simulator: Simulator, open_page: Any
+) -> None:
+    ends, goes, comes = (simulator.add(Script.stuck(0.0)) for _ in range(3))
+    await site.put(ends)
+    await site.put(goes)
+    page = await open_page(site)
+    await expect(page.locator("#rows tr.job")).to_have_count(2)
+    await live(page)
+    done = said(ends, state="done", progress=100, warnings={"a": ["w"]}, ignored_variations=["a"])
+    async with held(page, "**/api/v1/jobs?*") as was_read:
+        await site.put(comes, key="sku-1")  # so that the newest are read
+        await asyncio.wait_for(was_read.wait(), 20)
+        with simulator.faults.override(*done):
+            await site.ends(ends, "done")
+            await expect(row(page, ends)).to_contain_text("Done")
+        async with site.client.delete(f"/api/v1/jobs/{goes}") as response:
+            assert response.status == 204
+        await expect(page.locator("#rows tr.job")).to_have_count(2)
+    await expect(row(page, comes)).to_contain_text("sku-1")
+    await expect(row(page, ends)).to_contain_text("Done")
+    await expect(row(page, ends).locator(".percent")).to_have_text("100 %")
+    await expect(row(page, ends).locator(".c-notes")).to_contain_text("1 warning")
+    await expect(page.locator("#count-text")).to_have_text("2 jobs")
+
+
+async def test_an_event_that_an_answer_has_overtaken_is_not_counted_again(
+    site: Site, simulator: Simulator, open_page: Any
+) -> None:
+    job_id = simulator.add(Script.stuck(0.0))
+    await site.put(job_id)
+    page = await open_page(site)
+    await live(page)
+    done = said(job_id, state="done", progress=100, warnings={"a": ["w"]}, ignored_variations=["a"])
+    stream = asyncio.Event()
+
+    async def late(route: Route) -> None:
+        if "event-stream" in route.request.headers["accept"]:
+            await stream.wait()
+        await route.continue_()
+
+    await page.route("**/api/v1/events?after=*", late)
+    async with held(page, "**/api/v1/summary") as was_read:
+        await page.reload()
+        await asyncio.wait_for(was_read.wait(), 20)
+        with simulator.faults.override(*done):
+            await site.ends(job_id, "done")
+    mine = row(page, job_id)
+    await expect(mine).to_contain_text("Done")
+    stream.set()
+    await live(page)
+    await expect(page.locator("#events")).to_contain_text("Ignored a")
+    await expect(mine.locator(".c-notes")).to_contain_text("1 warning")
+    await expect(mine.locator(".c-notes")).to_contain_text("1 ignored variation")
+
+
+@pytest.mark.parametrize("way", ["lost", "asleep"])
+async def test_progress_that_was_missed_is_read(
+    site: Site, simulator: Simulator, open_page: Any, way: str
+) -> None:
+    job_id = simulator.add(Script.stuck(0.0))
+    page = await open_page(site, forgive="ERR_", with_clock=way == "asleep")
+    await live(page)
+    with simulator.faults.override(*said(job_id, progress=10)):
+        await site.put(job_id)
+        await expect(row(page, job_id).locator(".percent")).to_have_text("10 %")
+        if way == "asleep":
+            await page.evaluate(HIDE, True)
+            await page.clock.fast_forward(61_000)
+        else:
+            await page.route("**/api/**", lambda route: route.abort())
+            cut(site)
+    await expect(page.locator("#connection")).to_have_attribute("data-state", way)
+    with simulator.faults.override(*said(job_id, progress=70)):
+        await until(lambda: site.exporter.registry.jobs[job_id].progress == 70)
+        if way == "asleep":
+            await page.evaluate(HIDE, False)
+        else:
+            await page.unroute("**/api/**")
+            await page.locator("#try-now").click()
+        await live(page)
+        await expect(row(page, job_id).locator(".percent")).to_have_text("70 %")
+
+
+async def test_jobs_that_are_kept_no_longer_leave_an_open_page(
+    open_site: Open, simulator: Simulator, open_page: Any
+) -> None:
+    site = await open_site(metrics={"per_job": {"linger": "0s"}})
+    old, pending = simulator.add(Script.sound(0.05)), simulator.add(Script.stuck(0.0))
+    await site.put(old)
+    await site.put(pending)
+    await site.ends(old, "done")
+    page = await open_page(site, with_clock=True)
+    await live(page)
+    await expect(page.locator("#count-text")).to_have_text("2 jobs")
+    registry = site.exporter.registry
+    registry.evict()
+    assert old not in registry.jobs
+    registry.limits.retention = 0.0
+    await registry.prune()
+    await page.clock.fast_forward(601_000)
+
+    async def gone() -> bool:
+        await page.clock.fast_forward(11_000)
+        return await row(page, old).count() == 0
+
+    await until(gone)
+    await expect(page.locator("#count-text")).to_have_text("1 job")
+    await expect(row(page, pending)).to_be_visible()
+
+
+async def test_events_that_come_while_older_ones_are_read_stay_the_newest(
+    site: Site, simulator: Simulator, open_page: Any
+) -> None:
+    for number in range(40):
+        await site.put(f"bad-{number}")
+        await site.ends(f"bad-{number}", "invalid")
+    page = await open_page(site)
+    await live(page)
+    older = re.compile(r"/api/v1/events\?after=\d+$")
+    came = simulator.add(Script.stuck(0.0))
+    was_read, released = asyncio.Event(), asyncio.Event()
+
+    async def late(route: Route) -> None:
+        if "event-stream" not in route.request.headers["accept"]:
+            was_read.set()
+            await released.wait()
+        await route.continue_()
+
+    await page.route(older, late)
+    await page.reload()
+    await page.locator("#all-events").check()
+    await asyncio.wait_for(was_read.wait(), 20)
+    await live(page)
+    await site.put(came)
+    newest = page.locator("#events li").first
+    await expect(newest).to_contain_text(came)
+    released.set()
+    await expect(page.locator("#events")).to_contain_text("bad-39")
+    await expect(newest).to_contain_text(came)
 
 
 @pytest.mark.parametrize("state", ["suspected", "stalled"])

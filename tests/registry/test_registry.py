@@ -10,8 +10,10 @@ from support import START, error, now, ok
 
 from exporter.core.events import Now
 from exporter.core.job import Job, JobState, Source, Verdict, conclude, observe
+from exporter.core.reply import ReplyState
 from exporter.core.tally import LabelBounds, Tally
 from exporter.registry.commit import GroupCommit
+from exporter.registry.feed import Progress, Wanted
 from exporter.registry.memory import MemoryStore
 from exporter.registry.registry import Outcome, Published, Registry, RegistryLimits
 from exporter.registry.staging import RegistrationConflictError, RegistryFullError, Telling
@@ -352,6 +354,25 @@ async def test_events_that_concern_no_job_are_in_the_history() -> None:
         assert (stored.event.type, stored.event.time) == ("registered", START)
         await house.registry.record(replace(stored.event, job_id=None))
         assert len(await house.registry.history(after=stored.id, limit=9)) == 1
+
+
+async def test_progress_that_comes_with_events_is_told_before_them() -> None:
+    async with opened() as house:
+        await house.add("a")
+        items = house.registry.feed.follow(house.registry.feed.newest_id, Wanted(progress=True))
+        for fields in (
+            {"step": "queued", "progress": 5.0},
+            {"step": "compose", "progress": 66.0},
+            {"state": ReplyState.DONE, "step": "done", "progress": 100.0},
+        ):
+            await house.poll("a", answered(**fields))
+            told = []
+            while (item := await anext(items)) is not None:
+                told.append(item)
+            assert isinstance(told[0], Progress)
+            assert (told[0].step, told[0].progress) == (fields["step"], fields["progress"])
+            assert not any(isinstance(one, Progress) for one in told[1:])
+            assert len(told) > 1
 
 
 async def test_a_poll_that_brings_no_event_writes_nothing() -> None:

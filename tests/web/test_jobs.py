@@ -146,7 +146,11 @@ async def test_bad_input_says_what_was_wrong_and_where(
     status, answer = await call(site, "PUT", f"/api/v1/jobs/{path}", json=document)
     assert (status, answer["error"], list(answer["details"])) == (422, "validation", [field])
     assert message in answer["details"][field][0]
-    assert (await call(site, "GET", "/api/v1/jobs"))[1] == {"jobs": [], "next": None}
+    assert (await call(site, "GET", "/api/v1/jobs"))[1] == {
+        "jobs": [],
+        "next": None,
+        "newest_event_id": 0,
+    }
 
 
 @pytest.mark.parametrize(
@@ -190,6 +194,15 @@ async def test_unknown_routes_and_wrong_methods_are_json(site: Site) -> None:
         assert (await response.json())["error"] == "method_not_allowed"
     series = 'removit_exporter_http_requests_total{code="404",method="GET",route="unknown"}'
     assert await site.value(series) == 1
+
+
+async def test_jobs_are_told_with_the_newest_event_that_they_include(site: Site) -> None:
+    await site.put("job-a")
+    await site.ends("job-a", "invalid")
+    shown = await site.job("job-a")
+    assert shown["newest_event_id"] >= shown["events"][-1]["id"]
+    _, page = await call(site, "GET", "/api/v1/jobs")
+    assert page["newest_event_id"] >= shown["newest_event_id"]
 
 
 async def test_pages_follow_on_and_filters_hold(open_site: Open) -> None:

@@ -92,6 +92,8 @@ const MOVES = {
   forgotten: (data) => [[data.state, -1]],
 };
 
+const total = (counts) => Object.values(counts).reduce((sum, one) => sum + one, 0);
+
 export class Tiles {
   #since = [];
   #summary = null;
@@ -135,15 +137,22 @@ export class Tiles {
     this.#aim();
   }
 
-  #draw = () => {
-    if (!this.#summary) return;
+  // How many jobs there are.
+  get all() { return total(this.#count()); }
+
+  #count() {
     const stored = { ...this.#summary.jobs.stored };
     for (const event of this.#since) {
       for (const [state, amount] of MOVES[event.type](event.data)) stored[state] = Math.max(0, stored[state] + amount);
     }
-    const all = Object.values(stored).reduce((sum, one) => sum + one, 0);
+    return stored;
+  }
+
+  #draw = () => {
+    if (!this.#summary) return;
+    const stored = this.#count();
     for (const [state, node] of this.numbers) {
-      const value = state ? stored[state] : all;
+      const value = state ? stored[state] : total(stored);
       setText(node, number(value));
       node.classList.toggle("zero", value === 0);
     }

@@ -2,8 +2,10 @@
 //
 // Newest first they are read until `MOST_READ`; what is older can be had by a filter, which is read
 // with the exporter's own. A job's `rev` rises with each change, so that a row knows when to redraw.
+// Answers and events overtake each other. Each answer names an event: all up to it are in the
+// answer, and those after it are applied to it, again if need be.
 
-import { getJob, getJobs } from "./api.js";
+import { AnswerError, getJob, getJobs } from "./api.js";
 import { seconds } from "./format.js";
 
 const PAGE = 500;
@@ -13,8 +15,14 @@ const HEAD_PAUSE_MS = 1000;
 
 let revision = 0;
 
-// Return a job of the API as rows want it; times in seconds since 1970.
-function read(shown) {
+// Return warnings by variation as a list of things that can be told apart.
+const flat = (warnings) => Object.entries(warnings).flatMap(([name, texts]) => texts.map((text) => `${name}\n${text}`));
+
+const joined = (some, more) => [...new Set([...some, ...more])];
+
+// Return a job of the API as rows want it; times in seconds since 1970. `event` is the newest event
+// that is in it for sure.
+function read(shown, event) {
   return {
     id: shown.job_id,
     key: shown.key,
@@ -24,25 +32,27 @@ function read(shown) {
     state: shown.state,
     step: shown.step,
     progress: shown.progress,
-    warnings: Object.values(shown.warnings).flat().length,
-    ignored: shown.ignored_variations.length,
+    warnings: flat(shown.warnings),
+    ignored: shown.ignored_variations,
     registered: seconds(shown.registered_at),
     finished: seconds(shown.finished_at),
     polled: seconds(shown.last_polled_at),
     moved: seconds(shown.last_progress_at),
     suspected: shown.suspected,
+    event,
     provisional: false,
     gone: false,
     rev: ++revision,
   };
 }
 
-// What an event changes of a job; `data` is the event's.
+// What an event changes of a job; `data` is the event's. Once more changes nothing more, for an
+// answer may be ahead of the events.
 const CHANGES = {
   first_answer: (job, data) => { job.mode ??= data.mode ?? null; },
-  step_changed: (job, data, time) => { job.step = data.step; job.moved = time; },
-  warning_raised: (job, data) => { job.warnings += data.messages?.length ?? 1; },
-  variation_ignored: (job) => { job.ignored += 1; },
+  step_changed: (job, data, time) => { job.step = data.step; job.moved = Math.max(job.moved, time); },
+  warning_raised: (job, data) => { job.warnings = joined(job.warnings, flat({ [data.variation]: data.messages })); },
+  variation_ignored: (job, data) => { job.ignored = joined(job.ignored, [data.variation]); },
   suspected: (job) => { job.suspected = true; },
   cleared: (job) => { job.suspected = false; },
   finished: (job, data, time) => {
@@ -52,11 +62,17 @@ const CHANGES = {
   overturned: (job) => { Object.assign(job, { state: "pending", finished: null }); },
 };
 
+const nameOf = (parameters) => String(new URLSearchParams(parameters));
+
 export class Jobs {
   #known = new Map();
   #whole = new Set();
   #read = new Set();
+  #wanted = new Map();
   #reading = null;
+  #round = 0;
+  #asking = 0;
+  #meanwhile = [];
   #newCount = 0;
   #headTimer = 0;
 
@@ -72,100 +88,146 @@ export class Jobs {
 
   // Whether all jobs that a filter admits are known.
   isWhole(parameters) {
-    return this.#whole.has("") || this.#whole.has(String(new URLSearchParams(parameters)));
+    return this.#whole.has("") || this.#whole.has(nameOf(parameters));
   }
 
-  // Forget everything and read anew, first what `parameters` admit.
-  async begin(parameters) {
+  // Forget everything.
+  clear() {
     this.#known.clear();
+    this.#newCount = 0;
+  }
+
+  // Read all anew, first what `parameters` admit. A row stays unless its job is not met again.
+  readAnew(parameters) {
+    this.#round += 1;
     this.#whole.clear();
     this.#read.clear();
-    this.#newCount = 0;
-    this.#reading = null;
-    if (await this.read(parameters)) await this.read({});
+    this.#wanted = new Map([parameters, {}].map((one) => [nameOf(one), one]));
+    return this.#readOn();
   }
 
-  // Read the jobs that the exporter's filter admits, a page after the other, once. False when
-  // something else was asked for meanwhile.
-  async read(parameters) {
-    const name = String(new URLSearchParams(parameters));
-    if (this.isWhole(parameters) || this.#read.has(name)) return true;
-    if (this.#reading?.name === name) return false;
-    const turn = { name };
+  // Read the jobs that the exporter's filter admits, once, before what else is still to be read.
+  read(parameters) {
+    const name = nameOf(parameters);
+    const all = this.#wanted.has("") ? [["", {}]] : [];
+    const known = this.isWhole(parameters) || this.#read.has(name);
+    this.#wanted = new Map(known ? all : [[name, parameters], ...all]);
+    const [first] = this.#wanted.keys();
+    if (this.#wanted.size && this.#reading?.name !== first) this.#readOn();
+  }
+
+  // Read what is wanted, a page after the other, until something else is wanted first.
+  async #readOn() {
+    const turn = { name: null };
     this.#reading = turn;
     this.onChange();
     try {
-      let after = null;
-      for (let taken = 0; taken < MOST_READ && (taken === 0 || after); taken += PAGE) {
-        const page = await getJobs({ ...parameters, limit: PAGE, ...(after && { after }) });
-        if (this.#reading !== turn) return false;
-        for (const shown of page.jobs) this.#put(shown);
-        after = page.next;
-        this.onChange();
+      while (this.#wanted.size) {
+        const [[name, parameters]] = this.#wanted;
+        turn.name = name;
+        let after = null;
+        for (let taken = 0; taken < MOST_READ && (taken === 0 || after); taken += PAGE) {
+          const page = await this.#ask(getJobs({ ...parameters, limit: PAGE, ...(after && { after }) }));
+          if (this.#reading !== turn) return;
+          after = page.next;
+          this.onChange();
+        }
+        this.#wanted.delete(name);
+        this.#read.add(name);
+        if (after === null) this.#whole.add(name);
+        if (name === "") this.#sweep(after === null);
       }
-      this.#read.add(name);
-      if (after === null) this.#whole.add(name);
       this.failed = false;
     } catch (error) {
-      if (this.#reading !== turn) return false;
+      if (this.#reading !== turn) return;
       this.failed = true;
       this.onTrouble(error);
     }
-    if (this.#reading !== turn) return false;
     this.#reading = null;
     this.#limit();
     this.onChange();
-    return true;
   }
 
   // Ask for one job by its exact id or key, where it may be older than what was read.
   async seek(text) {
     if (this.#whole.has("") || !text || /\s/.test(text)) return;
-    const asked = await Promise.allSettled([getJob(text).then((job) => [job]), getJobs({ key: text, limit: PAGE }).then((page) => page.jobs)]);
-    for (const { value } of asked) for (const shown of value ?? []) this.#put(shown);
+    await Promise.allSettled([this.#ask(getJob(text), (job) => [job]), this.#ask(getJobs({ key: text, limit: PAGE }))]);
     this.onChange();
+  }
+
+  // Read one job in full and return it; its row follows, if there is one.
+  async readOne(id) {
+    const row = this.#known.get(id);
+    try {
+      const shown = await this.#ask(getJob(id), (job) => (this.#known.has(id) ? [job] : []));
+      this.onChange();
+      return shown;
+    } catch (error) {
+      if (error instanceof AnswerError && error.status === 404 && row && this.#known.get(id) === row) this.#drop(row);
+      throw error;
+    }
   }
 
   // Take in one event, or progress.
   apply(item) {
+    if (this.#asking) this.#meanwhile.push(item);
+    this.#apply(item);
+  }
+
+  // Wait for an answer and take in its jobs; then what happened after it, while it was on its way.
+  async #ask(asked, jobsOf = (answer) => answer.jobs) {
+    const round = this.#round;
+    this.#asking += 1;
+    try {
+      const answer = await asked;
+      if (round !== this.#round) return answer; // all is read anew
+      const through = answer.newest_event_id;
+      for (const shown of jobsOf(answer)) this.#put(shown, through);
+      for (const item of this.#meanwhile) if (!(item.id <= through)) this.#apply(item);
+      return answer;
+    } finally {
+      this.#asking -= 1;
+      if (!this.#asking) this.#meanwhile = [];
+    }
+  }
+
+  #apply(item) {
     const time = seconds(item.time);
     if (item.type === "registered") return this.#greet(item, time);
     const job = this.#known.get(item.job_id);
-    if (!job) return undefined;
-    if (item.type === "forgotten") {
-      job.gone = true;
-      job.rev = ++revision;
-      this.#known.delete(job.id);
-      return this.onChange();
-    }
-    if (time < job.polled) return undefined; // older than what was read of the job
-    if (item.type === "progress") {
-      Object.assign(job, { progress: item.progress, step: item.step, mode: item.mode, moved: time });
-    } else {
+    if (!job || item.id <= job.event) return undefined;
+    if (item.type === "forgotten") return this.#drop(job);
+    if (item.type !== "progress") {
       CHANGES[item.type]?.(job, item.data, time);
+      job.event = item.id;
+    } else if (time >= job.polled) {
+      Object.assign(job, { progress: item.progress, step: item.step, mode: item.mode, moved: time });
     }
-    job.polled = time;
+    job.polled = Math.max(job.polled, time);
     job.rev = ++revision;
     return this.onChange();
   }
 
-  // Take in a job as its own view has read it.
-  put(shown) {
-    if (this.#known.has(shown.job_id)) {
-      this.#put(shown);
-      this.onChange();
+  // A job that the exporter does not know any more.
+  #drop(job) {
+    job.gone = true;
+    job.rev = ++revision;
+    this.#known.delete(job.id);
+    this.onChange();
+  }
+
+  // Let go of what was not met: jobs that are kept no longer go without an event.
+  #sweep(metAll) {
+    for (const job of this.#known.values()) {
+      if (job.round === this.#round) continue;
+      Object.assign(job, { gone: metAll, rev: ++revision });
+      this.#known.delete(job.id);
     }
   }
 
-  // A job that the exporter does not know any more.
-  drop(id) {
-    if (this.#known.delete(id)) this.onChange();
-  }
-
-  #put(shown) {
-    const job = this.#known.get(shown.job_id);
-    if (job) Object.assign(job, read(shown));
-    else this.#known.set(shown.job_id, read(shown));
+  #put(shown, event) {
+    const job = this.#known.get(shown.job_id) ?? {};
+    this.#known.set(shown.job_id, Object.assign(job, read(shown, event), { round: this.#round }));
   }
 
   // A new job shows at once; its key and labels come with the next reading of the newest.
@@ -175,7 +237,7 @@ export class Jobs {
       job_id: item.job_id, key: null, labels: {}, source: item.data.source, mode: null,
       state: "pending", step: null, progress: null, warnings: {}, ignored_variations: [],
       registered_at: item.time, suspected: false,
-    });
+    }, item.id);
     Object.assign(this.#known.get(item.job_id), { provisional: true, polled: time });
     this.#newCount += 1;
     this.#headTimer ||= setTimeout(() => this.#readHead(), HEAD_PAUSE_MS);
@@ -190,9 +252,11 @@ export class Jobs {
       let after = null;
       for (let taken = 0; taken < MOST_READ; taken += PAGE) {
         const limit = Math.min(PAGE, awaited + 10);
-        const page = await getJobs({ limit, ...(after && { after }) });
-        const met = page.jobs.some((shown) => this.#known.get(shown.job_id)?.provisional === false);
-        for (const shown of page.jobs) this.#put(shown);
+        let met = false;
+        const page = await this.#ask(getJobs({ limit, ...(after && { after }) }), ({ jobs }) => {
+          met = jobs.some((shown) => this.#known.get(shown.job_id)?.provisional === false);
+          return jobs;
+        });
         after = page.next;
         if (met || after === null) break;
       }

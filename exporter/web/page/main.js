@@ -19,6 +19,7 @@ const QUIET_SUMMARY_MS = 10000;
 const SEEK_MS = 400; // after the last key
 const AGAIN_MS = 3000;
 const PAST_EVENTS = 200;
+const KEPT_LOOK_MS = 600000; // between two looks for jobs that are kept no longer
 
 let summary = null;
 let summaryAt = 0;
@@ -27,6 +28,7 @@ let orderTimer = 0;
 let seekTimer = 0;
 let happened = true;
 let asking = false;
+let readAt = 0;
 
 const table = new Table();
 const toolbar = new Toolbar();
@@ -34,7 +36,7 @@ const tiles = new Tiles();
 const upstream = new Upstream();
 const events = new Events();
 const jobs = new Jobs({ onChange: changed, onTrouble: troubled });
-const panel = new Panel({ onClose: closePanel, onJob: (shown) => jobs.put(shown), onGone: (id) => jobs.drop(id) });
+const panel = new Panel({ onClose: closePanel, readJob: (id) => jobs.readOne(id) });
 const connection = new Connection(() => live.tryNow());
 const live = new Live({ onState: stand, onItem: take, onSummary: showSummary, begin });
 
@@ -53,10 +55,15 @@ function showSummary(fresh) {
   changed();
 }
 
-// Whatever could not be read before is read when the exporter is there again.
+// Progress that happens without a stream is never told: with each new stream all is read anew.
 function stand(state, retryAt) {
   connection.show(state, retryAt);
-  if (state === "live") jobs.read(parameters(route().filter));
+  if (state === "live") readAnew();
+}
+
+function readAnew() {
+  readAt = Date.now();
+  jobs.readAnew(parameters(route().filter)).then(() => jobs.seek(route().filter.q));
 }
 
 // The exporter answered that it cannot tell just now, or it did not answer.
@@ -67,12 +74,13 @@ function troubled(error) {
 
 // Read everything: at the beginning, and when what was missed cannot be told any more.
 async function begin(fresh) {
-  jobs.begin(parameters(route().filter)).then(() => jobs.seek(route().filter.q));
+  jobs.clear();
+  readAnew();
   events.clear();
+  const newest = fresh.newest_event_id;
   try {
-    for (const event of await getEvents(Math.max(0, fresh.newest_event_id - PAST_EVENTS))) {
-      if (event.id <= fresh.newest_event_id) events.add(event);
-    }
+    const past = await getEvents(Math.max(0, newest - PAST_EVENTS));
+    events.addPast(past.filter((event) => event.id <= newest));
   } catch {
     // so far back nothing is kept; it begins with what happens from now on
   }
@@ -167,6 +175,8 @@ async function refresh() {
   asking = true;
   try {
     showSummary(await getSummary());
+    // Jobs that are kept no longer go without an event.
+    if (jobs.size > tiles.all && !jobs.loading && Date.now() - readAt > KEPT_LOOK_MS) readAnew();
   } catch {
     live.suspect();
   } finally {

@@ -1,7 +1,7 @@
 // One job's own view: where it stands, why, what was asked and answered, and what came of it.
 
 import { el, find, icon, resultLink } from "./dom.js";
-import { AnswerError, getJob } from "./api.js";
+import { AnswerError } from "./api.js";
 import { ago, clock, count, duration, fullTime, latency, now, seconds } from "./format.js";
 import { usualOf } from "./select.js";
 import { codeWords, eventWords, reasonWords, sourceWord, stateWord } from "./words.js";
@@ -16,10 +16,9 @@ export class Panel {
   #summary = null;
   #job = null;
 
-  // `onClose()` is called by its button, `onJob(shown)` with what was read, `onGone(id)` when
-  // the exporter does not know the job any more.
-  constructor({ onClose, onJob, onGone }) {
-    Object.assign(this, { onClose, onJob, onGone });
+  // `onClose()` is called by its button; `readJob(id)` reads a job in full.
+  constructor({ onClose, readJob }) {
+    Object.assign(this, { onClose, readJob });
     this.node = find("panel");
     this.narrow = matchMedia("(max-width: 760px)");
     this.narrow.addEventListener("change", () => this.#fence());
@@ -94,17 +93,15 @@ export class Panel {
     const id = this.#id;
     let wait = LATEST_MS;
     try {
-      const job = await getJob(id);
+      const job = await this.readJob(id);
       if (turn !== this.#turn) return;
       this.#show(job);
-      this.onJob(job);
       const next = seconds(job.next_poll_at);
       if (next !== null) wait = Math.min(LATEST_MS, Math.max(SOON_MS, (next - now()) * 1000 + 400));
     } catch (error) {
       if (turn !== this.#turn) return;
       if (error instanceof AnswerError && error.status === 404) {
         this.body.replaceChildren(el("p", { text: "The exporter does not know this job (any more)." }));
-        this.onGone(id);
         return;
       }
     }

@@ -86,6 +86,13 @@ export class Events {
     this.#dirty = true;
   }
 
+  // Put past events before those that have come meanwhile.
+  addPast(past) {
+    this.#kept = [...past, ...this.#kept].slice(-KEPT_EVENTS);
+    this.#notable = [...past.filter(notable), ...this.#notable].slice(-KEPT_EVENTS);
+    this.#dirty = true;
+  }
+
   clear() {
     this.#kept = [];
     this.#notable = [];

@@ -93,8 +93,9 @@ function notes(job) {
   const found = [];
   if (job.gone) found.push(note("minus", "forgotten", "The exporter does not know this job any more"));
   if (job.suspected) found.push(note("suspected", "suspected", "Its last answers were errors; what they mean is not decided"));
-  if (job.warnings) found.push(note("warning", String(job.warnings), count(job.warnings, "warning")));
-  if (job.ignored) found.push(note("ignored", String(job.ignored), count(job.ignored, "ignored variation")));
+  const { warnings: { length: warnings }, ignored: { length: ignored } } = job;
+  if (warnings) found.push(note("warning", String(warnings), count(warnings, "warning")));
+  if (ignored) found.push(note("ignored", String(ignored), count(ignored, "ignored variation")));
   return found;
 }
 
