@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from itertools import pairwise
 from typing import Any
 
@@ -70,19 +70,18 @@ async def test_a_jobs_life_shows_without_reloading(
     page = await open_page(lively)
     await live(page)
     await expect(page.locator("#empty")).to_have_text(re.compile("No job yet"))
-    job_id = simulator.add(Script.warned(2.0))
-    await lively.put(job_id, labels={"shop": "eu"}, key="sku-1")
+    job_id = simulator.add(Script.warned(0.0))
     mine = row(page, job_id)
-    await expect(mine).to_contain_text("Pending")
-    await expect(mine).to_contain_text("sku-1")
-    await expect(mine).to_contain_text("shop=eu")
-    seen = set[str]()
-
-    async def moved() -> bool:
-        seen.add(await mine.locator(".percent").inner_text())
-        return len(seen) >= 4
-
-    await until(moved)
+    with ExitStack() as held:
+        for percent in (0, 30, 70):
+            body = {"job_id": job_id, "state": "pending", "status": "queued", "progress": percent}
+            answer = json.dumps(body | {"mode": "params"}).encode()
+            held.enter_context(simulator.faults.override(job_id, 200, answer))
+            await lively.put(job_id, labels={"shop": "eu"}, key="sku-1")
+            await expect(mine.locator(".percent")).to_have_text(f"{percent} %")
+        await expect(mine).to_contain_text("Pending")
+        await expect(mine).to_contain_text("sku-1")
+        await expect(mine).to_contain_text("shop=eu")
     await expect(mine).to_contain_text("Done")
     await expect(mine.locator(".percent")).to_have_text("100 %")
     await expect(mine.locator(".c-notes")).to_contain_text("1 ignored variation")

