@@ -70,12 +70,16 @@ class Asks:
         if not ask.waiting and queue.get(ask.job_id) is ask:
             del queue[ask.job_id]
 
-    def take(self, *, last: bool) -> Ask:
-        """Take out the question that has waited longest; raises KeyError when there is none."""
+    def next(self, *, last: bool) -> Ask:
+        """Return the question that has waited longest; raises KeyError when there is none."""
         queue = self._last if last else self._first
         if not queue:
             raise KeyError("nobody asks")
-        return queue.pop(next(iter(queue)))
+        return queue[next(iter(queue))]
+
+    def take(self, job_id: str | None) -> Ask | None:
+        """Take out the question about a job, if there is one: it is asked now."""
+        return self._first.pop(job_id, None) or self._last.pop(job_id, None)
 
     def close(self) -> None:
         """Tell all who wait that nothing more is asked."""

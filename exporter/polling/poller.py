@@ -275,25 +275,33 @@ class Poller:
         return reply
 
     def _launch_ask(self, *, last: bool) -> None:
-        ask = self._asks.take(last=last)
-        job_id = ask.job_id
-        if job_id is not None:
-            self.queue.remove(job_id)
+        ask = self._asks.next(last=last)
+        if ask.job_id is not None:
+            self.queue.remove(ask.job_id)
+        if (flight := self._flights.get(ask.job_id)) is not None:  # a control is a bare request too
+            self._answer_asks(ask.job_id, flight)
+        else:
+            self._launch(ask.job_id, ask.purpose)
+
+    def _launch(self, job_id: str | None, purpose: str) -> None:
+        self._key_seen = self._key_version()
+        flight = asyncio.create_task(self._fly(job_id, purpose), name=f"{purpose} {job_id}")
+        self._flights[job_id] = flight
+        flight.add_done_callback(lambda task: self._landed(job_id, task))
+        self._answer_asks(job_id, flight)
+
+    def _answer_asks(self, job_id: str | None, flight: asyncio.Task[Reply]) -> None:
+        """Have a request answer those who wait to ask the same: also one of the schedule's."""
+        ask = self._asks.take(job_id)
+        if ask is None:
+            return
 
         def answer(flight: asyncio.Task[Reply]) -> None:
             if not ask.reply.done():
                 failed = flight.cancelled() or flight.exception() is not None
                 ask.reply.set_result(transport_failure("not_asked") if failed else flight.result())
 
-        flight = self._flights.get(job_id) or self._launch(job_id, ask.purpose)
         flight.add_done_callback(answer)
-
-    def _launch(self, job_id: str | None, purpose: str) -> asyncio.Task[Reply]:
-        self._key_seen = self._key_version()
-        flight = asyncio.create_task(self._fly(job_id, purpose), name=f"{purpose} {job_id}")
-        self._flights[job_id] = flight
-        flight.add_done_callback(lambda task: self._landed(job_id, task))
-        return flight
 
     def _landed(self, job_id: str | None, flight: asyncio.Task[Reply]) -> None:
         del self._flights[job_id]

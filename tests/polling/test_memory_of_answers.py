@@ -126,12 +126,13 @@ async def test_questions_come_in_their_order_and_end_with_the_exporter() -> None
     asks = Asks()
     for name in ("a", "b"):
         asks.join(name, "client", last=False)
-    taken = asks.take(last=False)
-    assert taken.job_id == "a"
+    taken = asks.next(last=False)
+    assert asks.take("a") is taken
+    assert asks.take("a") is None
     asks.leave(taken)  # no longer queued: nothing to take out
     assert asks.first == 1
     with pytest.raises(KeyError, match="nobody asks"):
-        asks.take(last=True)
+        asks.next(last=True)
     rest: Any = asks.join("b", "client", last=False)
     asks.close()
     assert (await rest.reply).code == "not_asked"

@@ -119,13 +119,28 @@ async def test_a_missing_or_malformed_id_is_422(site: Site, query: dict[str, str
     assert set(json.loads(body)["details"]) == {"job_id"}
 
 
+async def ask_at_once(
+    site: Site, simulator: Simulator, times: int, job_id: str
+) -> list[tuple[int, bytes, Any]]:
+    """Ask so often that all ask before the upstream answers any."""
+    handler = site.client.server.handler
+    assert handler is not None
+    before = handler.requests_count
+    with simulator.faults.stall():
+        asking = [asyncio.create_task(ask(site, job_id)) for _ in range(times)]
+        await until(lambda: handler.requests_count == before + times)
+    return await asyncio.gather(*asking)
+
+
 async def test_an_unknown_id_is_asked_for_once_and_tracked_when_the_upstream_knows_it(
     open_site: Open, simulator: Simulator
 ) -> None:
-    site = await open_site(status={"max_age": "60s", "max_stale": "60s"})
+    site = await open_site(
+        status={"max_age": "60s", "max_stale": "60s"}, upstream={"timeout": "60s"}
+    )
     pending, done = simulator.add(Script.stuck(60)), simulator.add(Script.sound(0))
     for job_id in (pending, done):
-        answers = await asyncio.gather(*(ask(site, job_id) for _ in range(20)))
+        answers = await ask_at_once(site, simulator, 20, job_id)
         assert {(status, body) for status, body, _ in answers} == {
             (200, await upstream_says(simulator, job_id))
         }
@@ -292,19 +307,30 @@ async def test_callers_share_one_call_and_an_old_answer_is_refreshed_first(
     job_id = simulator.add(Script.stuck(60))
     await site.put(job_id)
     await until(lambda: site.exporter.registry.jobs[job_id].answered)
-    handler = site.client.server.handler
-    assert handler is not None
-    before = handler.requests_count
-    with simulator.faults.stall():
-        asking = [asyncio.create_task(ask(site, job_id)) for _ in range(50)]
-        await until(lambda: handler.requests_count == before + 50)
-    answers = await asyncio.gather(*asking)
+    answers = await ask_at_once(site, simulator, 50, job_id)
     assert {status for status, *_ in answers} == {200}
     assert simulator.ledger.jobs[job_id].polls == 2
     assert {h["Cache-Status"] for *_, h in answers} == {
         "removit-exporter; fwd=stale; fwd-status=200; stored"
     }
     assert {h["Age"] for *_, h in answers} == {"0"}
+
+
+async def test_a_poll_of_the_schedule_answers_those_who_wait_to_ask(
+    open_site: Open, simulator: Simulator
+) -> None:
+    slow = {"min_interval": "60s", "max_interval": "60s"}
+    site = await open_site(polling=slow, upstream={"rate": 10, "burst": 1, "timeout": "60s"})
+    poller = site.exporter.poller
+    for _ in range(20):  # so that nobody is asked before all are there
+        poller.bucket.take(time.monotonic())
+    jobs = [simulator.add(Script.stuck(60)) for _ in range(4)]
+    for job_id in jobs:
+        await site.put(job_id)
+    # Asks and due jobs take turns: while the first is asked about, another is polled.
+    replies = await asyncio.gather(*(poller.ask(job_id, "client", 60.0) for job_id in jobs))
+    assert [reply.http_status for reply in replies] == [200] * 4
+    assert [simulator.ledger.jobs[job_id].polls for job_id in jobs] == [1] * 4
 
 
 async def test_a_young_answer_costs_no_call(open_site: Open, simulator: Simulator) -> None:
