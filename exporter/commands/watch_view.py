@@ -87,12 +87,12 @@ class Bars:
             self._waiting[sight.job_id] = sight
 
     def _draw(self, sight: Sight) -> None:
-        task = self._tasks.get(sight.job_id)
-        if task is None:
-            task = self._progress.add_task(sight.job_id, total=100, step="")
-            self._tasks[sight.job_id] = task
+        task, done = self._tasks.get(sight.job_id), sight.progress or 0
         step = _printable(sight.step or "")
-        self._progress.update(task, completed=sight.progress or 0, step=step)
+        if task is None:
+            task = self._progress.add_task(sight.job_id, total=100, completed=int(done), step=step)
+            self._tasks[sight.job_id] = task
+        self._progress.update(task, completed=done, step=step)
 
     def _end(self, sight: Sight) -> None:
         self._say(_line(sight))

@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from contextlib import ExitStack
 
 from conftest import Open, until
 
@@ -79,8 +80,13 @@ async def test_what_is_usual_is_learned_from_done_jobs_and_kept_over_a_restart(
     polling = {"overdue_samples": 5, "overdue_factor": 1}
     series = 'removit_jobs_overdue{mode="clipping"}'
     site = await open_site(polling=polling)
-    for _ in range(5):
-        await site.put(simulator.add(Script.sound(0.1)))
+    jobs = [simulator.add(Script.sound(0.0)) for _ in range(5)]
+    with ExitStack() as held:  # how long a job takes is known of those that were seen pending
+        for job_id in jobs:
+            body = b'{"state": "pending", "status": "queued", "mode": "clipping", "progress": 0}'
+            held.enter_context(simulator.faults.override(job_id, 200, body))
+            await site.put(job_id)
+        await until(lambda: all(site.exporter.registry.jobs[one].answered for one in jobs))
     await until(lambda: not site.exporter.registry.pending)
     assert await site.value(series) == 0
     stuck = simulator.add(Script.stuck(0.05))
