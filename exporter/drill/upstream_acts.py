@@ -16,7 +16,7 @@ PENDING_IN_OUTAGE: Final = 500
 async def _outage(scene: Scene) -> AsyncIterator[None]:
     """Uploads go on, and the jobs are left to end: neither is told, nor afterwards."""
     job_ids = await scene.add(*[Script.sound(60.0)] * PENDING_IN_OUTAGE)
-    async with scene.every(0.5, lambda number: scene.upload("clipping")):
+    async with scene.every(1.0, lambda number: scene.upload("clipping")):
         await scene.answered(*job_ids)
         with scene.simulator.faults.outage():
             yield
@@ -85,7 +85,7 @@ async def _bad_uploads(scene: Scene) -> AsyncIterator[None]:
 
 
 SELDOM: Final[dict[str, Any]] = {
-    "polling": {"min_interval": "5s", "max_interval": "5s", "stalled_after": "10s"}
+    "polling": {"min_interval": "10s", "max_interval": "10s", "stalled_after": "20s"}
 }
 
 UPSTREAM_ACTS: Final = (

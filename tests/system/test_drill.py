@@ -71,14 +71,14 @@ async def receiving() -> AsyncIterator[Inbox]:
 
 
 def squeezed_example(inbox: Inbox) -> dict[str, Any]:
-    """The shipped example with our own receivers, and its times squeezed as a drill's are."""
+    """The shipped example with our own receivers, its times squeezed but for that of repeating."""
 
     def squeeze(part: Any, key: str = "") -> Any:
         if isinstance(part, dict):
             return {name: squeeze(value, name) for name, value in part.items()}
         if isinstance(part, list):
             return [squeeze(value) for value in part]
-        if key in ("group_wait", "group_interval", "repeat_interval"):
+        if key in ("group_wait", "group_interval"):
             return write_duration(for_drill(parse_duration(part)))
         return part.replace("http://127.0.0.1:9999", inbox.url) if isinstance(part, str) else part
 
