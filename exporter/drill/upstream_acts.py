@@ -14,8 +14,8 @@ PENDING_IN_OUTAGE: Final = 500
 
 @asynccontextmanager
 async def _outage(scene: Scene) -> AsyncIterator[None]:
-    """Uploads go on, and the jobs are left to end: neither is told, nor afterwards."""
-    job_ids = await scene.add(*[Script.sound(60.0)] * PENDING_IN_OUTAGE)
+    """Uploads go on, and the jobs end meanwhile: of neither an alert tells, nor afterwards."""
+    job_ids = await scene.add(*[Script.sound(30.0)] * PENDING_IN_OUTAGE)
     async with scene.every(1.0, lambda number: scene.upload("clipping")):
         await scene.answered(*job_ids)
         with scene.simulator.faults.outage():
