@@ -1,6 +1,7 @@
 """The dashboards: what is committed is what the code makes, laid out and labelled as it should."""
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -155,6 +156,48 @@ def test_panels_with_jobs_behind_their_counts_ask_for_exemplars() -> None:
         "Warnings, by variation",
         "Done without result, by mode",
     }
+
+
+def test_of_questions_with_the_same_exemplars_one_asks_for_them() -> None:
+    for panel in panels("overview.json"):
+        assert sum(bool(target.get("exemplar")) for target in panel["targets"]) <= 1, panel["title"]
+
+
+def test_what_is_shown_as_bars_or_heat_is_a_rate_so_that_overlapping_windows_add_up() -> None:
+    for name in NAMES:
+        for panel in panels(name):
+            style = panel["fieldConfig"]["defaults"].get("custom", {}).get("drawStyle")
+            if style == "bars" or panel["type"] == "heatmap":
+                for target in panel["targets"]:
+                    assert "increase(" not in target["expr"]
+                    assert "* 60" in target["expr"]
+                assert (
+                    panel["type"] == "heatmap" or panel["fieldConfig"]["defaults"]["unit"] == "cpm"
+                )
+
+
+def test_no_link_leads_to_where_a_browser_may_not_be_able_to_go() -> None:
+    for document in DOCUMENTS.values():
+        assert "http://" not in json.dumps(document)
+
+
+def test_the_examples_scrape_as_often_as_grafana_believes_and_keep_the_exporters_labels() -> None:
+    [source] = yaml.safe_load((GRAFANA / "provisioning/datasources/prometheus.yaml").read_text())[
+        "datasources"
+    ]
+    for page in ("README.md", "docs/monitoring.md"):
+        [text] = re.findall(
+            r"<!-- file: prometheus\.yml -->\n```yaml\n(.*?)```",
+            (ROOT / page).read_text(),
+            re.DOTALL,
+        )
+        example = yaml.safe_load(text)
+        assert example["global"]["scrape_interval"] == source["jsonData"]["timeInterval"]
+        assert all(scrape["honor_labels"] for scrape in example["scrape_configs"])
+    [scrape] = yaml.safe_load((ROOT / "deploy/compose/prometheus.yml").read_text())[
+        "scrape_configs"
+    ]
+    assert scrape["honor_labels"]
 
 
 def test_a_metric_that_no_dashboard_or_rule_asks_for_is_listed_as_such() -> None:

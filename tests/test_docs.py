@@ -98,6 +98,9 @@ class Reader:
             promtool = program("promtool", "prometheus")
             process = await asyncio.create_subprocess_exec(promtool, "check", "config", str(path))
             assert await process.wait() == 0
+        elif name == "servicemonitor.yaml":
+            [endpoint] = yaml.safe_load(block.text)["spec"]["endpoints"]
+            assert endpoint["honorLabels"]
         elif name.startswith("jobs.d/"):
             assert await self._call(f"curl -X POST http://{self.address}/-/reload") == 0
 

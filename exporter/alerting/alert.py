@@ -33,12 +33,23 @@ class Alert:
     dashboard: str = OVERVIEW
     silenced_by: tuple[str, ...] = ()
     """Alerts of the same upstream that say why this one holds; Alertmanager then keeps quiet."""
+    outlasts: bool = False
+    """Whether it still sees what those alerts caused when they are over. It is then held back for
+    its window, or `for`, after them: Alertmanager keeps quiet only while they fire."""
     off_by_default: bool = False
 
     def values(self, ql: Promql) -> Values:
         """Return its thresholds."""
         values: Values = getattr(ql.thresholds.alerts, self.key)
         return values
+
+    def _held_back(self, ql: Promql) -> str:
+        if not self.outlasts:
+            return ""
+        values, causes = self.values(ql), "|".join(self.silenced_by)
+        fired = f'ALERTS{{alertname=~"{causes}",alertstate="firing"}}'
+        span = ql.span(values.window or values.for_)
+        return f"\nunless on ({ql.identity})\nmax_over_time({fired}[{span}])"
 
     def rule(self, ql: Promql) -> Mapping[str, Any]:
         """Return it as Prometheus's rule file has it."""
@@ -49,7 +60,7 @@ class Alert:
         )
         return {
             "alert": self.name,
-            "expr": Block(self.expr),
+            "expr": Block(self.expr + self._held_back(ql)),
             **wait,
             "labels": {"severity": values.severity},
             "annotations": {

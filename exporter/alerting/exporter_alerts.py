@@ -53,6 +53,7 @@ def _polls(ql: Promql) -> list[Alert]:
             " large import it goes away by itself.",
             EXPORTER,
             (*UPSTREAM_TROUBLE, "RemovitThrottled"),
+            outlasts=True,
         ),
         Alert(
             "RemovitExporterLagging",
@@ -64,6 +65,7 @@ def _polls(ql: Promql) -> list[Alert]:
             " requests that take long (upstream.concurrency of them may be under way at once).",
             EXPORTER,
             (*UPSTREAM_TROUBLE, "RemovitThrottled"),
+            outlasts=True,
         ),
     ]
 

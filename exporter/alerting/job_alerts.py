@@ -32,7 +32,8 @@ def _standing_still(ql: Promql) -> list[Alert]:
             " for polling.stalled_after (10m by default), although the API answers. See on the"
             " dashboard whether they share a mode or a step; if they do, report that step with a"
             " few job ids to the vendor. If not, compare with the vendor's status page and wait.",
-            silenced_by=UPSTREAM_TROUBLE,
+            silenced_by=(*UPSTREAM_TROUBLE, "RemovitThrottled"),
+            outlasts=True,
         ),
         Alert(
             "RemovitJobsOverdue",
@@ -43,7 +44,8 @@ def _standing_still(ql: Promql) -> list[Alert]:
             " times what 99 of 100 jobs of their mode usually take. They move, but slowly: look at"
             " the time by step and at the API's latency, tell whoever waits for the pictures, and"
             " hold back large imports until it is over.",
-            silenced_by=UPSTREAM_TROUBLE,
+            silenced_by=(*UPSTREAM_TROUBLE, "RemovitThrottled"),
+            outlasts=True,
         ),
         Alert(
             "RemovitJobsSuspected",
@@ -55,6 +57,7 @@ def _standing_still(ql: Promql) -> list[Alert]:
             " forgotten many jobs at once, the vendor must look: send a few job ids. Nothing is"
             " counted as failed meanwhile.",
             silenced_by=UPSTREAM_TROUBLE,
+            outlasts=True,
         ),
     ]
 
@@ -173,15 +176,17 @@ def _ignored_variations(ql: Promql) -> Alert:
         "RemovitVariationIgnored",
         "ignored_variations",
         f"(\n  {ratio} > {values.times:g} * ({ratio} {ago})"
+        f"\n  or {ratio} > {values.rise:g} + ({ratio} {ago})"
         f"\n  or ({ratio} unless {ratio} {ago})\n)\n> {values.share:g}"
         f"\nand {count} >= {values.at_least:g}"
         f"\nand on ({ql.identity}) ({done} {ago}) >= {values.at_least:g}",
         "{{ $labels.variation }} is ignored for {{ $value | humanizePercentage }} of the jobs of "
         + UPSTREAM,
         f"Over the last {ql.span(6 * HOUR)} that is more than {values.times:g} times the share of"
-        f" {ql.span(WEEK)} ago. The pictures are delivered without this variation, and nobody is"
-        " told but by a warning. Its message (GET /api/v1/jobs/{job_id}, or the log) says which"
-        " parameter is missing: see what changed in the upload's params since then.",
+        f" {ql.span(WEEK)} ago, or {100 * values.rise:g} points more. The pictures are delivered"
+        " without this variation, and nobody is told but by a warning. Its message (GET"
+        " /api/v1/jobs/{job_id}, or the log) says which parameter is missing: see what changed in"
+        " the upload's params since then.",
     )
 
 
@@ -190,7 +195,10 @@ def _absence(ql: Promql) -> list[Alert]:
     finished, registered = alerts.nothing_finished, alerts.nothing_registered
     window = ql.span(finished.window)
     least = f"{finished.at_least:g}"
-    ends = ql.grown("removit_jobs_finished_total", finished.window)
+    came, ended = (
+        ql.grown(f"removit_jobs_{what}_total", finished.window)
+        for what in ("registered", "finished")
+    )
     new = ql.grown("removit_jobs_registered_total", registered.window)
     before = ql.grown("removit_jobs_registered_total", registered.window, offset=WEEK)
     return [
@@ -199,22 +207,26 @@ def _absence(ql: Promql) -> list[Alert]:
             "nothing_finished",
             f"min_over_time({PENDING}[{window}]) >= {least}"
             f"\nand {PENDING} offset {window} >= {least}"
-            f"\nand {ends} == 0",
+            f"\nand {came} >= {least}"
+            f"\nand {ended} == 0",
             f"No job of {UPSTREAM} has ended for {window}; {COUNT} or more were pending all along",
-            "The API answers, yet nothing comes out. If progress moves (dashboard, jobs by step),"
-            " jobs are only slow; if nothing moves, its workers stand still: call the vendor, and"
-            " hold uploads back. If the exporter lags behind instead, see that alert first.",
+            "The API answers and jobs come in, yet nothing comes out. If progress moves (dashboard,"
+            " jobs by step), jobs are only slow; if nothing moves, its workers stand still: call"
+            " the vendor, and hold uploads back. If the exporter lags behind instead, see that"
+            " alert first.",
             silenced_by=(*UPSTREAM_TROUBLE, "RemovitExporterDown", "RemovitThrottled"),
+            outlasts=True,
         ),
         Alert(
             "RemovitNothingRegistered",
             "nothing_registered",
             f"{new} == 0\nand\n{before} >= {registered.at_least:g}",
             f"No job of {UPSTREAM} was registered for {ql.span(registered.window)}",
-            f"{ql.span(WEEK)} ago at least {registered.at_least:g} came in at this hour. Whoever"
+            f"{ql.span(WEEK)} ago at least {registered.at_least:g} came in at this time. Whoever"
             " uploads has stopped, or no longer tells the exporter: look at the importer's own log"
             " first, then at removit_exporter_registrations_refused_total.",
             silenced_by=(*UPSTREAM_TROUBLE, "RemovitExporterDown"),
+            outlasts=True,
             off_by_default=True,
         ),
     ]

@@ -2,8 +2,8 @@
 
 Counters are counted by `grown`. `increase` alone does not see a series that is born at 1, as the
 first error of a kind is; counting the newborn as they are would take the resumed counters of an
-exporter that moved to another address for news. So a newborn series counts only where its exporter
-was already seen before the window.
+exporter that moved, or whose labels changed, for news. So a newborn series counts only where its
+exporter, by all the labels that `SEEN` has, is no newborn.
 """
 
 import math
@@ -51,8 +51,6 @@ class Promql:
     def __init__(self, thresholds: Thresholds, scale: Scale = as_shipped) -> None:
         self.thresholds = thresholds
         self.identity = ", ".join(thresholds.identity_labels)
-        places = [name for name in thresholds.identity_labels if name in ("cluster", "namespace")]
-        self.place = ", ".join((*places, "job", "instance"))
         self._scale = scale
 
     def span(self, seconds: float) -> str:
@@ -75,7 +73,9 @@ class Promql:
         """Return by how much counters grew within a window that ended `offset` seconds ago."""
         window, ago = self.span(seconds), f" offset {self.span(offset)}" if offset else ""
         before = f"offset {self._added(seconds, offset)}"
-        newborn = f"{series}{ago}\nunless {series} {before}\nand on ({self.place}) {SEEN} {before}"
+        exporter = f"(\n  {SEEN}{ago}\n  unless {SEEN} {before}\n)"
+        newborn = f"{series}{ago}\nunless {series} {before}"
+        newborn += f"\nunless on ({self.by('instance')}) {exporter}"
         counted = f"(\n{indent(newborn, '  ')}\n)\nor increase({series}[{window}]{ago})"
         return f"sum by ({self.by(*labels)}) (\n{indent(counted, '  ')}\n)"
 

@@ -24,6 +24,8 @@ WINDOWS: Final = {
 }
 """The windows over which failures are counted (Google's SRE workbook, "Alerting on SLOs")."""
 
+LONG: Final = 6 * HOUR
+
 ENDED: Final = 'removit_jobs_finished_total{state=~"done|failed|expired"}'
 """Jobs whose end says something of the service; what it never knew is apart."""
 FAILED: Final = 'removit_jobs_finished_total{state=~"failed|expired"}'
@@ -38,32 +40,26 @@ class Recording:
 
     record: str
     expr: str
+    long: bool = False
+    """Whether it goes over `LONG` or more."""
 
 
 def recordings(ql: Promql) -> list[Recording]:
     """Return all recording rules, each after those that it reads."""
-    return [*_pending(ql), *_failure_budget(ql), *_latencies(ql), *_ignored(ql)]
-
-
-def _pending(ql: Promql) -> list[Recording]:
-    return [
-        Recording("upstream:removit_jobs_pending:sum", ql.total("removit_jobs_pending")),
-        Recording(
-            "upstream_state:removit_jobs_finished:rate5m",
-            ql.total(f"rate(removit_jobs_finished_total[{ql.span(5 * MINUTE)}])", "state"),
-        ),
-    ]
+    pending = Recording("upstream:removit_jobs_pending:sum", ql.total("removit_jobs_pending"))
+    return [pending, *_failure_budget(ql), *_ignored(ql)]
 
 
 def _failure_budget(ql: Promql) -> list[Recording]:
     rules = []
     for name, seconds in WINDOWS.items():
+        long = seconds >= LONG
         ended, bad = f"upstream:removit_jobs_ended:increase{name}", bad_jobs(name)
         failed, without = ql.grown(FAILED, seconds), ql.grown(WITHOUT_RESULT, seconds)
         rules += [
-            Recording(ended, ql.grown(ENDED, seconds)),
-            Recording(bad, f"{failed}\n+\n{without}"),
-            Recording(bad_ratio(name), f"{bad}\n/\n({ended} > 0)"),
+            Recording(ended, ql.grown(ENDED, seconds), long),
+            Recording(bad, f"{failed}\n+\n{without}", long),
+            Recording(bad_ratio(name), f"{bad}\n/\n({ended} > 0)", long),
         ]
     return rules
 
@@ -78,31 +74,16 @@ def bad_ratio(window: str) -> str:
     return f"upstream:removit_jobs_bad:ratio{window}"
 
 
-def _latencies(ql: Promql) -> list[Recording]:
-    minutes = ql.span(5 * MINUTE)
-    duration = f"rate(removit_job_duration_seconds_bucket[{minutes}])"
-    request = f"rate(removit_upstream_request_duration_seconds_bucket[{minutes}])"
-    return [
-        Recording(
-            "upstream_mode:removit_job_duration_seconds_bucket:rate5m",
-            ql.total(duration, "mode", "state", "le"),
-        ),
-        Recording(
-            "upstream_endpoint:removit_upstream_request_duration_seconds_bucket:rate5m",
-            ql.total(request, "endpoint", "le"),
-        ),
-    ]
-
-
 def _ignored(ql: Promql) -> list[Recording]:
     ignored = "upstream_variation:removit_job_ignored_variations:increase6h"
     done = "upstream:removit_jobs_done:increase6h"
     of_done = f"on ({ql.identity}) group_left ()"
     return [
-        Recording(done, ql.grown(DONE, 6 * HOUR)),
-        Recording(ignored, ql.grown(IGNORED, 6 * HOUR, "variation")),
+        Recording(done, ql.grown(DONE, LONG), long=True),
+        Recording(ignored, ql.grown(IGNORED, LONG, "variation"), long=True),
         Recording(
             "upstream_variation:removit_job_ignored_variations:ratio6h",
             f"{ignored}\n/ {of_done}\n({done} > 0)",
+            long=True,
         ),
     ]

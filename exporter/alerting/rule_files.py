@@ -41,16 +41,30 @@ def drill_rules(ql: Promql) -> str:
 
 
 def _recording_groups(ql: Promql) -> list[Mapping[str, Any]]:
-    rules = [{"record": rule.record, "expr": Block(rule.expr)} for rule in recordings(ql)]
-    return [_group(ql, "removit-recording", rules)]
+    short, long = (
+        [
+            {"record": rule.record, "expr": Block(rule.expr)}
+            for rule in recordings(ql)
+            if rule.long is long
+        ]
+        for long in (False, True)
+    )
+    values = ql.thresholds
+    return [
+        _group(ql, "removit-recording", values.interval, short),
+        _group(ql, "removit-recording-long", values.long_interval, long),
+    ]
 
 
 def _alert_groups(ql: Promql, table: Iterable[Alert]) -> list[Mapping[str, Any]]:
-    return [_group(ql, "removit-alerts", [alert.rule(ql) for alert in table])]
+    rules = [alert.rule(ql) for alert in table]
+    return [_group(ql, "removit-alerts", ql.thresholds.interval, rules)]
 
 
-def _group(ql: Promql, name: str, rules: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    return {"name": name, "interval": ql.span(ql.thresholds.interval), "rules": rules}
+def _group(
+    ql: Promql, name: str, interval: float, rules: Sequence[Mapping[str, Any]]
+) -> Mapping[str, Any]:
+    return {"name": name, "interval": ql.span(interval), "rules": rules}
 
 
 def write(groups: Sequence[Mapping[str, Any]]) -> str:

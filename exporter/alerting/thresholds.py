@@ -31,6 +31,7 @@ class Alert(_Part):
     share: Annotated[float, Field(ge=0, le=1)] = 0.0
     seconds: Number = 0.0
     times: Number = 0.0
+    rise: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
 class FailureBudget(_Part):
@@ -82,6 +83,7 @@ class Thresholds(_Part):
     dashboard_base_url: HttpUrl
     identity_labels: list[Label]
     interval: Duration
+    long_interval: Annotated[Duration, Field(lt=300)]
     failure_budget: FailureBudget
     alerts: Alerts
 

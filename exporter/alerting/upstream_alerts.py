@@ -63,7 +63,8 @@ def _throttled(ql: Promql) -> Alert:
         f"Over the last {window}. Results are seen late. Someone else may use the same key, or"
         " upstream.rate is above what the contract allows: compare it with the rate limit on the"
         " dashboard, lower it, or agree on more with the vendor.",
-        silenced_by=("RemovitKeyRejected",),
+        silenced_by=UPSTREAM_TROUBLE,
+        outlasts=True,
     )
 
 
@@ -91,7 +92,8 @@ def _uploads(ql: Promql) -> list[Alert]:
             " through the exporter. See the codes on the dashboard: 4xx is what we send (a changed"
             " importer, a bad batch), 5xx and timeouts are theirs. Whoever uploads was told, and"
             " must try again.",
-            silenced_by=UPSTREAM_TROUBLE,
+            silenced_by=(*UPSTREAM_TROUBLE, "RemovitThrottled"),
+            outlasts=True,
         ),
     ]
 
@@ -116,6 +118,7 @@ def _answers(ql: Promql) -> list[Alert]:
             " vendor's status page and with other traffic on our way out; if it grows, expect"
             " RemovitUpstreamDown.",
             silenced_by=UPSTREAM_TROUBLE,
+            outlasts=True,
         ),
         Alert(
             "RemovitContractDrift",
@@ -127,5 +130,6 @@ def _answers(ql: Promql) -> list[Alert]:
             " pending. The log line `contract drift` says what came. Has the vendor changed the"
             " API? Then the exporter must follow; a maintenance page goes away by itself.",
             silenced_by=UPSTREAM_TROUBLE,
+            outlasts=True,
         ),
     ]

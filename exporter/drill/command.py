@@ -60,6 +60,10 @@ def drill(listed: bool, folder: Path | None, **flags: Any) -> None:
     The exporters, the jobs and the API are simulated; every series carries drill="true". Exit code
     0 when all was seen, 1 when not.
     """
+    if flags["page"] and flags["alertmanager"] is None:
+        raise click.UsageError(
+            "--page needs --alertmanager: what the drill leaves behind is silenced there"
+        )
     options = DrillOptions(**{name: _trimmed(value) for name, value in flags.items()})
     if listed:
         for act in ACTS.values():

@@ -86,7 +86,8 @@ async def _ignored(scene: Scene) -> AsyncIterator[None]:
 @asynccontextmanager
 async def _nothing_finishes(scene: Scene) -> AsyncIterator[None]:
     await scene.add(*[Script.stuck(0.1)] * 8)
-    yield
+    async with scene.every(1.0, lambda number: scene.add(Script.stuck(0.1))):
+        yield
     await scene.forget()
 
 
@@ -162,7 +163,7 @@ JOB_ACTS: Final = (
     ),
     Act(
         "nothing_finished",
-        "eight jobs are pending, and nothing ends",
+        "jobs come in, and none ends",
         "Overview: Registered against ended, per minute",
         _nothing_finishes,
         steady=False,

@@ -13,7 +13,6 @@ import aiohttp
 
 from ..alerting.alert import Alert
 from ..alerting.promql import Promql, for_drill
-from ..alerting.recording import WEEK
 from ..alerting.rule_files import alerts
 from ..alerting.thresholds import load_thresholds
 from ..logs import configure
@@ -21,7 +20,7 @@ from .act import Act
 from .exporter_acts import EXPORTER_ACTS
 from .job_acts import JOB_ACTS
 from .scene import Scene
-from .sight import Sight
+from .sight import GONE, Sight
 from .theatre import serving
 from .upstream_acts import UPSTREAM_ACTS
 
@@ -32,9 +31,6 @@ CALM_SECONDS: Final = 3.0
 
 PAGE_SECONDS: Final = 45.0
 """A page is sent after Alertmanager's `group_wait`, 30 s as shipped."""
-
-NOWHERE: Final = frozenset({"null"})
-"""The shipped routing's receiver for drills that page nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +102,8 @@ class _Rehearsal:
             looking.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await looking
-        await self._sight.silence_the_end(for_drill(WEEK))
+            # However it ends, an interrupt too: else every exporter that is now going is a page.
+            await self._sight.silence_the_end([scene.upstream for _, scene, _ in stage])
         return self._report([task.result() for task in tasks])
 
     async def _play(self, act: Act, scene: Scene, alert: Alert) -> Outcome:
@@ -116,6 +113,8 @@ class _Rehearsal:
         if self._sight.prometheus is not None and not await self._is_scraped(scene):
             outcome.trouble = f"{self._sight.prometheus} does not scrape the drill"
             return outcome
+        if alert.name == GONE:
+            await self._sight.lift_silence(scene.upstream)
         if act.lead:
             self._tell(act, f"prepares, which takes about {act.lead:.0f} s")
         async with act.play(scene):
@@ -124,7 +123,7 @@ class _Rehearsal:
             await self._watch(outcome, scene, alert)
         scene.let_jobs_come()
         self._tell(act, "mended")
-        if outcome.fired is not None:
+        if outcome.fired is not None or outcome.arrived is not None:
             await self._see_it_end(outcome, scene, alert)
         return outcome
 
@@ -139,7 +138,7 @@ class _Rehearsal:
 
     def _expected(self, act: Act, alert: Alert) -> str:
         severity = alert.values(self._ql).severity
-        wakes = "" if self._options.page else ', receiver "null"'
+        wakes = "" if self._options.page else ", for a receiver that tells nobody"
         return (
             f"{alert.name} ({severity}) in Prometheus and in Alertmanager{wakes};"
             f" on the dashboard Removit / {act.look}"
@@ -166,7 +165,7 @@ class _Rehearsal:
             receivers = sight.arrived[seen]
             named = ", ".join(sorted(receivers))
             self._tell(outcome.act, f"is in Alertmanager, for: {named}")
-            if (receivers <= NOWHERE) is self._options.page:
+            if (receivers <= sight.nowhere) is self._options.page:
                 outcome.trouble = f"goes to the receiver {named}"
         await asyncio.sleep(self._hold())
 

@@ -2,15 +2,26 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import aiohttp
+import yaml
+
+from ..alerting.recording import WEEK
 
 Seen = tuple[str, str]
 """An alert's name and its upstream's."""
+
+GONE: Final = "RemovitExporterDown"
+"""The alert that every exporter of a drill leaves behind, for as long as its rule remembers it."""
+
+AUTHOR: Final = "removit-exporter drill"
+"""Who Alertmanager is told set a silence."""
 
 LOOK_SECONDS: Final = 1.0
 TIMEOUT: Final = aiohttp.ClientTimeout(total=10)
@@ -33,6 +44,10 @@ class Sight:
     firing: set[Seen] = field(default_factory=set)
     arrived: dict[Seen, frozenset[str]] = field(default_factory=dict)
     """With the receivers that an alert is routed to."""
+    nowhere: frozenset[str] = frozenset()
+    """The receivers that tell nobody."""
+    remembered: float = WEEK
+    """How long `GONE` goes on after an exporter is gone, in seconds."""
     _looked: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def check(self, alerts: frozenset[str]) -> None:
@@ -40,14 +55,18 @@ class Sight:
         if self.prometheus is not None:
             document = await self._get(f"{self.prometheus}/api/v1/rules", {"type": "alert"})
             groups = document["data"]["groups"]
-            known = {rule["name"] for group in groups for rule in group["rules"]}
-            if missing := sorted(alerts - known):
+            known = {rule["name"]: rule["query"] for group in groups for rule in group["rules"]}
+            if missing := sorted(alerts - known.keys()):
                 raise DrillError(
                     f"{self.prometheus} has no rule {', '.join(missing)};"
                     " start it with what `removit-exporter drill --write FOLDER` writes"
                 )
+            if window := re.search(r"\[(\w+)\]", known.get(GONE, "")):
+                self.remembered = _read_duration(window[1])
         if self.alertmanager is not None:
-            await self._get(f"{self.alertmanager}/api/v2/status")
+            status = await self._get(f"{self.alertmanager}/api/v2/status")
+            receivers = yaml.safe_load(status["config"]["original"])["receivers"]
+            self.nowhere = frozenset(one["name"] for one in receivers if len(one) == 1)
 
     async def look(self) -> None:
         """Look again and again, until cancelled; who does not answer is asked again."""
@@ -67,28 +86,33 @@ class Sight:
                 return True
         return False
 
-    async def silence_the_end(self, seconds: float) -> None:
-        """Have Alertmanager keep quiet about the drill's exporters, which are now going."""
+    async def silence_the_end(self, upstreams: Iterable[str]) -> None:
+        """Have Alertmanager keep quiet about exporters, which are now going."""
+        now = datetime.now(UTC)
+        for upstream in upstreams if self.alertmanager is not None else ():
+            await self.lift_silence(upstream)
+            matchers = {"alertname": GONE, "drill": "true", "upstream": upstream}
+            silence = {
+                "matchers": [
+                    {"name": name, "value": value, "isRegex": False, "isEqual": True}
+                    for name, value in matchers.items()
+                ],
+                "startsAt": now.isoformat(),
+                "endsAt": (now + timedelta(seconds=self.remembered + 60)).isoformat(),
+                "createdBy": AUTHOR,
+                "comment": "the drill is over, its exporters are gone on purpose",
+            }
+            await self._ask("POST", f"{self.alertmanager}/api/v2/silences", json=silence)
+
+    async def lift_silence(self, upstream: str) -> None:
+        """End what an earlier drill silenced of an exporter."""
         if self.alertmanager is None:
             return
-        now = datetime.now(UTC)
-        matchers = {"drill": "true", "alertname": "RemovitExporterDown"}
-        silence = {
-            "matchers": [
-                {"name": name, "value": value, "isRegex": False, "isEqual": True}
-                for name, value in matchers.items()
-            ],
-            "startsAt": now.isoformat(),
-            "endsAt": (now + timedelta(seconds=seconds + 60)).isoformat(),
-            "createdBy": "removit-exporter drill",
-            "comment": "the drill is over, its exporters are gone on purpose",
-        }
-        url = f"{self.alertmanager}/api/v2/silences"
-        try:
-            async with self.session.post(url, json=silence, timeout=TIMEOUT) as response:
-                response.raise_for_status()
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise DrillError(f"{url} takes no silence: {error}") from None
+        for silence in await self._get(f"{self.alertmanager}/api/v2/silences"):
+            matched = {one["name"]: one["value"] for one in silence["matchers"]}
+            active = silence["status"]["state"] == "active"
+            if active and silence["createdBy"] == AUTHOR and matched.get("upstream") == upstream:
+                await self._ask("DELETE", f"{self.alertmanager}/api/v2/silence/{silence['id']}")
 
     async def _look(self) -> None:
         if self.prometheus is not None:
@@ -101,7 +125,7 @@ class Sight:
         if self.alertmanager is not None:
             alerts = await self._get(
                 f"{self.alertmanager}/api/v2/alerts",
-                {"filter": 'drill="true"', "inhibited": "false"},
+                {"filter": 'drill="true"', "inhibited": "false", "silenced": "false"},
             )
             self.arrived = {
                 _seen(alert["labels"]): frozenset(one["name"] for one in alert["receivers"])
@@ -109,14 +133,26 @@ class Sight:
             }
 
     async def _get(self, url: str, parameters: Mapping[str, str] | None = None) -> Any:
+        return await self._ask("GET", url, params=parameters)
+
+    async def _ask(self, method: str, url: str, **more: Any) -> Any:
+        """Return what is answered, as JSON; None for an empty answer."""
         try:
-            async with self.session.get(url, params=parameters, timeout=TIMEOUT) as response:
+            async with self.session.request(method, url, timeout=TIMEOUT, **more) as response:
                 if response.status != 200:
                     raise DrillError(f"{url} answers {response.status}")
-                return await response.json()
+                text = await response.text()
+                return json.loads(text) if text else None
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             reason = str(error) or type(error).__name__
             raise DrillError(f"{url} cannot be asked: {reason}") from None
+
+
+def _read_duration(text: str) -> float:
+    """Read a duration as Prometheus prints it (`1w`, `1m4s600ms`), in seconds."""
+    units = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}
+    parts = re.findall(r"(\d+)(ms|[smhdwy])", text)
+    return sum(int(number) * units[unit] for number, unit in parts)
 
 
 def _seen(labels: Mapping[str, str]) -> Seen:

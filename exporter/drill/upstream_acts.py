@@ -14,11 +14,12 @@ PENDING_IN_OUTAGE: Final = 500
 
 @asynccontextmanager
 async def _outage(scene: Scene) -> AsyncIterator[None]:
-    job_ids = await scene.add(*[Script.stuck(0.1)] * PENDING_IN_OUTAGE)
-    await scene.answered(*job_ids)
-    with scene.simulator.faults.outage():
-        yield
-    await scene.forget()
+    """Uploads go on, and the jobs end meanwhile: of neither an alert tells, nor afterwards."""
+    job_ids = await scene.add(*[Script.sound(30.0)] * PENDING_IN_OUTAGE)
+    async with scene.every(1.0, lambda number: scene.upload("clipping")):
+        await scene.answered(*job_ids)
+        with scene.simulator.faults.outage():
+            yield
 
 
 @asynccontextmanager
@@ -83,7 +84,9 @@ async def _bad_uploads(scene: Scene) -> AsyncIterator[None]:
         yield
 
 
-SELDOM: Final[dict[str, Any]] = {"polling": {"min_interval": "10s", "max_interval": "10s"}}
+SELDOM: Final[dict[str, Any]] = {
+    "polling": {"min_interval": "10s", "max_interval": "10s", "stalled_after": "20s"}
+}
 
 UPSTREAM_ACTS: Final = (
     Act(

@@ -8,7 +8,9 @@ from .queries import ONE, Query, datasource, exporters, now, rows
 
 R = "$__rate_interval"
 SCRAPED = 'job=~"$job",instance=~"$instance"'
-"""For what Prometheus and the process say: it carries no upstream's name."""
+"""For what Prometheus says of a scrape: it carries no upstream's name."""
+EXPORTER = f'removit_upstream_state{{{ONE},state="well"}}'
+"""What every exporter shows, and no other target: All is every job that Prometheus scrapes."""
 
 
 def exporter() -> Dashboard:
@@ -47,7 +49,10 @@ def _now() -> Section:
                 "Exporters up",
                 "Of the chosen ones, those that Prometheus could scrape.",
                 "short",
-                now(f"sum(up{{{SCRAPED}}})"),
+                now(
+                    f"sum(up{{{SCRAPED}}}"
+                    f" and on (job, instance) last_over_time({EXPORTER}[$__range]))"
+                ),
                 steps=((None, RED), (1.0, GREEN)),
                 nothing="no target",
             ),
@@ -156,10 +161,10 @@ def _polling() -> Section:
             ),
             lines(
                 "Control requests",
-                "Made when no other job tells how the upstream does, by what was asked.",
-                "short",
+                "A minute; made when no other job tells how the upstream does, by what was asked.",
+                "cpm",
                 Query(
-                    f"sum by (rung) (increase({_own('control_requests_total')}[{R}]))",
+                    f"sum by (rung) (rate({_own('control_requests_total')}[{R}])) * 60",
                     "{{rung}}",
                 ),
                 bars=True,
@@ -191,7 +196,8 @@ def _page() -> Section:
                 "Samples in the last scrape, and jobs that have no series of their own.",
                 "short",
                 Query(
-                    f"sum by (instance) (scrape_samples_scraped{{{SCRAPED}}})",
+                    f"sum by (instance) (scrape_samples_scraped{{{SCRAPED}}}"
+                    f" and on (job, instance) {EXPORTER})",
                     "{{instance}} samples",
                 ),
                 Query(
@@ -252,10 +258,10 @@ def _store() -> Section:
             ),
             lines(
                 "Errors of the store",
-                "By operation.",
-                "short",
+                "A minute, by operation.",
+                "cpm",
                 Query(
-                    f"sum by (operation) (increase({_own('store_errors_total')}[{R}]))",
+                    f"sum by (operation) (rate({_own('store_errors_total')}[{R}])) * 60",
                     "{{operation}}",
                 ),
                 bars=True,
@@ -277,10 +283,10 @@ def _store() -> Section:
             ),
             lines(
                 "Registrations refused, by reason",
-                "Whoever registers was told.",
-                "short",
+                "A minute. Whoever registers was told.",
+                "cpm",
                 Query(
-                    f"sum by (reason) (increase({_own('registrations_refused_total')}[{R}]))",
+                    f"sum by (reason) (rate({_own('registrations_refused_total')}[{R}])) * 60",
                     "{{reason}}",
                 ),
                 bars=True,

@@ -150,12 +150,6 @@ def _rows() -> Section:
                     "upstream": "Upstream",
                 },
                 hidden=("__name__", "Value", "Value #A", "job"),
-                links={
-                    "Instance": (
-                        "All that its exporter knows",
-                        "http://${__value.raw}/api/v1/jobs/$job_id",
-                    )
-                },
                 nothing=GONE,
             ),
         ),

@@ -67,10 +67,10 @@ def _well() -> Section:
             ),
             fact(
                 "Last good answer",
-                "How long ago the API last answered a request well.",
+                "How long ago the API last answered a request well. Long is no fault: without"
+                " pending jobs nothing is asked.",
                 "s",
                 now(f"time() - max(removit_last_success_timestamp_seconds{{{ONE}}})"),
-                steps=((None, GREEN), (600.0, YELLOW), (1800.0, RED)),
                 nothing="never yet",
             ),
             fact(
@@ -197,8 +197,9 @@ def _stuck() -> Section:
         f"(removit_job_last_progress_timestamp_seconds{{{ONE}}}"
         f" or removit_job_registered_timestamp_seconds{{{ONE}}})"
     )
-    still = f'(time() - {moved}) and {at} (removit_job_state{{{ONE},state="pending"}} == 1)'
-    info = f"{at} group_left (mode, source, key) removit_job_info{{{ONE}}}"
+    info = f"removit_job_info{{{GROUP}}}"
+    pending = f'(removit_job_state{{{ONE},state="pending"}} == 1)'
+    still = f"(time() - {moved}) and {at} {pending} and {at} {info}"
     age = f"time() - removit_job_registered_timestamp_seconds{{{ONE}}}"
     return Section(
         "Stuck jobs",
@@ -208,7 +209,7 @@ def _stuck() -> Section:
                 "Pending jobs that stand still",
                 "The fifty pending jobs whose progress or step changed longest ago. A click on an"
                 " id leads to the job.",
-                rows(f"topk(50, ({still}) * {info})"),
+                rows(f"topk(50, ({still}) * {at} group_left (mode, source, key) {info})"),
                 rows(
                     f"max by (job_id) (removit_job_progress_ratio{{{ONE}}}) and on (job_id)"
                     f" topk(50, {still})"

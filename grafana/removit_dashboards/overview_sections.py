@@ -80,11 +80,11 @@ def jobs() -> Section:
     )
 
 
-def _quantiles(bucket: str, make: Callable[[str, str], Query] = Query) -> list[Query]:
-    """p50, p95 and p99 of a histogram."""
+def _quantiles(bucket: str, first: Callable[[str, str], Query] = Query) -> list[Query]:
+    """p50, p95 and p99 of a histogram; the exemplars of all three are the same."""
     return [
         make(f"histogram_quantile({share}, sum by (le) (rate({bucket}[{R}])))", name)
-        for share, name in ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
+        for make, share, name in ((first, 0.5, "p50"), (Query, 0.95, "p95"), (Query, 0.99, "p99"))
     ]
 
 
@@ -107,9 +107,10 @@ def times() -> Section:
             ),
             heat(
                 "Time to done, every job",
-                "How many jobs took how long. The points are exemplars: each leads to a job.",
+                "How many jobs a minute took how long. The points are exemplars: each leads to a"
+                " job.",
                 "s",
-                buckets(f"sum by (le) (increase({done}[{R}]))"),
+                buckets(f"sum by (le) (rate({done}[{R}])) * 60"),
             ),
         ),
         Band(
@@ -183,24 +184,26 @@ def wrong() -> Section:
             8,
             lines(
                 "Ignored variations, by variation",
-                "Delivered without what was asked for. The points are exemplars: each leads to a"
-                " job, whose warnings say why.",
-                "short",
-                with_exemplars(f"sum by (variation) (increase({ignored}[{R}]))", "{{variation}}"),
+                "Delivered without what was asked for; a minute. The points are exemplars: each"
+                " leads to a job, whose warnings say why.",
+                "cpm",
+                with_exemplars(f"sum by (variation) (rate({ignored}[{R}])) * 60", "{{variation}}"),
                 bars=True,
             ),
             lines(
                 "Warnings, by variation",
-                "Each message counts once a job. The points are exemplars: each leads to a job.",
-                "short",
-                with_exemplars(f"sum by (variation) (increase({warnings}[{R}]))", "{{variation}}"),
+                "A minute; each message counts once a job. The points are exemplars: each leads to"
+                " a job.",
+                "cpm",
+                with_exemplars(f"sum by (variation) (rate({warnings}[{R}])) * 60", "{{variation}}"),
                 bars=True,
             ),
             lines(
                 "Done without result, by mode",
-                "Done, and nothing to fetch. The points are exemplars: each leads to a job.",
-                "short",
-                with_exemplars(f"sum by (mode) (increase({WITHOUT}[{R}]))", "{{mode}}"),
+                "Done, and nothing to fetch; a minute. The points are exemplars: each leads to a"
+                " job.",
+                "cpm",
+                with_exemplars(f"sum by (mode) (rate({WITHOUT}[{R}])) * 60", "{{mode}}"),
                 bars=True,
             ),
         ),
@@ -228,10 +231,10 @@ def api() -> Section:
             ),
             lines(
                 "Errors by code",
-                "Error answers, by HTTP status and the body's `error`.",
-                "short",
+                "Error answers a minute, by HTTP status and the body's `error`.",
+                "cpm",
                 Query(
-                    f"sum by (code, error) (increase({errors}{{{ONE}}}[{R}])) > 0",
+                    f"sum by (code, error) (rate({errors}{{{ONE}}}[{R}])) * 60 > 0",
                     "{{code}} {{error}}",
                 ),
                 bars=True,
@@ -265,10 +268,10 @@ def api() -> Section:
             ),
             lines(
                 "Contract drift, by kind",
-                "Answers that stray from the API's contract, once per job and kind.",
-                "short",
+                "Answers a minute that stray from the API's contract, once per job and kind.",
+                "cpm",
                 Query(
-                    f"sum by (kind) (increase(removit_contract_drift_total{{{ONE}}}[{R}])) > 0",
+                    f"sum by (kind) (rate(removit_contract_drift_total{{{ONE}}}[{R}])) * 60 > 0",
                     "{{kind}}",
                 ),
                 bars=True,

@@ -12,6 +12,7 @@ from conftest import program
 from exporter.alerting.promql import Promql
 from exporter.alerting.rule_files import alerts
 from exporter.alerting.thresholds import load_thresholds
+from exporter.config.values import parse_duration
 
 EXAMPLE = Path(__file__).parent.parent.parent / "prometheus" / "alertmanager.example.yml"
 
@@ -62,6 +63,13 @@ def test_what_is_silenced_by_what_is_what_the_table_of_alerts_says() -> None:
     }
     table = alerts(Promql(load_thresholds()))
     assert silenced == {(one.name, source) for one in table for source in one.silenced_by}
+
+
+def test_what_was_sent_is_repeated_before_alertmanager_has_forgotten_that_it_was() -> None:
+    kept = parse_duration("120h")  # its default --data.retention
+    route: dict[str, Any] = yaml.safe_load(EXAMPLE.read_text())["route"]
+    for one in (route, *route["routes"]):
+        assert parse_duration(one.get("repeat_interval", "4h")) < kept
 
 
 def test_staging_never_silences_production_and_one_upstream_is_one_group() -> None:

@@ -11,6 +11,7 @@ import yaml
 from conftest import program
 from promql import family_of, read, strangers
 
+from exporter.alerting.alert import UPSTREAM_TROUBLE
 from exporter.alerting.promql import Promql, as_shipped, for_drill, write_duration
 from exporter.alerting.recording import recordings
 from exporter.alerting.rule_files import alerts, drill_rules, rule_files
@@ -135,7 +136,40 @@ def test_no_alert_keeps_the_job_or_needs_series_of_single_jobs() -> None:
 
 def test_every_name_is_the_catalogues() -> None:
     for rule in rules(drill_rules(QL)):
-        assert strangers(rule["expr"], RECORDED) == set(), rule
+        assert strangers(rule["expr"], {*RECORDED, "ALERTS"}) == set(), rule
+
+
+def test_what_outlasts_its_causes_is_held_back_for_as_long_as_it_looks_back_or_waits() -> None:
+    expressions = {one["alert"]: one["expr"] for one in rules(drill_rules(QL)) if "alert" in one}
+    for alert in ALERTS:
+        held = re.findall(
+            r'ALERTS{alertname=~"(.*?)",alertstate="firing"}\[(\w+)\]', expressions[alert.name]
+        )
+        values = alert.values(QL)
+        span = write_duration(values.window or values.for_)
+        assert held == [("|".join(alert.silenced_by), span)] * alert.outlasts
+
+
+def test_an_alert_is_held_back_by_every_trouble_of_the_upstream_or_by_none() -> None:
+    for alert in ALERTS:
+        assert alert.outlasts is (set(UPSTREAM_TROUBLE) <= set(alert.silenced_by)), alert.name
+
+
+def test_rules_over_long_windows_are_evaluated_seldom_but_before_their_values_are_stale() -> None:
+    groups = {one["name"]: one for one in yaml.safe_load(drill_rules(QL))["groups"]}
+    assert groups["removit-recording-long"]["interval"] == "2m"
+    for name, group in groups.items():
+        assert parse_duration(group["interval"]) < 300
+        for rule in group["rules"] if "record" in group["rules"][0] else ():
+            windows = [parse_duration(text) for text in re.findall(r"\[(\w+)\]", rule["expr"])]
+            assert all((window >= 6 * 3600) is name.endswith("long") for window in windows), rule
+
+
+def test_no_rule_is_recorded_that_nobody_asks_for() -> None:
+    asked = [rule["expr"] for rule in rules(drill_rules(QL))]
+    asked += [path.read_text() for path in (ROOT / "grafana" / "dashboards").glob("*.json")]
+    unused = {name for name in RECORDED if not any(name in text for text in asked)}
+    assert unused == set()
 
 
 def test_counters_whose_labels_the_upstream_invents_are_counted_from_their_birth() -> None:
@@ -208,6 +242,7 @@ def changed(tmp_path: Path, old: str, new: str) -> Path:
         ("severity: warning", "severity: loud", "alerts.jobs_stalled.severity: Input"),
         ("  jobs_stalled:", "  jobs_stuck:", "alerts.jobs_stuck: unknown key"),
         ("interval: 30s", "interval: 30", "interval: expected a duration"),
+        ("long_interval: 2m", "long_interval: 5m", "long_interval: Input should be less"),
         ("job, upstream,", "job,", "identity_labels: upstream must be among them"),
         ("drill_page]", "drill_page, job_id]", "identity_labels: job_id would make"),
         ("objective: 0.99", "objective: 1", "failure_budget.objective: Input should be less"),
@@ -227,7 +262,8 @@ def test_what_is_wrong_with_the_thresholds_is_said_with_its_line(
 
 def table(ql: Promql) -> list[Any]:
     rules_ = [alert.rule(ql) for alert in alerts(ql)]
-    return [*recordings(ql), *rules_, ql.span(ql.thresholds.interval)]
+    intervals = ql.thresholds.interval, ql.thresholds.long_interval
+    return [*recordings(ql), *rules_, *map(ql.span, intervals)]
 
 
 def test_every_value_of_the_thresholds_makes_a_difference(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from typing import Any
 import aiohttp
 import pytest
 import yaml
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from conftest import KEY, until
 from monitoring import FAST_SCRAPES, Prometheus, prometheus
 from system_ports import free_port
@@ -22,10 +24,13 @@ from system_ports import free_port
 from exporter.alerting.promql import Promql, for_drill
 from exporter.alerting.rule_files import drill_rules
 from exporter.alerting.thresholds import load_thresholds
-from exporter.simulator import Kind, Simulator
+from exporter.simulator import Kind, Script, Simulator
 
 DASHBOARDS = Path(__file__).parent.parent.parent / "grafana" / "dashboards"
+EXAMPLE = Path(__file__).parent.parent.parent / "docs" / "monitoring.md"
 JOBS = 140
+FORGOTTEN = 2
+PENDING = 3
 SHOPS = ("eu", "us", "jp")
 EMPTY = {
     "Errors of the store": "the store did not fail, and has no operations that are known before",
@@ -43,12 +48,38 @@ class Shop:
     keys: Counter[str] = field(default_factory=Counter)
 
     async def send(self, number: int, kind: Kind | None) -> None:
-        shop, key = SHOPS[number % 3], f"sku-{number}"
         script = self.simulator.draw(weights={kind.value: 1.0} if kind else None)
-        job_id = f"no-uuid-{number}" if number % 20 == 0 else self.simulator.add(script)
-        document = {"labels": {"shop": shop}, "key": key}
+        await self.tell(
+            f"no-uuid-{number}" if number % 20 == 0 else self.simulator.add(script), number
+        )
+
+    async def tell(self, job_id: str, number: int) -> None:
+        document = {"labels": {"shop": SHOPS[number % 3]}, "key": f"sku-{number}"}
         async with self.session.put(f"{self.url}/api/v1/jobs/{job_id}", json=document) as response:
             assert response.status == 201
+
+    async def add_endless(self, number: int) -> list[str]:
+        """Jobs that stay pending for as long as anyone looks."""
+        added = [self.simulator.add(Script.stuck(0.1)) for _ in range(number)]
+        for at, job_id in enumerate(added):
+            await self.tell(job_id, 1000 + at)
+        return added
+
+    async def forget_some(self) -> None:
+        for job_id in await self.add_endless(FORGOTTEN):
+            async with self.session.delete(f"{self.url}/api/v1/jobs/{job_id}") as response:
+                assert response.status == 204
+
+    async def overturn_one(self) -> None:
+        """A job that is not found, is given up, and is found after all."""
+        job_id = self.simulator.add(Script.sound(0.1))
+        with self.simulator.faults.override(job_id, 404, b'{"error": "not_found"}'):
+            await self.tell(job_id, 2000)
+            await until(lambda: self.is_among(job_id, "not_found"), 60)
+        await until(lambda: self.is_among(job_id, "done"), 60)
+
+    async def is_among(self, job_id: str, state: str) -> bool:
+        return any(job["job_id"] == job_id for job in await self.jobs(state))
 
     async def upload_through(self, number: int) -> None:
         headers = {
@@ -84,7 +115,7 @@ async def exporter(folder: Path, simulator: Simulator) -> AsyncIterator[str]:
             "give_up_after": "15s",
             "stalled_after": "3s",
             "overdue_samples": 10,
-            "recheck_after": [],
+            "recheck_after": ["2s"],
         },
         "judgement": {
             "failed_after": "1s",
@@ -125,7 +156,7 @@ class Seen:
     def filled(self, text: str, *, group: str = 'upstream!=""') -> str:
         """Put in what Grafana would for its variables."""
         values = {
-            "job": "removit",
+            "job": ".+",
             "instance": ".+",
             "upstream": ".+",
             "group:raw": group,
@@ -187,10 +218,14 @@ async def run(simulator: Simulator, folder: Path, url: str, server: Prometheus) 
             )
             return all([await server.query(one) for one in wanted])
 
+        await shop.forget_some()
+        await shop.overturn_one()
         job_id = await until(warned, 60)
         await until(scraped, 60)
         busy = time.time()
         await until(lambda: server.query("sum(removit_jobs_pending) == 0"), 90)
+        await shop.add_endless(PENDING)
+        await until(lambda: server.query(f"sum(removit_jobs_pending) == {PENDING}"), 60)
         ended = time.time()
     return Seen(server, began, busy, ended, job_id)
 
@@ -202,10 +237,9 @@ def panels() -> Iterator[tuple[str, dict[str, Any]]]:
                 yield path.name, panel
 
 
-def expression(title: str) -> str:
-    [panel] = [panel for name, panel in panels() if panel["title"] == title and "over" in name]
-    [target] = panel["targets"]
-    text: str = target["expr"]
+def expression(title: str, of: str = "overview.json") -> str:
+    [panel] = [panel for name, panel in panels() if panel["title"] == title and name == of]
+    text: str = panel["targets"][0]["expr"]
     return text
 
 
@@ -245,24 +279,57 @@ async def check_the_numbers(seen: Seen, simulator: Simulator) -> None:
         if entry.script.kind is Kind.RESULTLESS
     )
     uploads = simulator.ledger.requests["POST", "/api/v1/upload", 200]
-    ended = {state: number for state, number in truth["finished"].items() if number}
-    api = truth["registered"] - uploads
-    badly = sum(number for state, number in ended.items() if state != "done")
+    ended = Counter(truth["finished"])
+    ended["expired"] -= PENDING + FORGOTTEN  # they would have been
+    badly = ended.total() - ended["done"]
+    ever_ended = ended + Counter(not_found=1)  # and was overturned
     assert await seen.by("source", expression("Registered, in all")) == {
-        "api": api,
+        "api": truth["registered"] - uploads,
         "upload": uploads,
     }
-    assert await seen.by("state", expression("Ended, in all")) == ended
-    assert await seen.by("state", expression("Jobs by state")) == ended
+    assert await seen.by("state", expression("Ended, in all")) == ever_ended
+    stored = ended + Counter(pending=PENDING)
+    assert await seen.by("state", expression("Jobs by state")) == stored
     ignored = await seen.by("variation", expression("Ignored variations, in all"))
     assert ignored == truth["ignored_variations"]
     assert await seen.by("variation", expression("Warnings, in all")) == truth["warnings"]
     assert await seen.by("mode", expression("Done without result, in all")) == modes
-    assert await seen.by("from", expression("Verdicts overturned, in all")) == {}
-    assert await seen.by("reason", expression("Forgotten while pending, in all")) == {}
-    assert await seen.by("", expression("Pending")) == {}
+    overturned = await seen.by("from", expression("Verdicts overturned, in all"))
+    assert overturned == {"not_found": 1}
+    forgotten = await seen.by("reason", expression("Forgotten while pending, in all"))
+    assert forgotten == {"deleted": FORGOTTEN}
+    assert await seen.by("", expression("Pending")) == {"": PENDING}
     assert await seen.by("", expression("Unresolved failures")) == {"": badly}
-    assert sum(ended.values()) == truth["registered"]
+
+
+async def check_foreign_targets_are_not_shown(seen: Seen) -> None:
+    """All jobs and instances are chosen, and Prometheus scrapes something else as well."""
+    assert len(await seen.asked("/api/v1/query", "up == 1", time=str(seen.ended))) == 2
+    assert await seen.by("", expression("Exporters up", "exporter.json")) == {"": 1}
+    found = await seen.by("instance", expression("Series", "exporter.json"))
+    assert len(found) == 1
+
+
+async def check_the_exporters_labels_are_kept(seen: Seen) -> None:
+    """The target has a label `endpoint` of its own, as the Prometheus Operator gives it one."""
+    found = await seen.by("endpoint", "sum by (endpoint) (removit_upstream_requests_total)")
+    assert found.keys() == {"status", "upload"}
+
+
+async def check_stuck_jobs_of_one_group(seen: Seen) -> None:
+    [panel] = [one for _, one in panels() if one["title"] == "Pending jobs that stand still"]
+    for target in panel["targets"]:
+        found = Counter[str]()
+        for shop in SHOPS:
+            text = seen.filled(target["expr"], group=f'shop="{shop}"')
+            of_shop = f'removit_job_info{{shop="{shop}"}}'
+            jobs = await seen.asked("/api/v1/query", of_shop, time=str(seen.ended))
+            ids = {one["metric"]["job_id"] for one in jobs}
+            stuck = await seen.asked("/api/v1/query", text, time=str(seen.ended))
+            found[shop] = sum(one["metric"]["job_id"] in ids for one in stuck)
+            assert found[shop] == len(stuck) > 0
+        every = await seen.asked("/api/v1/query", seen.filled(target["expr"]), time=str(seen.ended))
+        assert found.total() == len(every) == PENDING
 
 
 async def check_annotations(seen: Seen) -> None:
@@ -273,6 +340,36 @@ async def check_annotations(seen: Seen) -> None:
     assert abs(float(series["values"][0][1]) / 1000 - seen.began) < 60
 
 
+@asynccontextmanager
+async def foreign_target() -> AsyncIterator[str]:
+    """Something else that Prometheus scrapes; yields its address."""
+
+    async def page(request: web.Request) -> web.Response:
+        return web.Response(text="something_total 5\nprocess_cpu_seconds_total 5\n")
+
+    app = web.Application()
+    app.router.add_get("/metrics", page)
+    async with TestServer(app) as server:
+        yield f"127.0.0.1:{server.port}"
+
+
+def example_config(address: str, foreign: str, rules: Path) -> dict[str, Any]:
+    """What the docs have for Prometheus, and what an operator adds: more labels, more targets."""
+    [text] = re.findall(
+        r"<!-- file: prometheus\.yml -->\n```yaml\n(.*?)```", EXAMPLE.read_text(), re.DOTALL
+    )
+    config: dict[str, Any] = yaml.safe_load(text)
+    [scrape] = config["scrape_configs"]
+    labels = {"endpoint": "http", "namespace": "prod", "pod": "removit-0"}
+    scrape["static_configs"] = [{"targets": [address], "labels": labels}]
+    other = {"job_name": "other", "static_configs": [{"targets": [foreign]}]}
+    return {
+        "global": FAST_SCRAPES,
+        "rule_files": [str(rules)],
+        "scrape_configs": [scrape, other],
+    }
+
+
 @pytest.mark.slow
 async def test_every_panel_asks_what_prometheus_answers_and_counts_what_was_true(
     tmp_path: Path,
@@ -281,22 +378,17 @@ async def test_every_panel_asks_what_prometheus_answers_and_counts_what_was_true
     async with (
         Simulator(api_key=KEY, seed=5, speed=15.0) as simulator,
         exporter(tmp_path, simulator) as url,
+        foreign_target() as foreign,
         prometheus(
             tmp_path,
-            {
-                "global": FAST_SCRAPES,
-                "rule_files": [str(tmp_path / "rules.yml")],
-                "scrape_configs": [
-                    {
-                        "job_name": "removit",
-                        "static_configs": [{"targets": [url.removeprefix("http://")]}],
-                    }
-                ],
-            },
+            example_config(url.removeprefix("http://"), foreign, tmp_path / "rules.yml"),
         ) as server,
     ):
         seen = await run(simulator, tmp_path, url, server)
         await check_every_panel(seen)
         await check_one_group(seen)
         await check_the_numbers(seen, simulator)
+        await check_foreign_targets_are_not_shown(seen)
+        await check_the_exporters_labels_are_kept(seen)
+        await check_stuck_jobs_of_one_group(seen)
         await check_annotations(seen)

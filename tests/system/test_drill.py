@@ -2,11 +2,13 @@
 
 import asyncio
 import re
+import signal
 import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from monitoring import Alertmanager, Prometheus, alertmanager, prometheus
 from system_ports import free_port
 
 from exporter.alerting.promql import Promql, for_drill, write_duration
-from exporter.alerting.rule_files import alerts
+from exporter.alerting.rule_files import alerts, drill_rules
 from exporter.alerting.thresholds import load_thresholds
 from exporter.config.values import parse_duration
 from exporter.drill.rehearsal import ACTS
@@ -69,14 +71,14 @@ async def receiving() -> AsyncIterator[Inbox]:
 
 
 def squeezed_example(inbox: Inbox) -> dict[str, Any]:
-    """The shipped example with our own receivers, and its times squeezed as a drill's are."""
+    """The shipped example with our own receivers, its times squeezed but for that of repeating."""
 
     def squeeze(part: Any, key: str = "") -> Any:
         if isinstance(part, dict):
             return {name: squeeze(value, name) for name, value in part.items()}
         if isinstance(part, list):
             return [squeeze(value) for value in part]
-        if key in ("group_wait", "group_interval", "repeat_interval"):
+        if key in ("group_wait", "group_interval"):
             return write_duration(for_drill(parse_duration(part)))
         return part.replace("http://127.0.0.1:9999", inbox.url) if isinstance(part, str) else part
 
@@ -157,18 +159,18 @@ def check_letters(inbox: Inbox) -> None:
 
 def check_outage_is_one_notification(inbox: Inbox) -> None:
     """Five hundred pending jobs, and all that follows from the outage: one page."""
-    letters = [
-        letter
+    said = [
+        (letter["status"], [one["labels"]["alertname"] for one in letter["alerts"]])
         for _, letter in inbox.letters
         if letter["groupLabels"]["upstream"] == "drill-upstream-down"
     ]
-    assert [letter["status"] for letter in letters] == ["firing", "resolved"]
-    assert [one["labels"]["alertname"] for one in letters[0]["alerts"]] == ["RemovitUpstreamDown"]
+    assert said == [("firing", ["RemovitUpstreamDown"]), ("resolved", ["RemovitUpstreamDown"])]
 
 
 @pytest.mark.slow
 async def test_every_alert_fires_arrives_and_resolves(office: Office) -> None:
-    code, out = await office.drill("--page", "--hold=5s")
+    # So long that what follows from an outage also fires, if nothing holds it back.
+    code, out = await office.drill("--page", "--hold=15s")
     assert code == 0, out
     assert out.endswith(f"{len(ACTS)} of {len(ACTS)} seen\n"), out
     assert sorted(act.key for act in ACTS.values()) == sorted(ALERTS)
@@ -224,7 +226,7 @@ async def test_with_nobody_to_ask_a_drill_says_what_should_be_seen() -> None:
     code, out = await drill("--act=upstream-blocked", "--patience=1s", address)
     assert code == 0
     assert "should now be seen: RemovitUpstreamBlocked (critical)" in out
-    assert 'receiver "null"' in out
+    assert "for a receiver that tells nobody" in out
     assert "nobody was asked" in out
 
 
@@ -267,11 +269,16 @@ async def test_what_follows_from_something_else_is_kept_quiet_for_the_same_upstr
             assert silenced == [pair[1]], pair
 
 
-async def test_every_series_of_a_drill_says_so_and_prometheus_is_told_where_they_are() -> None:
+async def test_every_series_of_a_drill_says_so_and_prometheus_is_told_where_they_are(
+    tmp_path: Path,
+) -> None:
     address = f"127.0.0.1:{free_port()}"
     flags = ("--act=upstream-blocked", "--patience=8s", f"--web.listen-address={address}")
-    running = asyncio.create_task(drill(*flags, "--page"))
-    async with aiohttp.ClientSession() as session:
+    async with (
+        alertmanager(tmp_path, yaml.safe_load(EXAMPLE.read_text())) as manager,
+        aiohttp.ClientSession() as session,
+    ):
+        running = asyncio.create_task(drill(*flags, "--page", f"--alertmanager={manager.url}"))
 
         async def page() -> str | None:
             try:
@@ -291,3 +298,136 @@ async def test_every_series_of_a_drill_says_so_and_prometheus_is_told_where_they
         assert 'drill_page="true"' in line
         assert 'upstream="drill-upstream-blocked"' in line
     await running
+
+
+async def silences(manager: Alertmanager) -> dict[str, float]:
+    """How long each upstream's exporter is silenced, in seconds."""
+    found = {}
+    for silence in await manager.get("/api/v2/silences"):
+        if silence["status"]["state"] == "active":
+            matched = {one["name"]: one["value"] for one in silence["matchers"]}
+            upstream = matched.pop("upstream")
+            assert matched == {"alertname": "RemovitExporterDown", "drill": "true"}
+            assert upstream not in found
+            starts, ends = (
+                datetime.fromisoformat(silence[name]) for name in ("startsAt", "endsAt")
+            )
+            found[upstream] = (ends - starts).total_seconds()
+    return found
+
+
+async def test_what_an_interrupted_drill_leaves_behind_is_silenced_once(
+    tmp_path: Path,
+) -> None:
+    async with alertmanager(tmp_path, yaml.safe_load(EXAMPLE.read_text())) as manager:
+        flags = (
+            *("--page", f"--alertmanager={manager.url}"),
+            f"--web.listen-address=127.0.0.1:{free_port()}",
+        )
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "exporter", "drill", *flags),
+            *("--act=key-rejected", "--act=throttled"),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        async for line in process.stdout:
+            if b"should now be seen" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        out, _ = await process.communicate()
+        assert out.endswith(b"interrupted\n")
+        assert process.returncode == 1
+        week = pytest.approx(7 * 86400, abs=120)
+        assert await silences(manager) == {
+            "drill-key-rejected": week,
+            "drill-throttled": week,
+        }
+        code, out_again = await drill(*flags, "--act=key-rejected", "--patience=2s")
+        assert code == 1
+        assert "did not reach Alertmanager within 2 s" in out_again
+        assert await silences(manager) == {
+            "drill-key-rejected": week,
+            "drill-throttled": week,
+        }
+
+
+async def test_exporters_are_silenced_for_as_long_as_the_loaded_rule_remembers_them(
+    tmp_path: Path,
+) -> None:
+    squeezed = tmp_path / "squeezed.yml"
+    squeezed.write_text(drill_rules(Promql(load_thresholds(), for_drill)))
+    shipped = EXAMPLE.parent / "rules" / "removit-alerts.yml"
+    for at, (rules, window) in enumerate(
+        [(squeezed, for_drill(7 * 86400)), (shipped, 7 * 86400.0)]
+    ):
+        folder = tmp_path / str(at)
+        folder.mkdir()
+        async with (
+            alertmanager(folder, yaml.safe_load(EXAMPLE.read_text())) as manager,
+            prometheus(folder, {"rule_files": [str(rules)]}) as server,
+        ):
+            code, out = await drill(
+                *("--act=key-rejected", "--patience=1s", f"--prometheus={server.url}"),
+                f"--alertmanager={manager.url}",
+                f"--web.listen-address=127.0.0.1:{free_port()}",
+            )
+            assert code == 1
+            assert "does not scrape the drill" in out
+            silenced = await silences(manager)
+            assert silenced == {"drill-key-rejected": pytest.approx(window + 60, abs=1)}
+
+
+async def drill_with_an_alert(
+    manager: Alertmanager, act: str = "key-rejected", alert: str = "RemovitKeyRejected"
+) -> str:
+    """What a drill of one act says whose alert is in Alertmanager, and never ends."""
+    labels = {"alertname": alert, "upstream": f"drill-{act}", "drill": "true"}
+    ends = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    await manager.post("/api/v2/alerts", [{"labels": labels, "endsAt": ends}])
+    await until(manager.alerts, 60)
+    code, out = await drill(
+        *(f"--act={act}", "--patience=5s", f"--alertmanager={manager.url}"),
+        f"--web.listen-address=127.0.0.1:{free_port()}",
+    )
+    assert code == 1
+    return out
+
+
+async def test_with_alertmanager_alone_the_end_is_waited_for_as_well(tmp_path: Path) -> None:
+    text = EXAMPLE.read_text().replace('"null"', "nobody")
+    async with alertmanager(tmp_path, yaml.safe_load(text)) as manager:
+        out = await drill_with_an_alert(manager)
+        assert "is in Alertmanager, for: nobody" in out
+        assert "goes to the receiver" not in out
+        assert "was not resolved within 5 s" in out
+
+
+async def test_the_exporter_that_an_earlier_drill_silenced_can_be_missed_again(
+    tmp_path: Path,
+) -> None:
+    async with alertmanager(tmp_path, yaml.safe_load(EXAMPLE.read_text())) as manager:
+        for _ in range(2):
+            out = await drill_with_an_alert(manager, "exporter-down", "RemovitExporterDown")
+            assert "is in Alertmanager, for: null" in out
+            assert (await silences(manager)).keys() == {"drill-exporter-down"}
+
+
+async def test_what_is_silenced_has_not_arrived(tmp_path: Path) -> None:
+    async with alertmanager(tmp_path, yaml.safe_load(EXAMPLE.read_text())) as manager:
+        now = datetime.now(UTC)
+        silence = {
+            "matchers": [{"name": "drill", "value": "true", "isRegex": False, "isEqual": True}],
+            "startsAt": now.isoformat(),
+            "endsAt": (now + timedelta(hours=1)).isoformat(),
+            "createdBy": "someone",
+            "comment": "",
+        }
+        await manager.post("/api/v2/silences", silence)
+        out = await drill_with_an_alert(manager)
+        assert "did not reach Alertmanager within 5 s" in out
+
+
+async def test_a_drill_that_pages_must_be_able_to_silence_what_it_leaves_behind() -> None:
+    code, out = await drill("--page", "--act=key-rejected")
+    assert code == 2
+    assert "--page needs --alertmanager" in out
