@@ -297,6 +297,7 @@ async def test_simulate_serves_with_faults_and_its_own_key(command: Any, tmp_pat
     assert await process.stop(signal.SIGINT) == 0
 
 
+@pytest.mark.slow
 async def test_the_demos_totals_equal_the_simulators_ledger(command: Any) -> None:
     process = await command("demo", "--for", "4s", "--rate", "20", "--seed", "5", "--json")
     assert await process.ends(100) == 0, process.out

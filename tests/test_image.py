@@ -72,6 +72,7 @@ def mounted(service: str, target: str) -> Path:
     raise AssertionError(target)
 
 
+@pytest.mark.slow
 def test_the_exporters_command_line_is_one_that_it_takes() -> None:
     flags = SERVICES["exporter"]["command"]
     assert flags[-1] == "--web.listen-address=0.0.0.0:10977"

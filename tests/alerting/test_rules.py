@@ -62,7 +62,13 @@ def test_promtool_has_nothing_to_say() -> None:
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=[pytest.mark.slow] if path.stem == "weeks" else [], id=path.stem)
+        for path in TESTS
+    ],
+)
 def test_alerts_fire_and_are_silent_as_promtools_tests_say(path: Path) -> None:
     promtool = program("promtool", "prometheus")
     tested = subprocess.run(

@@ -143,6 +143,7 @@ async def feed(
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.slow
 async def test_kill_9_costs_no_acknowledged_job_and_no_count(
     crash_config: tuple[Path, str], simulator: Simulator, tmp_path: Path
 ) -> None:

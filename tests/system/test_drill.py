@@ -269,6 +269,7 @@ async def test_what_follows_from_something_else_is_kept_quiet_for_the_same_upstr
             assert silenced == [pair[1]], pair
 
 
+@pytest.mark.slow
 async def test_every_series_of_a_drill_says_so_and_prometheus_is_told_where_they_are(
     tmp_path: Path,
 ) -> None:
@@ -393,6 +394,7 @@ async def drill_with_an_alert(
     return out
 
 
+@pytest.mark.slow
 async def test_with_alertmanager_alone_the_end_is_waited_for_as_well(tmp_path: Path) -> None:
     text = EXAMPLE.read_text().replace('"null"', "nobody")
     async with alertmanager(tmp_path, yaml.safe_load(text)) as manager:
@@ -402,6 +404,7 @@ async def test_with_alertmanager_alone_the_end_is_waited_for_as_well(tmp_path: P
         assert "was not resolved within 5 s" in out
 
 
+@pytest.mark.slow
 async def test_the_exporter_that_an_earlier_drill_silenced_can_be_missed_again(
     tmp_path: Path,
 ) -> None:

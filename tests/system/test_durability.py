@@ -86,10 +86,10 @@ async def test_while_the_disk_fails_polling_goes_on_and_nothing_counted_is_lost(
     await mends(site, tmp_path)
 
     async def written() -> bool:
-        return not site.exporter.registry.commit.unwritten
+        return await site.value("removit_exporter_store_writable") == 1
 
     await until(written)
-    assert await site.value("removit_exporter_store_writable") == 1
+    assert not site.exporter.registry.commit.unwritten
     await site.client.close()
     again = await open_site()
     assert await again.value(done) == 20
