@@ -64,7 +64,7 @@ fuzz: .venv/dev.stamp ## input from outside, drawn for longer; FUZZ=100 times as
 	FUZZ=$(or $(FUZZ),100) $(BIN)/python -m pytest -m fuzz --timeout=0 --hypothesis-show-statistics $(ARGS)
 
 .PHONY: soak
-soak: .venv/dev.stamp ## a million jobs over a simulated week; ARGS="--jobs 10000 --days 1"
+soak: .venv/dev.stamp ## a million jobs over a simulated week; ARGS="--jobs 100000"
 	$(BIN)/python benchmarks/soak.py $(ARGS)
 
 .PHONY: crashes
