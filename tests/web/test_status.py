@@ -383,14 +383,20 @@ async def test_every_line_of_validators_is_read(site: Site, simulator: Simulator
         assert (await get(site, {"job_id": job_id}, lines))[0] == expected
 
 
-async def test_a_refresh_that_finds_the_end_is_no_hit(
-    open_site: Open, simulator: Simulator
-) -> None:
+async def with_an_old_answer(open_site: Open, simulator: Simulator) -> tuple[Site, str]:
+    """Open an exporter whose one job was answered once, and is asked again when a client asks."""
     slow = {"min_interval": "60s", "max_interval": "60s"}
     site = await open_site(polling=slow, status={"max_age": "1ms"})
     job_id = simulator.add(Script.stuck(60))
     await site.put(job_id)
     await until(lambda: site.exporter.poller.answers.get(job_id))
+    return site, job_id
+
+
+async def test_a_refresh_that_finds_the_end_is_no_hit(
+    open_site: Open, simulator: Simulator
+) -> None:
+    site, job_id = await with_an_old_answer(open_site, simulator)
     body = json.dumps({"job_id": job_id, "state": "done", "status": "done", "mode": "clipping"})
     with simulator.faults.override(job_id, 200, body.encode()):
         said = [(await ask(site, job_id))[2]["Cache-Status"] for _ in range(2)]
@@ -401,11 +407,7 @@ async def test_a_refresh_that_finds_the_end_is_no_hit(
 async def test_a_refresh_that_does_not_help_is_no_hit_and_is_not_stored(
     open_site: Open, simulator: Simulator
 ) -> None:
-    slow = {"min_interval": "60s", "max_interval": "60s"}
-    site = await open_site(polling=slow, status={"max_age": "1ms"})
-    job_id = simulator.add(Script.stuck(60))
-    await site.put(job_id)
-    await until(lambda: site.exporter.poller.answers.get(job_id))
+    site, job_id = await with_an_old_answer(open_site, simulator)
     with simulator.faults.override(job_id, 500, b"{}"):
         status, _, headers = await ask(site, job_id)
     assert status == 200
