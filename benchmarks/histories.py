@@ -13,6 +13,7 @@ for in the current directory too). Draw from that generator only, and the seed t
         return History("weekend", decidable=True, seconds=600, jobs=jobs, trouble=outage)
 """
 
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ MODES = ("background", "clipping", "params")
 SHARES = (0.1, 1 / 3, 0.5)
 """Of the requests, where a share of them fails."""
 CROWD = 10_000
+LOST_JOBS, LOST_SHARE, LOST_WINDOW = 5, 0.2, 300.0
+"""`judgement.lost_jobs`, `lost_share` and `lost_window` as they are by default."""
 
 
 @dataclass(frozen=True)
@@ -176,17 +179,32 @@ def throttled(rng: random.Random, shares: Sequence[float]) -> History:
 
 
 def forgets(rng: random.Random, shares: Sequence[float]) -> History:
-    """Most of the jobs that it has answered for turn 404 at once, and are known again later."""
+    """Most of the jobs that it has answered for turn 404 at once, and are known again later.
+
+    When few of them are pending, it looks like so many jobs deleted: `lost_jobs` and `lost_share`
+    say how many it takes.
+    """
     part, start = rng.uniform(0.5, 1.0), rng.uniform(120.0, 600.0)
     end = start + rng.choice((60.0, 600.0, 1800.0))
     jobs = _jobs(rng, rng.choice((3, 10, 30, 60)), end, stuck=4)
     lost = {job.job_id for job in jobs if job.at + 30 < start and rng.random() < part}
+    asked = [job for job in jobs if _pending(job, start - LOST_WINDOW, start + LOST_WINDOW)]
+    seen = sum(job.job_id in lost and _pending(job, start, start) for job in asked)
+    many = seen >= LOST_JOBS and seen >= LOST_SHARE * len(asked)
 
     def trouble(job: JobHistory | None, time: float) -> Answer:
         gone = job is not None and job.job_id in lost and start <= time < end
         return (404, b'{"error": "not_found"}') if gone else None
 
+    if not many:  # most are asked in vain once; the third recheck, an hour later, overturns
+        return History("forgets a few", False, end, jobs, trouble, tail=5400.0)
     return History("forgets", True, end, jobs, trouble)
+
+
+def _pending(job: JobHistory, start: float, end: float) -> bool:
+    """Whether the job is pending at any time between these."""
+    lasts = math.inf if job.script.kind is Kind.STUCK else job.script.seconds
+    return job.at <= end and start < job.at + lasts
 
 
 def crowd(rng: random.Random, shares: Sequence[float]) -> History:

@@ -109,8 +109,12 @@ class Evidence:
     def jobs_lost(self, now: Now, rules: JudgementRules) -> bool:
         """Whether so many known jobs turned 404 or 422 that the upstream has lost them."""
         self.lost.prune(now.steady - rules.lost_window)
-        lost = self.lost.count(Sort.LOST)
-        return lost >= rules.lost_jobs and lost >= rules.lost_share * len(self.lost)
+        lost, asked = self.lost_of_asked()
+        return lost >= rules.lost_jobs and lost >= rules.lost_share * asked
+
+    def lost_of_asked(self) -> tuple[int, int]:
+        """Return how many known jobs turned 404 or 422, of how many asked in `lost_window`."""
+        return self.lost.count(Sort.LOST), len(self.lost)
 
     def share_of_errors(self, job: Job, since: float, *, of_mode: bool) -> Share:
         """Return the share of 5xx among answers for other jobs since `since` (well time).

@@ -85,6 +85,9 @@ class Suspicion:
     http_status: int
     gateway_answers: int = 0
     """Of the 5xx, those that look as if something before the service had answered."""
+    one_of_many: bool = False
+    """The upstream lost so many other jobs when this row of 404 or 422 began that none of them is
+    to blame."""
 
     @property
     def length(self) -> float:

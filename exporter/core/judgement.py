@@ -6,7 +6,7 @@ in well time (see `events.Now`), so it stands still while the upstream is not we
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from .chance import row_length
@@ -28,6 +28,20 @@ def judge(
     if job.suspicion is not None and job.suspicion.kind is reply.kind:
         verdict = RULES[reply.kind](job, job.suspicion, health, now, rules)
     return verdict or _expired(job, reply, health, now, give_up_after)
+
+
+def weigh_loss(job: Job, health: Health, now: Now, rules: JudgementRules) -> Job:
+    """Remember of a known job that turned 404 or 422 whether many others did so with it.
+
+    Only while its row is younger than `judgement.lost_window`: later the jobs that were well then
+    have ended, and others have come, so that the same loss looks larger or smaller than it was.
+    """
+    row = job.suspicion
+    if row is None or row.kind is Kind.SERVER_ERROR or row.one_of_many or not job.answered:
+        return job
+    if now.well_time - row.since > rules.lost_window or not health.evidence.jobs_lost(now, rules):
+        return job
+    return replace(job, suspicion=replace(row, one_of_many=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +120,21 @@ def _met(answers: int, row: Suspicion, demand: Demand) -> bool:
 def _not_found(
     job: Job, row: Suspicion, health: Health, now: Now, rules: JudgementRules
 ) -> Verdict | None:
-    """`not_found`: the id never was, or no longer is, known upstream."""
+    """`not_found`: the id never was, or no longer is, known upstream.
+
+    One of many that were lost at once is held, until it is known again or expires: they may all
+    come back.
+    """
     answers, after = span(job, health, rules)
     if row.answers < answers or row.length < after:
         return None
     if not job.answered:
         return Verdict(JobState.NOT_FOUND, f"{_row(row)}, never a good answer")
-    if health.evidence.jobs_lost(now, rules):  # it forgets its jobs: none of them is to blame
+    if row.one_of_many or health.evidence.jobs_lost(now, rules):  # it forgets: no job is to blame
         return None
-    return Verdict(JobState.NOT_FOUND, f"{_row(row)} after good answers, other jobs are known")
+    lost, asked = health.evidence.lost_of_asked()
+    others = f"{lost} of {asked} jobs lately asked are lost"
+    return Verdict(JobState.NOT_FOUND, f"{_row(row)} after good answers; {others}")
 
 
 def _invalid(

@@ -21,7 +21,7 @@ from ..core.events import Event, EventType, Now
 from ..core.evidence import rank_for_trial
 from ..core.health import Health, Trial, UpstreamState
 from ..core.job import FINAL_STATES, Job, JobState, conclude, observe
-from ..core.judgement import judge, span
+from ..core.judgement import judge, span, weigh_loss
 from ..core.pacing import DueQueue, PollReason, Random, TokenBucket, Turn, next_poll, next_turn
 from ..core.reply import Kind, Reply, transport_failure
 from ..registry.registry import Published, Registry
@@ -365,6 +365,7 @@ class Poller:
         after, events = observe(job, reply, now, config.judgement.gateway_codes)
         if purpose != "recheck" and after.rechecks > job.rechecks:
             after = replace(after, rechecks=job.rechecks)  # out of turn: the check stays due
+        after = weigh_loss(after, self.health, now, config.judgement)
         give_up_after = config.polling.give_up_after
         verdict = judge(after, reply, self.health, now, config.judgement, give_up_after)
         if verdict is not None:

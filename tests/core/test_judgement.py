@@ -10,7 +10,7 @@ from exporter.core.control import Rung
 from exporter.core.events import Now
 from exporter.core.health import Health
 from exporter.core.job import Job, JobState, Verdict, observe
-from exporter.core.judgement import MOST_ANSWERS, RULES, judge, span
+from exporter.core.judgement import MOST_ANSWERS, RULES, judge, span, weigh_loss
 from exporter.core.reply import Kind, Reply
 
 RULES_OF = Judgement()
@@ -33,6 +33,7 @@ class Court:
         moment = self.at(seconds)
         self.health.note(reply, moment, job=self.job)
         self.job, _ = observe(self.job, reply, moment, RULES_OF.gateway_codes)
+        self.job = weigh_loss(self.job, self.health, moment, RULES_OF)
         self.verdict = judge(self.job, reply, self.health, moment, RULES_OF, GIVE_UP)
         return self.verdict
 
@@ -276,7 +277,7 @@ def test_a_known_job_that_turns_404_or_422_is_not_found_after_ten_minutes(
     assert verdict is not None
     assert verdict.state is JobState.NOT_FOUND
     assert verdict.evidence == (
-        f"4 answers {http_status} over 600 s after good answers, other jobs are known"
+        f"4 answers {http_status} over 600 s after good answers; 1 of 1 jobs lately asked are lost"
     )
 
 
@@ -289,15 +290,87 @@ def test_an_upstream_that_forgets_its_jobs_condemns_none() -> None:
     assert court.job.suspicion is not None
 
 
+def asked(court: Court, seconds: float, *, lost: int, known: int, name: str = "") -> None:
+    """Have so many other jobs that had good answers asked again."""
+    for number in range(lost):
+        court.health.note(error(404), court.at(seconds), job=answered(f"lost{number}"))
+    for number in range(known):
+        court.health.note(ok(), court.at(seconds), job=answered(f"{name}well{number}"))
+
+
 def test_a_few_lost_jobs_among_many_known_are_no_mass() -> None:
     court = Court(answered())
     for seconds in (0, 300, 600):
-        for number in range(40):
-            court.health.note(ok(), court.at(seconds), job=answered(f"well{number}"))
-        for name in ("a", "b", "c", "d"):
-            court.health.note(error(404), court.at(seconds), job=answered(name))
+        asked(court, seconds, lost=4, known=40)
         court.hear(error(404), seconds)
     assert court.verdict is not None
+    assert court.verdict.evidence.endswith("; 5 of 45 jobs lately asked are lost")
+
+
+@pytest.mark.parametrize(("known", "condemned"), [(20, False), (21, True)])
+def test_new_jobs_do_not_make_a_loss_look_smaller_than_it_was(known: int, condemned: bool) -> None:
+    court = Court(answered())
+    asked(court, 0, lost=4, known=known)
+    court.hear(error(404), 0)
+    for seconds in (200, 400, 600):
+        asked(court, seconds, lost=4, known=30, name=f"new{seconds}")
+        verdict = court.hear(error(404), seconds)
+    assert (verdict is not None) is condemned
+
+
+def test_jobs_that_end_do_not_make_a_loss_look_larger_for_good() -> None:
+    court = Court(answered())
+    asked(court, 0, lost=4, known=40)
+    court.hear(error(404), 0)
+    for seconds in (300, 301, 600):
+        asked(court, seconds, lost=4, known=0)
+        assert court.hear(error(404), seconds) is None  # now it looks as if all were lost
+    asked(court, 700, lost=4, known=40, name="new")
+    assert court.hear(error(404), 700) is not None
+
+
+@pytest.mark.parametrize(("seconds", "held"), [(300, True), (300.1, False)])
+def test_who_is_lost_with_many_shows_within_five_minutes(seconds: float, held: bool) -> None:
+    court = Court(answered())
+    court.hear(error(404), 0)
+    asked(court, seconds, lost=4, known=0)
+    court.hear(error(404), seconds)
+    asked(court, 900, lost=0, known=1)
+    assert (court.hear(error(404), 900) is None) is held
+
+
+def test_one_of_many_lost_jobs_is_held_after_a_restart_until_it_expires() -> None:
+    court = Court(answered())
+    asked(court, 0, lost=4, known=0)
+    court.hear(error(404), 0)
+    court.health = Health(RULES_OF, Polling(), steady=1000.0)
+    for seconds in (300, 600, 86399):
+        assert court.hear(error(404), seconds) is None
+    assert court.hear(error(404), GIVE_UP) == Verdict(
+        JobState.EXPIRED, "no end in 86400 s, last answer 404"
+    )
+
+
+def test_one_of_many_lost_jobs_that_is_known_again_may_be_lost_again_alone() -> None:
+    court = Court(answered())
+    asked(court, 0, lost=4, known=0)
+    court.hear(error(404), 0)
+    court.hear(ok(), 10)
+    for seconds in (1000, 1300, 1600):
+        court.hear(error(404), seconds)
+    assert court.verdict is not None
+
+
+@pytest.mark.parametrize(
+    ("subject", "reply"), [(job(), error(404)), (answered(), error(500)), (answered(), ok())]
+)
+def test_only_known_jobs_that_turn_404_or_422_are_lost_with_others(
+    subject: Job, reply: Reply
+) -> None:
+    court = Court(subject)
+    asked(court, 0, lost=5, known=0)
+    court.hear(reply, 0)
+    assert court.job.suspicion is None or not court.job.suspicion.one_of_many
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,6 @@ async def test_a_job_comes_back_as_it_was_put(box: Box) -> None:
         labels={"shop": 'e"u\n', "ü": "✓"},
         key="sku",
         told_by=(Source.API, Source.CONFIG),
-        suspicion=Suspicion(Kind.SERVER_ERROR, 2, 1.0, 9.5, 500),
         rechecks=1,
         setbacks=2,
     )
@@ -108,6 +107,13 @@ async def test_a_job_comes_back_as_it_was_put(box: Box) -> None:
     full, _ = observe(full, error(500), now(4))
     full, _ = conclude(full, JobVerdict(JobState.FAILED, "because"), now(5))
     kept = await put(box.store, Change(replace(full, version=1), 0))
+    assert (await (await box.reopen()).get(["a"]))["a"] == kept
+
+
+async def test_a_suspected_job_comes_back_with_its_row(box: Box) -> None:
+    row = Suspicion(Kind.NOT_FOUND, 2, 1.0, 9.5, 404, gateway_answers=1, one_of_many=True)
+    kept = await put(box.store, Change(job("a", suspicion=row, version=1), 0))
+    assert kept.suspicion == row
     assert (await (await box.reopen()).get(["a"]))["a"] == kept
 
 
