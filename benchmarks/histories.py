@@ -29,6 +29,8 @@ MODES = ("background", "clipping", "params")
 SHARES = (0.1, 1 / 3, 0.5)
 """Of the requests, where a share of them fails."""
 CROWD = 10_000
+TAIL, LONG_TAIL = 1500.0, 5400.0
+"""Seconds until the second recheck is in, and the third: what is wrong for long only it overturns."""
 LOST_JOBS, LOST_SHARE, LOST_WINDOW = 5, 0.2, 300.0
 """`judgement.lost_jobs`, `lost_share` and `lost_window` as they are by default."""
 
@@ -51,8 +53,8 @@ class History:
     """What happens: jobs, and `trouble(job, time)` that may answer instead of the upstream.
 
     `job` is None for a control request about nothing known. After `seconds` nothing is wrong any
-    more; the run goes on for `tail` seconds, until the verdicts and the first two rechecks are in.
-    `decidable` says whether the judgement must make no mistake here.
+    more; the run goes on for `tail` seconds, until the verdicts and some rechecks are in. `decidable`
+    says whether the judgement must make no mistake here.
     """
 
     shape: str
@@ -60,7 +62,7 @@ class History:
     seconds: float
     jobs: Sequence[JobHistory]
     trouble: Callable[[JobHistory | None, float], Answer] = field(repr=False)
-    tail: float = 1500.0
+    tail: float = TAIL
 
 
 Shape = Callable[[random.Random, Sequence[float]], History]
@@ -106,7 +108,7 @@ def _history(
     def trouble(job: JobHistory | None, time: float) -> Answer:
         return answer(job) if any(start <= time < end for start, end in windows) else None
 
-    return History(shape, decidable, seconds, jobs, trouble)
+    return History(shape, decidable, seconds, jobs, trouble, TAIL if decidable else LONG_TAIL)
 
 
 def well(rng: random.Random, shares: Sequence[float]) -> History:
@@ -196,8 +198,8 @@ def forgets(rng: random.Random, shares: Sequence[float]) -> History:
         gone = job is not None and job.job_id in lost and start <= time < end
         return (404, b'{"error": "not_found"}') if gone else None
 
-    if not many:  # most are asked in vain once; the third recheck, an hour later, overturns
-        return History("forgets a few", False, end, jobs, trouble, tail=5400.0)
+    if not many:
+        return History("forgets a few", False, end, jobs, trouble, LONG_TAIL)
     return History("forgets", True, end, jobs, trouble)
 
 
@@ -259,7 +261,7 @@ def alone(rng: random.Random, shares: Sequence[float]) -> History:
     def trouble(job: JobHistory | None, time: float) -> Answer:
         return (500, JSON_500) if job and start <= time < start + length else None
 
-    return History("alone, database dead", False, start + length, jobs, trouble)
+    return History("alone, database dead", False, start + length, jobs, trouble, LONG_TAIL)
 
 
 def lone(rng: random.Random, shares: Sequence[float]) -> History:
