@@ -30,7 +30,7 @@ SHARES = (0.1, 1 / 3, 0.5)
 """Of the requests, where a share of them fails."""
 CROWD = 10_000
 TAIL, LONG_TAIL = 1500.0, 5400.0
-"""Seconds until the second recheck is in, and the third: what is wrong for long only it overturns."""
+"""Seconds until the second recheck is in, and the third, which overturns what lasted longer."""
 LOST_JOBS, LOST_SHARE, LOST_WINDOW = 5, 0.2, 300.0
 """`judgement.lost_jobs`, `lost_share` and `lost_window` as they are by default."""
 
@@ -53,8 +53,8 @@ class History:
     """What happens: jobs, and `trouble(job, time)` that may answer instead of the upstream.
 
     `job` is None for a control request about nothing known. After `seconds` nothing is wrong any
-    more; the run goes on for `tail` seconds, until the verdicts and some rechecks are in. `decidable`
-    says whether the judgement must make no mistake here.
+    more; the run goes on for `tail` seconds, until the verdicts and some rechecks are in.
+    `decidable` says whether the judgement must make no mistake here.
     """
 
     shape: str
