@@ -90,7 +90,9 @@ class Exporter:
             heartbeat=config.upstream.heartbeat,
         )
         self.client = Client(lambda: self.config.current.upstream, self._api_key, _USER_AGENT)
-        commit = GroupCommit(self.store, self.instruments, self.clock.monotonic, self.clock.sleep)
+        commit = GroupCommit(
+            self.store, self.instruments, self.clock.monotonic, self.clock.sleep, self.log
+        )
         self.registry = Registry(
             self.store, commit, self.tally, _limits(config), lambda: self.poller.now()
         )

@@ -257,11 +257,10 @@ class Registry:
         now = self._now()
         try:
             await self.store.stamp(time=now.time, well_time=now.well_time)
-        except StoreError:
-            self.commit.writable = False
+        except StoreError as error:
+            self.commit.failed(error)
             raise
-        # On a disk that is all but full so small a write may succeed where the backlog does not.
-        self.commit.writable = not self.commit.unwritten
+        self.commit.worked()
 
     async def prune(self) -> None:
         """Drop finished jobs and events that are older than is kept; raises `StoreError`.
@@ -320,8 +319,10 @@ class Registry:
     async def _take_in(
         self, tellings: Sequence[Telling], source: Source, *, whole: bool
     ) -> list[Registered | Refused]:
+        self.commit.check()
         async with self._registering:
             while True:
+                self.commit.check()  # who waited for another's failure need not wait for their own
                 known = await self._known({one.job_id for one in tellings})
                 room = self.limits.max_pending - self.pending
                 taken = tellings[: fitting(tellings, known, room)]

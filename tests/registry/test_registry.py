@@ -6,13 +6,15 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
-from support import START, error, now, ok
+import structlog
+from structlog.testing import capture_logs
+from support import START, error, job, now, ok
 
 from exporter.core.events import Now
 from exporter.core.job import Job, JobState, Source, Verdict, conclude, observe
 from exporter.core.reply import ReplyState
 from exporter.core.tally import LabelBounds, Tally
-from exporter.registry.commit import GroupCommit
+from exporter.registry.commit import BACKLOG_SLICE, RETRY_SECONDS, GroupCommit
 from exporter.registry.feed import Progress, Wanted
 from exporter.registry.memory import MemoryStore
 from exporter.registry.registry import Outcome, Published, Registry, RegistryLimits
@@ -28,10 +30,18 @@ class FailingStore(MemoryStore):
         self.broken = False
         self.gate = asyncio.Event()
         self.gate.set()
+        self.at_gate = 0
+        self.room = 10_000
+        self.poison = ""
 
     async def apply(self, changes: Sequence[Change]) -> list[Accepted | Fenced]:
+        self.at_gate += 1
         await self.gate.wait()
         self._check()
+        if len(changes) > self.room:
+            raise StoreError("no room for so many")
+        if any(change.job and change.job.job_id == self.poison for change in changes):
+            raise ValueError("no such text can be written")
         return await super().apply(changes)
 
     async def stamp(self, *, time: float, well_time: float) -> None:
@@ -51,7 +61,8 @@ class House:
         self.at = 0.0
         self.failures: list[str] = []
         self.published: list[Published] = []
-        self.commit = GroupCommit(store, self, lambda: self.at, self._sleep)
+        log = structlog.get_logger("removit_exporter")
+        self.commit = GroupCommit(store, self, lambda: self.at, self._sleep, log)
         self.tally = Tally(LabelBounds(50), ("shop",))
         self.registry = Registry(store, self.commit, self.tally, limits, self.now)
         self.registry.listen(self.published.append)
@@ -169,6 +180,7 @@ async def test_a_registration_that_cannot_be_stored_is_refused_and_leaves_nothin
         assert house.failures == ["commit"]
         assert not house.commit.writable
         house.store.broken = False
+        house.at += RETRY_SECONDS
         await house.add("a", labels={"shop": "eu"})
         assert house.commit.writable
         assert ("shop", "eu") in house.store.tables.admitted
@@ -192,6 +204,109 @@ async def test_what_polls_find_counts_while_the_store_fails_and_is_written_later
         assert house.total("removit_jobs_finished_total") == 1
         stored = await house.store.get(["a"])
         assert stored["a"] == house.registry.jobs["a"]
+
+
+async def test_who_waits_behind_a_write_that_fails_is_refused_with_it() -> None:
+    async with opened() as house:
+        house.store.broken = True
+        house.store.gate.clear()
+        waiting = [asyncio.create_task(house.add(name)) for name in "abc"]
+        while not house.store.at_gate:
+            await asyncio.sleep(0)
+        house.store.gate.set()
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        assert all(isinstance(result, StoreError) for result in results)
+        assert house.failures == ["commit"]
+
+
+async def test_nobody_waits_while_a_store_that_failed_is_tried_again() -> None:
+    async with opened() as house:
+        await house.add("a", "b")
+        house.store.broken = True
+        await house.poll("a", answered(step="one"))
+        house.at += RETRY_SECONDS
+        house.store.gate.clear()
+        tried = house.store.at_gate
+        while house.store.at_gate == tried:
+            await asyncio.sleep(0)
+        job = await house.poll("b", answered(state="done"))
+        assert job is not None
+        assert job.state is JobState.DONE
+        with pytest.raises(StoreError, match="disk full"):
+            await house.add("c")
+        with pytest.raises(StoreError, match="disk full"):
+            await house.registry.forget("a")
+
+
+async def test_after_a_failed_write_one_registration_a_second_is_tried() -> None:
+    async with opened() as house:
+        house.store.broken = True
+        for at, tried in ((0.0, 1), (RETRY_SECONDS - 0.01, 1), (RETRY_SECONDS, 2)):
+            house.at = at
+            with pytest.raises(StoreError):
+                await house.add("a")
+            assert house.store.at_gate == tried
+
+
+async def test_a_backlog_is_written_in_parts_where_the_whole_has_no_room() -> None:
+    async with opened() as house:
+        names = [f"job{number}" for number in range(BACKLOG_SLICE + 5)]
+        await house.add(*names)
+        house.store.broken = True
+        for name in names:
+            await house.poll(name, answered())
+        assert house.commit.unwritten == len(names)
+        house.store.room, house.store.broken = BACKLOG_SLICE, False
+        while house.commit.unwritten:
+            assert not house.commit.writable
+            await asyncio.sleep(0)
+        assert house.commit.writable
+        assert all(job.answered for job in (await house.store.get(names)).values())
+
+
+async def test_a_change_that_no_store_takes_fails_alone() -> None:
+    async with opened() as house:
+        house.store.poison = "b"
+        house.store.gate.clear()
+        first = asyncio.create_task(house.add("x"))
+        while not house.store.at_gate:
+            await asyncio.sleep(0)
+        changes = [
+            (Change(job(name, version=1), 0), lambda result: None) for name in ("a", "b", "c")
+        ]
+        futures = house.commit.submit(changes, must_store=True)
+        with capture_logs() as logged:
+            house.store.gate.set()
+            await first
+            results = await asyncio.gather(*futures, return_exceptions=True)
+        assert [type(result) for result in results] == [Accepted, StoreError, Accepted]
+        assert sorted(await house.store.get("abcx")) == ["a", "c", "x"]
+        assert house.commit.writable
+        assert [line["event"] for line in logged] == ["a change cannot be stored"]
+        await house.add("d")
+
+
+async def test_a_backlog_goes_on_past_what_no_store_takes() -> None:
+    async with opened() as house:
+        await house.add("a", "b", "c")
+        house.store.broken = True
+        for name in "abc":
+            await house.poll(name, answered(state="done"))
+        house.store.poison, house.store.broken = "b", False
+        while house.commit.unwritten:
+            await asyncio.sleep(0)
+        stored = await house.store.get("abc")
+        assert [stored[name].state for name in "abc"] == ["done", "pending", "done"]
+        house.store.poison = ""
+
+
+async def test_after_the_end_nothing_is_taken_in_that_would_not_be_stored() -> None:
+    async with opened() as house:
+        await house.add("a")
+        await house.commit.close()
+        with pytest.raises(StoreError, match="stopped"):
+            await house.add("b")
+        assert await house.poll("a", answered()) is not None
 
 
 async def test_progress_waits_for_a_store_that_fails_without_a_backlog() -> None:
