@@ -13,6 +13,7 @@ import pytest
 import yaml
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from hypothesis import settings
 
 from exporter import EXPORTER, Config, Exporter, create_app
 from exporter.config import ConfigFile
@@ -20,6 +21,10 @@ from exporter.config.loading import parse_config
 from exporter.registry.sqlite import SqliteStore
 from exporter.registry.store import Store
 from exporter.simulator import Simulator
+
+# By default an example may take 200 ms, which says something of the machine only.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 KEY = "the-key-that-nobody-may-see"
 

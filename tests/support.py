@@ -20,7 +20,6 @@ def fuzzed(examples: int) -> settings:
     """Return the settings of a test that `make fuzz` runs for longer (mark it with `fuzz`)."""
     return settings(
         max_examples=examples * FUZZ,
-        deadline=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
 

@@ -8,15 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import fuzzed
 
-from exporter.core.contract import parse_reply, render_status
+from exporter.core.contract import parse_reply, parse_upload, render_status
 from exporter.core.reply import (
     MAX_BODY_BYTES,
     MAX_DRIFTS,
+    MAX_MESSAGE_CHARS,
+    MAX_NAME_CHARS,
     DriftKind,
     Kind,
     Reply,
     ReplyState,
     Status,
+    UploadReply,
     transport_failure,
 )
 
@@ -521,3 +524,28 @@ def test_a_body_of_just_the_limit_is_read() -> None:
 @pytest.mark.parametrize("http_status", [199, 300, 500])
 def test_only_of_a_2xx_is_drift_told(http_status: int) -> None:
     assert parse_reply(http_status, {}, b"\xff").drift == ()
+
+
+@pytest.mark.parametrize("http_status", [200, 202, 299])
+def test_any_2xx_to_an_upload_that_names_a_job_is_an_accepted_one(http_status: int) -> None:
+    body = json.dumps({"job_id": JOB_ID, "mode": "clipping", "status": "accepted"}).encode()
+    assert parse_upload(http_status, body) == UploadReply(http_status, JOB_ID, "clipping", None)
+
+
+@pytest.mark.parametrize("http_status", [199, 300, 402, 500])
+def test_no_other_answer_to_an_upload_names_a_job(http_status: int) -> None:
+    body = json.dumps({"job_id": JOB_ID, "mode": "clipping", "error": "no_credits"}).encode()
+    assert parse_upload(http_status, body) == UploadReply(http_status, None, None, "no_credits")
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"[]", b"null", b'{"job_id": 7, "mode": []}', b'{"job_id": null}']
+)
+def test_an_upload_whose_answer_names_no_job_is_read_as_naming_none(body: bytes) -> None:
+    assert parse_upload(202, body) == UploadReply(202, None, None, None)
+
+
+def test_what_an_upload_is_answered_is_held_to_its_limits() -> None:
+    body = json.dumps({"job_id": "x" * 99_999, "mode": "y" * 999}).encode()
+    read = parse_upload(202, body)
+    assert (len(read.job_id or ""), len(read.mode or "")) == (MAX_MESSAGE_CHARS, MAX_NAME_CHARS)

@@ -553,7 +553,7 @@ ANSWERS = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(ANSWERS)
 def test_recent_answers_count_the_latest_of_each_job_in_the_window(
     answers: list[tuple[str, str, float]],

@@ -440,7 +440,7 @@ class JobMachine(RuleBasedStateMachine):
 
 
 TestJobMachine = JobMachine.TestCase
-TestJobMachine.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestJobMachine.settings = settings(max_examples=60, stateful_step_count=30)
 
 
 def test_forgetting_tells_in_which_state() -> None:

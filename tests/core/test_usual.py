@@ -19,6 +19,7 @@ def test_thin_evidence_makes_nothing_usual() -> None:
     assert usual_duration((49, 0, 0, 0), BOUNDS, samples=50) is None
     assert usual_duration((50, 0, 0, 0), BOUNDS, samples=50) is not None
     assert usual_duration((0, 0, 0, 0), BOUNDS, samples=0) is None
+    assert usual_duration((1, 0, 0, 0), BOUNDS, samples=1) is not None
 
 
 def test_past_the_last_bound_nothing_is_usual() -> None:

@@ -240,7 +240,7 @@ class LedgerMachine(RuleBasedStateMachine):
             assert JobState.DONE not in {one.state for one in later}
 
 
-LedgerMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+LedgerMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=25)
 TestLedger = LedgerMachine.TestCase
 
 

@@ -340,7 +340,7 @@ JOBS = st.builds(
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 @given(JOBS)
 def test_any_job_survives_the_round_trip(made: Job) -> None:
     assert load_job("a", 0, 1, dump_job(made)) == made
