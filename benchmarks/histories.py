@@ -136,6 +136,37 @@ def database(rng: random.Random, shares: Sequence[float]) -> History:
     )
 
 
+def few(rng: random.Random, shares: Sequence[float]) -> History:
+    """The same before two, three or four jobs, too few to tell an outage by their share."""
+    jobs = [
+        JobHistory(f"few-{number}", rng.uniform(0, 30), Script.stuck(60.0, rng.choice(MODES)))
+        for number in range(rng.randint(2, 4))
+    ]
+    start, length = rng.uniform(60, 600), rng.choice((60.0, 600.0, 1800.0))
+
+    def trouble(job: JobHistory | None, time: float) -> Answer:
+        return (500, JSON_500) if job and start <= time < start + length else None
+
+    return History("database dead, few", True, start + length, jobs, trouble)
+
+
+def strangers(rng: random.Random, shares: Sequence[float]) -> History:
+    """The same, with ids among the jobs that never were: they are answered 404 all the time."""
+    seconds = rng.choice((600.0, 1200.0, 1800.0))
+    never = [
+        JobHistory(f"never-{number}", rng.uniform(0, seconds), Script.lost())
+        for number in range(rng.choice((1, 5, 20)))
+    ]
+    jobs = _jobs(rng, rng.choice((3, 10, 30, 60)), seconds, stuck=3)
+    windows = _windows(rng, seconds)
+
+    def trouble(job: JobHistory | None, time: float) -> Answer:
+        dead = any(start <= time < end for start, end in windows)
+        return (500, JSON_500) if dead and job and job.script.kind is not Kind.LOST else None
+
+    return History("database dead, unknown ids", True, seconds, [*jobs, *never], trouble)
+
+
 def share(rng: random.Random, shares: Sequence[float]) -> History:
     """A share of all requests fails, for a while or all the time."""
     part, whole = rng.choice(shares), rng.random() < 0.5
@@ -183,6 +214,7 @@ def throttled(rng: random.Random, shares: Sequence[float]) -> History:
 def forgets(rng: random.Random, shares: Sequence[float]) -> History:
     """Most of the jobs that it has answered for turn 404 at once, and are known again later.
 
+    Meanwhile a balancer's 502 may come between for all.
     When few of them are pending, it looks like so many jobs deleted: `lost_jobs` and `lost_share`
     say how many it takes.
     """
@@ -194,7 +226,11 @@ def forgets(rng: random.Random, shares: Sequence[float]) -> History:
     seen = sum(job.job_id in lost and _pending(job, start, start) for job in asked)
     many = seen >= LOST_JOBS and seen >= LOST_SHARE * len(asked)
 
+    blip = rng.uniform(start, end) if rng.random() < 0.5 else math.inf
+
     def trouble(job: JobHistory | None, time: float) -> Answer:
+        if blip <= time < blip + 20:
+            return (502, HTML)
         gone = job is not None and job.job_id in lost and start <= time < end
         return (404, b'{"error": "not_found"}') if gone else None
 
@@ -280,8 +316,8 @@ def lone(rng: random.Random, shares: Sequence[float]) -> History:
 SHAPES: Mapping[str, Shape] = {
     made.__name__: made
     for made in (
-        *(well, outage, database, share, balancer, slow, maintenance, firewall, revoked),
-        *(throttled, forgets, lone, one_mode, shard, most, alone),
+        *(well, outage, database, few, strangers, share, balancer, slow, maintenance),
+        *(firewall, revoked, throttled, forgets, lone, one_mode, shard, most, alone),
     )
 }
 RARE: Mapping[str, Shape] = {"crowd": crowd}

@@ -160,6 +160,8 @@ class _Trial:
         if event.data["state"] == "failed" and fails_at is not None and at >= fails_at:
             self.called.setdefault(job.job_id, at)
             return
+        if event.data["state"] == "not_found" and job.script.kind is Kind.LOST:
+            return
         self._wrong[job.job_id] = at
         found.wrong += 1
         if self._history.decidable:
@@ -198,7 +200,7 @@ def _draw(work: Work) -> tuple[str, int, Outcome]:
 
 def _show(shapes: dict[str, Outcome]) -> None:
     print(
-        f"{'shape':<22}{'histories':>10}{'jobs':>7}{'failed':>8}{'called':>8}{'missed':>8}{'wrong':>7}"
+        f"{'shape':<28}{'histories':>10}{'jobs':>7}{'failed':>8}{'called':>8}{'missed':>8}{'wrong':>7}"
         f"{'overt.':>8}   {'called after p50 p95':>20}   {'suspected p50 p95':>17}{'req/job':>9}"
     )
     for decidable in (True, False):
@@ -207,7 +209,7 @@ def _show(shapes: dict[str, Outcome]) -> None:
             if one.decidable is not decidable:
                 continue
             print(
-                f"  {name:<20}{one.histories:>10}{one.jobs:>7}{one.failed:>8}{one.called:>8}"
+                f"  {name:<26}{one.histories:>10}{one.jobs:>7}{one.failed:>8}{one.called:>8}"
                 f"{one.missed:>8}{one.wrong:>7}{one.overturned:>8}   "
                 f"{_quantile(one.delays, 0.5):>14.0f} s{_quantile(one.delays, 0.95):>4.0f}   "
                 f"{_quantile(one.waits, 0.5):>11.0f} s{_quantile(one.waits, 0.95):>4.0f}"

@@ -26,21 +26,24 @@ class Sort(StrEnum):
     """What an answer about a job says of the upstream (the design's table, right column)."""
 
     WITNESS = "witness"  # a 2xx for a job still pending: the strong witness
-    WELL = "well"  # any other 2xx; 404 or 422 for a job that never was
-    BAD = "bad"  # 5xx, or a 2xx that cannot be read
+    WELL = "well"  # any other 2xx
+    UNKNOWN_ID = "unknown id"  # 404 or 422 for a job that never was: the door is open
+    BAD = "bad"  # what no service that works says: 5xx, a 2xx that cannot be read, 302, 418
     LOST = "lost"  # 404 or 422 for a job that had good answers
-    NEUTRAL = "neutral"
+    OLD_NEWS = "old news"  # 5xx of a job that failed, or was like that before
+
+
+BAD_KINDS: Final = frozenset({Kind.SERVER_ERROR, Kind.UNREADABLE, Kind.OTHER})
+"""Answers that no service gives that works; each may still be one job's own trouble."""
 
 
 def sort_of(kind: Kind, job: Job) -> Sort:
     """Return what an answer about a job, as it was before, says of the upstream."""
-    if kind in (Kind.SERVER_ERROR, Kind.UNREADABLE):
+    if kind in BAD_KINDS:
         return Sort.BAD
     if kind is Kind.OK:
         return Sort.WITNESS if job.pending else Sort.WELL
-    if kind in (Kind.NOT_FOUND, Kind.INVALID):
-        return Sort.LOST if job.answered else Sort.WELL
-    return Sort.NEUTRAL
+    return Sort.LOST if job.answered else Sort.UNKNOWN_ID
 
 
 def is_old_news(job: Job, well_time: float, rules: JudgementRules) -> bool:
@@ -54,11 +57,20 @@ def is_old_news(job: Job, well_time: float, rules: JudgementRules) -> bool:
     return well_time - row.since >= rules.outage_window
 
 
+TELLS_NOTHING: Final = 3
+
+
 def rank_for_trial(job: Job, well_time: float, rules: JudgementRules) -> int:
-    """Return how little an answer about a job would tell of the upstream: 0, 1 or 2."""
+    """Return how little an answer about a job would tell of the upstream, to `TELLS_NOTHING`.
+
+    Of a job that is answered 404 or 422, which ends no outage; then of one that failed, was
+    suspected before, or got no answer. Else that one job would make all trials, in vain.
+    """
+    if job.suspicion is not None and job.suspicion.kind is not Kind.SERVER_ERROR:
+        return TELLS_NOTHING
     if is_old_news(job, well_time, rules):
         return 2
-    return int(job.suspicion is not None and job.suspicion.kind is Kind.SERVER_ERROR)
+    return int(job.suspicion is not None or job.setbacks > 0)
 
 
 class Evidence:
@@ -66,9 +78,9 @@ class Evidence:
 
     def __init__(self, replica: str = "") -> None:
         self.recent = RecentAnswers()
-        """Of each job in `judgement.outage_window`, a `Sort`."""
+        """Of each job that the service served or failed in `judgement.outage_window`, a `Sort`."""
         self.lost = RecentAnswers()
-        """The same in `judgement.lost_window`."""
+        """Of each job in `judgement.lost_window`, a `Sort`."""
         self.suspects = RecentAnswers()
         """Of the jobs answered 5xx in `judgement.weak_after`: their mode, or `_CLEARED`."""
         self.shares = AnswerShares(replica)
@@ -78,8 +90,8 @@ class Evidence:
         """Take in an answer about a job as it was before; return what it says of the upstream."""
         sort, failed = sort_of(reply.kind, job), reply.kind is Kind.SERVER_ERROR
         if failed and is_old_news(job, now.well_time, rules):
-            sort = Sort.NEUTRAL
-        else:
+            sort = Sort.OLD_NEWS
+        if sort in _OF_THE_SERVICE:
             self.recent.add(job.job_id, sort, now.steady, rules.outage_window)
         self.lost.add(job.job_id, sort, now.steady, rules.lost_window)
         if failed or job.job_id in self.suspects:
@@ -105,6 +117,11 @@ class Evidence:
     def mode_in_trouble(self, mode: str | None, rules: JudgementRules) -> bool:
         """Whether so many jobs of a mode are answered 5xx that it looks like the mode's trouble."""
         return self.suspects.count(mode or "") >= rules.outage_jobs
+
+    def weak_witness(self, since: float) -> str | None:
+        """See `Witnesses.weak`, of a job that is suspected since then (well time)."""
+        suspected = len(self.suspects) - self.suspects.count(_CLEARED)
+        return self.witnesses.weak(since, alone=suspected <= 1)
 
     def jobs_lost(self, now: Now, rules: JudgementRules) -> bool:
         """Whether so many known jobs turned 404 or 422 that the upstream has lost them."""
@@ -166,6 +183,7 @@ class Evidence:
 
 
 _CLEARED: Final = "\x00"
+_OF_THE_SERVICE: Final = frozenset({Sort.WITNESS, Sort.WELL, Sort.BAD})
 
 
 def _without_own(share: Share) -> Share:

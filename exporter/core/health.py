@@ -11,7 +11,7 @@ from typing import Final
 
 from .control import ControlLadder, Rung
 from .events import Now
-from .evidence import Evidence, Sort
+from .evidence import BAD_KINDS, Evidence, Sort
 from .gate import Gate, Trial, Trials
 from .job import Job
 from .reply import Kind, Reply, ReplyState
@@ -23,7 +23,7 @@ __all__ = ["PATIENT_STATES", "Gate", "Health", "Trial", "UpstreamState"]  # the 
 _ANSWERED_KINDS: Final = frozenset({Kind.OK, Kind.NOT_FOUND, Kind.INVALID})
 _CONTROL_FAILED: Final[Mapping[Kind, bool]] = {
     **dict.fromkeys(_ANSWERED_KINDS, False),
-    **dict.fromkeys((Kind.SERVER_ERROR, Kind.UNREADABLE, Kind.TRANSPORT), True),
+    **dict.fromkeys((*BAD_KINDS, Kind.TRANSPORT), True),
 }
 """Whether an answer to the control means that it failed; others mean neither."""
 
@@ -128,7 +128,7 @@ class Health:
             self._note_answer(reply, now, job, rung)
             if rung is not None:
                 self._note_control(reply, now, rung, asked)
-            elif reply.kind is Kind.SERVER_ERROR and not self.evidence.witnessed():
+            elif reply.kind in BAD_KINDS and not self.evidence.witnessed():
                 self.control.want(now.steady, self.polling.min_interval)
             self._note_hint(reply, now, rung, job.job_id if job else asked)
         if rung is not None and reply.kind in _CONTROL_FAILED:
@@ -171,13 +171,16 @@ class Health:
         self._signal(Signal.THROTTLE)
 
     def _note_hint(self, reply: Reply, now: Now, rung: Rung | None, asked: str | None) -> None:
-        """`Retry-After` on anything but a 429: one job's hint, unless a second one says so too."""
+        """`Retry-After` on anything but a 429: one job's hint, unless a second one says so too.
+
+        And nobody is served: jobs that failed may say it for ever.
+        """
         if reply.retry_delay(now.time) is None:
             return
         known, name = self._hint, asked or ""
-        if rung is not None or (
-            known and known[0] != name and now.steady - known[1] <= self.rules.outage_window
-        ):
+        second = known is not None and known[0] != name
+        lately = known is not None and now.steady - known[1] <= self.rules.outage_window
+        if rung is not None or (second and lately and not self.evidence.witnessed()):
             self._throttle(reply, now)
         self._hint = (name, now.steady)
 
@@ -225,10 +228,9 @@ class Health:
             self._signal(Signal.RECOVERED)
 
     def _note_control(self, reply: Reply, now: Now, rung: Rung, asked: str | None) -> None:
-        """The control's own word: a 5xx is an outage, unless a witness stands against it."""
-        bad, lost = reply.kind is Kind.SERVER_ERROR, reply.kind in (Kind.NOT_FOUND, Kind.INVALID)
-        if bad or reply.kind in _ANSWERED_KINDS:
-            self.evidence.shares.add(None, bad=bad, at=now.well_time)
+        """The control's own word: failing it is an outage, unless a witness stands against it."""
+        bad, lost = reply.kind in BAD_KINDS, reply.kind in (Kind.NOT_FOUND, Kind.INVALID)
+        self.evidence.shares.add(None, bad=bad, at=now.well_time)
         if bad and not self.evidence.witnessed():
             self._signal(Signal.ERRORS)
         sign = ""
@@ -238,7 +240,8 @@ class Health:
         elif rung is Rung.RANDOM and reply.kind is Kind.NOT_FOUND:
             sign = "an id that never was is answered 404"
         if sign:
-            self.evidence.witnesses.remember_weak(sign, now.well_time)
+            has_data = rung is Rung.FINISHED
+            self.evidence.witnesses.remember_weak(sign, now.well_time, has_data=has_data)
 
     def _put_off_trial(self, steady: float, rung: Rung | None) -> None:
         """After a trial that did not open the gate."""

@@ -85,9 +85,6 @@ class Suspicion:
     http_status: int
     gateway_answers: int = 0
     """Of the 5xx, those that look as if something before the service had answered."""
-    one_of_many: bool = False
-    """The upstream lost so many other jobs when this row of 404 or 422 began that none of them is
-    to blame."""
 
     @property
     def length(self) -> float:
@@ -133,6 +130,8 @@ class Job:
     finished_at: float | None = None
     evidence: str | None = None
     suspicion: Suspicion | None = None
+    lost_with_others: bool = False
+    """The upstream lost so many jobs at once that none of them is to blame. Until a good answer."""
     rechecks: int = 0
     setbacks: int = 0
     """Answers in a row that said nothing of the job; the next poll is put off for them."""
@@ -278,7 +277,7 @@ def _good_answer(job: Job, status: Status, at: float) -> tuple[Job, list[Event]]
     for read in (_learn, _move, _warn, _ignore):
         job, more = read(job, status, at)
         events += more
-    job, more = _clear(_with(job, setbacks=0), at)
+    job, more = _clear(_with(job, setbacks=0, lost_with_others=False), at)
     events += more
     if status.state is not ReplyState.PENDING:
         evidence = None if status.state is ReplyState.DONE else "explicit"

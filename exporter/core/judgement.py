@@ -37,11 +37,11 @@ def weigh_loss(job: Job, health: Health, now: Now, rules: JudgementRules) -> Job
     have ended, and others have come, so that the same loss looks larger or smaller than it was.
     """
     row = job.suspicion
-    if row is None or row.kind is Kind.SERVER_ERROR or row.one_of_many or not job.answered:
+    if row is None or row.kind is Kind.SERVER_ERROR or job.lost_with_others or not job.answered:
         return job
     if now.well_time - row.since > rules.lost_window or not health.evidence.jobs_lost(now, rules):
         return job
-    return replace(job, suspicion=replace(row, one_of_many=True))
+    return replace(job, lost_with_others=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def _server_error(
     if health.state not in PATIENT_STATES:
         return None
     strong = health.evidence.witnesses.strong(job, row.since)
-    witness = strong or health.evidence.witnesses.weak(row.since)
+    witness = strong or health.evidence.weak_witness(row.since)
     if witness is None or (strong is None and health.evidence.mode_in_trouble(job.mode, rules)):
         return None
     own, gateway = _demands(job, row, health, rules, strong=strong is not None)
@@ -108,7 +108,7 @@ def _server_error(
         return None
     share = health.evidence.share_of_errors(job, row.since, of_mode=strong is not None)
     who = f"job {witness} was answered 2xx" if strong else witness
-    others = f"{share.bad} of {share.answers} other answers were 5xx"
+    others = f"{share.bad} of {share.answers} answers for jobs not suspected were 5xx"
     return Verdict(JobState.FAILED, f"{_row(row)} while {who}; {others}")
 
 
@@ -130,7 +130,7 @@ def _not_found(
         return None
     if not job.answered:
         return Verdict(JobState.NOT_FOUND, f"{_row(row)}, never a good answer")
-    if row.one_of_many or health.evidence.jobs_lost(now, rules):  # it forgets: no job is to blame
+    if job.lost_with_others or health.evidence.jobs_lost(now, rules):  # no job is to blame
         return None
     lost, asked = health.evidence.lost_of_asked()
     others = f"{lost} of {asked} jobs lately asked are lost"
@@ -169,4 +169,6 @@ def _expired(
 
 
 def _row(row: Suspicion) -> str:
-    return f"{row.answers} answers {row.http_status} over {row.length:.0f} s"
+    is_5xx = row.kind is Kind.SERVER_ERROR  # they may be mixed
+    said = f"5xx, the last {row.http_status}," if is_5xx else row.http_status
+    return f"{row.answers} answers {said} over {row.length:.0f} s"

@@ -177,17 +177,24 @@ class DueQueue:
             heapq.heappop(self._heap)  # moved or removed since
         return self._heap[0][0] if self._heap else None
 
-    def pop(self, rank: Callable[[str], int] | None = None) -> tuple[str, float]:
-        """Take out the most overdue job; raises IndexError when the queue is empty.
-
-        With `rank`, of those of the lowest rank; that looks at every job.
-        """
+    def pop(self) -> tuple[str, float]:
+        """Take out the most overdue job; raises IndexError when the queue is empty."""
         due = self.next_due()
         if due is None:
             raise IndexError("no job is queued")
         job_id = self._heap[0][1]
-        if rank is not None:
-            _, due, job_id = min((rank(name), at, name) for name, at in self._due.items())
+        self.remove(job_id)
+        return job_id, due
+
+    def pop_lowest(self, rank: Callable[[str], int], below: int) -> tuple[str, float] | None:
+        """Take out the most overdue job of the lowest rank; None when none is `below` that.
+
+        Looks at every job.
+        """
+        ranked = ((rank(name), due, name) for name, due in self._due.items())
+        lowest, due, job_id = min(ranked, default=(below, 0.0, ""))
+        if lowest >= below:
+            return None
         self.remove(job_id)
         return job_id, due
 

@@ -10,13 +10,16 @@ WITNESSES_A_MODE: Final = 2
 """The newest, and the newest of any other job."""
 MOST_WITNESSES: Final = 100
 
+_Sign = tuple[float, str]
+
 
 class Witnesses:
     """Who was served: other jobs that gave a 2xx while pending, and weaker signs. Well times."""
 
     def __init__(self) -> None:
         self._by_mode: dict[str, dict[str, float]] = {}
-        self._weak: tuple[float, str] = (-1.0, "")
+        self._weak: _Sign = (-1.0, "")
+        self._weakest: _Sign = (-1.0, "")
 
     def __len__(self) -> int:
         return sum(map(len, self._by_mode.values()))
@@ -35,8 +38,12 @@ class Witnesses:
         ]
         return max(found)[1] if found else None
 
-    def weak(self, since: float) -> str | None:
-        """Say what shows that the service answers, short of a pending job's 2xx in the mode."""
+    def weak(self, since: float, *, alone: bool) -> str | None:
+        """Say what shows that the service answers, short of a pending job's 2xx in the mode.
+
+        That ids are looked up does so only for a job suspected `alone`: a service whose data are
+        gone may still know which ids it never had.
+        """
         if self._weak[0] >= since:
             return self._weak[1]
         found = [
@@ -44,7 +51,9 @@ class Witnesses:
             for at, job_id, mode in self._all()
             if at >= since
         ]
-        return max(found)[1] if found else None
+        if found:
+            return max(found)[1]
+        return self._weakest[1] if alone and self._weakest[0] >= since else None
 
     def remember(self, job: Job, status: Status | None, at: float) -> None:
         """A pending job was answered 2xx."""
@@ -53,9 +62,12 @@ class Witnesses:
         if len(self._by_mode) > MOST_WITNESSES // WITNESSES_A_MODE:
             self._drop_oldest()
 
-    def remember_weak(self, sign: str, at: float) -> None:
-        """A control request was answered as by a service that works."""
-        self._weak = (at, sign)
+    def remember_weak(self, sign: str, at: float, *, has_data: bool) -> None:
+        """A control request was answered as by a service that works, or that looks up ids."""
+        if has_data:
+            self._weak = (at, sign)
+        else:
+            self._weakest = (at, sign)
 
     def merge(self, other: Self) -> None:
         """Take in what another replica saw."""
@@ -63,15 +75,16 @@ class Witnesses:
             self._put(mode, job_id, at)
         self._drop_oldest()
         self._weak = max(self._weak, other._weak)
+        self._weakest = max(self._weakest, other._weakest)
 
     def as_data(self) -> list[Any]:
         """Return it as plain data for JSON."""
-        return [list(self._weak), sorted(map(list, self._all()))]
+        return [list(self._weak), list(self._weakest), sorted(map(list, self._all()))]
 
-    def add_data(self, data: tuple[tuple[float, str], Iterable[Iterable[Any]]]) -> None:
+    def add_data(self, data: tuple[_Sign, _Sign, Iterable[Iterable[Any]]]) -> None:
         """Read what `as_data` gave."""
-        (at, sign), witnesses = data
-        self._weak = (float(at), str(sign))
+        (at, sign), (seen_at, weakest), witnesses = data
+        self._weak, self._weakest = (float(at), str(sign)), (float(seen_at), str(weakest))
         for at, job_id, mode in witnesses:
             self._put(mode, job_id, at)
         self._drop_oldest()

@@ -18,7 +18,7 @@ import structlog
 
 from ..core.control import Rung
 from ..core.events import Event, EventType, Now
-from ..core.evidence import rank_for_trial
+from ..core.evidence import TELLS_NOTHING, rank_for_trial
 from ..core.health import Health, Trial, UpstreamState
 from ..core.job import FINAL_STATES, Job, JobState, conclude, observe
 from ..core.judgement import judge, span, weigh_loss
@@ -208,8 +208,10 @@ class Poller:
                 await self._clock.wait(self._wake, until - now)
                 continue
             self.bucket.take(now)
-            if turn is Turn.POLL:
-                self._launch_due(now)
+            if turn is Turn.POLL and self.health.gate().open:
+                self._launch_due(*self.queue.pop(), now)
+            elif turn is Turn.POLL:
+                self._launch_trial(now)
             elif turn is Turn.CONTROL:
                 self._launch_control()
             else:
@@ -241,9 +243,15 @@ class Poller:
             until = min(until, now + KEY_CHECK_SECONDS)
         return turn, until
 
-    def _launch_due(self, now: float) -> None:
-        trial = not self.health.gate().open
-        job_id, due = self.queue.pop(self._rank_for_trial if trial else None)
+    def _launch_trial(self, now: float) -> None:
+        """Ask about the job that tells most of the upstream, or about none where none does."""
+        found = self.queue.pop_lowest(self._rank_for_trial, TELLS_NOTHING)
+        if found is None:
+            self._launch_control()
+        else:
+            self._launch_due(*found, now)
+
+    def _launch_due(self, job_id: str, due: float, now: float) -> None:
         if job_id in self._flights:  # a former incarnation's; its landing schedules this one
             return
         self._watcher.lagged(max(0.0, now - due))
@@ -251,9 +259,10 @@ class Poller:
         self._launch(job_id, "recheck" if recheck else "poll")
 
     def _rank_for_trial(self, job_id: str) -> int:
-        """The job that tells most of the upstream makes a trial: one with no 5xx so far."""
         job, well_time = self._registry.jobs.get(job_id), self.now().well_time
-        return 2 if job is None else rank_for_trial(job, well_time, self._config().judgement)
+        if job is None:
+            return TELLS_NOTHING
+        return rank_for_trial(job, well_time, self._config().judgement)
 
     def _launch_control(self) -> None:
         """Make the control request: it concerns no pending job and changes none."""

@@ -32,8 +32,7 @@ def dump_job(job: Job) -> str:
     if job.suspicion is not None:
         row = job.suspicion
         document["suspicion"] = [
-            *(row.kind, row.answers, row.since, row.until, row.http_status, row.gateway_answers),
-            row.one_of_many,
+            *(row.kind, row.answers, row.since, row.until, row.http_status, row.gateway_answers)
         ]
     return dump(document)
 

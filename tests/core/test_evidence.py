@@ -18,7 +18,7 @@ from exporter.core.answers import (
     RecentAnswers,
 )
 from exporter.core.chance import Share, row_length
-from exporter.core.evidence import Evidence, rank_for_trial, sort_of
+from exporter.core.evidence import TELLS_NOTHING, Evidence, rank_for_trial, sort_of
 from exporter.core.job import Job, JobState, Suspicion
 from exporter.core.reply import Kind, Reply
 from exporter.core.witnesses import MOST_WITNESSES, Witnesses
@@ -128,7 +128,7 @@ def told(evidence: Evidence, answers: list[Any], start: float = 0.0) -> Evidence
         at += later
         evidence.take(reply, now(at), answered(name, mode=mode), Judgement())
         if reply.http_status == 404:
-            evidence.witnesses.remember_weak(f"said {at}", at)
+            evidence.witnesses.remember_weak(f"said {at}", at, has_data=mode == "params")
     return evidence
 
 
@@ -246,9 +246,10 @@ def test_a_good_answer_takes_a_job_out_of_the_suspects() -> None:
         (ok(), answered(state=JobState.FAILED), "well"),
         (error(404), answered(), "lost"),
         (error(422), answered(), "lost"),
-        (error(404), job(), "well"),
-        (error(422), job(), "well"),
-        (error(418), answered(), "neutral"),
+        (error(404), job(), "unknown id"),
+        (error(422), job(), "unknown id"),
+        (error(418), answered(), "bad"),
+        (error(302), job(), "bad"),
     ],
 )
 def test_each_answer_says_of_the_upstream_what_the_designs_table_says(
@@ -328,33 +329,38 @@ def test_with_no_5xx_there_is_no_own_one_to_take_out() -> None:
 
 def test_a_witness_counts_from_the_very_time_on_and_the_newest_is_named() -> None:
     witnesses = Witnesses()
-    assert witnesses.weak(0.0) is None
+    assert witnesses.weak(0.0, alone=True) is None
     witnesses.remember(answered("z", mode=None), None, 5.0)
     witnesses.remember(answered("y", mode="params"), None, 6.0)
     assert witnesses.strong(answered("b"), 6.0) == "y"
     assert witnesses.strong(answered("b"), 6.1) is None
-    assert witnesses.weak(6.0) == "job y of mode params was answered 2xx"
-    assert witnesses.weak(6.1) is None
+    assert witnesses.weak(6.0, alone=False) == "job y of mode params was answered 2xx"
+    assert witnesses.weak(6.1, alone=True) is None
     witnesses.remember(answered("x", mode=None), None, 7.0)
-    assert witnesses.weak(6.0) == "job x of mode unknown was answered 2xx"
-    witnesses.remember_weak("a sign", 6.5)
-    assert witnesses.weak(6.5) == "a sign"
-    assert witnesses.weak(6.6) == "job x of mode unknown was answered 2xx"
-    assert witnesses.as_data()[1] == [[5.0, "z", ""], [6.0, "y", "params"], [7.0, "x", ""]]
+    assert witnesses.weak(6.0, alone=False) == "job x of mode unknown was answered 2xx"
+    witnesses.remember_weak("a sign", 6.5, has_data=True)
+    assert witnesses.weak(6.5, alone=False) == "a sign"
+    assert witnesses.weak(6.6, alone=False) == "job x of mode unknown was answered 2xx"
+    witnesses.remember_weak("a weaker one", 8.0, has_data=False)
+    assert witnesses.weak(6.6, alone=True) == "job x of mode unknown was answered 2xx"
+    assert witnesses.weak(8.0, alone=True) == "a weaker one"
+    assert witnesses.weak(8.1, alone=True) is None
+    assert witnesses.weak(8.0, alone=False) is None
+    assert witnesses.as_data()[2] == [[5.0, "z", ""], [6.0, "y", "params"], [7.0, "x", ""]]
 
 
 def test_of_a_mode_the_two_newest_witnesses_are_kept() -> None:
     witnesses = Witnesses()
     for name, at in (("a", 3.0), ("c", 1.0), ("b", 2.0), ("a", 1.5)):
         witnesses.remember(answered(name, mode="m"), None, at)
-    assert witnesses.as_data()[1] == [[2.0, "b", "m"], [3.0, "a", "m"]]
+    assert witnesses.as_data()[2] == [[2.0, "b", "m"], [3.0, "a", "m"]]
 
 
 def test_a_mode_without_witnesses_is_forgotten() -> None:
     witnesses = Witnesses()
     for number in range(MOST_WITNESSES + 10):
         witnesses.remember(answered("a", mode=f"mode{number}"), None, float(number))
-    kept = [mode for *_, mode in witnesses.as_data()[1]]
+    kept = [mode for *_, mode in witnesses.as_data()[2]]
     assert kept == [f"mode{number}" for number in range(10, MOST_WITNESSES + 10)]
     assert len(witnesses._by_mode) == MOST_WITNESSES
 
@@ -397,7 +403,6 @@ def test_the_wilson_bound_of_many_failures_is_the_books() -> None:
         (answered("x", state=JobState.EXPIRED), False),
         (answered("x", suspicion=Suspicion(Kind.SERVER_ERROR, 9, 40.1, 41.0, 500)), False),
         (answered("x", suspicion=Suspicion(Kind.SERVER_ERROR, 1, 40.0, 40.0, 500)), True),
-        (answered("x", suspicion=Suspicion(Kind.NOT_FOUND, 9, 0.0, 41.0, 404)), False),
     ],
 )
 def test_a_5xx_of_a_job_that_was_like_that_before_tells_nothing_of_the_upstream(
@@ -408,12 +413,29 @@ def test_a_5xx_of_a_job_that_was_like_that_before_tells_nothing_of_the_upstream(
     row = subject.suspicion
     assert rank == (2 if old else row is not None and row.kind is Kind.SERVER_ERROR)
     assert evidence.take(error(500), now(100), subject, Judgement()) == (
-        "neutral" if old else "bad"
+        "old news" if old else "bad"
     )
     assert len(evidence.recent) == (not old)
     other = evidence.take(ok(), now(101), subject, Judgement())
     assert other == ("witness" if subject.pending else "well")
     assert len(evidence.recent) == 1
+
+
+@pytest.mark.parametrize(
+    ("subject", "rank"),
+    [
+        (job(), 0),
+        (answered(), 0),
+        (answered(setbacks=1), 1),
+        (answered(suspicion=Suspicion(Kind.SERVER_ERROR, 1, 99.0, 99.0, 500)), 1),
+        (answered(suspicion=Suspicion(Kind.SERVER_ERROR, 1, 0.0, 99.0, 500)), 2),
+        (answered(state=JobState.FAILED), 2),
+        (job(suspicion=Suspicion(Kind.NOT_FOUND, 1, 99.0, 99.0, 404)), TELLS_NOTHING),
+        (answered(suspicion=Suspicion(Kind.INVALID, 1, 99.0, 99.0, 422)), TELLS_NOTHING),
+    ],
+)
+def test_who_tells_most_of_the_upstream_makes_the_trial(subject: Job, rank: int) -> None:
+    assert rank_for_trial(subject, 100.0, Judgement()) == rank
 
 
 def test_of_answers_of_the_same_time_the_same_are_kept_whoever_merges() -> None:
@@ -436,5 +458,5 @@ def test_of_two_witnesses_of_a_mode_the_older_may_be_dropped_alone() -> None:
     for number in range(MOST_WITNESSES - 1):
         witnesses.remember(answered("a", mode=f"mode{number}"), None, float(1 + number))
     assert len(witnesses) == MOST_WITNESSES
-    assert next(at for at, *_ in witnesses.as_data()[1]) == 1.0
+    assert next(at for at, *_ in witnesses.as_data()[2]) == 1.0
     assert witnesses.strong(answered("b", mode="m"), 0.0) == "new"

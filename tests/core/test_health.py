@@ -98,9 +98,36 @@ def test_one_job_that_fails_for_ever_is_no_outage() -> None:
 def test_half_of_the_jobs_is_not_most_of_them() -> None:
     upstream = Upstream()
     for name in "vwx":
-        upstream.says(error(418), 0, name)
+        upstream.says(ok(), 0, name, state=JobState.FAILED)
     for name in "abc":
         assert upstream.says(error(500), 1, name) is not UpstreamState.DOWN
+
+
+def test_jobs_that_the_upstream_does_not_know_hide_no_outage() -> None:
+    upstream = Upstream()
+    for number in range(20):
+        upstream.says(error(404), 0, job(f"never{number}"))
+        upstream.says(error(404), 0, f"lost{number}")
+    for name in "abcde":
+        upstream.says(error(500), 1, name)
+    assert upstream.health.state is UpstreamState.DOWN
+
+
+@pytest.mark.parametrize("reply", [error(302), error(418), error(200, b"<html>")])
+def test_what_no_service_says_that_works_is_an_outage(reply: Reply) -> None:
+    many = Upstream()
+    for name in "abcde":
+        many.says(reply, 1, name)
+    assert many.health.state is UpstreamState.DOWN
+    one = Upstream()
+    one.says(reply, 1, "a")
+    assert one.health.next_control() == 1001.0
+    assert one.says(reply, 2, None) is UpstreamState.DOWN
+    well = Upstream()
+    well.says(ok(), 0, "b")
+    well.says(reply, 1, "a")
+    assert well.health.next_control() == math.inf
+    assert well.says(reply, 2, None) is UpstreamState.WELL
 
 
 def test_answers_older_than_a_minute_do_not_add_up_to_an_outage() -> None:
@@ -318,12 +345,12 @@ def test_a_strangers_answer_does_not_reopen_a_confirmed_rejection() -> None:
 def test_retry_after_of_one_stranger_is_no_control_and_with_a_second_id_it_counts() -> None:
     upstream = Upstream()
     upstream.says(ok(), 0)
-    for seconds in (1, 2):
+    for seconds in (61, 62):
         asked = error(503, Retry_After="120")
         assert upstream.says_to_a_stranger(asked, seconds, "x") is UpstreamState.WELL
     assert upstream.gate.open
-    assert upstream.says(error(503, Retry_After="30"), 3, "b") is UpstreamState.THROTTLED
-    assert upstream.gate.trial_at == 1033.0
+    assert upstream.says(error(503, Retry_After="30"), 63, "b") is UpstreamState.THROTTLED
+    assert upstream.gate.trial_at == 1093.0
 
 
 def test_a_rejected_key_is_tried_once_a_minute() -> None:
@@ -426,6 +453,15 @@ def test_a_second_job_with_retry_after_makes_all_wait() -> None:
     upstream.says(error(503, Retry_After="30"), 1, "a")
     assert upstream.says(error(503, Retry_After="20"), 2, "b") is UpstreamState.THROTTLED
     assert upstream.gate.trial_at == 1022.0
+
+
+def test_failed_jobs_with_retry_after_make_nobody_wait_while_another_is_served() -> None:
+    upstream = Upstream()
+    upstream.says(ok(), 0, "witness")
+    for seconds in range(1, 60):
+        upstream.says(error(503, Retry_After="30"), seconds, "ab"[seconds % 2])
+        assert upstream.health.state is UpstreamState.WELL
+    assert upstream.says(error(503, Retry_After="30"), 61, "a") is UpstreamState.THROTTLED
 
 
 def test_hints_more_than_a_minute_apart_do_not_add_up() -> None:

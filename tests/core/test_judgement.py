@@ -9,7 +9,7 @@ from exporter.core.chance import Share
 from exporter.core.control import Rung
 from exporter.core.events import Now
 from exporter.core.health import Health
-from exporter.core.job import Job, JobState, Verdict, observe
+from exporter.core.job import Job, JobState, Suspicion, Verdict, observe
 from exporter.core.judgement import MOST_ANSWERS, RULES, judge, span, weigh_loss
 from exporter.core.reply import Kind, Reply
 
@@ -68,8 +68,8 @@ def test_a_row_that_chance_does_not_make_convicts_while_a_pending_job_is_served(
     assert verdict is not None
     assert verdict.state is JobState.FAILED
     assert verdict.evidence == (
-        "6 answers 500 over 30 s while job other99 was answered 2xx;"
-        " 0 of 100 other answers were 5xx"
+        "6 answers 5xx, the last 500, over 30 s while job other99 was answered 2xx;"
+        " 0 of 100 answers for jobs not suspected were 5xx"
     )
 
 
@@ -196,6 +196,35 @@ def test_an_unknown_id_that_is_answered_404_is_a_weak_witness_and_422_is_none() 
             court.hear(error(500), number * 40)
             court.control(rung, reply, number * 40 + 1)
         assert (court.verdict is not None) is convicts, rung
+
+
+@pytest.mark.parametrize(
+    ("rung", "reply", "convicts"),
+    [(Rung.RANDOM, error(404), False), (Rung.FINISHED, ok("done"), True)],
+)
+def test_while_two_jobs_fail_only_data_that_are_served_are_a_witness(
+    rung: Rung, reply: Reply, convicts: bool
+) -> None:
+    """A dead database looks like that: the door is open, ids are looked up, known jobs fail."""
+    court = Court(answered(mode="clipping"))
+    row = Suspicion(Kind.SERVER_ERROR, 1, 0.0, 0.0, 500)
+    other = answered("other", mode="params", suspicion=row)
+    for number in range(30):
+        court.hear(error(500), number * 40)
+        court.health.note(error(500), court.at(number * 40 + 1), job=other)
+        court.control(rung, reply, number * 40 + 2)
+    assert (court.verdict is not None) is convicts
+
+
+def test_one_job_that_goes_on_failing_once_the_other_is_served_is_suspected_alone() -> None:
+    court = Court(answered(mode="clipping"))
+    other = answered("other", mode="params")
+    court.health.note(error(500), court.at(0), job=other)
+    court.health.note(error(404), court.at(1), job=other)
+    for number in range(30):
+        court.hear(error(500), number * 40)
+        court.control(Rung.RANDOM, error(404), number * 40 + 2)
+    assert court.verdict is not None
 
 
 def test_weak_witnesses_never_convict_by_gateway_answers() -> None:
@@ -352,6 +381,18 @@ def test_one_of_many_lost_jobs_is_held_after_a_restart_until_it_expires() -> Non
     )
 
 
+@pytest.mark.parametrize("between", [error(502), error(422), error(418), error(200, b"<html>")])
+def test_one_of_many_lost_jobs_is_held_whatever_else_is_answered_between(between: Reply) -> None:
+    court = Court(answered())
+    asked(court, 0, lost=4, known=0)
+    court.hear(error(404), 0)
+    asked(court, 400, lost=0, known=50)
+    court.hear(between, 400)
+    for seconds in (500, 800, 1100, 1400):
+        asked(court, seconds, lost=4, known=50)
+        assert court.hear(error(404), seconds) is None
+
+
 def test_one_of_many_lost_jobs_that_is_known_again_may_be_lost_again_alone() -> None:
     court = Court(answered())
     asked(court, 0, lost=4, known=0)
@@ -371,7 +412,7 @@ def test_only_known_jobs_that_turn_404_or_422_are_lost_with_others(
     court = Court(subject)
     asked(court, 0, lost=5, known=0)
     court.hear(reply, 0)
-    assert court.job.suspicion is None or not court.job.suspicion.one_of_many
+    assert not court.job.lost_with_others
 
 
 @pytest.mark.parametrize(
@@ -451,7 +492,8 @@ def test_a_witness_of_another_mode_is_weak_and_is_named_with_it() -> None:
         court.others(seconds + 1, 20, mode="params")
     assert court.verdict is not None
     assert court.verdict.evidence.startswith(
-        "16 answers 500 over 600 s while job other9 of mode params was answered 2xx; 0 of "
+        "16 answers 5xx, the last 500, over 600 s"
+        " while job other9 of mode params was answered 2xx; 0 of "
     )
 
 
@@ -462,7 +504,7 @@ def test_with_a_strong_witness_the_share_of_the_mode_counts_and_is_told() -> Non
     court.others(1, 20, bad=4, mode="clipping")
     verdict = row_of(court, 400, 10, first=10)
     assert verdict is not None
-    assert "; 4 of 20 other answers were 5xx" in verdict.evidence
+    assert "; 4 of 20 answers for jobs not suspected were 5xx" in verdict.evidence
     assert court.job.suspicion is not None
     assert court.job.suspicion.answers == 23  # 43 % at most: the 23rd power is below 1e-9
 
@@ -474,7 +516,7 @@ def test_with_weak_witnesses_the_share_of_all_counts() -> None:
         court.hear(error(500), seconds)
         court.others(seconds + 1, 20, bad=1, mode="params")
     assert court.verdict is not None
-    assert "15 of 300 other answers were 5xx" in court.verdict.evidence
+    assert "15 of 300 answers for jobs not suspected were 5xx" in court.verdict.evidence
 
 
 def test_a_control_about_nothing_that_answers_404_is_no_witness() -> None:

@@ -171,8 +171,10 @@ def test_of_the_lowest_rank_the_most_overdue_is_next() -> None:
     for due, name in enumerate(("a", "b", "c", "d")):
         queue.schedule(name, float(due), 1.0)
     ranks = {"a": 2, "b": 1, "c": 0, "d": 0}
-    assert [queue.pop(ranks.__getitem__) for _ in range(3)] == [("c", 2.0), ("d", 3.0), ("b", 1.0)]
+    taken = [queue.pop_lowest(ranks.__getitem__, below=2) for _ in range(4)]
+    assert taken == [("c", 2.0), ("d", 3.0), ("b", 1.0), None]
     assert queue.pop() == ("a", 0.0)
+    assert queue.pop_lowest(ranks.__getitem__, below=2) is None
 
 
 def test_an_empty_queue_has_nothing_to_give() -> None:

@@ -8,7 +8,7 @@ from support import Judgement, Polling, answered, error, job, now, ok, timeout
 
 from exporter.core.control import Rung
 from exporter.core.health import Health
-from exporter.core.job import Job
+from exporter.core.job import Job, JobState
 from exporter.core.reply import Reply
 from exporter.core.upstream import TRANSITIONS, Condition, Signal, UpstreamState, after
 
@@ -148,7 +148,7 @@ def pass_the_window(upstream: Upstream) -> None:
 def mix(upstream: Upstream) -> None:
     """Of ten jobs five fail; then the others' answers leave the window."""
     for name in "vwxyz":
-        upstream.says(error(418), answered(name))
+        upstream.says(ok(), answered(name, state=JobState.FAILED))
     upstream.seconds += 30
     upstream.fails_for("abcde")
     upstream.health.well_time(now(upstream.seconds + 31).steady)
@@ -163,7 +163,7 @@ def fail_most(upstream: Upstream) -> None:
 
 def be_waited_for(upstream: Upstream) -> None:
     upstream.to_its_trial()
-    upstream.controls(error(418))
+    upstream.says(error(404), answered("lost"))
 
 
 GIVE: dict[str, Callable[[Upstream], None]] = {

@@ -111,8 +111,9 @@ async def test_a_job_comes_back_as_it_was_put(box: Box) -> None:
 
 
 async def test_a_suspected_job_comes_back_with_its_row(box: Box) -> None:
-    row = Suspicion(Kind.NOT_FOUND, 2, 1.0, 9.5, 404, gateway_answers=1, one_of_many=True)
-    kept = await put(box.store, Change(job("a", suspicion=row, version=1), 0))
+    row = Suspicion(Kind.NOT_FOUND, 2, 1.0, 9.5, 404, gateway_answers=1)
+    lost = job("a", suspicion=row, lost_with_others=True, version=1)
+    kept = await put(box.store, Change(lost, 0))
     assert kept.suspicion == row
     assert (await (await box.reopen()).get(["a"]))["a"] == kept
 
