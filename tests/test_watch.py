@@ -97,7 +97,7 @@ async def test_a_job_that_fails_makes_it_exit_with_1(site: Site, simulator: Simu
     code, out, _ = await watch("--exporter.url", site.url, bad)
     assert code == 1
     assert "failed" in out
-    assert "answers 500 over" in out  # the evidence
+    assert "answers 5xx, the last 500, over" in out  # the evidence
     code, _, err = await watch("--exporter.url", site.url, witness, "--timeout", "200ms")
     assert (code, err) == (1, "not all have ended in time\n")
 

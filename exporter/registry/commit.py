@@ -63,7 +63,7 @@ class GroupCommit:
         self._log = log
         self._queue: list[_Item] = []
         self._unwritten: list[Change] = []
-        self._error = StoreError("never failed")
+        self._reason = ""
         self._retry_at = 0.0
         self._writing = False
         self._wake = asyncio.Event()
@@ -106,12 +106,12 @@ class GroupCommit:
             raise StoreError("the exporter has stopped writing")
         waits = self._writing or self._steady() < self._retry_at
         if not self.writable and (self._unwritten or waits):
-            raise self._error
+            raise StoreError(self._reason)
 
     def failed(self, error: StoreError) -> None:
         """Another write of the store failed."""
         self.writable = False
-        self._error = error
+        self._reason = str(error)
         self._retry_at = self._steady() + RETRY_SECONDS
 
     def worked(self) -> None:

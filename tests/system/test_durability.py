@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import sqlite3
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +49,18 @@ async def comes_back(site: Site, tmp_path: Path) -> None:
     (tmp_path / "elsewhere.db").rename(tmp_path / "jobs.db")
 
 
+LOCKS: dict[Path, sqlite3.Connection] = {}
+
+
+async def is_locked(site: Site, tmp_path: Path) -> None:
+    LOCKS[tmp_path] = sqlite3.connect(tmp_path / "jobs.db", isolation_level=None)
+    LOCKS[tmp_path].execute("BEGIN IMMEDIATE")
+
+
+async def is_let_go(site: Site, tmp_path: Path) -> None:
+    LOCKS.pop(tmp_path).close()
+
+
 async def register_until_refused(site: Site, simulator: Simulator) -> int:
     """Register while there is room in the pages that the file has; return how many fitted."""
     fitted = 0
@@ -62,8 +75,11 @@ async def register_until_refused(site: Site, simulator: Simulator) -> int:
 
 @pytest.mark.parametrize(
     ("breaks", "mends"),
-    [(fills_up, has_room), (turns_read_only, turns_writable), (goes_away, comes_back)],
-    ids=["disk full", "read-only", "file removed"],
+    [
+        *((fills_up, has_room), (turns_read_only, turns_writable), (goes_away, comes_back)),
+        (is_locked, is_let_go),
+    ],
+    ids=["disk full", "read-only", "file removed", "locked by another"],
 )
 async def test_while_the_disk_fails_polling_goes_on_and_nothing_counted_is_lost(
     open_site: Open, simulator: Simulator, tmp_path: Path, breaks: Any, mends: Any

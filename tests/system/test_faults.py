@@ -17,7 +17,7 @@ from exporter.simulator import FAULTS, Script, Simulator, parse_fault
 
 JOBS = 6
 SECTIONS: dict[str, Any] = {
-    "upstream": {"timeout": "200ms"},
+    "upstream": {"timeout": "1s"},
     "polling": {"max_interval": "100ms"},
     "judgement": {"outage_window": "500ms", "chance": 1e-9, "not_found_grace": "10m"},
 }

@@ -471,8 +471,12 @@ async def test_a_store_that_cannot_be_written_refuses_registrations_and_counts_o
     ready = await site.client.get("/-/ready")
     assert ready.status == 200  # restarting would not help
     store.broken = False
+
+    async def writable() -> bool:
+        return await site.value("removit_exporter_store_writable") == 1
+
+    await until(writable)
     await site.put("other")
-    assert await site.value("removit_exporter_store_writable") == 1
     assert (await store.get([job_id]))[job_id].state == "done"
 
 

@@ -53,7 +53,7 @@ async def upstream_says(simulator: Simulator, job_id: str) -> bytes:
 
 async def test_bodies_are_the_upstreams_byte_for_byte(site: Site, simulator: Simulator) -> None:
     odd = b'{ "state":"pending",\n "progress" : 33.0, "job_id": "%s", "new": [1] }'
-    pending, done = simulator.add(Script.stuck(60)), simulator.add(Script.sound(0))
+    pending, done = simulator.add(Script.stuck(6000)), simulator.add(Script.sound(0))
     body = odd % pending.encode()
     with simulator.faults.override(pending, 200, body, "application/json; charset=utf-8"):
         await site.put(pending)
@@ -138,7 +138,7 @@ async def test_an_unknown_id_is_asked_for_once_and_tracked_when_the_upstream_kno
     site = await open_site(
         status={"max_age": "60s", "max_stale": "60s"}, upstream={"timeout": "60s"}
     )
-    pending, done = simulator.add(Script.stuck(60)), simulator.add(Script.sound(0))
+    pending, done = simulator.add(Script.stuck(6000)), simulator.add(Script.sound(0))
     for job_id in (pending, done):
         answers = await ask_at_once(site, simulator, 20, job_id)
         assert {(status, body) for status, body, _ in answers} == {
