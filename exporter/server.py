@@ -49,6 +49,13 @@ def run_in_loop(main: Coroutine[Any, Any, Result]) -> Result:
         return runner.run(main)
 
 
+async def _reload_at(hang_up: asyncio.Event, server: "Server") -> None:
+    while True:
+        await hang_up.wait()
+        hang_up.clear()
+        await _reload(server)
+
+
 async def _reload(server: "Server") -> None:
     try:
         await server.exporter.reloader.reload()
@@ -56,6 +63,8 @@ async def _reload(server: "Server") -> None:
         return  # it is in the log
     except StoreError as error:
         server.exporter.log.error("store unavailable", operation="reload", error=str(error))
+    except Exception as error:  # the next one is tried all the same
+        server.exporter.log.error("reload failed", exc_info=error)
 
 
 def _settle_memory() -> None:
@@ -142,17 +151,14 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    # From the beginning: by default it would kill, and it may come while the jobs are loaded.
+    hang_up = asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, hang_up.set)
     await server.start()
-    reloads: set[asyncio.Task[None]] = set()
-
-    def hang_up() -> None:
-        task = asyncio.create_task(_reload(server))
-        reloads.add(task)
-        task.add_done_callback(reloads.discard)
-
-    loop.add_signal_handler(signal.SIGHUP, hang_up)
+    reloading = asyncio.create_task(_reload_at(hang_up, server))
     try:
         await started(server)
         await stop.wait()
     finally:
+        reloading.cancel()
         await server.stop()
