@@ -21,12 +21,10 @@ from .logs import set_level
 from .registry.registry import Published
 from .registry.store import StoreError
 from .reload import NoConfigFileError
+from .service import ANSWER_SECONDS
 
 Result = TypeVar("Result")
 
-
-STOP_SECONDS: Final = 5.0
-"""How long answers under way may take when the exporter stops."""
 
 SETTLE_JOBS: Final = 2000
 """After so many new jobs what is in memory is taken out of the garbage collector's rounds."""
@@ -110,7 +108,7 @@ class Server:
         for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
             exporter.metrics.register(collector)
         self._runner = web.AppRunner(
-            app, access_log=None, handle_signals=False, shutdown_timeout=STOP_SECONDS
+            app, access_log=None, handle_signals=False, shutdown_timeout=ANSWER_SECONDS
         )
         await self._runner.setup()
         _settle_memory()
@@ -128,7 +126,7 @@ class Server:
         self.url = f"http://{shown}:{bound[1]}{prefix}"
 
     async def stop(self) -> None:
-        """Stop listening, and the exporter with it."""
+        """Stop listening, and the exporter with it; see `service.STOP_SECONDS`."""
         if self._runner is not None:
             await self._runner.cleanup()
 
