@@ -21,12 +21,10 @@ from .logs import set_level
 from .registry.registry import Published
 from .registry.store import StoreError
 from .reload import NoConfigFileError
+from .service import ANSWER_SECONDS
 
 Result = TypeVar("Result")
 
-
-STOP_SECONDS: Final = 5.0
-"""How long answers under way may take when the exporter stops."""
 
 SETTLE_JOBS: Final = 2000
 """After so many new jobs what is in memory is taken out of the garbage collector's rounds."""
@@ -49,6 +47,13 @@ def run_in_loop(main: Coroutine[Any, Any, Result]) -> Result:
         return runner.run(main)
 
 
+async def _reload_at(hang_up: asyncio.Event, server: "Server") -> None:
+    while True:
+        await hang_up.wait()
+        hang_up.clear()
+        await _reload(server)
+
+
 async def _reload(server: "Server") -> None:
     try:
         await server.exporter.reloader.reload()
@@ -56,6 +61,8 @@ async def _reload(server: "Server") -> None:
         return  # it is in the log
     except StoreError as error:
         server.exporter.log.error("store unavailable", operation="reload", error=str(error))
+    except Exception as error:  # the next one is tried all the same
+        server.exporter.log.error("reload failed", exc_info=error)
 
 
 def _settle_memory() -> None:
@@ -101,7 +108,7 @@ class Server:
         for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
             exporter.metrics.register(collector)
         self._runner = web.AppRunner(
-            app, access_log=None, handle_signals=False, shutdown_timeout=STOP_SECONDS
+            app, access_log=None, handle_signals=False, shutdown_timeout=ANSWER_SECONDS
         )
         await self._runner.setup()
         _settle_memory()
@@ -119,7 +126,7 @@ class Server:
         self.url = f"http://{shown}:{bound[1]}{prefix}"
 
     async def stop(self) -> None:
-        """Stop listening, and the exporter with it."""
+        """Stop listening, and the exporter with it; see `service.STOP_SECONDS`."""
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -142,17 +149,14 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    # From the beginning: by default it would kill, and it may come while the jobs are loaded.
+    hang_up = asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, hang_up.set)
     await server.start()
-    reloads: set[asyncio.Task[None]] = set()
-
-    def hang_up() -> None:
-        task = asyncio.create_task(_reload(server))
-        reloads.add(task)
-        task.add_done_callback(reloads.discard)
-
-    loop.add_signal_handler(signal.SIGHUP, hang_up)
+    reloading = asyncio.create_task(_reload_at(hang_up, server))
     try:
         await started(server)
         await stop.wait()
     finally:
+        reloading.cancel()
         await server.stop()

@@ -1,5 +1,6 @@
 """One exporter: every room, wired, from its start to its stop. Only this module knows them all."""
 
+import asyncio
 import functools
 import random
 from collections.abc import Callable
@@ -48,8 +49,13 @@ from .web.summary import SummaryRoute
 from .web.upload import UploadRoutes
 
 _USER_AGENT: Final = f"removit-exporter/{version('removit-exporter')}"
-STOP_SECONDS: Final = 5.0
-"""How long polls under way may take to finish when the exporter stops."""
+GIVE_UP_SECONDS: Final = 4.5
+"""How long what is under way may take when the exporter stops: polls, uploads, a locked file."""
+ANSWER_SECONDS: Final = 5.0
+"""How long answers may take then: those of what is given up as well."""
+STOP_SECONDS: Final = 7.5
+"""How long a stop may take in all, and a second for what cannot be hurried; `docker stop` kills
+after 10 s."""
 
 
 class Exporter:
@@ -174,6 +180,8 @@ class Exporter:
             prefix=prefix,
             listen_host=listen_host,
         )
+        self._stops_at = 0.0
+        self._giving_up: asyncio.Task[None] | None = None
         self.metrics.register(self.job_metrics)
         self._make_gauges(commit)
 
@@ -220,8 +228,14 @@ class Exporter:
 
     async def stop(self) -> None:
         """Let polls under way finish within a bound, store everything, and close."""
-        self.context.ready = False
-        await self.poller.close(STOP_SECONDS)
+        self.release()
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+        time = asyncio.get_running_loop().time
+        # A host may have given its own answers longer than we would.
+        stops_at = max(self._stops_at, time() + STOP_SECONDS - ANSWER_SECONDS)
+        self._hurry_store(stops_at - time())
+        await self.poller.close((stops_at - time()) / 2)  # the other half is for the store
         await self._house.close()
         try:
             await self.registry.close()
@@ -240,10 +254,31 @@ class Exporter:
         return [name for name, alive in tasks.items() if not alive] if self.context.ready else []
 
     def release(self) -> None:
-        """Let go of those who wait for something: the exporter is about to stop."""
-        self.context.closing = True
+        """Let go of those who wait for something: the exporter is about to stop.
+
+        What is under way has `GIVE_UP_SECONDS` to end.
+        """
+        if self.context.closing.is_set():
+            return
+        self.context.ready = False
+        self.context.closing.set()
+        self._stops_at = asyncio.get_running_loop().time() + STOP_SECONDS
+        self._hurry_store(GIVE_UP_SECONDS)
         self.registry.release()
         self.poller.answers.changes.ring_all()
+        self._giving_up = asyncio.create_task(self._give_up(), name="giving up")
+
+    async def _give_up(self) -> None:
+        """Poll no more, and once time is up give up what is still under way."""
+        time = asyncio.get_running_loop().time
+        ends_at = time() + GIVE_UP_SECONDS
+        await self.poller.close(GIVE_UP_SECONDS)
+        await asyncio.sleep(ends_at - time())
+        self.context.give_up()
+
+    def _hurry_store(self, seconds: float) -> None:
+        if isinstance(self.store, SqliteStore):
+            self.store.hurry(seconds)
 
     async def _track(self, job_id: str, reply: Reply) -> None:
         """Take in a job that someone asked about and the upstream knows, with its first answer."""

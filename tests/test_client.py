@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from conftest import Open, Site
+from conftest import Open, Site, until
 from system_ports import free_port
 
 from exporter.client import (
@@ -147,6 +147,42 @@ async def test_a_stream_that_breaks_goes_on_where_it_was_acknowledged(plan: str)
         assert summary.refused == []
 
 
+async def test_jobs_that_are_waited_for_while_the_connection_breaks_come_with_the_next() -> None:
+    names, again = [f"job-{at}" for at in range(150)], asyncio.Event()
+
+    async def jobs() -> AsyncIterator[str]:
+        for at, name in enumerate(names):
+            if at == 120:
+                await again.wait()
+            yield name
+
+    async with (
+        Breaking("drops").serving() as server,
+        AsyncClient(server.url, timeout=5.0, patience=20.0) as client,
+    ):
+        streaming = asyncio.create_task(client.register_many(jobs()))
+        await until(lambda: "job-99" in server.taken)  # by the second request
+        again.set()
+        await asyncio.wait_for(streaming, 20)
+    assert list(dict.fromkeys(server.taken)) == names
+
+
+async def test_a_stream_that_is_given_up_waits_for_no_more_jobs() -> None:
+    ended = asyncio.Event()
+
+    async def jobs() -> AsyncIterator[str]:
+        yield "a"
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async with Breaking().serving() as server, AsyncClient(server.url) as client:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(client.register_many(jobs()), 0.5)
+        await asyncio.wait_for(ended.wait(), 20)
+
+
 async def test_patience_ends_and_says_what_came() -> None:
     url = f"http://127.0.0.1:{free_port()}"
     async with AsyncClient(url, patience=0.5) as client:
@@ -157,7 +193,7 @@ async def test_patience_ends_and_says_what_came() -> None:
         Breaking(*["unavailable"] * 9).serving() as server,
         AsyncClient(server.url, patience=0.5) as client,
     ):
-        with pytest.raises(UnreachableError, match="no room, or cannot write"):
+        with pytest.raises(UnreachableError, match="no room, cannot write"):
             await client.register_many(["a"])
 
 

@@ -133,6 +133,12 @@ class AsyncClient:
         takes no jobs from this client, `UnreachableError` when it stays away.
         """
         stream = Stream(jobs, progress)
+        try:
+            return await self._stream_all(stream)
+        finally:
+            stream.close()
+
+    async def _stream_all(self, stream: Stream) -> Summary:
         waits = self._waits()
         while True:
             before = stream.acknowledged
@@ -144,7 +150,7 @@ class AsyncClient:
             else:
                 if wait is None:
                     return stream.summary()
-                problem = "it has no room, or cannot write"
+                problem = "it has no room, cannot write, or stops"
             if stream.acknowledged > before:
                 waits = self._waits()
             await self._wait_again(waits, problem, wait)

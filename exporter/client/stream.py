@@ -1,5 +1,6 @@
 """A stream of jobs on its way: what is sent, acknowledged, refused; sent again when it broke."""
 
+import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, Final
@@ -18,7 +19,9 @@ class Stream:
     ) -> None:
         self.acknowledged = 0
         self.sent = 0
+        self._may_wait = isinstance(jobs, AsyncIterable)
         self._source = aiter(jobs) if isinstance(jobs, AsyncIterable) else _aiter(jobs)
+        self._coming: asyncio.Task[Job] | None = None
         self._progress = progress
         self._open: deque[bytes] = deque()
         self._base = 0
@@ -46,7 +49,14 @@ class Stream:
             yield b"".join(chunk)
         lines: list[bytes] = []
         try:
-            async for job in self._source:
+            while True:
+                await self._wait_for_source()
+                if generation != self._generation:
+                    return  # the connection broke meanwhile; another request goes on
+                try:
+                    job = await self._take_one()
+                except StopAsyncIteration:
+                    break
                 lines.append(to_line(job))
                 self._open.append(lines[-1])
                 if len(lines) == LINES_PER_CHUNK:
@@ -61,6 +71,27 @@ class Stream:
         self.sent += len(lines)
         if lines:
             yield b"".join(lines)
+
+    async def _wait_for_source(self) -> None:
+        """Wait for the next job of a source that may have one wait.
+
+        In a task of its own: a request that breaks off is cancelled, and that would end a
+        generator, as if there were no more jobs.
+        """
+        if self._may_wait:
+            self._coming = self._coming or asyncio.create_task(_next(self._source))
+            await asyncio.wait({self._coming})
+
+    async def _take_one(self) -> Job:
+        if self._coming is None:
+            return await anext(self._source)
+        coming, self._coming = self._coming, None
+        return coming.result()
+
+    def close(self) -> None:
+        """Wait for no more jobs."""
+        if self._coming is not None:
+            self._coming.cancel()
 
     def take(self, answer: Mapping[str, Any]) -> None:
         """Take in one line of the exporter's answer."""
@@ -93,3 +124,7 @@ class Stream:
 async def _aiter(jobs: Iterable[Job]) -> AsyncIterator[Job]:
     for job in jobs:
         yield job
+
+
+async def _next(source: AsyncIterator[Job]) -> Job:
+    return await anext(source)

@@ -69,9 +69,30 @@ def parse_reply(
         is_json=is_json,
         retry_after=retry_after,
         retry_at=retry_at,
-        content_type=_cut(_clean(fields.get("content-type", "")), MAX_NAME_CHARS),
+        content_type=media_type(fields.get("content-type", "")),
         body=body[:MAX_BODY_BYTES],
     )
+
+
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def is_field_value(value: str) -> bool:
+    """Whether a value of a header can be handed on: one line of text (RFC 9110, 5.5).
+
+    A parser that forgives much lets others through; bytes that are no UTF-8 come as surrogates.
+    """
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return not _CONTROL.search(value)
+
+
+def media_type(value: str) -> str:
+    """Return a `Content-Type` as it can be given again; empty when it is none that anyone reads."""
+    fits = is_field_value(value) and value.isascii() and len(value) <= MAX_NAME_CHARS
+    return value if fits else ""
 
 
 def parse_upload(http_status: int, body: bytes) -> UploadReply:

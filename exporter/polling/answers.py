@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from ..core.contract import render_status
+from ..core.contract import media_type, render_status
 from ..core.reply import Kind, Reply
 from ..registry.registry import Published
 from ..registry.store import MAX_FINAL_BODY_BYTES, FinalAnswer
@@ -66,6 +66,12 @@ def as_it_came(reply: Reply, at: float) -> Answer | None:
 def final_answer(answer: Answer) -> FinalAnswer:
     """Return an answer as the store keeps it."""
     return FinalAnswer(answer.http_status, answer.content_type, answer.body)
+
+
+def from_store(final: FinalAnswer, at: float, kind: Kind) -> Answer:
+    """Return an answer that the store kept; an older version may have kept any `Content-Type`."""
+    content_type = media_type(final.content_type) or _JSON
+    return Answer(final.http_status, content_type, final.body, at, kind)
 
 
 class Answers:

@@ -17,7 +17,7 @@ from ..core.health import UpstreamState
 from ..core.job import Job, JobState
 from ..core.reply import Kind, Reply
 from ..registry.registry import Registry
-from .answers import Answer, answer_of
+from .answers import Answer, answer_of, from_store
 from .clock import Clock
 from .poller import Poller
 
@@ -146,7 +146,7 @@ class StatusCache:
                 raise self._unavailable("the job's last answer is not kept")
             kind, time = _KINDS.get(job.state, Kind.OK), self._clock.time()
             at = self._clock.monotonic() - max(0.0, time - (job.finished_at or time))
-            answer = Answer(final.http_status, final.content_type, final.body, at, kind)
+            answer = from_store(final, at, kind)
         return _served(answer, self._age(answer), Result.FINAL)
 
     async def _stranger(self, job_id: str) -> Served:

@@ -390,7 +390,9 @@ class Registry:
             must_store=must_store,
         )
         # Whoever waits may be cancelled; the commit goes on and is published all the same.
-        return await asyncio.shield(asyncio.gather(*futures))
+        gathered = asyncio.gather(*futures)
+        gathered.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen
+        return await asyncio.shield(gathered)
 
     def _settler(self, before: Job | None, change: Change) -> Settled:
         def settled(result: Accepted | Fenced | None) -> None:

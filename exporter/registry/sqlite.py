@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import monotonic
 from typing import IO, Final, TypeVar
 
 from ..core.events import Event, EventType
@@ -83,6 +84,7 @@ class SqliteStore:
         self.set_aside: Path | None = None
         """Where a damaged file was moved when this one was opened in its place."""
         self.damage = ""
+        self._hurry_until: float | None = None
 
     async def check(self) -> list[str]:
         """Look through the whole file; return what is wrong with it, nothing when it is whole."""
@@ -108,6 +110,10 @@ class SqliteStore:
             self._lock.close()
             self._lock = None
         self._thread.shutdown(wait=False)
+
+    def hurry(self, seconds: float) -> None:
+        """From now on wait for so long in all for others that lock the file: we are to stop."""
+        self._hurry_until = monotonic() + seconds
 
     async def load(
         self, *, time: float, finished_after: float, resume_within: float, layout: str
@@ -275,6 +281,9 @@ class SqliteStore:
     def _begin(self) -> Iterator[sqlite3.Connection]:
         database = self._connection()
         self._check_in_place()
+        if self._hurry_until is not None:
+            left = min(self._busy_seconds, max(0.0, self._hurry_until - monotonic()))
+            database.execute(f"PRAGMA busy_timeout = {left * 1000:.0f}")
         database.execute("BEGIN IMMEDIATE")
         try:
             yield database

@@ -2,10 +2,12 @@
 
 Each batch of lines is one commit, acknowledged after it; the next is read only then, so that the
 sender is held back by TCP when the disk is slower. Good lines are kept and bad ones answered by
-number. A sender that goes away loses nothing that was acknowledged.
+number. A sender that goes away loses nothing that was acknowledged. When the exporter stops, the
+answer ends after the batch under way, and the sender goes on from there with the next one.
 """
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from ..registry.store import StoreError
 from .bodies import load_json
 from .context import Context
 from .errors import RETRY_AFTER_SECONDS, ApiError
+from .stopping import StoppingError, answer_early, take_back, unless
 from .tellings import read_telling, say_conflict
 
 NDJSON: Final = "application/x-ndjson"
@@ -64,6 +67,18 @@ async def read_lines(content: Any, limit: int = MAX_LINE_BYTES) -> AsyncIterator
             return
 
 
+class _Body:
+    """A request's body, read until the exporter is about to stop."""
+
+    def __init__(self, content: Any, closing: asyncio.Event) -> None:
+        self._content = content
+        self._closing = closing
+
+    async def readany(self) -> bytes:
+        """Return what has come; raises `StoppingError`."""
+        return await unless(self._closing, self._content.readany())
+
+
 class BulkRegistration:
     """One request of many lines."""
 
@@ -76,18 +91,34 @@ class BulkRegistration:
         self._refused = 0
 
     async def answer(self) -> web.StreamResponse:
-        """Read to the end, to the end of the room, or until the sender is gone."""
+        """Read to the end, to the end of the room, or until sender or exporter is gone."""
         await self._response.prepare(self._request)
         try:
-            async for lines in read_lines(self._request.content):
-                if not await self._take(lines):
-                    break
-            else:
-                await self._write({"done": True, **self._counts(), "refused": self._refused})
+            await self._take_all()
             await self._response.write_eof()
+        except StoppingError:
+            await self._stop()
+        except asyncio.CancelledError:
+            if not take_back(self._context):
+                raise
+            await self._stop()
         except ConnectionError:
             pass  # nobody reads any more; what is committed stays
         return self._response
+
+    async def _take_all(self) -> None:
+        closing = self._context.closing
+        async for lines in read_lines(_Body(self._request.content, closing)):
+            if not await self._take(lines):
+                return
+            if closing.is_set():
+                raise StoppingError
+        await self._write({"done": True, **self._counts(), "refused": self._refused})
+
+    async def _stop(self) -> None:
+        with contextlib.suppress(ConnectionError):
+            await self._end("exporter_unavailable")
+            await answer_early(self._request, self._response)
 
     async def _take(self, lines: list[Line]) -> bool:
         """Register a batch and say what became of it; False when no more can be taken."""

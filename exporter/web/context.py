@@ -1,5 +1,6 @@
 """What the routes stand on: the rooms of one exporter, and how one job is shown."""
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -50,8 +51,18 @@ class Context:
     listen_host: str | None = None
     """The address that the command line listens on; None where a host application does."""
     ready: bool = field(default=False)
-    closing: bool = field(default=False)
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
     """The exporter is about to stop: nobody is to wait any more."""
+    under_way: "set[asyncio.Task[Any]]" = field(default_factory=set)
+    """The requests that are being answered."""
+    given_up: bool = field(default=False)
+    """They were told to end at once, and to say so."""
+
+    def give_up(self) -> None:
+        """Have all requests end that are under way."""
+        self.given_up = True
+        for task in self.under_way:
+            task.cancel()
 
 
 def answer(document: Mapping[str, Any], status: int = 200) -> web.Response:

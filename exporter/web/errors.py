@@ -1,5 +1,6 @@
 """Errors of our own, in the upstream's form: `{"error": code}` with `details` or `message`."""
 
+import asyncio
 import json
 import math
 from collections.abc import Awaitable, Callable, Mapping
@@ -10,6 +11,7 @@ from aiohttp import web
 from ..registry.staging import RegistryFullError
 from ..registry.store import StoreError
 from .context import Context
+from .stopping import answer_early, take_back, under_way
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -79,7 +81,23 @@ def invalid_key() -> ApiError:
 async def answer_errors(
     context: Context, handler: Handler, request: web.Request
 ) -> web.StreamResponse:
-    """Call a handler; whatever it raises becomes an answer in JSON."""
+    """Call a handler; whatever it raises becomes an answer in JSON.
+
+    So does that it is given up because the exporter stops.
+    """
+    with under_way(context):
+        try:
+            return await _answer(context, handler, request)
+        except asyncio.CancelledError:
+            begun = request.writer.output_size > 0  # then only a cut tells that it is not whole
+            if begun or not take_back(context):
+                raise
+    response = error_response(unavailable("the exporter stops; what was asked for may be done"))
+    await answer_early(request, response)
+    return response
+
+
+async def _answer(context: Context, handler: Handler, request: web.Request) -> web.StreamResponse:
     try:
         return await handler(request)
     except ApiError as error:

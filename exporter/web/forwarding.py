@@ -5,13 +5,14 @@ the length of a body, or about the two parties: credentials and cookies are betw
 them, and an answer's word about its whole origin must not be taken for one about ours.
 """
 
-import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
 import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
+
+from ..core.contract import is_field_value
 
 _CONNECTION: Final = frozenset(
     {
@@ -39,8 +40,6 @@ _ORIGIN: Final = frozenset(
 _ORIGIN_PREFIXES: Final = ("access-control-", "cross-origin-", "x-accel-", "x-sendfile")
 """About the upstream's whole origin: they would bind browsers to, or open to other pages, the host
 that the exporter is reached at. The last two are orders to a proxy before us, not for strangers."""
-
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 def passed_on(request: web.Request) -> CIMultiDict[str]:
@@ -72,14 +71,5 @@ def _passed(
     left_out = _CONNECTION.union(left_out, (name.strip().casefold() for name in listed))
     for name, value in fields.items():
         low = name.casefold()
-        if low not in left_out and not low.startswith(prefixes) and _can_be_written(value):
+        if low not in left_out and not low.startswith(prefixes) and is_field_value(value):
             yield name, value
-
-
-def _can_be_written(value: str) -> bool:
-    """Whether a value is one line of text; a parser that forgives much lets others through."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return not _CONTROL.search(value)

@@ -98,7 +98,7 @@ class StatusRoutes:
         answers, time = self._context.poller.answers, asyncio.get_running_loop().time
         ends_at = time() + seconds
         while time() < ends_at:
-            if self._context.closing or _gone(request):
+            if self._context.closing.is_set() or _gone(request):
                 return served
             known = answers.get(job_id)
             if known is None or not known.says_the_same(served.answer):

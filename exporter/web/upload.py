@@ -22,6 +22,7 @@ from .auth import require_api_key
 from .context import Context
 from .errors import ApiError, error_response, unavailable
 from .forwarding import is_decoded, passed_back, passed_on
+from .stopping import answer_early, take_back
 
 LABEL_PREFIX: Final = "removit-exporter-label-"
 KEY_HEADER: Final = "removit-exporter-key"
@@ -37,6 +38,8 @@ class _Body:
     gone: bool = False
     awaited: bool = False
     """The client is waited for, not the upstream."""
+    whole: bool = False
+    """All of it came."""
 
     async def pieces(self, content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
         """Yield the body as it comes; raises when it must not be passed on as a whole."""
@@ -49,6 +52,7 @@ class _Body:
                 raise
             self.awaited = False
             if not piece:
+                self.whole = True
                 return
             self.size += len(piece)
             if self.size > self.limit:
@@ -70,22 +74,30 @@ class UploadRoutes:
     async def upload(self, request: web.Request) -> web.StreamResponse:
         """Pass an upload through; `Removit-Exporter-Label-<name>` and `-Key` go with the job."""
         labels, key = self._admit(request)
-        body = _Body(self._context.config().upstream.max_upload_bytes)
+        limit = self._context.config().upstream.max_upload_bytes
+        body = _Body(limit, whole=not request.can_read_body)
         started = time.perf_counter()
         try:
             response, beginning = await self._context.client.upload(
-                body.pieces(request.content) if request.can_read_body else None,
+                None if body.whole else body.pieces(request.content),
                 passed_on(request),
                 query=request.rel_url.raw_query_string,
                 length=None if is_decoded(request) else request.content_length,
             )
+        except asyncio.CancelledError:  # the exporter stops, or the client has left
+            if body.whole or self._context.given_up:
+                self._tell_given_up(body, labels, key, started)
+            if not take_back(self._context):
+                raise
+            answer = error_response(_stopping(body))
+            await answer_early(request, answer)
+            return answer
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             raise self._unanswered(body, error, started) from None
         async with response:
             reply = parse_upload(response.status, beginning)
             self._count(str(reply.http_status), reply.error, started)
-            # The host may cancel handlers whose client has gone, but the job is under way.
-            await asyncio.shield(self._track(reply, labels, key))
+            await self._track_in_time(reply, labels, key)
             return await self._pass_back(request, response, beginning)
 
     async def _expect(self, request: web.Request) -> web.StreamResponse | None:
@@ -128,6 +140,19 @@ class UploadRoutes:
             self._context.instruments.refused("invalid")
             raise ApiError(422, details=details)
         return labels, key
+
+    async def _track_in_time(
+        self, reply: UploadReply, labels: Mapping[str, str], key: str | None
+    ) -> None:
+        """Register the job, or leave that to go on by itself while the answer is given."""
+        try:
+            # The host may cancel handlers whose client has gone, but the job is under way.
+            await asyncio.shield(self._track(reply, labels, key))
+        except asyncio.CancelledError:
+            if not take_back(self._context):
+                raise
+            log = self._context.log.bind(job_id=reply.job_id)
+            log.error("upload not tracked", error="the exporter stops")
 
     async def _track(self, reply: UploadReply, labels: Mapping[str, str], key: str | None) -> None:
         """Register the job; whatever hinders that, the upload's answer is given."""
@@ -177,6 +202,19 @@ class UploadRoutes:
             f"the upstream did not answer the upload ({code}); whether it took it is not known"
         )
 
+    def _tell_given_up(
+        self, body: _Body, labels: Mapping[str, str], key: str | None, started: float
+    ) -> None:
+        """Log an upload whose answer nobody sees: the upstream may have taken it."""
+        self._context.log.warning(
+            "upload given up",
+            sent_whole=body.whole,
+            bytes=body.size,
+            seconds=round(time.perf_counter() - started, 3),
+            key=key,
+            labels=dict(labels),
+        )
+
     def _too_large(self) -> ApiError:
         limit = self._context.config().upstream.max_upload_bytes
         message = f"the upload is longer than upstream.max_upload_bytes: {limit} bytes"
@@ -202,3 +240,12 @@ class UploadRoutes:
             if request.transport is not None:
                 request.transport.abort()  # its head is out: only this tells that it is not whole
         return answer
+
+
+def _stopping(body: _Body) -> ApiError:
+    if not body.whole:
+        return unavailable("the exporter stops, and the upload had not come to its end")
+    return unavailable(
+        "the exporter stops, and the upstream has not answered the upload yet; whether it took it"
+        " is not known"
+    )

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import fuzzed
 
-from exporter.core.contract import parse_reply, parse_upload, render_status
+from exporter.core.contract import is_field_value, parse_reply, parse_upload, render_status
 from exporter.core.reply import (
     MAX_BODY_BYTES,
     MAX_DRIFTS,
@@ -513,7 +513,21 @@ def test_the_media_type_is_kept_as_it_came_to_a_limit() -> None:
     reply = parse_reply(500, {"CONTENT-type": "text/html; charset=x"}, b"")
     assert reply.content_type == "text/html; charset=x"
     assert parse_reply(500, {}, b"").content_type == ""
-    assert len(parse_reply(500, {"Content-Type": "t" * 500}, b"").content_type) == 128
+    for length, kept in ((128, True), (129, False)):
+        told = "t" * length
+        assert parse_reply(500, {"Content-Type": told}, b"").content_type == (told if kept else "")
+
+
+@pytest.mark.parametrize(
+    "told", ["a/b;\x01c", "a/b\x0b", "a/b\x7f", "a/b\r\nX: y", "a/\udcff\udcfe", "a/\ufffd", "a/é"]
+)
+def test_a_media_type_that_cannot_be_given_again_is_not_kept(told: str) -> None:
+    assert parse_reply(200, {"Content-Type": told}, b"{}").content_type == ""
+
+
+def test_a_field_of_one_line_of_text_can_be_handed_on() -> None:
+    assert all(is_field_value(value) for value in ("", "a\tb", "café", "\x80 \ufffd"))
+    assert not any(is_field_value(value) for value in ("a\n", "\x00", "a\x1fb", "\x7f", "\udcff"))
 
 
 def test_a_body_of_just_the_limit_is_read() -> None:

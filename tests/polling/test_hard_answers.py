@@ -1,15 +1,18 @@
 """Answers that no upstream should give: each is survived, counted, and blamed on no job."""
 
 import asyncio
+import contextlib
 import gzip
 import itertools
 import json
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Open, until
+from conftest import KEY, Open, Site, until
 from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as parse_openmetrics,
 )
@@ -129,6 +132,38 @@ async def test_it_is_survived_and_counted(
         assert counted is not None
         assert counted >= 1
         await site.client.close()
+
+
+DONE = json.dumps({"job_id": "a", "state": "done", "final_url": "https://x/y.png"}).encode()
+
+
+@pytest.mark.parametrize(
+    "told", [b"application/json\t\x0b; a=\x01b", b"app\xff\xfe/json", b"a/\xc3"]
+)
+async def test_a_content_type_that_cannot_be_written_hides_no_finished_job(
+    open_site: Open, tmp_path: Path, told: bytes
+) -> None:
+    async def done(write: Write) -> None:
+        await write(whole(DONE, b"Content-Type: " + told))
+
+    async def ask(site: Site) -> tuple[int, str | None, bytes]:
+        async with site.client.get(
+            "/api/v1/status", params={"job_id": "a"}, headers={"X-API-Key": KEY}
+        ) as response:
+            return response.status, response.headers.get("Content-Type"), await response.read()
+
+    async with raw_server(done) as url:
+        site = await open_site(upstream={"base_url": url})
+        await site.put("a")
+        await site.ends("a", "done")
+        assert await ask(site) == (200, "application/json", DONE)
+        await site.client.close()
+        with contextlib.closing(sqlite3.connect(tmp_path / "jobs.db")) as database, database:
+            # As the exporter once stored it.
+            kept = told.decode(errors="replace")
+            assert database.execute("UPDATE jobs SET final_type = ?", (kept,)).rowcount == 1
+        again = await open_site(upstream={"base_url": url})
+        assert await ask(again) == (200, "application/json", DONE)
 
 
 AWKWARD = {

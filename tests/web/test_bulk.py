@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
-from conftest import Open, Site, until
+from conftest import AsTheCommand, Open, Site, until
 from hypothesis import given
 from hypothesis import strategies as st
 from support import fuzzed
 
+from exporter import service
 from exporter.registry.memory import MemoryStore
 from exporter.registry.store import Accepted, Change, Fenced, StoreError
 from exporter.simulator import Script, Simulator
@@ -215,3 +216,34 @@ def test_lines_are_the_same_however_the_body_is_cut_into_pieces(
 async def test_what_is_cut_off_in_the_middle_of_a_line_is_left_out(rest: bytes) -> None:
     lines = await gather(Chunks([b"one\ntwo\n" + rest], cut=True), 100)
     assert lines == [(1, b"one"), (2, b"two")]
+
+
+@pytest.mark.parametrize("stuck", [False, True])
+async def test_when_the_exporter_stops_the_answer_ends_after_the_batch_under_way(
+    open_site: Open, monkeypatch: pytest.MonkeyPatch, stuck: bool
+) -> None:
+    monkeypatch.setattr(service, "GIVE_UP_SECONDS", 0.2)
+    site = await open_site(server=AsTheCommand)
+    going = asyncio.Event()
+
+    async def endless() -> AsyncIterator[bytes]:
+        yield body({"job_id": "first"})
+        await going.wait()
+        yield body({"job_id": "second"})
+        await asyncio.Event().wait()
+
+    registering = site.exporter.registry._registering
+    async with site.client.post("/api/v1/jobs", data=endless(), headers=HEADERS) as response:
+        first = json.loads(await response.content.readline())
+        assert first["acknowledged_through"] == 1
+        if stuck:  # as a store would that takes its time
+            await registering.acquire()
+            going.set()
+            await until(lambda: registering._waiters)
+        assert site.client.server.runner is not None
+        stopping = asyncio.create_task(site.client.server.runner.cleanup())
+        rest = [json.loads(line) async for line in response.content]
+        if stuck:
+            registering.release()
+    assert rest == [{"error": "exporter_unavailable", "retry_after": 5}]
+    await asyncio.wait_for(stopping, 20)

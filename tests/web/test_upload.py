@@ -14,6 +14,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from conftest import KEY, AsTheCommand, Open, Site, break_store, until
 
+from exporter import service
 from exporter.simulator import Simulator
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -654,3 +655,70 @@ async def test_what_hinders_tracking_hinders_no_upload(
     assert (await upload(site))[0] == 200
     assert "upload not tracked" in caplog.text
     assert len(simulator.ledger.jobs) == 3
+
+
+@pytest.fixture
+def short_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "GIVE_UP_SECONDS", 0.2)
+
+
+def stop(site: Site) -> "asyncio.Task[None]":
+    """Begin to stop an exporter as the signal does, its clients still there."""
+    assert site.client.server.runner is not None
+    return asyncio.create_task(site.client.server.runner.cleanup())
+
+
+@pytest.mark.usefixtures("short_stop")
+@pytest.mark.parametrize("server", [AsTheCommand])
+@pytest.mark.parametrize("whole", [True, False])
+async def test_an_upload_without_an_answer_when_the_exporter_stops_is_503_and_is_logged(
+    recorder: tuple[Recorder, Site], caplog: pytest.LogCaptureFixture, whole: bool
+) -> None:
+    upstream, site = recorder
+    upstream.paused = asyncio.Event()
+    head = f"Removit-Exporter-Key: sku-1\r\nContent-Length: {2 if whole else 9}\r\n"
+    reader, writer = await begin(site, head, b"{}")
+    await until(lambda: upstream.size == 2)
+    stopping = stop(site)
+    answer = await asyncio.wait_for(reader.read(), 20)
+    writer.close()
+    await asyncio.wait_for(stopping, 20)
+    upstream.paused.set()
+    assert answer.split()[1] == b"503"
+    told = json.loads(answer.partition(b"\r\n\r\n")[2])
+    assert told["error"] == "exporter_unavailable"
+    assert ("whether it took it is not known" in told["message"]) == whole
+    [line] = [record for record in caplog.records if record.msg == "upload given up"]
+    said = (line.levelname, line.__dict__["key"], line.__dict__["sent_whole"])
+    assert said == ("WARNING", "sku-1", whole)
+
+
+@pytest.mark.usefixtures("short_stop")
+@pytest.mark.parametrize("server", [AsTheCommand])
+async def test_an_upload_that_cannot_be_tracked_before_the_exporter_stops_is_answered(
+    recorder: tuple[Recorder, Site], caplog: pytest.LogCaptureFixture
+) -> None:
+    _, site = recorder
+    async with site.exporter.registry._registering:  # a store that takes its time
+        reader, writer = await begin(site, "Content-Length: 2\r\n", b"{}")
+        await until(lambda: taken(site))
+        stopping = stop(site)
+        answer = await asyncio.wait_for(reader.read(), 20)
+        writer.close()
+    await asyncio.wait_for(stopping, 20)
+    assert answer.split()[1] == b"200"
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["job_id"] == "taken"
+    [line] = [record for record in caplog.records if record.msg == "upload not tracked"]
+    assert line.__dict__["job_id"] == "taken"
+
+
+async def test_an_upload_whose_client_leaves_before_the_answer_is_logged(
+    recorder: tuple[Recorder, Site], caplog: pytest.LogCaptureFixture
+) -> None:
+    upstream, site = recorder
+    upstream.paused = asyncio.Event()
+    _, writer = await begin(site, "Content-Length: 2\r\n", b"{}")
+    await until(lambda: upstream.size == 2)
+    writer.transport.abort()
+    await until(lambda: "upload given up" in caplog.text)
+    upstream.paused.set()

@@ -1,0 +1,215 @@
+"""How the command stops: whoever waits is answered, what was acknowledged is stored, in time."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import sqlite3
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from conftest import KEY, until
+from system_ports import free_port
+
+from exporter.client import AsyncClient
+from exporter.config import ConfigFile
+from exporter.registry.sqlite import SqliteStore
+
+Write = Callable[..., ConfigFile]
+STOP_SECONDS = 9.5
+"""`docker stop` kills after 10 s."""
+
+
+class Upstream:
+    """Jobs that stay pending, and uploads that are taken and never answered."""
+
+    def __init__(self) -> None:
+        self.upload_came = asyncio.Event()
+        self._never = asyncio.Event()
+
+    async def status(self, request: web.Request) -> web.Response:
+        return web.json_response({"job_id": request.query.get("job_id"), "state": "pending"})
+
+    async def upload(self, request: web.Request) -> web.Response:
+        await request.read()
+        self.upload_came.set()
+        await self._never.wait()
+        return web.Response()
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[tuple[Upstream, str]]:
+    made, app = Upstream(), web.Application()
+    app.router.add_get("/api/v1/status", made.status)
+    app.router.add_post("/api/v1/upload", made.upload)
+    server = TestServer(app)
+    await server.start_server(shutdown_timeout=0.1)
+    yield made, f"http://127.0.0.1:{server.port}"
+    await server.close()
+
+
+class Running:
+    """The command in a process of its own."""
+
+    def __init__(self, process: asyncio.subprocess.Process, address: str) -> None:
+        self.process = process
+        self.url = f"http://{address}"
+        self._port = int(address.rpartition(":")[2])
+
+    async def ready(self) -> bool:
+        """Whether it answers; once it does, what was sent to it before has been read."""
+        with contextlib.suppress(aiohttp.ClientError):
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(f"{self.url}/-/ready") as response,
+            ):
+                return response.status == 200
+        return False
+
+    async def send(self, head: str, body: str = "") -> "asyncio.Task[bytes]":
+        """Send a request over a connection of its own; what comes is read to the end."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        writer.write(f"{head}\r\nHost: localhost\r\nX-API-Key: {KEY}\r\n\r\n{body}".encode())
+        await writer.drain()
+
+        async def read() -> bytes:
+            answer = await reader.read()
+            writer.close()
+            return answer
+
+        return asyncio.create_task(read())
+
+    async def stop(self) -> list[dict[str, Any]]:
+        """Have it stop in time; return its log."""
+        self.process.send_signal(signal.SIGTERM)
+        _, err = await asyncio.wait_for(self.process.communicate(), STOP_SECONDS)
+        assert self.process.returncode == 0
+        return [json.loads(line) for line in err.splitlines()]
+
+
+@contextlib.asynccontextmanager
+async def running(directory: Path, address: str) -> AsyncIterator[Running]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "exporter", "run"),
+        cwd=directory,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    made = Running(process, address)
+    try:
+        await until(made.ready)
+        yield made
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+UPLOAD = (
+    "POST /api/v1/upload HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"
+    "Removit-Exporter-Key: sku-4711"
+)
+
+
+@pytest.mark.parametrize("locked", [False, True])
+async def test_on_sigterm_whoever_waits_is_answered_whatever_hangs(
+    write_config: Write, tmp_path: Path, upstream: tuple[Upstream, str], locked: bool
+) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    write_config(web={"listen_address": address}, upstream={"base_url": upstream[1]})
+    async with running(tmp_path, address) as exporter:
+        with contextlib.closing(sqlite3.connect(tmp_path / "jobs.db")) as other:
+            if locked:
+                other.execute("BEGIN IMMEDIATE")
+            put = "PUT /api/v1/jobs/{} HTTP/1.1\r\nContent-Length: {}"
+            asked = [await exporter.send(UPLOAD, "{}"), await exporter.send(put.format("h", 9))]
+            if locked:
+                asked += [await exporter.send(put.format(f"job-{at}", 0)) for at in range(20)]
+            await asyncio.wait_for(upstream[0].upload_came.wait(), 20)
+            assert await exporter.ready()
+            log = await exporter.stop()
+        for answer in await asyncio.gather(*asked):
+            assert answer.startswith(b"HTTP/1.1 503 ")
+            assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"] == "exporter_unavailable"
+        assert b"whether it took it is not known" in asked[0].result()
+    [told] = [line for line in log if line["event"] == "upload given up"]
+    assert (told["level"], told["key"]) == ("warning", "sku-4711")
+    assert (told["sent_whole"], told["bytes"]) == (True, 2)
+    assert ["store not written at the end" in str(log), "never retrieved" in str(log)] == [
+        locked,
+        False,
+    ]
+
+
+async def test_a_stream_of_jobs_goes_on_with_the_next_exporter_where_this_one_stopped(
+    write_config: Write, tmp_path: Path, upstream: tuple[Upstream, str]
+) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    write_config(web={"listen_address": address}, upstream={"base_url": upstream[1]})
+    names = [f"job-{at}" for at in range(3000)]
+    acknowledged, stopped = asyncio.Event(), asyncio.Event()
+
+    async def jobs() -> AsyncIterator[str]:
+        for at, name in enumerate(names):
+            if at == 1000:
+                await stopped.wait()
+            yield name
+
+    def progress(position: int) -> None:
+        if position == 1000:
+            acknowledged.set()
+
+    async with AsyncClient(f"http://{address}", patience=60.0) as client:
+        async with running(tmp_path, address) as first:
+            streaming = asyncio.create_task(client.register_many(jobs(), progress))
+            await asyncio.wait_for(acknowledged.wait(), 20)
+            await first.stop()
+        store = SqliteStore(tmp_path / "jobs.db")
+        await store.open()
+        assert set(await store.get(names)) == set(names[:1000])
+        await store.close()
+        stopped.set()
+        async with running(tmp_path, address):
+            summary = await asyncio.wait_for(streaming, 60)
+    assert (summary.registered, summary.known, summary.refused) == (3000, 0, [])
+
+
+async def test_a_hang_up_while_the_jobs_are_loaded_waits_until_it_has_started(
+    write_config: Write, tmp_path: Path
+) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    write_config(web={"listen_address": address})
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "exporter", "run"),
+        cwd=tmp_path,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    exporter = Running(process, address)
+    try:
+        with contextlib.closing(sqlite3.connect(tmp_path / "jobs.db")) as other:
+            other.execute("BEGIN IMMEDIATE")  # the start takes until this ends
+            await until((tmp_path / "jobs.db.lock").exists)
+            write_config(web={"listen_address": address}, jobs=["told-by-hup"])
+            for _ in range(3):
+                process.send_signal(signal.SIGHUP)
+        await until(exporter.ready)
+
+        async def reloaded() -> bool:
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(f"{exporter.url}/api/v1/jobs/told-by-hup") as response,
+            ):
+                return response.status == 200
+
+        await until(reloaded, 3)
+        log = await exporter.stop()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+    assert [line["event"] for line in log].count("config reloaded") == 1
