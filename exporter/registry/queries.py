@@ -49,26 +49,6 @@ def upgrade(database: sqlite3.Connection) -> None:
     database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
-def free_name(path: Path) -> Path:
-    """Return a name beside `path` for a damaged file, one that nothing has."""
-    number = 1
-    while (name := path.with_name(f"{path.name}.damaged-{number}")).exists():
-        number += 1
-    return name
-
-
-def explain(error: Exception) -> str:
-    """Say what went wrong at opening, and what would be right."""
-    text = str(error)
-    if "locked" in text:
-        return f"{text}: another process holds it; stop that one, or use another file"
-    if "not a database" in text:
-        return f"{text}; it is left as it is, give storage.path another file"
-    if isinstance(error, OSError):
-        return error.strerror or text
-    return text
-
-
 def apply_changes(
     database: sqlite3.Connection, changes: Sequence[Change]
 ) -> list[Accepted | Fenced]:

@@ -8,24 +8,22 @@ that is registered again is another row, and a late change for the former one is
 
 import asyncio
 import contextlib
-import fcntl
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Final, TypeVar
+from typing import Final, TypeVar
 
 from ..core.events import Event, EventType
 from ..core.job import Job
 from ..core.ledger import LedgerChange, OpenFailure
+from .database_file import DamagedError, DatabaseFile, LogGoneError, explain
 from .ledger_queries import count_unresolved, delete_failure, select_failures
 from .queries import (
     apply_changes,
     check_ours,
     conditions,
     count_by_state,
-    explain,
-    free_name,
     json_list,
     load_data,
     prune,
@@ -54,10 +52,6 @@ CACHE_KIB: Final = 16 * 1024
 Result = TypeVar("Result")
 
 
-class _DamagedError(Exception):
-    """The file is ours, and its content is not whole."""
-
-
 class SqliteStore:
     """Jobs, events and totals in the file `path`.
 
@@ -77,9 +71,8 @@ class SqliteStore:
         self._before_commit = before_commit
         self._set_aside_damaged = set_aside_damaged
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
-        self._lock: IO[str] | None = None
+        self._file = DatabaseFile(path)
         self._database: sqlite3.Connection | None = None
-        self._inode: tuple[int, int] | None = None
         self.set_aside: Path | None = None
         """Where a damaged file was moved when this one was opened in its place."""
         self.damage = ""
@@ -104,9 +97,7 @@ class SqliteStore:
         if self._database is not None:
             await self._run(self._database.close)
             self._database = None
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self._file.unlock()
         self._thread.shutdown(wait=False)
 
     async def load(
@@ -273,8 +264,8 @@ class SqliteStore:
 
     @contextlib.contextmanager
     def _begin(self) -> Iterator[sqlite3.Connection]:
+        self._keep_in_place()
         database = self._connection()
-        self._check_in_place()
         database.execute("BEGIN IMMEDIATE")
         try:
             yield database
@@ -291,73 +282,69 @@ class SqliteStore:
         except sqlite3.Error as error:
             raise StoreError(f"{self.path}: {error}") from error
 
-    def _check_in_place(self) -> None:
-        """SQLite goes on writing to a file that was removed; what it writes would be lost."""
-        if self._inode is None:
-            return
+    def _keep_in_place(self) -> None:
+        """See to it that what is committed now is in the files that are found after a kill."""
         try:
-            status = self.path.stat()
-        except OSError as error:
-            raise StoreError(f"{self.path}: {error.strerror}; was it moved away?") from error
-        if (status.st_dev, status.st_ino) != self._inode:
-            raise StoreError(f"{self.path}: another file is in its place; restart, or put it back")
+            self._file.check_in_place(self._needed)
+        except LogGoneError as error:
+            self._begin_another_log(error)
+
+    def _needed(self) -> int:
+        pages, size = (
+            self._connection().execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_count", "page_size")
+        )
+        return int(pages * size)
+
+    def _begin_another_log(self, error: LogGoneError) -> None:
+        """The log that was removed is open still: put all it holds into the file, and begin anew.
+
+        The file itself is in its place. It is let go of only when it holds everything.
+        """
+        database = self._connection()
+        busy = database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if busy:
+            raise StoreError(f"{error}, and another process reads the database") from error
+        database.close()
+        self._database = self._connect()
+        self._begin_log()
+        self._file.remember()
 
     def _open(self) -> None:
-        self._take_lock()
+        self._file.lock()
         try:
             self._open_file()
-        except _DamagedError as damage:
+        except DamagedError as damage:
             if self._database is not None:
                 self._database.close()
             if not self._set_aside_damaged:
                 self._database = None
                 raise StoreUnusableError(f"{self.path}: damaged: {damage}") from None
-            self.set_aside = self._move_aside()
+            self.set_aside = self._file.set_aside()
             self.damage = str(damage)
             self._open_file()
-
-    def _move_aside(self) -> Path:
-        """Move a damaged file away, with what belongs to it; it is never deleted."""
-        moved = free_name(self.path)
-        for suffix in ("", "-wal", "-shm"):
-            part = self.path.with_name(self.path.name + suffix)
-            if part.exists():
-                part.rename(moved.with_name(moved.name + suffix))
-        return moved
 
     def _open_file(self) -> None:
         try:
             self._database = self._connect()
             with self._begin() as database:
                 check_ours(database, self.path)
-            # These cannot be set within a transaction.
-            self._database.execute("PRAGMA journal_mode = WAL")
-            self._database.execute("PRAGMA synchronous = FULL")
+            self._begin_log()
             with self._begin() as database:
                 upgrade(database)
             damage = self._database.execute("PRAGMA quick_check(1)").fetchone()[0]
             if damage != "ok":
-                raise _DamagedError(damage)
-            status = self.path.stat()
-            self._inode = (status.st_dev, status.st_ino)
+                raise DamagedError(damage)
+            self._file.remember()
         except (sqlite3.Error, OSError) as error:
             if "malformed" in str(error):
-                raise _DamagedError(str(error)) from error
+                raise DamagedError(str(error)) from error
             raise StoreUnusableError(f"{self.path}: {explain(error)}") from error
 
-    def _take_lock(self) -> None:
-        """Two exporters on one file would count everything twice; the second is refused."""
-        # The file beside it, for closing any handle of the database drops SQLite's own locks.
-        try:
-            self._lock = self.path.with_name(self.path.name + ".lock").open("w")
-        except OSError as error:
-            raise StoreUnusableError(f"{self.path}: {explain(error)}") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StoreUnusableError(
-                f"{self.path}: in use by another removit-exporter; each needs a file of its own"
-            ) from None
+    def _begin_log(self) -> None:
+        # These cannot be set within a transaction.
+        self._connection().execute("PRAGMA journal_mode = WAL")
+        self._connection().execute("PRAGMA synchronous = FULL")
 
     def _connect(self) -> sqlite3.Connection:
         database = sqlite3.connect(

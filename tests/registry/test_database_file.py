@@ -1,0 +1,128 @@
+"""What others do to the files of the database while it is in use, and between two starts."""
+
+import multiprocessing
+import os
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+from support import job
+
+from exporter.registry.sqlite import SqliteStore
+from exporter.registry.store import Accepted, Change, StoreError
+
+
+async def opened(path: Path) -> SqliteStore:
+    store = SqliteStore(path)
+    await store.open()
+    return store
+
+
+async def put(store: SqliteStore, *names: str) -> None:
+    results = await store.apply([Change(job(name, version=1)) for name in names])
+    assert all(isinstance(result, Accepted) for result in results)
+
+
+async def known(path: Path, *names: str) -> str:
+    store = await opened(path)
+    found = await store.get(names)
+    await store.close()
+    return "".join(sorted(found))
+
+
+def left_by_kill(path: Path) -> Path:
+    """Return the database as kill -9 would leave it now: what has a name, and nothing else."""
+    folder = path.with_name("killed")
+    folder.mkdir()
+    for suffix in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            # By another process: closing the file in this one would drop SQLite's locks.
+            copier = multiprocessing.get_context("spawn").Process(
+                target=shutil.copy, args=(part, folder)
+            )
+            copier.start()
+            copier.join()
+            assert copier.exitcode == 0
+    return folder / path.name
+
+
+@pytest.mark.parametrize("suffix", ["-wal", "-shm"])
+async def test_what_is_acknowledged_after_the_log_was_removed_survives_a_kill(
+    tmp_path: Path, suffix: str
+) -> None:
+    path = tmp_path / "jobs.db"
+    store = await opened(path)
+    await put(store, "a")
+    path.with_name(path.name + suffix).unlink()
+    await put(store, "b")
+    await put(store, "c")
+    assert await known(left_by_kill(path), "a", "b", "c") == "abc"
+    assert await store._run(
+        lambda: store._connection().execute("PRAGMA synchronous").fetchone()
+    ) == (2,)
+    await store.close()
+    assert await known(path, "a", "b", "c") == "abc"
+
+
+async def test_a_removed_log_that_someone_reads_costs_no_acknowledged_job(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    store = SqliteStore(path, busy_seconds=0.05)
+    await store.open()
+    await put(store, "a")
+    reader = sqlite3.connect(path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM jobs").fetchall()
+    await put(store, "b")
+    path.with_name("jobs.db-wal").unlink()
+    with pytest.raises(StoreError, match=r"jobs\.db-wal: removed while it was in use, and another"):
+        await put(store, "c")
+    reader.execute("ROLLBACK")
+    await put(store, "d")
+    reader.close()
+    assert await known(left_by_kill(path), "a", "b", "c", "d") == "abd"
+    await store.close()
+
+
+async def test_another_log_in_the_place_of_ours_counts_as_a_disk_that_fails(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    store = await opened(path)
+    await put(store, "a")
+    path.with_name("other").write_bytes(b"")
+    path.with_name("other").rename(path.with_name("jobs.db-wal"))
+    with pytest.raises(StoreError, match=r"jobs\.db-wal: another file is in its place"):
+        await put(store, "b")
+    await store.close()
+
+
+@pytest.mark.parametrize("size", [0, 4096])
+async def test_a_file_that_is_cut_short_counts_as_a_disk_that_fails(
+    tmp_path: Path, size: int
+) -> None:
+    path = tmp_path / "jobs.db"
+    await (await opened(path)).close()
+    store = await opened(path)
+    await put(store, "a")
+    os.truncate(path, size)
+    with pytest.raises(StoreError, match=rf"it was cut short, from \d+ to {size} bytes"):
+        await put(store, "b")
+    await store.close()
+
+
+async def test_a_file_that_is_made_smaller_by_sqlite_is_well(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    store = await opened(path)
+    await put(store, *(f"{number}" for number in range(500)))
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    await put(store, "a")
+    before = path.stat().st_size
+    other.execute("DELETE FROM jobs WHERE job_id <> 'a'")
+    other.execute("VACUUM")
+    other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert path.stat().st_size < before
+    await put(store, "b")
+    other.close()
+    await store.close()
+    assert await known(path, "a", "b") == "ab"
