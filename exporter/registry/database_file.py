@@ -6,13 +6,20 @@ file of the database is ever opened, for closing any handle of one drops SQLite'
 (SQLite, "How To Corrupt An SQLite Database File", 2.2).
 """
 
+import contextlib
 import fcntl
+import json
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 from .store import StoreError, StoreUnusableError
+
+_LOG: Final = logging.getLogger("removit_exporter.store")
+
+NOTE_CHARACTERS: Final = 200
 
 Identity = tuple[int, int]
 """Device and inode."""
@@ -41,7 +48,7 @@ class DatabaseFile:
         """Two exporters on one file would count everything twice; the second is refused."""
         # The file beside it, for closing any handle of the database drops SQLite's own locks.
         try:
-            self._lock = _beside(self.path, ".lock").open("w")
+            self._lock = _beside(self.path, ".lock").open("a+")
         except OSError as error:
             raise StoreUnusableError(f"{self.path}: {explain(error)}") from error
         try:
@@ -61,6 +68,72 @@ class DatabaseFile:
         """Take the files as they are now for those that are open; raises `OSError`."""
         self._open = {part: _identity(part.stat()) for part in (self.path, self._log, self._index)}
         self._size = self.path.stat().st_size
+        self._write_note([*self._open[self.path], *self._open[self._log]])
+
+    def set_stray_log_aside(self) -> None:
+        """Keep SQLite from replaying a log over a file that was put in the place of the log's own.
+
+        Before it is opened. A stray log is the very one that the last exporter here had open,
+        beside a file that is not; all else may be a copy with its own log (see `decisions.md`).
+        """
+        note = self._read_note()
+        if note is None or not self._log.exists() or not self.path.exists():
+            return
+        main, log = _identity(self.path.stat()), _identity(self._log.stat())
+        same_device = main[0] == note[0]
+        if log == tuple(note[2:]) and same_device and main != tuple(note[:2]):
+            self._set_log_aside()
+
+    @contextlib.contextmanager
+    def closing(self) -> Iterator[None]:
+        """Let SQLite close, with no log left beside a database that is not its own.
+
+        Beside another's file ours would be replayed over it at the next start; another's beside
+        ours SQLite would delete. What others put there together it leaves alone.
+        """
+        ours = [self._is_open(part) for part in (self.path, self._log)]
+        if self._open and any(ours) and not all(ours) and self._log.exists():
+            self._set_log_aside()
+        yield
+        if not self._log.exists():
+            self._write_note(None)
+        self._open = {}
+
+    def _is_open(self, part: Path) -> bool:
+        try:
+            return _identity(part.stat()) == self._open.get(part)
+        except OSError:
+            return False
+
+    def _set_log_aside(self) -> None:
+        moved = _free_name(self.path, "replaced")
+        for suffix in ("-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                _beside(self.path, suffix).rename(_beside(moved, suffix))
+        _LOG.error(
+            "a write-ahead log that is not of the database beside it was set aside: the database"
+            " was replaced or removed while its log was in use",
+            extra={"path": str(self.path), "set_aside": str(_beside(moved, "-wal"))},
+        )
+
+    def _write_note(self, note: list[int] | None) -> None:
+        """Write into the lock file which database and which log are open."""
+        # Without a note the next start believes what it finds: no reason to refuse to run.
+        with contextlib.suppress(OSError):
+            if self._lock is not None:
+                self._lock.truncate(0)
+                self._lock.write("" if note is None else json.dumps(note))
+                self._lock.flush()
+
+    def _read_note(self) -> list[int] | None:
+        if self._lock is None:
+            return None
+        self._lock.seek(0)
+        try:
+            note = json.loads(self._lock.read(NOTE_CHARACTERS))
+        except ValueError:
+            return None
+        return note if isinstance(note, list) and len(note) == 4 else None
 
     def check_in_place(self, needed: Callable[[], int]) -> None:
         """Raise `StoreError` unless the names still lead to the files that are open.
@@ -74,7 +147,10 @@ class DatabaseFile:
         except OSError as error:
             raise StoreError(f"{self.path}: {error.strerror}; was it moved away?") from error
         if _identity(status) != self._open[self.path]:
-            raise StoreError(f"{self.path}: another file is in its place; restart, or put it back")
+            raise StoreError(
+                f"{self.path}: another file is in its place; put the former one back, or stop the"
+                " exporter, and only then replace the file"
+            )
         if status.st_size < self._size and status.st_size < needed():
             raise StoreError(
                 f"{self.path}: it was cut short, from {self._size} to {status.st_size} bytes; stop"
@@ -98,11 +174,10 @@ class DatabaseFile:
 
     def set_aside(self) -> Path:
         """Move a damaged file away, with what belongs to it; it is never deleted."""
-        moved = _free_name(self.path)
+        moved = _free_name(self.path, "damaged")
         for suffix in ("", "-wal", "-shm"):
-            part = _beside(self.path, suffix)
-            if part.exists():
-                part.rename(_beside(moved, suffix))
+            with contextlib.suppress(FileNotFoundError):
+                _beside(self.path, suffix).rename(_beside(moved, suffix))
         return moved
 
 
@@ -122,12 +197,14 @@ def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def _free_name(path: Path) -> Path:
-    """Return a name beside `path` for a damaged file, one that nothing has."""
+def _free_name(path: Path, why: str) -> Path:
+    """Return a name beside `path` for what is set aside, one that nothing has, nor its log."""
     number = 1
-    while (name := _beside(path, f".damaged-{number}")).exists():
+    while any(
+        _beside(path, f".{why}-{number}{suffix}").exists() for suffix in ("", "-wal", "-shm")
+    ):
         number += 1
-    return name
+    return _beside(path, f".{why}-{number}")
 
 
 def _identity(status: os.stat_result) -> Identity:

@@ -95,8 +95,7 @@ class SqliteStore:
     async def close(self) -> None:
         """Close the file; the next to open it finds it whole."""
         if self._database is not None:
-            await self._run(self._database.close)
-            self._database = None
+            await self._run(self._close)
         self._file.unlock()
         self._thread.shutdown(wait=False)
 
@@ -324,8 +323,18 @@ class SqliteStore:
             self.damage = str(damage)
             self._open_file()
 
+    def _close(self) -> None:
+        database = self._connection()
+        with contextlib.suppress(sqlite3.Error):
+            # As it closes SQLite does this too, but not when the file was given another name.
+            database.execute("PRAGMA wal_checkpoint")
+        with self._file.closing():
+            database.close()
+        self._database = None
+
     def _open_file(self) -> None:
         try:
+            self._file.set_stray_log_aside()
             self._database = self._connect()
             with self._begin() as database:
                 check_ours(database, self.path)

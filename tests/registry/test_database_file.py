@@ -1,9 +1,13 @@
 """What others do to the files of the database while it is in use, and between two starts."""
 
+import asyncio
+import contextlib
 import multiprocessing
 import os
 import shutil
 import sqlite3
+from collections.abc import Iterator, Sequence
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
@@ -29,6 +33,41 @@ async def known(path: Path, *names: str) -> str:
     found = await store.get(names)
     await store.close()
     return "".join(sorted(found))
+
+
+def hold(path: Path, names: Sequence[str], ready: Event) -> None:
+    """Be an exporter that has taken jobs in, until it is killed."""
+
+    async def run() -> None:
+        store = await opened(path)
+        await put(store, *names)
+        ready.set()
+        await asyncio.Event().wait()
+
+    asyncio.run(run())
+
+
+@contextlib.contextmanager
+def running(path: Path, *names: str) -> Iterator[None]:
+    """Have another process hold the database; it is killed at the end."""
+    spawn = multiprocessing.get_context("spawn")
+    ready = spawn.Event()
+    process = spawn.Process(target=hold, args=(path, names, ready))
+    process.start()
+    try:
+        assert ready.wait(30)
+        yield
+    finally:
+        process.kill()
+        process.join()
+
+
+async def make_backup(path: Path, *names: str) -> Path:
+    backup = path.with_name("backup.db")
+    store = await opened(backup)
+    await put(store, *names)
+    await store.close()
+    return backup
 
 
 def left_by_kill(path: Path) -> Path:
@@ -126,3 +165,75 @@ async def test_a_file_that_is_made_smaller_by_sqlite_is_well(tmp_path: Path) -> 
     other.close()
     await store.close()
     assert await known(path, "a", "b") == "ab"
+
+
+async def test_a_backup_put_in_place_under_an_exporter_survives_its_kill(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "jobs.db"
+    backup = await make_backup(path, "a", "b")
+    with running(path, "c"):
+        backup.replace(path)
+        log = path.with_name("jobs.db-wal").read_bytes()
+    assert await known(path, "a", "b", "c") == "ab"
+    assert "a write-ahead log that is not of the database beside it was set aside" in caplog.text
+    assert path.with_name("jobs.db.replaced-1-wal").read_bytes() == log
+
+
+async def test_a_backup_put_in_place_under_an_exporter_survives_its_stop(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "jobs.db"
+    backup = await make_backup(path, "a", "b")
+    store = await opened(path)
+    await put(store, "c")
+    former = path.rename(tmp_path / "former.db")
+    backup.replace(path)
+    with pytest.raises(StoreError, match="stop the exporter, and only then replace the file"):
+        await put(store, "d")
+    await store.close()
+    assert await known(path, "a", "b", "c", "d") == "ab"
+    assert await known(former, "a", "b", "c", "d") == "c"
+    assert "was set aside" in caplog.text
+    assert path.with_name("jobs.db.replaced-1-wal").exists()
+
+
+async def test_a_backup_with_a_log_of_its_own_put_in_place_under_an_exporter_stays_whole(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, backup = tmp_path / "jobs.db", tmp_path / "backup.db"
+    with running(backup, "a", "b"):
+        pass
+    store = await opened(path)
+    await put(store, "c")
+    for suffix in ("", "-wal", "-shm"):
+        backup.with_name(backup.name + suffix).replace(path.with_name(path.name + suffix))
+    await store.close()
+    assert await known(path, "a", "b", "c") == "ab"
+    assert "set aside" not in caplog.text
+
+
+async def test_anothers_log_beside_our_file_is_not_replayed_over_it(tmp_path: Path) -> None:
+    path, other = tmp_path / "jobs.db", tmp_path / "other.db"
+    with running(other, "a", "b"):
+        pass
+    store = await opened(path)
+    await put(store, "c")
+    log = other.with_name("other.db-wal").replace(path.with_name("jobs.db-wal")).read_bytes()
+    await store.close()
+    assert await known(path, "a", "b", "c") == "c"
+    assert path.with_name("jobs.db.replaced-1-wal").read_bytes() == log
+
+
+@pytest.mark.parametrize("suffixes", [("", "-wal", ".lock"), ("", "-wal")])
+async def test_a_copy_of_the_database_and_its_log_keeps_what_the_log_holds(
+    tmp_path: Path, suffixes: tuple[str, ...]
+) -> None:
+    path, copy = tmp_path / "jobs.db", tmp_path / "copy" / "jobs.db"
+    with running(path, "a"):
+        pass
+    copy.parent.mkdir()
+    for suffix in suffixes:
+        shutil.copy(path.with_name(path.name + suffix), copy.parent)
+    assert await known(copy, "a") == "a"
+    assert await known(path, "a") == "a"
