@@ -84,6 +84,20 @@ class DatabaseFile:
         if log == tuple(note[2:]) and same_device and main != tuple(note[:2]):
             self._set_log_aside()
 
+    def check_whole(self) -> None:
+        """Raise `DamagedError` for a log whose database is gone: SQLite would delete it.
+
+        Before it is opened.
+        """
+        if not self._log.exists() or not self._log.stat().st_size:
+            return
+        if not self.path.exists():
+            raise DamagedError("the file is gone, and its write-ahead log is left")
+        if not self.path.stat().st_size:
+            raise DamagedError(
+                "the file is empty, and its write-ahead log is not: it was cut short"
+            )
+
     @contextlib.contextmanager
     def closing(self) -> Iterator[None]:
         """Let SQLite close, with no log left beside a database that is not its own.
@@ -107,9 +121,7 @@ class DatabaseFile:
 
     def _set_log_aside(self) -> None:
         moved = _free_name(self.path, "replaced")
-        for suffix in ("-wal", "-shm"):
-            with contextlib.suppress(FileNotFoundError):
-                _beside(self.path, suffix).rename(_beside(moved, suffix))
+        self._move(moved, "-wal", "-shm")
         _LOG.error(
             "a write-ahead log that is not of the database beside it was set aside: the database"
             " was replaced or removed while its log was in use",
@@ -175,10 +187,14 @@ class DatabaseFile:
     def set_aside(self) -> Path:
         """Move a damaged file away, with what belongs to it; it is never deleted."""
         moved = _free_name(self.path, "damaged")
-        for suffix in ("", "-wal", "-shm"):
+        # The log first: one that is left alone SQLite would delete.
+        self._move(moved, "-wal", "-shm", "")
+        return moved
+
+    def _move(self, moved: Path, *suffixes: str) -> None:
+        for suffix in suffixes:
             with contextlib.suppress(FileNotFoundError):
                 _beside(self.path, suffix).rename(_beside(moved, suffix))
-        return moved
 
 
 def explain(error: Exception) -> str:

@@ -314,14 +314,22 @@ class SqliteStore:
         try:
             self._open_file()
         except DamagedError as damage:
-            if self._database is not None:
-                self._database.close()
             if not self._set_aside_damaged:
-                self._database = None
                 raise StoreUnusableError(f"{self.path}: damaged: {damage}") from None
-            self.set_aside = self._file.set_aside()
-            self.damage = str(damage)
+            self._set_aside(damage)
             self._open_file()
+
+    def _set_aside(self, damage: DamagedError) -> None:
+        self.damage = str(damage)
+        try:
+            self.set_aside = self._file.set_aside()
+        except OSError as error:
+            raise StoreUnusableError(
+                f"{self.path}: damaged: {damage}; it cannot be set aside: {explain(error)}"
+            ) from error
+        if self._database is not None:
+            self._database.close()  # only now: it deletes the log, by its name
+            self._database = None
 
     def _close(self) -> None:
         database = self._connection()
@@ -335,6 +343,7 @@ class SqliteStore:
     def _open_file(self) -> None:
         try:
             self._file.set_stray_log_aside()
+            self._file.check_whole()
             self._database = self._connect()
             with self._begin() as database:
                 check_ours(database, self.path)

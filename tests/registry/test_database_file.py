@@ -237,3 +237,77 @@ async def test_a_copy_of_the_database_and_its_log_keeps_what_the_log_holds(
         shutil.copy(path.with_name(path.name + suffix), copy.parent)
     assert await known(copy, "a") == "a"
     assert await known(path, "a") == "a"
+
+
+async def test_a_file_that_was_emptied_is_set_aside_with_its_log(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    with running(path, "a"):
+        pass
+    log = path.with_name("jobs.db-wal").read_bytes()
+    os.truncate(path, 0)
+    store = await opened(path)
+    assert store.damage == "the file is empty, and its write-ahead log is not: it was cut short"
+    assert store.set_aside == tmp_path / "jobs.db.damaged-1"
+    assert store.set_aside.with_name("jobs.db.damaged-1-wal").read_bytes() == log
+    await put(store, "b")
+    await store.close()
+
+
+async def test_a_log_whose_file_is_gone_is_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    with running(path, "a"):
+        pass
+    log = path.with_name("jobs.db-wal").read_bytes()
+    path.unlink()
+    store = await opened(path)
+    assert store.damage == "the file is gone, and its write-ahead log is left"
+    assert path.with_name("jobs.db.damaged-1-wal").read_bytes() == log
+    await put(store, "b")
+    await store.close()
+
+
+async def test_a_log_set_aside_alone_by_a_start_that_was_killed_is_not_overwritten(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "jobs.db"
+    path.with_name("jobs.db.damaged-1-wal").write_text("left alone")
+    with running(path, "a"):
+        pass
+    os.truncate(path, 0)
+    store = await opened(path)
+    await store.close()
+    assert store.set_aside == tmp_path / "jobs.db.damaged-2"
+    assert path.with_name("jobs.db.damaged-1-wal").read_text() == "left alone"
+
+
+async def test_of_a_damaged_file_the_log_is_moved_first(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    with running(path, "a"):
+        pass
+    moved: list[str] = []
+    real = Path.rename
+
+    def rename(part: Path, target: Path) -> Path:
+        moved.append(part.name)
+        return real(part, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "rename", rename)
+        os.truncate(path, 0)
+        await (await opened(path)).close()
+    assert moved.index("jobs.db-wal") < moved.index("jobs.db")
+
+
+async def test_a_damaged_file_keeps_its_log_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    await (await opened(path)).close()
+    with running(path, "a"):
+        pass
+    log = path.with_name("jobs.db-wal").read_bytes()
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xa5" * (path.stat().st_size - 4096))
+    store = await opened(path)
+    await store.close()
+    assert store.damage
+    assert path.with_name("jobs.db.damaged-1-wal").read_bytes() == log
