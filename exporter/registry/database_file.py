@@ -11,6 +11,7 @@ import fcntl
 import json
 import logging
 import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Final
@@ -38,25 +39,18 @@ class DatabaseFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._log = _beside(path, "-wal")
-        self._index = _beside(path, "-shm")
+        self.place = Path(os.path.realpath(path))
+        """Where it lies, whatever links lead there: what is beside it is beside it there."""
+        self._log = _beside(self.place, "-wal")
+        self._index = _beside(self.place, "-shm")
         self._lock: IO[str] | None = None
         self._open: dict[Path, Identity] = {}
         self._size = 0
 
     def lock(self) -> None:
         """Two exporters on one file would count everything twice; the second is refused."""
-        # The file beside it, for closing any handle of the database drops SQLite's own locks.
-        try:
-            self._lock = _beside(self.path, ".lock").open("a+")
-        except OSError as error:
-            raise StoreUnusableError(f"{self.path}: {explain(error)}") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StoreUnusableError(
-                f"{self.path}: in use by another removit-exporter; each needs a file of its own"
-            ) from None
+        self._refuse_no_file()
+        self._take_lock()
 
     def unlock(self) -> None:
         """Let another exporter have the file."""
@@ -64,11 +58,50 @@ class DatabaseFile:
             self._lock.close()
             self._lock = None
 
+    def _refuse_no_file(self) -> None:
+        try:
+            mode = self.place.stat().st_mode
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StoreUnusableError(f"{self.path}: {explain(error)}") from error
+        if not stat.S_ISREG(mode):
+            what = "a folder" if stat.S_ISDIR(mode) else "a device or a pipe"
+            raise StoreUnusableError(f"{self.path}: {what}; storage.path must name a file")
+
+    def _take_lock(self) -> None:
+        # The file beside it, for closing any handle of the database drops SQLite's own locks.
+        self.unlock()
+        try:
+            lock = _beside(self.place, ".lock").open("a+")
+        except OSError as error:
+            raise StoreUnusableError(f"{self.path}: {explain(error)}") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise StoreUnusableError(
+                f"{self.path}: in use by another removit-exporter; each needs a file of its own"
+            ) from None
+        except OSError as error:
+            lock.close()
+            raise StoreUnusableError(f"{lock.name}: cannot be locked: {explain(error)}") from error
+        self._lock = lock
+
+    def _keep_lock(self) -> None:
+        """Who removes the lock file lets another exporter in: take it again, or see who has it."""
+        with contextlib.suppress(OSError):
+            held = self._lock and os.fstat(self._lock.fileno())
+            if held and _identity(held) == _identity(_beside(self.place, ".lock").stat()):
+                return
+        self._take_lock()
+        self._write_note(self._note())
+
     def remember(self) -> None:
         """Take the files as they are now for those that are open; raises `OSError`."""
         self._open = {part: _identity(part.stat()) for part in (self.path, self._log, self._index)}
         self._size = self.path.stat().st_size
-        self._write_note([*self._open[self.path], *self._open[self._log]])
+        self._write_note(self._note())
 
     def set_stray_log_aside(self) -> None:
         """Keep SQLite from replaying a log over a file that was put in the place of the log's own.
@@ -120,13 +153,16 @@ class DatabaseFile:
             return False
 
     def _set_log_aside(self) -> None:
-        moved = _free_name(self.path, "replaced")
+        moved = _free_name(self.place, "replaced")
         self._move(moved, "-wal", "-shm")
         _LOG.error(
             "a write-ahead log that is not of the database beside it was set aside: the database"
             " was replaced or removed while its log was in use",
             extra={"path": str(self.path), "set_aside": str(_beside(moved, "-wal"))},
         )
+
+    def _note(self) -> list[int]:
+        return [*self._open[self.path], *self._open[self._log]]
 
     def _write_note(self, note: list[int] | None) -> None:
         """Write into the lock file which database and which log are open."""
@@ -169,6 +205,7 @@ class DatabaseFile:
                 " the exporter, and put a whole file there"
             )
         self._size = status.st_size
+        self._keep_lock()
         self._check_log_in_place()
 
     def _check_log_in_place(self) -> None:
@@ -186,7 +223,7 @@ class DatabaseFile:
 
     def set_aside(self) -> Path:
         """Move a damaged file away, with what belongs to it; it is never deleted."""
-        moved = _free_name(self.path, "damaged")
+        moved = _free_name(self.place, "damaged")
         # The log first: one that is left alone SQLite would delete.
         self._move(moved, "-wal", "-shm", "")
         return moved
@@ -194,7 +231,7 @@ class DatabaseFile:
     def _move(self, moved: Path, *suffixes: str) -> None:
         for suffix in suffixes:
             with contextlib.suppress(FileNotFoundError):
-                _beside(self.path, suffix).rename(_beside(moved, suffix))
+                _beside(self.place, suffix).rename(_beside(moved, suffix))
 
 
 def explain(error: Exception) -> str:

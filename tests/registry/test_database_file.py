@@ -14,7 +14,7 @@ import pytest
 from support import job
 
 from exporter.registry.sqlite import SqliteStore
-from exporter.registry.store import Accepted, Change, StoreError
+from exporter.registry.store import Accepted, Change, StoreError, StoreUnusableError
 
 
 async def opened(path: Path) -> SqliteStore:
@@ -311,3 +311,33 @@ async def test_a_damaged_file_keeps_its_log_as_it_was(tmp_path: Path) -> None:
     await store.close()
     assert store.damage
     assert path.with_name("jobs.db.damaged-1-wal").read_bytes() == log
+
+
+async def test_a_lock_that_was_removed_is_taken_again(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    store = await opened(path)
+    lock = path.with_name("jobs.db.lock")
+    note = lock.read_text()
+    lock.unlink()
+    await put(store, "a")
+    assert lock.read_text() == note
+    with pytest.raises(StoreUnusableError, match="in use by another"):
+        await opened(path)
+    await store.close()
+
+
+async def test_where_a_second_exporter_got_in_only_one_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    first = await opened(path)
+    await put(first, "a")
+    path.with_name("jobs.db.lock").unlink()
+    second = await opened(path)
+    await put(second, "b")
+    for name in ("c", "d"):
+        with pytest.raises(StoreError, match="in use by another"):
+            await put(first, name)
+    await put(second, "e")
+    await second.close()
+    await put(first, "f")
+    await first.close()
+    assert await known(path, *"abcdef") == "abef"

@@ -1,5 +1,6 @@
 """Opening the SQLite file: whose it is, and what is wrong with it."""
 
+import os
 import sqlite3
 from pathlib import Path
 
@@ -94,10 +95,38 @@ async def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     assert await refusal(path) == f"{path}: No such file or directory"
 
 
-async def test_a_folder_is_no_database(tmp_path: Path) -> None:
-    path = tmp_path / "folder"
-    path.mkdir()
-    assert await refusal(path) == f"{path}: unable to open database file"
+async def test_what_is_no_file_is_refused_and_gets_no_lock(tmp_path: Path) -> None:
+    folder, pipe, link = (tmp_path / name for name in ("folder", "pipe", "link"))
+    folder.mkdir()
+    os.mkfifo(pipe)
+    link.symlink_to("/dev/null")
+    assert await refusal(folder) == f"{folder}: a folder; storage.path must name a file"
+    for path in (pipe, link):
+        assert await refusal(path) == f"{path}: a device or a pipe; storage.path must name a file"
+    assert sorted(tmp_path.iterdir()) == sorted((folder, pipe, link))
+
+
+async def test_a_link_does_not_let_a_second_exporter_in(tmp_path: Path) -> None:
+    path, link = tmp_path / "jobs.db", tmp_path / "links" / "other.db"
+    link.parent.mkdir()
+    link.symlink_to(path)
+    store = SqliteStore(link)
+    await store.open()
+    assert "in use by another removit-exporter" in await refusal(path)
+    await store.close()
+    assert list(link.parent.iterdir()) == [link]
+
+
+async def test_a_damaged_file_behind_a_link_is_set_aside_where_it_lies(tmp_path: Path) -> None:
+    path, link = tmp_path / "jobs.db", tmp_path / "link.db"
+    link.symlink_to(path)
+    await make(link)
+    damage(path)
+    store = SqliteStore(link)
+    await store.open()
+    await store.close()
+    assert store.set_aside == tmp_path / "jobs.db.damaged-1"
+    assert link.is_symlink()
 
 
 def damage(path: Path) -> bytes:
