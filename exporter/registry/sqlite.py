@@ -14,24 +14,22 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
-from ..core.events import Event, EventType
 from ..core.job import Job
 from ..core.ledger import LedgerChange, OpenFailure
 from .database_file import DamagedError, DatabaseFile, LogGoneError, explain
+from .job_rows import select_jobs, select_page, select_to_hold, set_aside, tell
 from .ledger_queries import count_unresolved, delete_failure, select_failures
 from .queries import (
     apply_changes,
     check_ours,
-    conditions,
     count_by_state,
-    json_list,
-    load_data,
     prune,
     put_meta,
+    select_history,
     select_history_bounds,
+    select_totals,
     upgrade,
 )
-from .records import load_job, load_labels
 from .store import (
     Accepted,
     Change,
@@ -39,7 +37,6 @@ from .store import (
     FinalAnswer,
     JobFilter,
     Pruned,
-    SeriesTotal,
     Snapshot,
     StoredEvent,
     StoreError,
@@ -73,6 +70,7 @@ class SqliteStore:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._file = DatabaseFile(path)
         self._database: sqlite3.Connection | None = None
+        self._told: set[int] = set()
         self.set_aside: Path | None = None
         """Where a damaged file was moved when this one was opened in its place."""
         self.damage = ""
@@ -111,19 +109,11 @@ class SqliteStore:
             if not resumed or meta.get("layout") != layout:
                 database.execute("DELETE FROM totals")
             put_meta(database, layout=layout, alive_at=time)
+            jobs, damaged = select_to_hold(database, finished_after)
+            set_aside(database, damaged)
             return Snapshot(
-                jobs=[
-                    load_job(*row)
-                    for row in database.execute(
-                        "SELECT job_id, id, version, document FROM jobs WHERE forgotten = 0"
-                        " AND (state = 'pending' OR finished_at > ?) ORDER BY id",
-                        (finished_after,),
-                    )
-                ],
-                totals=[
-                    SeriesTotal(name, load_labels(labels), bucket, amount)
-                    for name, labels, bucket, amount in database.execute("SELECT * FROM totals")
-                ],
+                jobs=jobs,
+                totals=select_totals(database),
                 admitted=database.execute("SELECT label, value FROM admitted").fetchall(),
                 by_state=count_by_state(database),
                 well_time=meta.get("well_time", 0.0),
@@ -139,15 +129,10 @@ class SqliteStore:
     async def get(self, job_ids: Collection[str]) -> dict[str, Job]:
         """See `Store.get`."""
 
-        def get(database: sqlite3.Connection) -> dict[str, Job]:
-            rows = database.execute(
-                "SELECT job_id, id, version, document FROM jobs"
-                " WHERE forgotten = 0 AND job_id IN (SELECT value FROM json_each(?))",
-                (json_list(job_ids),),
-            )
-            return {row[0]: load_job(*row) for row in rows}
-
-        return await self._read(get)
+        jobs, damaged = await self._read(lambda database: select_jobs(database, job_ids))
+        if damaged:
+            await self._transaction(lambda database: set_aside(database, damaged))
+        return {job.job_id: job for job in jobs}
 
     async def final_answer(self, job_id: str) -> FinalAnswer | None:
         """See `Store.final_answer`."""
@@ -166,19 +151,15 @@ class SqliteStore:
         self, job_filter: JobFilter, *, limit: int, before: int | None
     ) -> tuple[list[Job], int | None]:
         """See `Store.page`."""
-        where, values = conditions(job_filter, before)
-
-        def page(database: sqlite3.Connection) -> list[Job]:
-            rows = database.execute(
-                f"SELECT job_id, id, version, document FROM jobs WHERE {where}"  # noqa: S608 - no input in it
-                " ORDER BY id DESC LIMIT ?",
-                (*values, limit + 1),
-            )
-            return [load_job(*row) for row in rows]
-
-        jobs = await self._read(page)
-        more = len(jobs) > limit
-        return jobs[:limit], jobs[limit - 1].incarnation if more else None
+        jobs, damaged, following = await self._read(
+            lambda database: select_page(database, job_filter, limit, before)
+        )
+        # Not set aside: memory may hold the job whole, and its next change writes the row anew.
+        for row in damaged:
+            if row.id not in self._told:
+                self._told.add(row.id)
+                tell(row, "the stored row of a job is damaged and left out of a list")
+        return jobs, following
 
     async def history(
         self,
@@ -190,21 +171,9 @@ class SqliteStore:
     ) -> list[StoredEvent]:
         """See `Store.history`."""
 
-        def history(database: sqlite3.Connection) -> list[StoredEvent]:
-            rows = database.execute(
-                "SELECT events.id, type, job_id, time, data FROM events"
-                " LEFT JOIN jobs ON jobs.id = events.job"
-                " WHERE events.id > :after AND (:type IS NULL OR type = :type)"
-                " AND (:job_id IS NULL OR job IN (SELECT id FROM jobs WHERE job_id = :job_id))"
-                " ORDER BY events.id LIMIT :limit",
-                {"after": after, "type": type, "job_id": job_id, "limit": limit},
-            )
-            return [
-                StoredEvent(id_, Event(EventType(type_), job, time, load_data(data)))
-                for id_, type_, job, time, data in rows
-            ]
-
-        return await self._read(history)
+        return await self._read(
+            lambda database: select_history(database, after, limit, type, job_id)
+        )
 
     async def history_bounds(self) -> tuple[int, int]:
         """See `Store.history_bounds`."""
@@ -372,8 +341,14 @@ class SqliteStore:
             check_same_thread=False,
         )
         try:
+            # A text that is none must not fail every row; where it matters bytes are read.
+            database.text_factory = _text
             database.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         except sqlite3.Error:
             database.close()
             raise
         return database
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="replace")
