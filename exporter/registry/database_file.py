@@ -69,11 +69,11 @@ class DatabaseFile:
             what = "a folder" if stat.S_ISDIR(mode) else "a device or a pipe"
             raise StoreUnusableError(f"{self.path}: {what}; storage.path must name a file")
 
-    def _take_lock(self) -> None:
+    def _take_lock(self, mode: str = "a+") -> None:
         # The file beside it, for closing any handle of the database drops SQLite's own locks.
         self.unlock()
         try:
-            lock = _beside(self.place, ".lock").open("a+")
+            lock = _beside(self.place, ".lock").open(mode)
         except OSError as error:
             raise StoreUnusableError(f"{self.path}: {explain(error)}") from error
         try:
@@ -103,26 +103,55 @@ class DatabaseFile:
         self._size = self.path.stat().st_size
         self._write_note(self._note())
 
+    @contextlib.contextmanager
+    def looked_at(self) -> Iterator[list[str]]:
+        """Keep exporters out while the file is looked at, without leaving a lock behind.
+
+        Yields what is wrong with the log, if anything. Raises `StoreUnusableError`, `DamagedError`.
+        """
+        self._refuse_no_file()
+        if not self.path.exists() and not self.has_log():
+            raise StoreUnusableError(f"{self.path}: no such file")
+        if _beside(self.place, ".lock").exists():
+            self._take_lock("r")
+        try:
+            self.check_whole()
+            if not self.path.stat().st_size:
+                raise DamagedError("the file is empty")
+            yield [f"{self._log.name} is the log of another database"] if self._is_stray() else []
+        finally:
+            self.unlock()
+
+    def has_log(self) -> bool:
+        """Whether there is a log with something in it."""
+        return self._log.exists() and self._log.stat().st_size > 0
+
     def set_stray_log_aside(self) -> None:
         """Keep SQLite from replaying a log over a file that was put in the place of the log's own.
 
-        Before it is opened. A stray log is the very one that the last exporter here had open,
-        beside a file that is not; all else may be a copy with its own log (see `decisions.md`).
+        Before it is opened.
+        """
+        if self._is_stray():
+            self._set_log_aside()
+
+    def _is_stray(self) -> bool:
+        """Whether the log is the very one that the last exporter had open, and the file is not.
+
+        All else may be a copy with its own log (see `decisions.md`).
         """
         note = self._read_note()
         if note is None or not self._log.exists() or not self.path.exists():
-            return
+            return False
         main, log = _identity(self.path.stat()), _identity(self._log.stat())
         same_device = main[0] == note[0]
-        if log == tuple(note[2:]) and same_device and main != tuple(note[:2]):
-            self._set_log_aside()
+        return log == tuple(note[2:]) and same_device and main != tuple(note[:2])
 
     def check_whole(self) -> None:
         """Raise `DamagedError` for a log whose database is gone: SQLite would delete it.
 
         Before it is opened.
         """
-        if not self._log.exists() or not self._log.stat().st_size:
+        if not self.has_log():
             return
         if not self.path.exists():
             raise DamagedError("the file is gone, and its write-ahead log is left")

@@ -88,13 +88,20 @@ def load_labels(text: str | bytes) -> Labels:
         raise RecordError(f"{type(error).__name__}: {error}") from error
 
 
+def load_object(text: str | bytes) -> dict[str, Any]:
+    """Read what `dump` wrote; raises `RecordError`."""
+    try:
+        return dict(json.loads(_text(text)).items())
+    except (ValueError, AttributeError) as error:
+        raise RecordError(f"{type(error).__name__}: {error}") from error
+
+
 def load_mapping(text: str) -> dict[str, Any]:
     """Read what `dump` wrote; nothing, where it is damaged."""
     try:
-        data = json.loads(text)
-    except ValueError:
+        return load_object(text)
+    except RecordError:
         return {}
-    return data if isinstance(data, dict) else {}
 
 
 def _text(stored: str | bytes) -> str:

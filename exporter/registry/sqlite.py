@@ -61,12 +61,10 @@ class SqliteStore:
         *,
         busy_seconds: float = BUSY_SECONDS,
         before_commit: Callable[[], None] = lambda: None,
-        set_aside_damaged: bool = True,
     ) -> None:
         self.path = path
         self._busy_seconds = busy_seconds
         self._before_commit = before_commit
-        self._set_aside_damaged = set_aside_damaged
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._file = DatabaseFile(path)
         self._database: sqlite3.Connection | None = None
@@ -74,13 +72,6 @@ class SqliteStore:
         self.set_aside: Path | None = None
         """Where a damaged file was moved when this one was opened in its place."""
         self.damage = ""
-
-    async def check(self) -> list[str]:
-        """Look through the whole file; return what is wrong with it, nothing when it is whole."""
-        rows = await self._read(
-            lambda database: database.execute("PRAGMA integrity_check").fetchall()
-        )
-        return [text for (text,) in rows if text != "ok"]
 
     async def open(self) -> None:
         """Open or create the file; raises `StoreUnusableError`."""
@@ -283,8 +274,6 @@ class SqliteStore:
         try:
             self._open_file()
         except DamagedError as damage:
-            if not self._set_aside_damaged:
-                raise StoreUnusableError(f"{self.path}: damaged: {damage}") from None
             self._set_aside(damage)
             self._open_file()
 

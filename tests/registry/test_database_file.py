@@ -1,31 +1,16 @@
 """What others do to the files of the database while it is in use, and between two starts."""
 
-import asyncio
-import contextlib
 import multiprocessing
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator, Sequence
-from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
-from support import job
+from databases import make_backup, opened, put, running
 
 from exporter.registry.sqlite import SqliteStore
-from exporter.registry.store import Accepted, Change, StoreError, StoreUnusableError
-
-
-async def opened(path: Path) -> SqliteStore:
-    store = SqliteStore(path)
-    await store.open()
-    return store
-
-
-async def put(store: SqliteStore, *names: str) -> None:
-    results = await store.apply([Change(job(name, version=1)) for name in names])
-    assert all(isinstance(result, Accepted) for result in results)
+from exporter.registry.store import StoreError, StoreUnusableError
 
 
 async def known(path: Path, *names: str) -> str:
@@ -33,41 +18,6 @@ async def known(path: Path, *names: str) -> str:
     found = await store.get(names)
     await store.close()
     return "".join(sorted(found))
-
-
-def hold(path: Path, names: Sequence[str], ready: Event) -> None:
-    """Be an exporter that has taken jobs in, until it is killed."""
-
-    async def run() -> None:
-        store = await opened(path)
-        await put(store, *names)
-        ready.set()
-        await asyncio.Event().wait()
-
-    asyncio.run(run())
-
-
-@contextlib.contextmanager
-def running(path: Path, *names: str) -> Iterator[None]:
-    """Have another process hold the database; it is killed at the end."""
-    spawn = multiprocessing.get_context("spawn")
-    ready = spawn.Event()
-    process = spawn.Process(target=hold, args=(path, names, ready))
-    process.start()
-    try:
-        assert ready.wait(30)
-        yield
-    finally:
-        process.kill()
-        process.join()
-
-
-async def make_backup(path: Path, *names: str) -> Path:
-    backup = path.with_name("backup.db")
-    store = await opened(backup)
-    await put(store, *names)
-    await store.close()
-    return backup
 
 
 def left_by_kill(path: Path) -> Path:

@@ -149,17 +149,3 @@ async def test_a_damaged_file_is_set_aside_and_never_deleted(tmp_path: Path) -> 
         assert store.damage
         assert await store.get(["a"]) == {}
         await store.close()
-
-
-async def test_the_full_check_leaves_a_damaged_file_where_it_is(tmp_path: Path) -> None:
-    path = tmp_path / "jobs.db"
-    await make(path)
-    store = SqliteStore(path, set_aside_damaged=False)
-    await store.open()
-    assert await store.check() == []
-    await store.close()
-    damage(path)
-    store = SqliteStore(path, set_aside_damaged=False)
-    with pytest.raises(StoreUnusableError, match="damaged"):
-        await store.open()
-    assert path.exists()
