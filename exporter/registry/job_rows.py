@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from ..core.job import Job, JobState
+from ..core.job import INFERRED_STATES, Job, JobState
 from .queries import conditions, json_list
 from .records import RecordError, load_job
-from .store import JobFilter
+from .store import JobFilter, RecheckDue
 
 _LOG: Final = logging.getLogger("removit_exporter.store")
 
@@ -55,16 +55,26 @@ def tell(row: DamagedRow, what: str) -> None:
 
 
 def select_to_hold(
-    database: sqlite3.Connection, finished_after: float
+    database: sqlite3.Connection, finished_after: float, recheck: RecheckDue
 ) -> tuple[list[Job], list[DamagedRow]]:
-    """Return the jobs that memory holds from the start."""
-    # Of a state that is none only the document can tell.
+    """Return the jobs that memory holds from the start; see `Store.load`."""
+    # Of a state that is none, or rechecks that cannot be read, only the document can tell.
     return read_jobs(
         database.execute(
             f"SELECT {COLUMNS} FROM jobs WHERE forgotten = 0"  # noqa: S608 - no input in it
-            " AND (state = 'pending' OR finished_at > ?"
-            " OR state NOT IN (SELECT value FROM json_each(?))) ORDER BY id",
-            (finished_after, json_list([state.value for state in JobState])),
+            " AND (state = 'pending' OR finished_at > :finished_after"
+            " OR state NOT IN (SELECT value FROM json_each(:states))"
+            " OR (state IN (SELECT value FROM json_each(:inferred)) AND finished_at > :kept_after"
+            " AND CASE WHEN json_valid(document)"
+            " THEN coalesce(json_extract(document, '$.rechecks'), 0) ELSE 0 END < :rechecks))"
+            " ORDER BY id",
+            {
+                "finished_after": finished_after,
+                "states": json_list([state.value for state in JobState]),
+                "inferred": json_list([state.value for state in INFERRED_STATES]),
+                "kept_after": recheck.finished_after,
+                "rechecks": recheck.times,
+            },
         )
     )
 

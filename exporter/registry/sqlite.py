@@ -31,12 +31,14 @@ from .queries import (
     upgrade,
 )
 from .store import (
+    NO_RECHECK,
     Accepted,
     Change,
     Fenced,
     FinalAnswer,
     JobFilter,
     Pruned,
+    RecheckDue,
     Snapshot,
     StoredEvent,
     StoreError,
@@ -89,7 +91,13 @@ class SqliteStore:
         self._thread.shutdown(wait=False)
 
     async def load(
-        self, *, time: float, finished_after: float, resume_within: float, layout: str
+        self,
+        *,
+        time: float,
+        finished_after: float,
+        resume_within: float,
+        layout: str,
+        recheck: RecheckDue = NO_RECHECK,
     ) -> Snapshot:
         """See `Store.load`."""
 
@@ -100,7 +108,7 @@ class SqliteStore:
             if not resumed or meta.get("layout") != layout:
                 database.execute("DELETE FROM totals")
             put_meta(database, layout=layout, alive_at=time)
-            jobs, damaged = select_to_hold(database, finished_after)
+            jobs, damaged = select_to_hold(database, finished_after, recheck)
             set_aside(database, damaged)
             return Snapshot(
                 jobs=jobs,
