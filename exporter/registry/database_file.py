@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Final
 
+from .opening import explain
 from .store import StoreError, StoreUnusableError
 
 _LOG: Final = logging.getLogger("removit_exporter.store")
@@ -52,6 +53,10 @@ class DatabaseFile:
         self._refuse_no_file()
         self._take_lock()
 
+    def why(self, error: Exception) -> str:
+        """Say what went wrong with it, and what would be right."""
+        return explain(error, self.place)
+
     def unlock(self) -> None:
         """Let another exporter have the file."""
         if self._lock is not None:
@@ -64,7 +69,7 @@ class DatabaseFile:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise StoreUnusableError(f"{self.path}: {explain(error)}") from error
+            raise StoreUnusableError(f"{self.path}: {self.why(error)}") from error
         if not stat.S_ISREG(mode):
             what = "a folder" if stat.S_ISDIR(mode) else "a device or a pipe"
             raise StoreUnusableError(f"{self.path}: {what}; storage.path must name a file")
@@ -75,7 +80,7 @@ class DatabaseFile:
         try:
             lock = _beside(self.place, ".lock").open(mode)
         except OSError as error:
-            raise StoreUnusableError(f"{self.path}: {explain(error)}") from error
+            raise StoreUnusableError(f"{self.path}: {self.why(error)}") from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -85,7 +90,7 @@ class DatabaseFile:
             ) from None
         except OSError as error:
             lock.close()
-            raise StoreUnusableError(f"{lock.name}: cannot be locked: {explain(error)}") from error
+            raise StoreUnusableError(f"{lock.name}: cannot be locked: {self.why(error)}") from error
         self._lock = lock
 
     def _keep_lock(self) -> None:
@@ -261,18 +266,6 @@ class DatabaseFile:
         for suffix in suffixes:
             with contextlib.suppress(FileNotFoundError):
                 _beside(self.place, suffix).rename(_beside(moved, suffix))
-
-
-def explain(error: Exception) -> str:
-    """Say what went wrong at opening, and what would be right."""
-    text = str(error)
-    if "locked" in text:
-        return f"{text}: another process holds it; stop that one, or use another file"
-    if "not a database" in text:
-        return f"{text}; it is left as it is, give storage.path another file"
-    if isinstance(error, OSError):
-        return error.strerror or text
-    return text
 
 
 def _beside(path: Path, suffix: str) -> Path:

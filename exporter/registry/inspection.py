@@ -13,7 +13,7 @@ from typing import Final
 
 from ..core.events import EventType
 from ..core.job import JobState
-from .database_file import DamagedError, DatabaseFile, explain
+from .database_file import DamagedError, DatabaseFile
 from .job_rows import COLUMNS, read_jobs
 from .queries import check_ours
 from .records import RecordError, load_labels, load_object
@@ -38,7 +38,7 @@ def inspect(path: Path) -> list[str]:
     except (sqlite3.Error, OSError) as error:
         if "malformed" in str(error):
             return [str(error)]
-        raise StoreUnusableError(f"{path}: {explain(error)}") from error
+        raise StoreUnusableError(f"{path}: {file.why(error)}") from error
     return wrong if len(wrong) <= MAX_LINES else [*wrong[:MAX_LINES], "and more"]
 
 

@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 
 from ..core.job import Job
 from ..core.ledger import LedgerChange, OpenFailure
-from .database_file import DamagedError, DatabaseFile, LogGoneError, explain
+from .database_file import DamagedError, DatabaseFile, LogGoneError
 from .job_rows import select_jobs, select_page, select_to_hold, set_aside, tell
 from .ledger_queries import count_unresolved, delete_failure, select_failures
 from .queries import (
@@ -247,7 +247,7 @@ class SqliteStore:
         try:
             yield
         except sqlite3.Error as error:
-            raise StoreError(f"{self.path}: {error}") from error
+            raise StoreError(f"{self.path}: {self._file.why(error)}") from error
 
     def _keep_in_place(self) -> None:
         """See to it that what is committed now is in the files that are found after a kill."""
@@ -291,7 +291,7 @@ class SqliteStore:
             self.set_aside = self._file.set_aside()
         except OSError as error:
             raise StoreUnusableError(
-                f"{self.path}: damaged: {damage}; it cannot be set aside: {explain(error)}"
+                f"{self.path}: damaged: {damage}; it cannot be set aside: {self._file.why(error)}"
             ) from error
         if self._database is not None:
             self._database.close()  # only now: it deletes the log, by its name
@@ -323,7 +323,7 @@ class SqliteStore:
         except (sqlite3.Error, OSError) as error:
             if "malformed" in str(error):
                 raise DamagedError(str(error)) from error
-            raise StoreUnusableError(f"{self.path}: {explain(error)}") from error
+            raise StoreUnusableError(f"{self.path}: {self._file.why(error)}") from error
 
     def _begin_log(self) -> None:
         # These cannot be set within a transaction.
