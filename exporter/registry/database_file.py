@@ -174,7 +174,10 @@ class DatabaseFile:
         """
         ours = [self._is_open(part) for part in (self.path, self._log)]
         if self._open and any(ours) and not all(ours) and self._log.exists():
-            self._set_log_aside()
+            try:
+                self._set_log_aside()
+            except OSError as error:  # the note stays, by which the next start does it
+                _LOG.error("a stray log stays: %s", self.why(error), extra={"path": str(self._log)})
         yield
         if not self._log.exists():
             self._write_note(None)

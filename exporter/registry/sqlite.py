@@ -273,9 +273,12 @@ class SqliteStore:
         if busy:
             raise StoreError(f"{error}, and another process reads the database") from error
         database.close()
-        self._database = self._connect()
-        self._begin_log()
-        self._file.remember()
+        try:
+            self._database = self._connect()
+            self._begin_log()
+            self._file.remember()
+        except OSError as failure:
+            raise StoreError(f"{self.path}: {self._file.why(failure)}; restart") from failure
 
     def _open(self) -> None:
         self._file.lock()

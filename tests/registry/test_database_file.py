@@ -1,5 +1,6 @@
 """What others do to the files of the database while it is in use, and between two starts."""
 
+import errno
 import multiprocessing
 import os
 import shutil
@@ -145,6 +146,26 @@ async def test_a_backup_put_in_place_under_an_exporter_survives_its_stop(
     assert await known(path, "a", "b", "c", "d") == "ab"
     assert await known(former, "a", "b", "c", "d") == "c"
     assert "was set aside" in caplog.text
+    assert path.with_name("jobs.db.replaced-1-wal").exists()
+
+
+async def test_a_log_that_cannot_be_set_aside_at_the_stop_is_at_the_next_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "jobs.db"
+    backup = await make_backup(path, "a", "b")
+    store = await opened(path)
+    await put(store, "c")
+    backup.replace(path)
+
+    def fails(part: Path, target: Path) -> Path:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "rename", fails)
+        await store.close()
+    assert "a stray log stays: Read-only file system" in caplog.text
+    assert await known(path, "a", "b", "c") == "ab"
     assert path.with_name("jobs.db.replaced-1-wal").exists()
 
 
