@@ -24,7 +24,7 @@ from .config.credentials import SecretError, read_secret_file
 from .config.values import split_address
 from .drill.command import drill
 from .logs import configure, make_logger
-from .registry.sqlite import SqliteStore
+from .registry.inspection import inspect
 from .registry.store import StoreError
 from .server import ServeError, Server, run_in_loop, serve
 from .simulator import Simulator, parse_fault
@@ -135,25 +135,18 @@ def check_config(
 @main.command("check-storage")
 @_config_flags
 def check_storage(config_file: Path, **flags: str | None) -> None:
-    """Look through the whole database of an exporter that is stopped; say OK or what is wrong."""
+    """Look through the whole database of an exporter that is stopped; say OK or what is wrong.
+
+    Nothing in it is changed.
+    """
     config, _ = _load(config_file, flags)
-
-    async def check() -> list[str]:
-        store = SqliteStore(config.storage.path, set_aside_damaged=False)
-        await store.open()
-        try:
-            return await store.check()
-        finally:
-            await store.close()
-
+    path = config.storage.path
     try:
-        if not config.storage.path.exists():
-            raise Failure(f"{config.storage.path}: no such file")
-        wrong = asyncio.run(check())
+        wrong = inspect(path)
     except StoreError as error:
         raise Failure(str(error)) from None
     if wrong:
-        raise Failure("\n".join(f"{config.storage.path}: {text}" for text in wrong))
+        raise Failure("\n".join(f"{path}: {text}" for text in wrong))
     click.echo("OK")
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 from conftest import KEY, until
+from databases import opened, put
 from system_ports import free_port
 
 from exporter.commands.demo import token_for
@@ -351,3 +352,31 @@ def test_a_difference_between_ledger_and_totals_is_seen() -> None:
     )
     wrong = [row for row in compare(truth, read_totals(page)) if not row.equal]
     assert wrong == [Row("finished done", 2, 1), Row("finished failed", 0, 1)]
+
+
+async def test_check_storage_says_ok_or_what_is_wrong_and_changes_nothing(
+    command: Any, write_config: Any, tmp_path: Path
+) -> None:
+    write_config()
+    path = tmp_path / "other.db"
+
+    async def check(code: int) -> str:
+        process = await command("check-storage", "--storage.path", "other.db")
+        assert await process.ends() == code
+        return f"{process.out}{process.err}"
+
+    assert await check(1) == f"{path}: no such file\n"
+    path.touch()
+    assert await check(1) == f"{path}: the file is empty\n"
+    path.unlink()
+    store = await opened(path)
+    await put(store, "a")
+    await store.close()
+    assert await check(0) == "OK\n"
+    database = sqlite3.connect(path)
+    with database:
+        database.execute("UPDATE jobs SET document = '{'")
+    database.close()
+    before = path.read_bytes()
+    assert f"{path}: jobs, row 1: job a: damaged: " in await check(1)
+    assert path.read_bytes() == before

@@ -1,14 +1,14 @@
 """SQL of the failure ledger: functions of a connection, within a transaction of the caller's."""
 
-import json
 import sqlite3
 from typing import Final
 
 from ..core.job import Job, JobState
 from ..core.ledger import LedgerChange, LedgerStep, OpenFailure, open_failure, takes_effect
-from .records import dump
+from .records import dump, load_mapping
 
 _COLUMNS: Final = "key, job_id, state, finished_at, evidence, labels"
+_STATES: Final = frozenset(JobState)
 
 
 def take_step(database: sqlite3.Connection, job: Job, step: LedgerStep) -> LedgerChange | None:
@@ -71,7 +71,7 @@ def delete_failure(database: sqlite3.Connection, key: str) -> LedgerChange | Non
 def count_unresolved(database: sqlite3.Connection) -> list[tuple[dict[str, str], int]]:
     """Return how many keys are open, by their jobs' labels."""
     rows = database.execute("SELECT labels, count(*) FROM failures GROUP BY labels")
-    return [(json.loads(labels), count) for labels, count in rows]
+    return [(load_mapping(labels), count) for labels, count in rows]
 
 
 def _is_done_later(database: sqlite3.Connection, job: Job) -> bool:
@@ -84,4 +84,6 @@ def _is_done_later(database: sqlite3.Connection, job: Job) -> bool:
 
 def _failure(row: tuple[str, str, str, float, str | None, str]) -> OpenFailure:
     key, job_id, state, finished_at, evidence, labels = row
-    return OpenFailure(key, job_id, JobState(state), finished_at, evidence, json.loads(labels))
+    # A key stays open even where what is told of it is damaged.
+    known = JobState(state) if state in _STATES else JobState.FAILED
+    return OpenFailure(key, job_id, known, finished_at, evidence, load_mapping(labels))

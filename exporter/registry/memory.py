@@ -9,17 +9,19 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from ..core.events import Event
-from ..core.job import Job, JobState
+from ..core.job import INFERRED_STATES, Job, JobState
 from ..core.ledger import LedgerChange, LedgerStep, OpenFailure, open_failure, takes_effect
 from ..core.tally import Labels
 from .records import dump_job, load_job
 from .store import (
+    NO_RECHECK,
     Accepted,
     Change,
     Fenced,
     FinalAnswer,
     JobFilter,
     Pruned,
+    RecheckDue,
     SeriesTotal,
     Snapshot,
     StoredEvent,
@@ -70,7 +72,13 @@ class MemoryStore:
         """Nothing to close."""
 
     async def load(
-        self, *, time: float, finished_after: float, resume_within: float, layout: str
+        self,
+        *,
+        time: float,
+        finished_after: float,
+        resume_within: float,
+        layout: str,
+        recheck: RecheckDue = NO_RECHECK,
     ) -> Snapshot:
         """See `Store.load`."""
         tables = self.tables
@@ -81,7 +89,11 @@ class MemoryStore:
         tables.meta |= {"layout": layout, "alive_at": time}
         jobs = self._jobs()
         return Snapshot(
-            jobs=[job for job in jobs if job.pending or (job.finished_at or 0) > finished_after],
+            jobs=[
+                job
+                for job in jobs
+                if job.pending or (job.finished_at or 0) > finished_after or _is_due(recheck, job)
+            ],
             totals=[SeriesTotal(*series, amount) for series, amount in tables.totals.items()],
             admitted=list(tables.admitted),
             by_state=Counter(job.state for job in jobs),
@@ -256,6 +268,11 @@ class MemoryStore:
 
     def _jobs(self) -> list[Job]:
         return [self._job(incarnation) for incarnation in sorted(self.tables.known.values())]
+
+
+def _is_due(recheck: RecheckDue, job: Job) -> bool:
+    due = job.state in INFERRED_STATES and job.rechecks < recheck.times
+    return due and (job.finished_at or 0) > recheck.finished_after
 
 
 def _admits(job_filter: JobFilter, job: Job) -> bool:

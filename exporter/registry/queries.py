@@ -1,24 +1,31 @@
 """SQL over the schema: functions of a connection, each within a transaction of the caller's."""
 
 import json
+import logging
 import sqlite3
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from ..core.events import Event
+from ..core.events import Event, EventType
 from ..core.job import Job, JobState
 from .ledger_queries import take_step
-from .records import dump, dump_job, dump_labels, load_job
+from .records import RecordError, dump, dump_job, dump_labels, load_job, load_labels, load_mapping
 from .schema import APPLICATION_ID, SCHEMA_VERSION, UPGRADES
-from .store import Accepted, Change, Fenced, JobFilter, Pruned, StoreUnusableError, parts_of
+from .store import (
+    Accepted,
+    Change,
+    Fenced,
+    JobFilter,
+    Pruned,
+    SeriesTotal,
+    StoredEvent,
+    StoreUnusableError,
+    parts_of,
+)
 
-
-def load_data(text: str) -> dict[str, Any]:
-    """Read an event's data."""
-    data: dict[str, Any] = json.loads(text)
-    return data
+_LOG: Final = logging.getLogger("removit_exporter.store")
 
 
 def check_ours(database: sqlite3.Connection, path: Path) -> None:
@@ -47,26 +54,6 @@ def upgrade(database: sqlite3.Connection) -> None:
             database.execute(statement)
     database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-
-
-def free_name(path: Path) -> Path:
-    """Return a name beside `path` for a damaged file, one that nothing has."""
-    number = 1
-    while (name := path.with_name(f"{path.name}.damaged-{number}")).exists():
-        number += 1
-    return name
-
-
-def explain(error: Exception) -> str:
-    """Say what went wrong at opening, and what would be right."""
-    text = str(error)
-    if "locked" in text:
-        return f"{text}: another process holds it; stop that one, or use another file"
-    if "not a database" in text:
-        return f"{text}; it is left as it is, give storage.path another file"
-    if isinstance(error, OSError):
-        return error.strerror or text
-    return text
 
 
 def apply_changes(
@@ -118,10 +105,14 @@ def _put_job(database: sqlite3.Connection, change: Change) -> int | None:
 
 def _known(database: sqlite3.Connection, change: Change) -> Job | None:
     row = database.execute(
-        "SELECT job_id, id, version, document FROM jobs WHERE forgotten = 0 AND job_id = ?",
+        "SELECT job_id, id, version, CAST(document AS BLOB) FROM jobs"
+        " WHERE forgotten = 0 AND job_id = ?",
         (change.job.job_id if change.job else None,),
     ).fetchone()
-    return load_job(*row) if row else None
+    try:
+        return load_job(*row) if row else None
+    except RecordError:
+        return None  # as good as gone; whoever asks for it next sets it aside
 
 
 def _put_event(database: sqlite3.Connection, event: Event, job: int | None) -> int:
@@ -152,7 +143,48 @@ def put_meta(database: sqlite3.Connection, **values: object) -> None:
 def count_by_state(database: sqlite3.Connection) -> dict[JobState, int]:
     """Return how many jobs are kept, by state."""
     rows = database.execute("SELECT state, count(*) FROM jobs WHERE forgotten = 0 GROUP BY state")
-    return {JobState(state): count for state, count in rows}
+    return {JobState(state): count for state, count in rows if state in _STATES}
+
+
+def select_totals(database: sqlite3.Connection) -> list[SeriesTotal]:
+    """Return all totals; those whose labels are damaged begin anew."""
+    totals = []
+    for name, labels, bucket, amount in database.execute(
+        "SELECT name, CAST(labels AS BLOB), bucket, amount FROM totals"
+    ):
+        try:
+            totals.append(SeriesTotal(name, load_labels(labels), bucket, amount))
+        except RecordError as error:
+            _LOG.error(
+                "a stored total is damaged and left out",
+                extra={"series": name, "damage": str(error)},
+            )
+    return totals
+
+
+def select_history(
+    database: sqlite3.Connection, after: int, limit: int, type_: str | None, job_id: str | None
+) -> list[StoredEvent]:
+    """Return events, those of a damaged type left out; see `Store.history`."""
+    rows = database.execute(
+        "SELECT events.id, type, job_id, time, data FROM events"
+        " LEFT JOIN jobs ON jobs.id = events.job"
+        " WHERE events.id > :after AND (:type IS NULL OR type = :type)"
+        " AND type IN (SELECT value FROM json_each(:types))"
+        " AND (:job_id IS NULL OR job IN (SELECT id FROM jobs WHERE job_id = :job_id))"
+        " ORDER BY events.id LIMIT :limit",
+        {
+            "after": after,
+            "type": type_,
+            "types": json_list([kind.value for kind in EventType]),
+            "job_id": job_id,
+            "limit": limit,
+        },
+    )
+    return [
+        StoredEvent(id_, Event(EventType(kind), job, time, load_mapping(data)))
+        for id_, kind, job, time, data in rows
+    ]
 
 
 def select_history_bounds(database: sqlite3.Connection) -> tuple[int, int]:
@@ -188,7 +220,7 @@ def prune(
         " NOT EXISTS (SELECT 1 FROM events WHERE job = jobs.id) LIMIT ?)",
         (limit,),
     ).rowcount
-    gone = Counter(JobState(state) for _, state in old)
+    gone = Counter(JobState(state) for _, state in old if state in _STATES)
     return Pruned(gone, limit in (len(old), events, rows))
 
 
@@ -206,7 +238,11 @@ def conditions(job_filter: JobFilter, before: int | None) -> tuple[str, list[obj
             tests.append(test)
             values.append(value)
     for name, value in job_filter.labels.items():
-        tests.append("json_extract(document, '$.labels.' || json_quote(?)) = ?")
+        # A document that is damaged would fail the whole list.
+        tests.append(
+            "CASE WHEN json_valid(document)"
+            " THEN json_extract(document, '$.labels.' || json_quote(?)) END = ?"
+        )
         values += [name, value]
     return " AND ".join(tests), values
 
@@ -215,6 +251,8 @@ def json_list(job_ids: Collection[str]) -> str:
     """Write ids as SQLite's json_each reads them: one parameter for any number."""
     return json.dumps(list(job_ids))
 
+
+_STATES: Final = frozenset(JobState)
 
 _INSERT_JOB: Final = (
     "INSERT INTO jobs (job_id, source, version, state, mode, key, finished_at, document,"

@@ -22,6 +22,10 @@ _TUPLES: Final = ("ignored_variations", "told_ignored", "told_drift")
 _MESSAGES: Final = ("warnings", "told_warnings")
 
 
+class RecordError(ValueError):
+    """What is stored is not what was written: no job, or no labels, can be made of it."""
+
+
 def dump_job(job: Job) -> str:
     """Write a job without what has columns of its own (id, incarnation, version)."""
     document: dict[str, Any] = {}
@@ -37,9 +41,18 @@ def dump_job(job: Job) -> str:
     return dump(document)
 
 
-def load_job(job_id: str, incarnation: int, version: int, document: str) -> Job:
-    """Read what `dump_job` wrote."""
-    data = json.loads(document)
+def load_job(job_id: str | bytes, incarnation: int, version: int, document: str | bytes) -> Job:
+    """Read what `dump_job` wrote; raises `RecordError`."""
+    try:
+        return Job(
+            job_id=_text(job_id), incarnation=incarnation, version=version, **_fields(document)
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RecordError(f"{type(error).__name__}: {error}") from error
+
+
+def _fields(document: str | bytes) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(_text(document))
     data["source"] = Source(data["source"])
     data["told_by"] = tuple(Source(name) for name in data.get("told_by", ()))
     if "state" in data:
@@ -53,7 +66,7 @@ def load_job(job_id: str, incarnation: int, version: int, document: str) -> Job:
     if "suspicion" in data:
         kind, *numbers = data["suspicion"]
         data["suspicion"] = Suspicion(Kind(kind), *numbers)
-    return Job(job_id=job_id, incarnation=incarnation, version=version, **data)
+    return data
 
 
 def dump(value: Mapping[str, Any]) -> str:
@@ -66,6 +79,29 @@ def dump_labels(labels: Labels) -> str:
     return json.dumps(labels, ensure_ascii=False, separators=(",", ":"))
 
 
-def load_labels(text: str) -> Labels:
-    """Read what `dump_labels` wrote."""
-    return tuple((name, value) for name, value in json.loads(text))
+def load_labels(text: str | bytes) -> Labels:
+    """Read what `dump_labels` wrote; raises `RecordError`."""
+    try:
+        return tuple((name, value) for name, value in json.loads(_text(text)))
+    except (ValueError, TypeError) as error:
+        raise RecordError(f"{type(error).__name__}: {error}") from error
+
+
+def load_object(text: str | bytes) -> dict[str, Any]:
+    """Read what `dump` wrote; raises `RecordError`."""
+    try:
+        return dict(json.loads(_text(text)).items())
+    except (ValueError, AttributeError) as error:
+        raise RecordError(f"{type(error).__name__}: {error}") from error
+
+
+def load_mapping(text: str) -> dict[str, Any]:
+    """Read what `dump` wrote; nothing, where it is damaged."""
+    try:
+        return load_object(text)
+    except RecordError:
+        return {}
+
+
+def _text(stored: str | bytes) -> str:
+    return stored if isinstance(stored, str) else stored.decode()

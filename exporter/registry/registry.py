@@ -37,6 +37,7 @@ from .store import (
     Fenced,
     FinalAnswer,
     JobFilter,
+    RecheckDue,
     Snapshot,
     Store,
     StoredEvent,
@@ -124,6 +125,7 @@ class Registry:
             finished_after=now.time - longest,
             resume_within=limits.resume_within,
             layout=layout(self.tally.group_labels),
+            recheck=RecheckDue(len(limits.recheck_after), now.time - limits.retention),
         )
 
     def start(self, snapshot: Snapshot) -> None:

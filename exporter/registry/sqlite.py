@@ -8,41 +8,38 @@ that is registered again is another row, and a late change for the former one is
 
 import asyncio
 import contextlib
-import fcntl
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
-from typing import IO, Final, TypeVar
+from typing import Final, TypeVar
 
-from ..core.events import Event, EventType
 from ..core.job import Job
 from ..core.ledger import LedgerChange, OpenFailure
+from .database_file import DamagedError, DatabaseFile, LogGoneError
+from .job_rows import select_jobs, select_page, select_to_hold, set_aside, tell
 from .ledger_queries import count_unresolved, delete_failure, select_failures
 from .queries import (
     apply_changes,
     check_ours,
-    conditions,
     count_by_state,
-    explain,
-    free_name,
-    json_list,
-    load_data,
     prune,
     put_meta,
+    select_history,
     select_history_bounds,
+    select_totals,
     upgrade,
 )
-from .records import load_job, load_labels
 from .store import (
+    NO_RECHECK,
     Accepted,
     Change,
     Fenced,
     FinalAnswer,
     JobFilter,
     Pruned,
-    SeriesTotal,
+    RecheckDue,
     Snapshot,
     StoredEvent,
     StoreError,
@@ -53,10 +50,6 @@ BUSY_SECONDS: Final = 5.0
 CACHE_KIB: Final = 16 * 1024
 
 Result = TypeVar("Result")
-
-
-class _DamagedError(Exception):
-    """The file is ours, and its content is not whole."""
 
 
 class SqliteStore:
@@ -71,27 +64,18 @@ class SqliteStore:
         *,
         busy_seconds: float = BUSY_SECONDS,
         before_commit: Callable[[], None] = lambda: None,
-        set_aside_damaged: bool = True,
     ) -> None:
         self.path = path
         self._busy_seconds = busy_seconds
         self._before_commit = before_commit
-        self._set_aside_damaged = set_aside_damaged
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
-        self._lock: IO[str] | None = None
+        self._file = DatabaseFile(path)
         self._database: sqlite3.Connection | None = None
-        self._inode: tuple[int, int] | None = None
+        self._told: set[int] = set()
         self.set_aside: Path | None = None
         """Where a damaged file was moved when this one was opened in its place."""
         self.damage = ""
         self._hurry_until: float | None = None
-
-    async def check(self) -> list[str]:
-        """Look through the whole file; return what is wrong with it, nothing when it is whole."""
-        rows = await self._read(
-            lambda database: database.execute("PRAGMA integrity_check").fetchall()
-        )
-        return [text for (text,) in rows if text != "ok"]
 
     async def open(self) -> None:
         """Open or create the file; raises `StoreUnusableError`."""
@@ -104,11 +88,8 @@ class SqliteStore:
     async def close(self) -> None:
         """Close the file; the next to open it finds it whole."""
         if self._database is not None:
-            await self._run(self._database.close)
-            self._database = None
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+            await self._run(self._close)
+        self._file.unlock()
         self._thread.shutdown(wait=False)
 
     def hurry(self, seconds: float) -> None:
@@ -116,7 +97,13 @@ class SqliteStore:
         self._hurry_until = monotonic() + seconds
 
     async def load(
-        self, *, time: float, finished_after: float, resume_within: float, layout: str
+        self,
+        *,
+        time: float,
+        finished_after: float,
+        resume_within: float,
+        layout: str,
+        recheck: RecheckDue = NO_RECHECK,
     ) -> Snapshot:
         """See `Store.load`."""
 
@@ -127,19 +114,11 @@ class SqliteStore:
             if not resumed or meta.get("layout") != layout:
                 database.execute("DELETE FROM totals")
             put_meta(database, layout=layout, alive_at=time)
+            jobs, damaged = select_to_hold(database, finished_after, recheck)
+            set_aside(database, damaged)
             return Snapshot(
-                jobs=[
-                    load_job(*row)
-                    for row in database.execute(
-                        "SELECT job_id, id, version, document FROM jobs WHERE forgotten = 0"
-                        " AND (state = 'pending' OR finished_at > ?) ORDER BY id",
-                        (finished_after,),
-                    )
-                ],
-                totals=[
-                    SeriesTotal(name, load_labels(labels), bucket, amount)
-                    for name, labels, bucket, amount in database.execute("SELECT * FROM totals")
-                ],
+                jobs=jobs,
+                totals=select_totals(database),
                 admitted=database.execute("SELECT label, value FROM admitted").fetchall(),
                 by_state=count_by_state(database),
                 well_time=meta.get("well_time", 0.0),
@@ -155,15 +134,10 @@ class SqliteStore:
     async def get(self, job_ids: Collection[str]) -> dict[str, Job]:
         """See `Store.get`."""
 
-        def get(database: sqlite3.Connection) -> dict[str, Job]:
-            rows = database.execute(
-                "SELECT job_id, id, version, document FROM jobs"
-                " WHERE forgotten = 0 AND job_id IN (SELECT value FROM json_each(?))",
-                (json_list(job_ids),),
-            )
-            return {row[0]: load_job(*row) for row in rows}
-
-        return await self._read(get)
+        jobs, damaged = await self._read(lambda database: select_jobs(database, job_ids))
+        if damaged:
+            await self._transaction(lambda database: set_aside(database, damaged))
+        return {job.job_id: job for job in jobs}
 
     async def final_answer(self, job_id: str) -> FinalAnswer | None:
         """See `Store.final_answer`."""
@@ -182,19 +156,15 @@ class SqliteStore:
         self, job_filter: JobFilter, *, limit: int, before: int | None
     ) -> tuple[list[Job], int | None]:
         """See `Store.page`."""
-        where, values = conditions(job_filter, before)
-
-        def page(database: sqlite3.Connection) -> list[Job]:
-            rows = database.execute(
-                f"SELECT job_id, id, version, document FROM jobs WHERE {where}"  # noqa: S608 - no input in it
-                " ORDER BY id DESC LIMIT ?",
-                (*values, limit + 1),
-            )
-            return [load_job(*row) for row in rows]
-
-        jobs = await self._read(page)
-        more = len(jobs) > limit
-        return jobs[:limit], jobs[limit - 1].incarnation if more else None
+        jobs, damaged, following = await self._read(
+            lambda database: select_page(database, job_filter, limit, before)
+        )
+        # Not set aside: memory may hold the job whole, and its next change writes the row anew.
+        for row in damaged:
+            if row.id not in self._told:
+                self._told.add(row.id)
+                tell(row, "the stored row of a job is damaged and left out of a list")
+        return jobs, following
 
     async def history(
         self,
@@ -206,21 +176,9 @@ class SqliteStore:
     ) -> list[StoredEvent]:
         """See `Store.history`."""
 
-        def history(database: sqlite3.Connection) -> list[StoredEvent]:
-            rows = database.execute(
-                "SELECT events.id, type, job_id, time, data FROM events"
-                " LEFT JOIN jobs ON jobs.id = events.job"
-                " WHERE events.id > :after AND (:type IS NULL OR type = :type)"
-                " AND (:job_id IS NULL OR job IN (SELECT id FROM jobs WHERE job_id = :job_id))"
-                " ORDER BY events.id LIMIT :limit",
-                {"after": after, "type": type, "job_id": job_id, "limit": limit},
-            )
-            return [
-                StoredEvent(id_, Event(EventType(type_), job, time, load_data(data)))
-                for id_, type_, job, time, data in rows
-            ]
-
-        return await self._read(history)
+        return await self._read(
+            lambda database: select_history(database, after, limit, type, job_id)
+        )
 
     async def history_bounds(self) -> tuple[int, int]:
         """See `Store.history_bounds`."""
@@ -279,8 +237,8 @@ class SqliteStore:
 
     @contextlib.contextmanager
     def _begin(self) -> Iterator[sqlite3.Connection]:
+        self._keep_in_place()
         database = self._connection()
-        self._check_in_place()
         if self._hurry_until is not None:
             left = min(self._busy_seconds, max(0.0, self._hurry_until - monotonic()))
             database.execute(f"PRAGMA busy_timeout = {left * 1000:.0f}")
@@ -298,83 +256,108 @@ class SqliteStore:
         try:
             yield
         except sqlite3.Error as error:
-            raise StoreError(f"{self.path}: {error}") from error
+            raise StoreError(f"{self.path}: {self._file.why(error)}") from error
 
-    def _check_in_place(self) -> None:
-        """SQLite goes on writing to a file that was removed; what it writes would be lost."""
-        if self._inode is None:
-            return
+    def _keep_in_place(self) -> None:
+        """See to it that what is committed now is in the files that are found after a kill."""
         try:
-            status = self.path.stat()
-        except OSError as error:
-            raise StoreError(f"{self.path}: {error.strerror}; was it moved away?") from error
-        if (status.st_dev, status.st_ino) != self._inode:
-            raise StoreError(f"{self.path}: another file is in its place; restart, or put it back")
+            self._file.check_in_place(self._needed)
+        except LogGoneError as error:
+            self._begin_another_log(error)
+
+    def _needed(self) -> int:
+        pages, size = (
+            self._connection().execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_count", "page_size")
+        )
+        return int(pages * size)
+
+    def _begin_another_log(self, error: LogGoneError) -> None:
+        """The log that was removed is open still: put all it holds into the file, and begin anew.
+
+        The file itself is in its place. It is let go of only when it holds everything.
+        """
+        database = self._connection()
+        busy = database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if busy:
+            raise StoreError(f"{error}, and another process reads the database") from error
+        database.close()
+        try:
+            self._database = self._connect()
+            self._begin_log()
+            self._file.remember()
+        except OSError as failure:
+            raise StoreError(f"{self.path}: {self._file.why(failure)}; restart") from failure
 
     def _open(self) -> None:
-        self._take_lock()
+        self._file.lock()
         try:
             self._open_file()
-        except _DamagedError as damage:
-            if self._database is not None:
-                self._database.close()
-            if not self._set_aside_damaged:
-                self._database = None
-                raise StoreUnusableError(f"{self.path}: damaged: {damage}") from None
-            self.set_aside = self._move_aside()
-            self.damage = str(damage)
+        except DamagedError as damage:
+            self._set_aside(damage)
             self._open_file()
 
-    def _move_aside(self) -> Path:
-        """Move a damaged file away, with what belongs to it; it is never deleted."""
-        moved = free_name(self.path)
-        for suffix in ("", "-wal", "-shm"):
-            part = self.path.with_name(self.path.name + suffix)
-            if part.exists():
-                part.rename(moved.with_name(moved.name + suffix))
-        return moved
+    def _set_aside(self, damage: DamagedError) -> None:
+        self.damage = str(damage)
+        try:
+            self.set_aside = self._file.set_aside()
+        except OSError as error:
+            raise StoreUnusableError(
+                f"{self.path}: damaged: {damage}; it cannot be set aside: {self._file.why(error)}"
+            ) from error
+        if self._database is not None:
+            self._database.close()  # only now: it deletes the log, by its name
+            self._database = None
+
+    def _close(self) -> None:
+        database = self._connection()
+        with contextlib.suppress(sqlite3.Error):
+            # As it closes SQLite does this too, but not when the file was given another name.
+            database.execute("PRAGMA wal_checkpoint")
+        with self._file.closing():
+            database.close()
+        self._database = None
 
     def _open_file(self) -> None:
         try:
+            self._file.set_stray_log_aside()
+            self._file.check_whole()
             self._database = self._connect()
             with self._begin() as database:
                 check_ours(database, self.path)
-            # These cannot be set within a transaction.
-            self._database.execute("PRAGMA journal_mode = WAL")
-            self._database.execute("PRAGMA synchronous = FULL")
+            self._begin_log()
             with self._begin() as database:
                 upgrade(database)
             damage = self._database.execute("PRAGMA quick_check(1)").fetchone()[0]
             if damage != "ok":
-                raise _DamagedError(damage)
-            status = self.path.stat()
-            self._inode = (status.st_dev, status.st_ino)
+                raise DamagedError(damage)
+            self._file.remember()
         except (sqlite3.Error, OSError) as error:
             if "malformed" in str(error):
-                raise _DamagedError(str(error)) from error
-            raise StoreUnusableError(f"{self.path}: {explain(error)}") from error
+                raise DamagedError(str(error)) from error
+            raise StoreUnusableError(f"{self.path}: {self._file.why(error)}") from error
 
-    def _take_lock(self) -> None:
-        """Two exporters on one file would count everything twice; the second is refused."""
-        # The file beside it, for closing any handle of the database drops SQLite's own locks.
-        try:
-            self._lock = self.path.with_name(self.path.name + ".lock").open("w")
-        except OSError as error:
-            raise StoreUnusableError(f"{self.path}: {explain(error)}") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StoreUnusableError(
-                f"{self.path}: in use by another removit-exporter; each needs a file of its own"
-            ) from None
+    def _begin_log(self) -> None:
+        # These cannot be set within a transaction.
+        self._connection().execute("PRAGMA journal_mode = WAL")
+        self._connection().execute("PRAGMA synchronous = FULL")
 
     def _connect(self) -> sqlite3.Connection:
         database = sqlite3.connect(
-            self.path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
+            self._file.place,
+            timeout=self._busy_seconds,
+            isolation_level=None,
+            check_same_thread=False,
         )
         try:
+            # A text that is none must not fail every row; where it matters bytes are read.
+            database.text_factory = _text
             database.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         except sqlite3.Error:
             database.close()
             raise
         return database
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="replace")

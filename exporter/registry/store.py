@@ -126,6 +126,20 @@ class Snapshot:
     """How many keys of the failure ledger are open, by their jobs' labels."""
 
 
+@dataclass(frozen=True, slots=True)
+class RecheckDue:
+    """Which finished jobs are to be asked again: verdicts of ours, rechecked fewer than `times`.
+
+    Those that ended up to `finished_after` are not: they are about to be pruned.
+    """
+
+    times: int
+    finished_after: float
+
+
+NO_RECHECK: Final = RecheckDue(0, 0.0)
+
+
 def parts_of(delta: Delta) -> list[tuple[int, float]]:
     """Return what a delta adds to which numbers of its series, as (bucket, amount)."""
     if delta.bucket is None:
@@ -143,9 +157,15 @@ class Store(Protocol):
         """Close; what was applied stays."""
 
     async def load(
-        self, *, time: float, finished_after: float, resume_within: float, layout: str
+        self,
+        *,
+        time: float,
+        finished_after: float,
+        resume_within: float,
+        layout: str,
+        recheck: RecheckDue = NO_RECHECK,
     ) -> Snapshot:
-        """Return pending jobs, those finished after a time, and the totals.
+        """Return pending jobs, those finished after a time or with a recheck due, and the totals.
 
         The totals begin at 0 when the store's last sign of life is older than `resume_within`
         seconds or its series had another `layout`: an old copy must look like a reset.

@@ -1,10 +1,18 @@
 """Opening the SQLite file: whose it is, and what is wrong with it."""
 
+import contextlib
+import errno
+import os
+import shutil
 import sqlite3
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from databases import running
 
+from exporter.registry.opening import explain
 from exporter.registry.schema import APPLICATION_ID, SCHEMA_VERSION
 from exporter.registry.sqlite import SqliteStore
 from exporter.registry.store import StoreUnusableError
@@ -94,10 +102,79 @@ async def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     assert await refusal(path) == f"{path}: No such file or directory"
 
 
-async def test_a_folder_is_no_database(tmp_path: Path) -> None:
-    path = tmp_path / "folder"
-    path.mkdir()
-    assert await refusal(path) == f"{path}: unable to open database file"
+async def test_what_is_no_file_is_refused_and_gets_no_lock(tmp_path: Path) -> None:
+    folder, pipe, link = (tmp_path / name for name in ("folder", "pipe", "link"))
+    folder.mkdir()
+    os.mkfifo(pipe)
+    link.symlink_to("/dev/null")
+    assert await refusal(folder) == f"{folder}: a folder; storage.path must name a file"
+    for path in (pipe, link):
+        assert await refusal(path) == f"{path}: a device or a pipe; storage.path must name a file"
+    assert sorted(tmp_path.iterdir()) == sorted((folder, pipe, link))
+
+
+async def test_a_link_does_not_let_a_second_exporter_in(tmp_path: Path) -> None:
+    path, link = tmp_path / "jobs.db", tmp_path / "links" / "other.db"
+    link.parent.mkdir()
+    link.symlink_to(path)
+    store = SqliteStore(link)
+    await store.open()
+    assert "in use by another removit-exporter" in await refusal(path)
+    await store.close()
+    assert list(link.parent.iterdir()) == [link]
+
+
+async def test_a_damaged_file_behind_a_link_is_set_aside_where_it_lies(tmp_path: Path) -> None:
+    path, link = tmp_path / "jobs.db", tmp_path / "link.db"
+    link.symlink_to(path)
+    await make(link)
+    damage(path)
+    store = SqliteStore(link)
+    await store.open()
+    await store.close()
+    assert store.set_aside == tmp_path / "jobs.db.damaged-1"
+    assert link.is_symlink()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own, of a megabyte; only root may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = shutil.which("mount")
+    made = mount and subprocess.run(
+        [mount, "-t", "tmpfs", "-o", "size=1m", "none", folder], capture_output=True, check=False
+    )
+    if not made or made.returncode:
+        pytest.skip("needs the right to mount a disk")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize("left_by_a_kill", [False, True])
+async def test_a_full_disk_is_named_with_what_to_do(small_disk: Path, left_by_a_kill: bool) -> None:
+    path = small_disk / "jobs.db"
+    await make(path)
+    if left_by_a_kill:
+        with running(path, "a"):
+            pass
+        path.with_name("jobs.db-shm").unlink()
+    filler = small_disk / "filler"
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 4096)
+    said = await refusal(path)
+    assert said.endswith(f": the disk of {small_disk} is full; make room there")
+    filler.unlink()
+    await make(path)
+
+
+async def test_an_error_of_a_disk_with_room_is_told_as_it_is(tmp_path: Path) -> None:
+    error = sqlite3.OperationalError("disk I/O error")
+    assert explain(error, tmp_path / "jobs.db") == "disk I/O error"
+    assert explain(error, tmp_path / "nowhere" / "jobs.db") == "disk I/O error"
+    full = OSError(errno.ENOSPC, "No space left on device")
+    assert "is full; make room there" in explain(full, tmp_path / "jobs.db")
 
 
 def damage(path: Path) -> bytes:
@@ -120,17 +197,3 @@ async def test_a_damaged_file_is_set_aside_and_never_deleted(tmp_path: Path) -> 
         assert store.damage
         assert await store.get(["a"]) == {}
         await store.close()
-
-
-async def test_the_full_check_leaves_a_damaged_file_where_it_is(tmp_path: Path) -> None:
-    path = tmp_path / "jobs.db"
-    await make(path)
-    store = SqliteStore(path, set_aside_damaged=False)
-    await store.open()
-    assert await store.check() == []
-    await store.close()
-    damage(path)
-    store = SqliteStore(path, set_aside_damaged=False)
-    with pytest.raises(StoreUnusableError, match="damaged"):
-        await store.open()
-    assert path.exists()

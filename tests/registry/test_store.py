@@ -28,6 +28,7 @@ from exporter.registry.store import (
     FinalAnswer,
     JobFilter,
     Pruned,
+    RecheckDue,
     Snapshot,
     Store,
     StoreError,
@@ -220,6 +221,19 @@ async def test_loading_brings_pending_jobs_and_those_finished_lately(box: Box) -
     snapshot = await load(box.store, finished_after=START - 50)
     assert [one.job_id for one in snapshot.jobs] == ["pending", "late"]
     assert dict(snapshot.by_state) == {"pending": 1, "done": 1, "failed": 1}
+
+
+async def test_loading_brings_the_jobs_that_are_to_be_asked_again(box: Box) -> None:
+    for state in JobState:
+        if state is not JobState.PENDING:
+            await put(box.store, new(state.value, state=state, finished_at=START - 100))
+    await put(box.store, new("once", state=JobState.EXPIRED, finished_at=START - 100, rechecks=1))
+    await put(box.store, new("twice", state=JobState.FAILED, finished_at=START - 100, rechecks=2))
+    await put(box.store, new("ancient", state=JobState.FAILED, finished_at=START - 500))
+    due = RecheckDue(2, START - 400)
+    snapshot = await load(box.store, finished_after=START - 50, recheck=due)
+    asked_again = {"failed", "not_found", "expired", "once"}
+    assert {one.job_id for one in snapshot.jobs} == asked_again
 
 
 async def test_the_final_answer_is_kept_byte_for_byte(box: Box) -> None:

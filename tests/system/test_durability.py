@@ -185,3 +185,24 @@ async def test_on_sigterm_answers_are_whole_everything_is_stored_and_it_ends_in_
     await store.close()
     assert set(names[:acknowledged]) <= set(known)
     assert len(known) <= acknowledged + 1
+
+
+async def test_one_damaged_row_stops_nothing_and_its_id_may_be_registered_again(
+    open_site: Open, simulator: Simulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = await open_site()
+    names = [simulator.add(Script.stuck()) for _ in range(3)]
+    for name in names:
+        await first.put(name)
+    await first.client.close()
+    database = sqlite3.connect(tmp_path / "jobs.db", isolation_level=None)
+    database.execute("UPDATE jobs SET document = '{\"so' WHERE job_id = ?", (names[1],))
+    database.close()
+    second = await open_site()
+    assert "damaged and was set aside" in caplog.text
+    async with second.client.get(f"/api/v1/jobs/{names[1]}") as answer:
+        assert answer.status == 404
+    assert await second.value('removit_exporter_stored_jobs{state="pending"}') == 2
+    await second.put(names[1])
+    assert await second.value('removit_exporter_stored_jobs{state="pending"}') == 3
+    assert second.exporter.registry.commit.alive

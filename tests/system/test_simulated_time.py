@@ -169,6 +169,29 @@ def test_suspicion_and_give_up_stand_still_while_the_upstream_is_down(
     simulate(night)
 
 
+@pytest.mark.parametrize(("hours", "ends"), [(5, "done"), (25, "not_found")])
+def test_a_verdict_is_asked_again_after_a_stop_however_long_it_is_kept(
+    monkeypatch: Any, tmp_path: Path, hours: int, ends: str
+) -> None:
+    monkeypatch.setenv("KEY", "k")
+
+    async def stopped() -> None:
+        upstream, store = SimulatedUpstream(), MemoryStore()
+        rules = {"not_found_grace": "1m"}
+        async with exporting(upstream, store, tmp_path, judgement=rules) as exporter:
+            upstream.fault = lambda job_id: (404, b'{"error": "not_found"}')
+            await tell(exporter, upstream.add("a", Script.sound(30.0)))
+            await asyncio.sleep(300)
+            assert await states(exporter) == {"a": "not_found"}
+        upstream.fault = lambda job_id: None
+        await asyncio.sleep(hours * HOUR)
+        async with exporting(upstream, MemoryStore(store.tables), tmp_path) as exporter:
+            await asyncio.sleep(30)
+            assert await states(exporter) == {"a": ends}
+
+    simulate(stopped)
+
+
 def test_time_stands_still_while_the_store_is_at_work(monkeypatch: Any, tmp_path: Path) -> None:
     monkeypatch.setenv("KEY", "k")
 

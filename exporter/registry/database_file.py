@@ -1,0 +1,289 @@
+"""The files of the database: the lock beside it, and whether they are still those that are open.
+
+SQLite goes by what it has open: into a file that was removed, replaced or cut short it writes on,
+and all of that is lost with the process. So before each commit their names are looked at. Here no
+file of the database is ever opened, for closing any handle of one drops SQLite's own locks
+(SQLite, "How To Corrupt An SQLite Database File", 2.2).
+"""
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Final
+
+from .opening import explain
+from .store import StoreError, StoreUnusableError
+
+_LOG: Final = logging.getLogger("removit_exporter.store")
+
+NOTE_CHARACTERS: Final = 200
+
+Identity = tuple[int, int]
+"""Device and inode."""
+
+
+class DamagedError(Exception):
+    """The file is ours, and its content is not whole."""
+
+
+class LogGoneError(StoreError):
+    """The file's write-ahead log has no name any more: it ends with the process."""
+
+
+class DatabaseFile:
+    """The file `path`, and those that SQLite and we keep beside it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.place = Path(os.path.realpath(path))
+        """Where it lies, whatever links lead there: what is beside it is beside it there."""
+        self._log = _beside(self.place, "-wal")
+        self._index = _beside(self.place, "-shm")
+        self._lock: IO[str] | None = None
+        self._open: dict[Path, Identity] = {}
+        self._size = 0
+
+    def lock(self) -> None:
+        """Two exporters on one file would count everything twice; the second is refused."""
+        self._refuse_no_file()
+        self._take_lock()
+
+    def why(self, error: Exception) -> str:
+        """Say what went wrong with it, and what would be right."""
+        return explain(error, self.place)
+
+    def unlock(self) -> None:
+        """Let another exporter have the file."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _refuse_no_file(self) -> None:
+        try:
+            mode = self.place.stat().st_mode
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StoreUnusableError(f"{self.path}: {self.why(error)}") from error
+        if not stat.S_ISREG(mode):
+            what = "a folder" if stat.S_ISDIR(mode) else "a device or a pipe"
+            raise StoreUnusableError(f"{self.path}: {what}; storage.path must name a file")
+
+    def _take_lock(self, mode: str = "a+") -> None:
+        # The file beside it, for closing any handle of the database drops SQLite's own locks.
+        self.unlock()
+        try:
+            lock = _beside(self.place, ".lock").open(mode)
+        except OSError as error:
+            raise StoreUnusableError(f"{self.path}: {self.why(error)}") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise StoreUnusableError(
+                f"{self.path}: in use by another removit-exporter; each needs a file of its own"
+            ) from None
+        except OSError as error:
+            lock.close()
+            raise StoreUnusableError(f"{lock.name}: cannot be locked: {self.why(error)}") from error
+        self._lock = lock
+
+    def _keep_lock(self) -> None:
+        """Who removes the lock file lets another exporter in: take it again, or see who has it."""
+        with contextlib.suppress(OSError):
+            held = self._lock and os.fstat(self._lock.fileno())
+            if held and _identity(held) == _identity(_beside(self.place, ".lock").stat()):
+                return
+        self._take_lock()
+        self._write_note(self._note())
+
+    def remember(self) -> None:
+        """Take the files as they are now for those that are open; raises `OSError`."""
+        self._open = {part: _identity(part.stat()) for part in (self.path, self._log, self._index)}
+        self._size = self.path.stat().st_size
+        self._write_note(self._note())
+
+    @contextlib.contextmanager
+    def looked_at(self) -> Iterator[list[str]]:
+        """Keep exporters out while the file is looked at, without leaving a lock behind.
+
+        Yields what is wrong with the log, if anything. Raises `StoreUnusableError`, `DamagedError`.
+        """
+        self._refuse_no_file()
+        if not self.path.exists() and not self.has_log():
+            raise StoreUnusableError(f"{self.path}: no such file")
+        if _beside(self.place, ".lock").exists():
+            self._take_lock("r")
+        try:
+            self.check_whole()
+            if not self.path.stat().st_size:
+                raise DamagedError("the file is empty")
+            yield [f"{self._log.name} is the log of another database"] if self._is_stray() else []
+        finally:
+            self.unlock()
+
+    def has_log(self) -> bool:
+        """Whether there is a log with something in it."""
+        return self._log.exists() and self._log.stat().st_size > 0
+
+    def set_stray_log_aside(self) -> None:
+        """Keep SQLite from replaying a log over a file that was put in the place of the log's own.
+
+        Before it is opened.
+        """
+        if self._is_stray():
+            self._set_log_aside()
+
+    def _is_stray(self) -> bool:
+        """Whether the log is the very one that the last exporter had open, and the file is not.
+
+        All else may be a copy with its own log (see `decisions.md`).
+        """
+        note = self._read_note()
+        if note is None or not self._log.exists() or not self.path.exists():
+            return False
+        main, log = _identity(self.path.stat()), _identity(self._log.stat())
+        same_device = main[0] == note[0]
+        return log == tuple(note[2:]) and same_device and main != tuple(note[:2])
+
+    def check_whole(self) -> None:
+        """Raise `DamagedError` for a log whose database is gone: SQLite would delete it.
+
+        Before it is opened.
+        """
+        if not self.has_log():
+            return
+        if not self.path.exists():
+            raise DamagedError("the file is gone, and its write-ahead log is left")
+        if not self.path.stat().st_size:
+            raise DamagedError(
+                "the file is empty, and its write-ahead log is not: it was cut short"
+            )
+
+    @contextlib.contextmanager
+    def closing(self) -> Iterator[None]:
+        """Let SQLite close, with no log left beside a database that is not its own.
+
+        Beside another's file ours would be replayed over it at the next start; another's beside
+        ours SQLite would delete. What others put there together it leaves alone.
+        """
+        ours = [self._is_open(part) for part in (self.path, self._log)]
+        if self._open and any(ours) and not all(ours) and self._log.exists():
+            try:
+                self._set_log_aside()
+            except OSError as error:  # the note stays, by which the next start does it
+                _LOG.error("a stray log stays: %s", self.why(error), extra={"path": str(self._log)})
+        yield
+        if not self._log.exists():
+            self._write_note(None)
+        self._open = {}
+
+    def _is_open(self, part: Path) -> bool:
+        try:
+            return _identity(part.stat()) == self._open.get(part)
+        except OSError:
+            return False
+
+    def _set_log_aside(self) -> None:
+        moved = _free_name(self.place, "replaced")
+        self._move(moved, "-wal", "-shm")
+        _LOG.error(
+            "a write-ahead log that is not of the database beside it was set aside: the database"
+            " was replaced or removed while its log was in use",
+            extra={"path": str(self.path), "set_aside": str(_beside(moved, "-wal"))},
+        )
+
+    def _note(self) -> list[int]:
+        return [*self._open[self.path], *self._open[self._log]]
+
+    def _write_note(self, note: list[int] | None) -> None:
+        """Write into the lock file which database and which log are open."""
+        # Without a note the next start believes what it finds: no reason to refuse to run.
+        with contextlib.suppress(OSError):
+            if self._lock is not None:
+                self._lock.truncate(0)
+                self._lock.write("" if note is None else json.dumps(note))
+                self._lock.flush()
+
+    def _read_note(self) -> list[int] | None:
+        if self._lock is None:
+            return None
+        self._lock.seek(0)
+        try:
+            note = json.loads(self._lock.read(NOTE_CHARACTERS))
+        except ValueError:
+            return None
+        return note if isinstance(note, list) and len(note) == 4 else None
+
+    def check_in_place(self, needed: Callable[[], int]) -> None:
+        """Raise `StoreError` unless the names still lead to the files that are open.
+
+        `needed` tells how many bytes the database takes up: who shrinks it properly needs fewer.
+        """
+        if not self._open:
+            return
+        try:
+            status = self.path.stat()
+        except OSError as error:
+            raise StoreError(f"{self.path}: {error.strerror}; was it moved away?") from error
+        if _identity(status) != self._open[self.path]:
+            raise StoreError(
+                f"{self.path}: another file is in its place; put the former one back, or stop the"
+                " exporter, and only then replace the file"
+            )
+        if status.st_size < self._size and status.st_size < needed():
+            raise StoreError(
+                f"{self.path}: it was cut short, from {self._size} to {status.st_size} bytes; stop"
+                " the exporter, and put a whole file there"
+            )
+        self._size = status.st_size
+        self._keep_lock()
+        self._check_log_in_place()
+
+    def _check_log_in_place(self) -> None:
+        for part in (self._log, self._index):
+            try:
+                found = _identity(part.stat())
+            except FileNotFoundError:
+                raise LogGoneError(f"{part}: removed while it was in use") from None
+            except OSError as error:
+                raise StoreError(f"{part}: {error.strerror}") from error
+            if found != self._open[part]:
+                raise StoreError(
+                    f"{part}: another file is in its place; move it away, and restart the exporter"
+                )
+
+    def set_aside(self) -> Path:
+        """Move a damaged file away, with what belongs to it; it is never deleted."""
+        moved = _free_name(self.place, "damaged")
+        # The log first: one that is left alone SQLite would delete.
+        self._move(moved, "-wal", "-shm", "")
+        return moved
+
+    def _move(self, moved: Path, *suffixes: str) -> None:
+        for suffix in suffixes:
+            with contextlib.suppress(FileNotFoundError):
+                _beside(self.place, suffix).rename(_beside(moved, suffix))
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def _free_name(path: Path, why: str) -> Path:
+    """Return a name beside `path` for what is set aside, one that nothing has, nor its log."""
+    number = 1
+    while any(
+        _beside(path, f".{why}-{number}{suffix}").exists() for suffix in ("", "-wal", "-shm")
+    ):
+        number += 1
+    return _beside(path, f".{why}-{number}")
+
+
+def _identity(status: os.stat_result) -> Identity:
+    return status.st_dev, status.st_ino

@@ -1,0 +1,59 @@
+"""Databases on the disk: ours, and those that another process holds until it is killed."""
+
+import asyncio
+import contextlib
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+from support import job
+
+from exporter.registry.sqlite import SqliteStore
+from exporter.registry.store import Accepted, Change
+
+
+async def opened(path: Path) -> SqliteStore:
+    store = SqliteStore(path)
+    await store.open()
+    return store
+
+
+async def put(store: SqliteStore, *names: str) -> None:
+    results = await store.apply([Change(job(name, version=1)) for name in names])
+    assert all(isinstance(result, Accepted) for result in results)
+
+
+def hold(path: Path, names: Sequence[str], ready: Event) -> None:
+    """Be an exporter that has taken jobs in, until it is killed."""
+
+    async def run() -> None:
+        store = await opened(path)
+        await put(store, *names)
+        ready.set()
+        await asyncio.Event().wait()
+
+    asyncio.run(run())
+
+
+@contextlib.contextmanager
+def running(path: Path, *names: str) -> Iterator[None]:
+    """Have another process hold the database; it is killed at the end."""
+    spawn = multiprocessing.get_context("spawn")
+    ready = spawn.Event()
+    process = spawn.Process(target=hold, args=(path, names, ready))
+    process.start()
+    try:
+        assert ready.wait(30)
+        yield
+    finally:
+        process.kill()
+        process.join()
+
+
+async def make_backup(path: Path, *names: str) -> Path:
+    backup = path.with_name("backup.db")
+    store = await opened(backup)
+    await put(store, *names)
+    await store.close()
+    return backup

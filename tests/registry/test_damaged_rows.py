@@ -1,0 +1,211 @@
+"""Rows whose pages are whole and whose content is not: one of them costs no other."""
+
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import START, job
+
+from exporter.core.events import Event, EventType
+from exporter.core.job import Job, JobState
+from exporter.core.ledger import LedgerStep
+from exporter.core.tally import Delta
+from exporter.registry.sqlite import SqliteStore
+from exporter.registry.store import Accepted, Change, Fenced, JobFilter, Snapshot
+
+DONE: dict[str, Any] = {"state": JobState.DONE, "finished_at": START}
+
+
+async def opened(tmp_path: Path) -> SqliteStore:
+    store = SqliteStore(tmp_path / "jobs.db")
+    await store.open()
+    return store
+
+
+async def put(store: SqliteStore, name: str, **changes: Any) -> Job:
+    made = job(name, version=1, **changes)
+    event = Event(EventType.REGISTERED, name, START, {"name": name})
+    [result] = await store.apply([Change(made, 0, (event,))])
+    assert isinstance(result, Accepted)
+    return replace(made, incarnation=result.incarnation)
+
+
+def spoil(tmp_path: Path, column: str, value: object, name: str = "b") -> None:
+    """Damage one job's row, by another connection."""
+    database = sqlite3.connect(tmp_path / "jobs.db", isolation_level=None)
+    # As text, which SQLite takes as it comes, valid or not.
+    changed = database.execute(
+        f"UPDATE jobs SET {column} = CAST(? AS TEXT) WHERE job_id = ?", (value, name)
+    )
+    assert changed.rowcount == 1
+    database.close()
+
+
+def rows(tmp_path: Path, query: str) -> list[Any]:
+    database = sqlite3.connect(tmp_path / "jobs.db")
+    found = database.execute(query).fetchall()
+    database.close()
+    return found
+
+
+async def load(store: SqliteStore) -> Snapshot:
+    return await store.load(
+        time=START, finished_after=START - 60, resume_within=3600.0, layout="one"
+    )
+
+
+DAMAGE = (
+    b'{"source":"api","registered_at":17',
+    b'{"source":"api","registered_at":1767225600.0,"step":"\xff\xfe"}',
+    b'{"source":"apx","registered_at":1767225600.0}',
+    b'{"source":"api","registered_at":1767225600.0,"stbp":"queued"}',
+    b'{"registered_at":1767225600.0}',
+    b'{"source":"api"}',
+    b'{"source":"api","registered_at":1767225600.0,"told_by":3}',
+    b"[1]",
+    b"",
+)
+
+
+@pytest.mark.parametrize("document", DAMAGE)
+async def test_at_start_a_damaged_row_is_set_aside_and_all_others_are_there(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, document: bytes
+) -> None:
+    store = await opened(tmp_path)
+    for name in "abc":
+        await put(store, name)
+    await store.close()
+    spoil(tmp_path, "document", document)
+    store = await opened(tmp_path)
+    assert store.set_aside is None
+    loaded = await load(store)
+    assert [one.job_id for one in loaded.jobs] == ["a", "c"]
+    assert loaded.by_state == {JobState.PENDING: 2}
+    [told] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert "damaged and was set aside" in told.getMessage()
+    assert vars(told)["job_id"] == "b"
+    again = await put(store, "b")
+    assert (await store.get("abc"))["b"] == again
+    await store.prune(finished_before=START + 9, keep=(), history=0, limit=100)
+    await store.close()
+    assert rows(tmp_path, "SELECT CAST(document AS BLOB) FROM jobs WHERE forgotten = 2") == [
+        (document,)
+    ]
+
+
+async def test_at_start_a_damaged_state_is_read_from_the_document(tmp_path: Path) -> None:
+    store = await opened(tmp_path)
+    await put(store, "a")
+    made = await put(store, "b")
+    await store.close()
+    spoil(tmp_path, "state", b"pen\xffing")
+    store = await opened(tmp_path)
+    loaded = await load(store)
+    assert [one.job_id for one in loaded.jobs] == ["a", "b"]
+    assert isinstance((await store.apply([Change(replace(made, version=2), 1)]))[0], Accepted)
+    assert (await load(store)).by_state == {JobState.PENDING: 2}
+    await store.close()
+
+
+async def test_at_start_a_damaged_id_costs_that_job_only(tmp_path: Path) -> None:
+    store = await opened(tmp_path)
+    for name in "abc":
+        await put(store, name)
+    await store.close()
+    spoil(tmp_path, "job_id", b"\xe2\x28")
+    store = await opened(tmp_path)
+    assert [one.job_id for one in (await load(store)).jobs] == ["a", "c"]
+    assert [stored.event.type for stored in await store.history(after=0, limit=9)] == (
+        [EventType.REGISTERED] * 3
+    )
+    await store.close()
+
+
+async def test_a_damaged_row_that_is_asked_for_is_set_aside_and_may_be_registered_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = await opened(tmp_path)
+    await put(store, "a", **DONE)
+    await put(store, "b", **DONE)
+    spoil(tmp_path, "document", b"{")
+    assert list(await store.get(["a", "b"])) == ["a"]
+    assert "damaged and was set aside" in caplog.text
+    again = await put(store, "b")
+    assert await store.get(["b"]) == {"b": again}
+    await store.close()
+
+
+async def test_a_list_leaves_a_damaged_row_out_and_says_so_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = await opened(tmp_path)
+    for name in "abcd":
+        await put(store, name, labels={"shop": "one"})
+    spoil(tmp_path, "document", b"{", "c")
+    for job_filter in (JobFilter(), JobFilter(), JobFilter(labels={"shop": "one"})):
+        names, following = list[str](), None
+        while names == [] or following is not None:
+            jobs, following = await store.page(job_filter, limit=2, before=following)
+            names += [one.job_id for one in jobs]
+        assert names == ["d", "b", "a"]
+    assert caplog.text.count("left out of a list") == 1
+    await store.close()
+
+
+async def test_the_next_change_of_a_job_that_memory_holds_writes_its_damaged_row_anew(
+    tmp_path: Path,
+) -> None:
+    store = await opened(tmp_path)
+    made = await put(store, "b")
+    spoil(tmp_path, "document", b"{")
+    await store.page(JobFilter(), limit=9, before=None)
+    after = replace(made, version=2, step="moved")
+    [result] = await store.apply([Change(after, 1)])
+    assert isinstance(result, Accepted)
+    assert await store.get(["b"]) == {"b": after}
+    await store.close()
+
+
+async def test_a_change_that_is_fenced_by_a_damaged_row_fails_no_other(tmp_path: Path) -> None:
+    store = await opened(tmp_path)
+    made = await put(store, "b")
+    spoil(tmp_path, "document", b"{")
+    stale, fresh = Change(replace(made, version=9), 8), Change(job("a", version=1), 0)
+    first, second = await store.apply([stale, fresh])
+    assert first == Fenced(None)
+    assert isinstance(second, Accepted)
+    await store.close()
+
+
+async def test_damaged_events_totals_and_failures_cost_no_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = await opened(tmp_path)
+    for name in "abc":
+        made = await put(store, name, key=name)
+        failed = replace(made, version=2, state=JobState.FAILED, finished_at=START)
+        delta = Delta("removit_jobs_finished_total", (("mode", name),), 1.0)
+        await store.apply([Change(failed, 1, deltas=(delta,), ledger=LedgerStep.OPEN)])
+    await load(store)
+    for name in "abc":
+        await store.apply([Change(None, deltas=(Delta("total", (("mode", name),), 1.0),))])
+    await store.close()
+    database = sqlite3.connect(tmp_path / "jobs.db", isolation_level=None)
+    database.execute("UPDATE events SET data = '{' WHERE id = 1")
+    database.execute("UPDATE events SET type = 'regist' WHERE id = 2")
+    database.execute("""UPDATE totals SET labels = '[["mode' WHERE labels = '[["mode","b"]]'""")
+    database.execute("UPDATE failures SET labels = '3', state = 'fai' WHERE key = 'b'")
+    database.close()
+    store = await opened(tmp_path)
+    loaded = await load(store)
+    assert {total.labels for total in loaded.totals} == {(("mode", "a"),), (("mode", "c"),)}
+    assert "a stored total is damaged" in caplog.text
+    assert sum(count for _, count in loaded.unresolved) == 3
+    failures, _ = await store.failures(limit=9, before=None)
+    assert [failure.key for failure in failures] == ["c", "b", "a"]
+    assert await store.acknowledge("b") is not None
+    events = await store.history(after=0, limit=2)
+    assert [(stored.id, stored.event.data) for stored in events] == [(1, {}), (3, {"name": "c"})]
+    await store.close()

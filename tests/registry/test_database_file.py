@@ -1,0 +1,314 @@
+"""What others do to the files of the database while it is in use, and between two starts."""
+
+import errno
+import multiprocessing
+import os
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+from databases import make_backup, opened, put, running
+
+from exporter.registry.sqlite import SqliteStore
+from exporter.registry.store import StoreError, StoreUnusableError
+
+
+async def known(path: Path, *names: str) -> str:
+    store = await opened(path)
+    found = await store.get(names)
+    await store.close()
+    return "".join(sorted(found))
+
+
+def left_by_kill(path: Path) -> Path:
+    """Return the database as kill -9 would leave it now: what has a name, and nothing else."""
+    folder = path.with_name("killed")
+    folder.mkdir()
+    for suffix in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            # By another process: closing the file in this one would drop SQLite's locks.
+            copier = multiprocessing.get_context("spawn").Process(
+                target=shutil.copy, args=(part, folder)
+            )
+            copier.start()
+            copier.join()
+            assert copier.exitcode == 0
+    return folder / path.name
+
+
+@pytest.mark.parametrize("suffix", ["-wal", "-shm"])
+async def test_what_is_acknowledged_after_the_log_was_removed_survives_a_kill(
+    tmp_path: Path, suffix: str
+) -> None:
+    path = tmp_path / "jobs.db"
+    store = await opened(path)
+    await put(store, "a")
+    path.with_name(path.name + suffix).unlink()
+    await put(store, "b")
+    await put(store, "c")
+    assert await known(left_by_kill(path), "a", "b", "c") == "abc"
+    assert await store._run(
+        lambda: store._connection().execute("PRAGMA synchronous").fetchone()
+    ) == (2,)
+    await store.close()
+    assert await known(path, "a", "b", "c") == "abc"
+
+
+async def test_a_removed_log_that_someone_reads_costs_no_acknowledged_job(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    store = SqliteStore(path, busy_seconds=0.05)
+    await store.open()
+    await put(store, "a")
+    reader = sqlite3.connect(path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM jobs").fetchall()
+    await put(store, "b")
+    path.with_name("jobs.db-wal").unlink()
+    with pytest.raises(StoreError, match=r"jobs\.db-wal: removed while it was in use, and another"):
+        await put(store, "c")
+    reader.execute("ROLLBACK")
+    await put(store, "d")
+    reader.close()
+    assert await known(left_by_kill(path), "a", "b", "c", "d") == "abd"
+    await store.close()
+
+
+async def test_another_log_in_the_place_of_ours_counts_as_a_disk_that_fails(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    store = await opened(path)
+    await put(store, "a")
+    path.with_name("other").write_bytes(b"")
+    path.with_name("other").rename(path.with_name("jobs.db-wal"))
+    with pytest.raises(StoreError, match=r"jobs\.db-wal: another file is in its place"):
+        await put(store, "b")
+    await store.close()
+
+
+@pytest.mark.parametrize("size", [0, 4096])
+async def test_a_file_that_is_cut_short_counts_as_a_disk_that_fails(
+    tmp_path: Path, size: int
+) -> None:
+    path = tmp_path / "jobs.db"
+    await (await opened(path)).close()
+    store = await opened(path)
+    await put(store, "a")
+    os.truncate(path, size)
+    with pytest.raises(StoreError, match=rf"it was cut short, from \d+ to {size} bytes"):
+        await put(store, "b")
+    await store.close()
+
+
+async def test_a_file_that_is_made_smaller_by_sqlite_is_well(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    store = await opened(path)
+    await put(store, *(f"{number}" for number in range(500)))
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    await put(store, "a")
+    before = path.stat().st_size
+    other.execute("DELETE FROM jobs WHERE job_id <> 'a'")
+    other.execute("VACUUM")
+    other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert path.stat().st_size < before
+    await put(store, "b")
+    other.close()
+    await store.close()
+    assert await known(path, "a", "b") == "ab"
+
+
+async def test_a_backup_put_in_place_under_an_exporter_survives_its_kill(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "jobs.db"
+    backup = await make_backup(path, "a", "b")
+    with running(path, "c"):
+        backup.replace(path)
+        log = path.with_name("jobs.db-wal").read_bytes()
+    assert await known(path, "a", "b", "c") == "ab"
+    assert "a write-ahead log that is not of the database beside it was set aside" in caplog.text
+    assert path.with_name("jobs.db.replaced-1-wal").read_bytes() == log
+
+
+async def test_a_backup_put_in_place_under_an_exporter_survives_its_stop(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "jobs.db"
+    backup = await make_backup(path, "a", "b")
+    store = await opened(path)
+    await put(store, "c")
+    former = path.rename(tmp_path / "former.db")
+    backup.replace(path)
+    with pytest.raises(StoreError, match="stop the exporter, and only then replace the file"):
+        await put(store, "d")
+    await store.close()
+    assert await known(path, "a", "b", "c", "d") == "ab"
+    assert await known(former, "a", "b", "c", "d") == "c"
+    assert "was set aside" in caplog.text
+    assert path.with_name("jobs.db.replaced-1-wal").exists()
+
+
+async def test_a_log_that_cannot_be_set_aside_at_the_stop_is_at_the_next_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "jobs.db"
+    backup = await make_backup(path, "a", "b")
+    store = await opened(path)
+    await put(store, "c")
+    backup.replace(path)
+
+    def fails(part: Path, target: Path) -> Path:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "rename", fails)
+        await store.close()
+    assert "a stray log stays: Read-only file system" in caplog.text
+    assert await known(path, "a", "b", "c") == "ab"
+    assert path.with_name("jobs.db.replaced-1-wal").exists()
+
+
+async def test_a_backup_with_a_log_of_its_own_put_in_place_under_an_exporter_stays_whole(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, backup = tmp_path / "jobs.db", tmp_path / "backup.db"
+    with running(backup, "a", "b"):
+        pass
+    store = await opened(path)
+    await put(store, "c")
+    for suffix in ("", "-wal", "-shm"):
+        backup.with_name(backup.name + suffix).replace(path.with_name(path.name + suffix))
+    await store.close()
+    assert await known(path, "a", "b", "c") == "ab"
+    assert "set aside" not in caplog.text
+
+
+async def test_anothers_log_beside_our_file_is_not_replayed_over_it(tmp_path: Path) -> None:
+    path, other = tmp_path / "jobs.db", tmp_path / "other.db"
+    with running(other, "a", "b"):
+        pass
+    store = await opened(path)
+    await put(store, "c")
+    log = other.with_name("other.db-wal").replace(path.with_name("jobs.db-wal")).read_bytes()
+    await store.close()
+    assert await known(path, "a", "b", "c") == "c"
+    assert path.with_name("jobs.db.replaced-1-wal").read_bytes() == log
+
+
+@pytest.mark.parametrize("suffixes", [("", "-wal", ".lock"), ("", "-wal")])
+async def test_a_copy_of_the_database_and_its_log_keeps_what_the_log_holds(
+    tmp_path: Path, suffixes: tuple[str, ...]
+) -> None:
+    path, copy = tmp_path / "jobs.db", tmp_path / "copy" / "jobs.db"
+    with running(path, "a"):
+        pass
+    copy.parent.mkdir()
+    for suffix in suffixes:
+        shutil.copy(path.with_name(path.name + suffix), copy.parent)
+    assert await known(copy, "a") == "a"
+    assert await known(path, "a") == "a"
+
+
+async def test_a_file_that_was_emptied_is_set_aside_with_its_log(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    with running(path, "a"):
+        pass
+    log = path.with_name("jobs.db-wal").read_bytes()
+    os.truncate(path, 0)
+    store = await opened(path)
+    assert store.damage == "the file is empty, and its write-ahead log is not: it was cut short"
+    assert store.set_aside == tmp_path / "jobs.db.damaged-1"
+    assert store.set_aside.with_name("jobs.db.damaged-1-wal").read_bytes() == log
+    await put(store, "b")
+    await store.close()
+
+
+async def test_a_log_whose_file_is_gone_is_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    with running(path, "a"):
+        pass
+    log = path.with_name("jobs.db-wal").read_bytes()
+    path.unlink()
+    store = await opened(path)
+    assert store.damage == "the file is gone, and its write-ahead log is left"
+    assert path.with_name("jobs.db.damaged-1-wal").read_bytes() == log
+    await put(store, "b")
+    await store.close()
+
+
+async def test_a_log_set_aside_alone_by_a_start_that_was_killed_is_not_overwritten(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "jobs.db"
+    path.with_name("jobs.db.damaged-1-wal").write_text("left alone")
+    with running(path, "a"):
+        pass
+    os.truncate(path, 0)
+    store = await opened(path)
+    await store.close()
+    assert store.set_aside == tmp_path / "jobs.db.damaged-2"
+    assert path.with_name("jobs.db.damaged-1-wal").read_text() == "left alone"
+
+
+async def test_of_a_damaged_file_the_log_is_moved_first(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    with running(path, "a"):
+        pass
+    moved: list[str] = []
+    real = Path.rename
+
+    def rename(part: Path, target: Path) -> Path:
+        moved.append(part.name)
+        return real(part, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "rename", rename)
+        os.truncate(path, 0)
+        await (await opened(path)).close()
+    assert moved.index("jobs.db-wal") < moved.index("jobs.db")
+
+
+async def test_a_damaged_file_keeps_its_log_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    await (await opened(path)).close()
+    with running(path, "a"):
+        pass
+    log = path.with_name("jobs.db-wal").read_bytes()
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xa5" * (path.stat().st_size - 4096))
+    store = await opened(path)
+    await store.close()
+    assert store.damage
+    assert path.with_name("jobs.db.damaged-1-wal").read_bytes() == log
+
+
+async def test_a_lock_that_was_removed_is_taken_again(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    store = await opened(path)
+    lock = path.with_name("jobs.db.lock")
+    note = lock.read_text()
+    lock.unlink()
+    await put(store, "a")
+    assert lock.read_text() == note
+    with pytest.raises(StoreUnusableError, match="in use by another"):
+        await opened(path)
+    await store.close()
+
+
+async def test_where_a_second_exporter_got_in_only_one_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    first = await opened(path)
+    await put(first, "a")
+    path.with_name("jobs.db.lock").unlink()
+    second = await opened(path)
+    await put(second, "b")
+    for name in ("c", "d"):
+        with pytest.raises(StoreError, match="in use by another"):
+            await put(first, name)
+    await put(second, "e")
+    await second.close()
+    await put(first, "f")
+    await first.close()
+    assert await known(path, *"abcdef") == "abef"
