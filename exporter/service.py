@@ -207,7 +207,6 @@ class Exporter:
                 path=str(self.store.path),
                 set_aside=str(self.store.set_aside),
             )
-        await self.client.__aenter__()
         snapshot = await self.registry.load()
         self.health.restore(snapshot.well_time)
         self.tally.bounds.restore(snapshot.admitted)
@@ -220,6 +219,7 @@ class Exporter:
         for job in snapshot.jobs:
             if job.state is JobState.DONE:
                 self.health.control.remember_finished(job.job_id)
+        await self.client.__aenter__()
         self.registry.start(snapshot)
         await self.configured.start()
         self.poller.start()
