@@ -288,6 +288,24 @@ def most(rng: random.Random, shares: Sequence[float]) -> History:
     )
 
 
+def bursts(rng: random.Random, shares: Sequence[float]) -> History:
+    """A share of the requests fails, in bursts of each job's own, of 20 s in the mean."""
+    part, seconds = rng.choice(shares), rng.choice((600.0, 1200.0, 1800.0))
+    means = (20.0 * (1 - part) / part, 20.0)
+    turns: dict[str, list[float]] = {}
+
+    def trouble(job: JobHistory | None, time: float) -> Answer:
+        if job is None:
+            return None
+        at = turns.setdefault(job.job_id, [0.0])
+        while at[-1] <= time:
+            at.append(at[-1] + rng.expovariate(1 / means[(len(at) - 1) % 2]))
+        return (500, JSON_500) if len(at) % 2 else None
+
+    jobs = _jobs(rng, rng.choice((3, 10, 30, 60)), seconds)
+    return History("bursts", False, seconds, jobs, trouble, LONG_TAIL)
+
+
 def alone(rng: random.Random, shares: Sequence[float]) -> History:
     """One job alone, behind a dead database: the door is open, ids are not found, the job fails."""
     script = draw(rng, "params", {"sound": 0.7, "failing": 0.3})
@@ -317,7 +335,7 @@ SHAPES: Mapping[str, Shape] = {
     made.__name__: made
     for made in (
         *(well, outage, database, few, strangers, share, balancer, slow, maintenance),
-        *(firewall, revoked, throttled, forgets, lone, one_mode, shard, most, alone),
+        *(firewall, revoked, throttled, forgets, lone, one_mode, shard, most, bursts, alone),
     )
 }
 RARE: Mapping[str, Shape] = {"crowd": crowd}
