@@ -8,7 +8,6 @@ answer ends after the batch under way, and the sender goes on from there with th
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,7 +18,7 @@ from ..core.job import Source
 from ..registry.staging import Refused, Telling
 from ..registry.store import StoreError
 from .bodies import load_json
-from .context import Context
+from .context import Context, dump_json
 from .errors import RETRY_AFTER_SECONDS, ApiError
 from .stopping import StoppingError, answer_early, take_back, unless
 from .tellings import read_telling, say_conflict
@@ -185,4 +184,4 @@ class BulkRegistration:
         return {"registered": self._registered, "known": self._known}
 
     async def _write(self, document: Mapping[str, Any]) -> None:
-        await self._response.write(json.dumps(document, ensure_ascii=False).encode() + b"\n")
+        await self._response.write(dump_json(document) + b"\n")

@@ -65,10 +65,19 @@ class Context:
             task.cancel()
 
 
-def answer(document: Mapping[str, Any], status: int = 200) -> web.Response:
+def dump_json(document: Any) -> bytes:
+    """Write JSON in UTF-8; what is quoted of a client's input may be no text, and is replaced."""
+    return json.dumps(document, ensure_ascii=False).encode(errors="replace")
+
+
+def answer(
+    document: Any, status: int = 200, headers: Mapping[str, str] | None = None
+) -> web.Response:
     """Answer with JSON and a line feed at its end."""
-    text = json.dumps(document, ensure_ascii=False) + "\n"
-    return web.Response(status=status, text=text, content_type="application/json")
+    body = dump_json(document) + b"\n"
+    return web.Response(
+        status=status, headers=headers, body=body, content_type="application/json", charset="utf-8"
+    )
 
 
 def rfc3339(time: float | None) -> str | None:

@@ -4,7 +4,6 @@ The form is that of Prometheus's `http_sd` ("HTTP SD format"): a group for each 
 """
 
 import asyncio
-import json
 from typing import Any, Final
 
 from aiohttp import web
@@ -12,7 +11,7 @@ from aiohttp import web
 from ..core.job import Job
 from ..metrics.exposition import JOBS_PER_STEP
 from ..metrics.job_series import Best
-from .context import Context
+from .context import Context, answer
 
 META: Final = "__meta_removit_"
 
@@ -38,8 +37,7 @@ class DiscoveryRoutes:
             if at % JOBS_PER_STEP == 0:
                 await asyncio.sleep(0)  # others have their turn
         groups = [_group(job) for job in oldest.best(rules.max_targets)]
-        text = json.dumps(groups, ensure_ascii=False) + "\n"
-        return web.Response(text=text, content_type="application/json")
+        return answer(groups)
 
 
 def _group(job: Job) -> dict[str, Any]:

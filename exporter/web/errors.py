@@ -1,7 +1,6 @@
 """Errors of our own, in the upstream's form: `{"error": code}` with `details` or `message`."""
 
 import asyncio
-import json
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
@@ -10,7 +9,7 @@ from aiohttp import web
 
 from ..registry.staging import RegistryFullError
 from ..registry.store import StoreError
-from .context import Context
+from .context import Context, answer
 from .stopping import answer_early, take_back, under_way
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -58,12 +57,7 @@ def error_response(error: ApiError) -> web.Response:
         body["message"] = error.message
     if error.details is not None:
         body["details"] = error.details
-    return web.Response(
-        status=error.status,
-        headers=error.headers,
-        text=json.dumps(body, ensure_ascii=False) + "\n",
-        content_type="application/json",
-    )
+    return answer(body, error.status, error.headers)
 
 
 def unavailable(message: str, retry_after: float = RETRY_AFTER_SECONDS) -> ApiError:

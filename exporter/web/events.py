@@ -5,17 +5,16 @@ restart of either side, or a broken connection. Server-sent events: WHATWG HTML,
 """
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
 
 from ..core.events import EventType
 from ..registry.feed import HistoryGapError, Item, Progress, Wanted
 from ..registry.store import StoreError
-from .context import Context, rfc3339, show_event
+from .context import Context, dump_json, rfc3339, show_event
 from .errors import ApiError, unavailable
 
 MAX_FOLLOWERS: Final = 500
@@ -148,7 +147,7 @@ def _is_id(text: str) -> bool:
 
 
 def _ndjson(item: Item) -> bytes:
-    return b"" if isinstance(item, Progress) else _json(show_event(item)) + b"\n"
+    return b"" if isinstance(item, Progress) else dump_json(show_event(item)) + b"\n"
 
 
 def _sse(item: Item) -> bytes:
@@ -160,18 +159,14 @@ def _sse(item: Item) -> bytes:
             "step": item.step,
             "progress": item.progress,
         }
-        return b"event: progress\ndata: " + _json(shown) + b"\n\n"
+        return b"event: progress\ndata: " + dump_json(shown) + b"\n\n"
     head = f"id: {item.id}\nevent: {item.event.type.value}\ndata: ".encode()
-    return head + _json(show_event(item)) + b"\n\n"
+    return head + dump_json(show_event(item)) + b"\n\n"
 
 
 def _begin_sse(after: int) -> bytes:
     """With an id at once, a browser that loses the connection before the first event loses none."""
     return f"id: {after}\nretry: {RETRY_MS}\n\n".encode()
-
-
-def _json(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(document, ensure_ascii=False).encode(errors="replace")
 
 
 NDJSON: Final = Form("application/x-ndjson", _ndjson, b"\n")

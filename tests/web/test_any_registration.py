@@ -18,10 +18,14 @@ QUIET: dict[str, Any] = {
 }
 COUNTER = itertools.count()
 
+characters = st.characters()  # lone surrogates too: JSON can hold them, UTF-8 cannot
 anything = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20)),
+    st.one_of(
+        *(st.none(), st.booleans(), st.integers(), st.floats()), st.text(characters, max_size=20)
+    ),
     lambda inner: st.one_of(
-        st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=8), inner, max_size=4)
+        st.lists(inner, max_size=4),
+        st.dictionaries(st.text(characters, max_size=8), inner, max_size=4),
     ),
     max_leaves=8,
 )
@@ -30,9 +34,10 @@ jobs = st.fixed_dictionaries(
     optional={
         "job_id": st.one_of(st.from_regex(r"[A-Za-z0-9._~-]{1,8}", fullmatch=True), anything),
         "labels": st.one_of(
-            st.dictionaries(st.sampled_from(["shop", "job", "x"]), st.text(max_size=4)), anything
+            st.dictionaries(st.sampled_from(["shop", "job", "x"]), st.text(characters, max_size=4)),
+            anything,
         ),
-        "key": st.one_of(st.text(max_size=5), anything),
+        "key": st.one_of(st.text(characters, max_size=5), anything),
         "registered_at": st.one_of(
             st.datetimes(timezones=st.timezones()).map(lambda at: at.isoformat()), anything
         ),

@@ -45,6 +45,7 @@ async def test_good_lines_are_kept_and_bad_ones_answered_by_number(open_site: Op
         b'{"job_id": "known"}',
         b'{"job_id": "d", "labels": {"colour": "red"}, "extra": 1}\r',
         b"\xff",
+        b'{"job_id": "\\ud800", "\\udfff": 1}',
         b'{"job_id": "last"}',
     ]
     answers = await send(site, b"\n".join(lines))
@@ -57,17 +58,18 @@ async def test_good_lines_are_kept_and_bad_ones_answered_by_number(open_site: Op
         7: "too_large",
         9: "validation",
         10: "malformed",
+        11: "validation",
     }
     assert "job_id" in refused[3]["details"]
     assert "column" in refused[4]["message"]
     assert refused[5]["details"]["key"] == ["registered as 'sku-1', cannot become 'sku-2'"]
     assert set(refused[9]["details"]) == {"labels.colour", "extra"}
-    assert answers[-1] == {"done": True, "registered": 2, "known": 1, "refused": 7}
+    assert answers[-1] == {"done": True, "registered": 2, "known": 1, "refused": 8}
     acknowledged = [one for one in answers if "acknowledged_through" in one][-1]
-    assert acknowledged == {"acknowledged_through": 11, "registered": 2, "known": 1}
+    assert acknowledged == {"acknowledged_through": 12, "registered": 2, "known": 1}
     assert (await site.job("a"))["labels"] == {"shop": "eu"}
     assert (await site.job("a"))["registered_at"] == "2026-03-11T09:57:08.000Z"
-    assert await site.value('removit_exporter_registrations_refused_total{reason="invalid"}') == 6
+    assert await site.value('removit_exporter_registrations_refused_total{reason="invalid"}') == 7
     assert await site.value('removit_exporter_registrations_refused_total{reason="conflict"}') == 1
 
 

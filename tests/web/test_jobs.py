@@ -175,6 +175,17 @@ async def test_a_body_that_cannot_be_taken_says_why(
     assert message in answer["message"]
 
 
+@pytest.mark.parametrize("job_id", ["a\ud800b", "a\x01b", "a\x7f"])
+async def test_whatever_the_pattern_admits_an_id_is_text_that_can_be_stored(
+    open_site: Open, job_id: str
+) -> None:
+    site = await open_site(registration={"job_id_pattern": r"[^\s/\x00]{1,64}"})
+    status, answer = await call(site, "POST", "/api/v1/jobs", json=[{"job_id": job_id}])
+    assert (status, list(answer["details"])) == (422, ["0.job_id"])
+    assert "a character that no id can hold" in answer["details"]["0.job_id"][0]
+    await site.put("é")
+
+
 async def test_a_post_of_anything_but_a_list_is_told_so(site: Site) -> None:
     status, answer = await call(site, "POST", "/api/v1/jobs", json={"job_id": "a"})
     assert (status, answer["details"]) == (
