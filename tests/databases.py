@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import multiprocessing
+import sqlite3
 from collections.abc import Iterator, Sequence
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -57,3 +58,10 @@ async def make_backup(path: Path, *names: str) -> Path:
     await put(store, *names)
     await store.close()
     return backup
+
+
+def execute(path: Path, script: str) -> None:
+    """Run SQL on a database that nobody has open."""
+    database = sqlite3.connect(path)
+    database.executescript(script)
+    database.close()

@@ -81,7 +81,7 @@ class Registration(Section):
         if len(job_id) > MAX_ID_CHARS or not re.fullmatch(self.job_id_pattern, job_id):
             admitted = f"registration.job_id_pattern admits: {self.job_id_pattern}"
             return f"{show(job_id)} is not what {admitted}"
-        if CONTROL.search(job_id) or not _is_text(job_id):
+        if CONTROL.search(job_id):
             return f"{show(job_id)} contains a character that no id can hold"
         return None
 

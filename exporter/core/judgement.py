@@ -108,7 +108,7 @@ def _server_error(
         return None
     share = health.evidence.share_of_errors(job, row.since, of_mode=strong is not None)
     who = f"job {witness} was answered 2xx" if strong else witness
-    others = f"{share.bad} of {share.answers} answers for jobs not suspected were 5xx"
+    others = f"{share.bad} of {share.answers} answers to controls and for jobs not suspected failed"
     return Verdict(JobState.FAILED, f"{_row(row)} while {who}; {others}")
 
 

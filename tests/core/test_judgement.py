@@ -69,7 +69,7 @@ def test_a_row_that_chance_does_not_make_convicts_while_a_pending_job_is_served(
     assert verdict.state is JobState.FAILED
     assert verdict.evidence == (
         "6 answers 5xx, the last 500, over 30 s while job other99 was answered 2xx;"
-        " 0 of 100 answers for jobs not suspected were 5xx"
+        " 0 of 100 answers to controls and for jobs not suspected failed"
     )
 
 
@@ -504,7 +504,7 @@ def test_with_a_strong_witness_the_share_of_the_mode_counts_and_is_told() -> Non
     court.others(1, 20, bad=4, mode="clipping")
     verdict = row_of(court, 400, 10, first=10)
     assert verdict is not None
-    assert "; 4 of 20 answers for jobs not suspected were 5xx" in verdict.evidence
+    assert "; 4 of 20 answers to controls and for jobs not suspected failed" in verdict.evidence
     assert court.job.suspicion is not None
     assert court.job.suspicion.answers == 23  # 43 % at most: the 23rd power is below 1e-9
 
@@ -516,7 +516,9 @@ def test_with_weak_witnesses_the_share_of_all_counts() -> None:
         court.hear(error(500), seconds)
         court.others(seconds + 1, 20, bad=1, mode="params")
     assert court.verdict is not None
-    assert "15 of 300 answers for jobs not suspected were 5xx" in court.verdict.evidence
+    assert (
+        "15 of 300 answers to controls and for jobs not suspected failed" in court.verdict.evidence
+    )
 
 
 def test_a_control_about_nothing_that_answers_404_is_no_witness() -> None:

@@ -5,7 +5,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from databases import make_backup, opened, put, running
+from databases import execute, make_backup, opened, put, running
 
 from exporter.registry.inspection import MAX_LINES, inspect
 from exporter.registry.schema import SCHEMA_VERSION, UPGRADES
@@ -34,12 +34,6 @@ async def make(path: Path, *names: str) -> None:
     store = await opened(path)
     await put(store, *names)
     await store.close()
-
-
-def run(path: Path, script: str) -> None:
-    database = sqlite3.connect(path)
-    database.executescript(script)
-    database.close()
 
 
 async def test_a_whole_database_is_whole_with_its_log_and_without(tmp_path: Path) -> None:
@@ -131,7 +125,7 @@ async def test_damaged_pages_are_told(tmp_path: Path) -> None:
 async def test_a_damaged_row_is_told(tmp_path: Path, damage: str, told: str) -> None:
     path = tmp_path / "jobs.db"
     await make(path, "a", "b", "c")
-    run(path, damage)
+    execute(path, damage)
     [line] = inspected(path)
     assert line.startswith(told)
 
@@ -139,7 +133,7 @@ async def test_a_damaged_row_is_told(tmp_path: Path, damage: str, told: str) -> 
 async def test_of_much_damage_the_first_is_told(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     await make(path, *(f"{number}" for number in range(MAX_LINES + 5)))
-    run(path, "UPDATE jobs SET document = '{'")
+    execute(path, "UPDATE jobs SET document = '{'")
     lines = inspected(path)
     assert len(lines) == MAX_LINES + 1
     assert lines[-1] == "and more"
@@ -148,14 +142,14 @@ async def test_of_much_damage_the_first_is_told(tmp_path: Path) -> None:
 async def test_an_older_database_is_not_upgraded(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     await make(path, "a")
-    run(path, "DROP TABLE failures; PRAGMA user_version = 1")
+    execute(path, "DROP TABLE failures; PRAGMA user_version = 1")
     assert SCHEMA_VERSION == len(UPGRADES) > 1
     assert inspected(path) == []
 
 
 async def test_what_cannot_be_looked_at_is_refused_with_the_reason(tmp_path: Path) -> None:
     path, foreign, text = (tmp_path / name for name in ("jobs.db", "foreign.db", "text.db"))
-    run(foreign, "CREATE TABLE theirs (x)")
+    execute(foreign, "CREATE TABLE theirs (x)")
     text.write_text("not a database at all, but a letter to a friend\n" * 50)
     for file, why in (
         (foreign, "a database of another program"),

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from databases import running
+from databases import execute, running
 
 from exporter.registry.opening import explain
 from exporter.registry.schema import APPLICATION_ID, SCHEMA_VERSION
@@ -29,12 +29,6 @@ async def make(path: Path) -> None:
     store = SqliteStore(path)
     await store.open()
     await store.close()
-
-
-def run(path: Path, script: str) -> None:
-    database = sqlite3.connect(path)
-    database.executescript(script)
-    database.close()
 
 
 async def test_a_new_file_is_marked_as_ours_and_safe_against_power_cuts(tmp_path: Path) -> None:
@@ -66,7 +60,7 @@ async def test_two_exporters_never_share_a_file(tmp_path: Path) -> None:
 
 async def test_another_programs_database_is_refused_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "foreign.db"
-    run(path, "CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1);")
+    execute(path, "CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1);")
     before = path.read_bytes()
     assert "a database of another program" in await refusal(path)
     assert path.read_bytes() == before
@@ -83,7 +77,7 @@ async def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Pa
 async def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     await make(path)
-    run(path, "PRAGMA user_version = 99")
+    execute(path, "PRAGMA user_version = 99")
     assert "written by a newer removit-exporter (schema 99" in await refusal(path)
 
 
