@@ -553,7 +553,8 @@ def test_no_other_answer_to_an_upload_names_a_job(http_status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"<html>", b"[]", b"null", b'{"job_id": 7, "mode": []}', b'{"job_id": null}']
+    "body",
+    [b"", b"\xff", b"<html>", b"[]", b"null", b'{"job_id": 7, "mode": []}', b'{"job_id": null}'],
 )
 def test_an_upload_whose_answer_names_no_job_is_read_as_naming_none(body: bytes) -> None:
     assert parse_upload(202, body) == UploadReply(202, None, None, None)

@@ -1,5 +1,6 @@
 """The table of judgement: for each rule what convicts, and what just does not."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -220,8 +221,8 @@ def test_one_job_that_goes_on_failing_once_the_other_is_served_is_suspected_alon
     court = Court(answered(mode="clipping"))
     other = answered("other", mode="params")
     court.health.note(error(500), court.at(0), job=other)
-    court.health.note(error(404), court.at(1), job=other)
     for number in range(30):
+        court.health.note(error(404), court.at(number * 40), job=other)
         court.hear(error(500), number * 40)
         court.control(Rung.RANDOM, error(404), number * 40 + 2)
     assert court.verdict is not None
@@ -397,7 +398,10 @@ def test_one_of_many_lost_jobs_that_is_known_again_may_be_lost_again_alone() -> 
     court = Court(answered())
     asked(court, 0, lost=4, known=0)
     court.hear(error(404), 0)
+    assert court.job.lost_with_others
+    court.job = replace(court.job, setbacks=1)
     court.hear(ok(), 10)
+    assert (court.job.lost_with_others, court.job.setbacks) == (False, 0)
     for seconds in (1000, 1300, 1600):
         court.hear(error(404), seconds)
     assert court.verdict is not None
