@@ -15,7 +15,7 @@ import structlog
 from .core.events import Event, EventType
 from .core.health import UpstreamState
 from .core.job import Job, JobState
-from .registry.registry import Published
+from .registry.changes import Published
 
 LOGGER_NAME: Final = "removit_exporter"
 DRIFT_SECONDS: Final = 3600.0

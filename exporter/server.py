@@ -18,7 +18,7 @@ from .app import EXPORTER, create_app
 from .config import Config, ConfigError, ConfigFile
 from .config.values import split_address
 from .logs import set_level
-from .registry.registry import Published
+from .registry.changes import Published
 from .registry.store import StoreError
 from .reload import NoConfigFileError
 from .service import ANSWER_SECONDS

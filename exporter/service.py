@@ -28,8 +28,10 @@ from .polling.clock import Clock, SystemClock
 from .polling.poller import Poller
 from .polling.protocols import Asker
 from .polling.status_cache import StatusCache
+from .registry.changes import Published
 from .registry.commit import GroupCommit
-from .registry.registry import Published, Registry, RegistryLimits
+from .registry.limits import RegistryLimits
+from .registry.registry import Registry
 from .registry.sqlite import SqliteStore
 from .registry.staging import RegistryFullError, Telling
 from .registry.store import SUM, Store, StoreError
@@ -310,9 +312,7 @@ class Exporter:
         """Return how to go by another config; what reads it by reference needs nothing here."""
 
         def switch() -> None:
-            limits = _limits(config)
-            limits.named = self.registry.limits.named
-            self.registry.limits = limits
+            self.registry.reconfigure(_limits(config))
             values = config.metrics.known_values.model_dump()
             self.tally.bounds.change(config.metrics.max_label_values, values)
             self.job_metrics.census.set_stalled_after(config.polling.stalled_after)

@@ -20,8 +20,8 @@ from exporter import Exporter
 from exporter.config.loading import parse_config
 from exporter.core.events import EventType
 from exporter.core.job import Source
+from exporter.registry.changes import Published
 from exporter.registry.memory import MemoryStore
-from exporter.registry.registry import Published
 from exporter.registry.staging import Telling
 from exporter.simulator.script import Kind, draw
 
@@ -152,11 +152,11 @@ def sizes(exporter: Exporter, store: MemoryStore) -> dict[str, int]:
     page = _page(exporter)
     return {
         "jobs in memory": len(registry.jobs),
-        "plans": len(poller._plans),
+        "plans": len(poller._schedule._plans),
         "queue": len(poller.queue._heap),
-        "leaving": len(registry._leaving),
-        "unsaved": len(registry._unsaved),
-        "busy": len(registry._busy),
+        "leaving": len(registry._held._leaving),
+        "unsaved": len(registry._held.unsaved),
+        "busy": len(registry._changes.under_way),
         "places": len(census._places),
         "still": len(census._still),
         "moved": len(census._moved),

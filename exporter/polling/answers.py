@@ -11,7 +11,7 @@ from typing import Final
 
 from ..core.contract import media_type, render_status
 from ..core.reply import Kind, Reply
-from ..registry.registry import Published
+from ..registry.changes import Published
 from ..registry.store import MAX_FINAL_BODY_BYTES, FinalAnswer
 from ..registry.waiting import Waiting
 

@@ -1,7 +1,7 @@
 """The poller: asks about each job when it is due, and about any job when someone asks.
 
-It does what `core` decides: `next_turn` says who may make a request, `observe` and `judge` what a
-reply means, `next_poll` when to ask again. All requests share one rate limit, one limit of
+It does what `core` decides: `next_turn` says who may make a request, `next_poll` when to ask again;
+`outcomes.py` says what a reply makes of the job. All requests share one rate limit, one limit of
 concurrency and, per job, one flight. The most overdue job is always next and nothing is dropped:
 when there is more to ask than the rate admits, polls come later, and the lag shows it.
 """
@@ -9,9 +9,7 @@ when there is more to ask than the rate admits, polls come later, and the lag sh
 import asyncio
 import math
 import uuid
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Final
 
 import structlog
@@ -20,37 +18,22 @@ from ..core.control import Rung
 from ..core.events import Event, EventType, Now
 from ..core.evidence import TELLS_NOTHING, rank_for_trial
 from ..core.health import Health, Trial, UpstreamState
-from ..core.job import FINAL_STATES, Job, JobState, conclude, observe
-from ..core.judgement import judge, span, weigh_loss
-from ..core.pacing import DueQueue, PollReason, Random, TokenBucket, Turn, next_poll, next_turn
+from ..core.job import Job
+from ..core.judgement import span
+from ..core.pacing import PollReason, Random, TokenBucket, Turn, next_poll, next_turn
 from ..core.reply import Kind, Reply, transport_failure
-from ..registry.registry import Published, Registry
+from ..registry.changes import Published
+from ..registry.registry import Registry
 from ..registry.staging import Outcome
-from .answers import Answer, Answers, answer_of, as_it_came, final_answer
+from .answers import Answers
 from .asks import Asks
 from .clock import Clock
+from .outcomes import Outcomes
 from .protocols import Asker, PollerConfig, PollWatcher
+from .schedule import Poll, Schedule
 
-KEPT_POLLS: Final = 20
 KEY_CHECK_SECONDS: Final = 1.0
 """How often a changed key is looked for while the key is rejected."""
-
-
-@dataclass(frozen=True, slots=True)
-class Poll:
-    """One request about a job: when (since 1970), what came (`Reply.code`), after how long."""
-
-    time: float
-    code: str
-    seconds: float
-
-
-@dataclass(slots=True)
-class _Plan:
-    """What is kept per job beside the queue."""
-
-    reason: PollReason = PollReason.SCHEDULE
-    polls: deque[Poll] = field(default_factory=lambda: deque(maxlen=KEPT_POLLS))
 
 
 class Poller:
@@ -70,7 +53,8 @@ class Poller:
     ) -> None:
         upstream = config().upstream
         self.health = health
-        self.queue = DueQueue()
+        self._schedule = Schedule()
+        self.queue = self._schedule.queue
         self.bucket = TokenBucket(upstream.rate, upstream.burst, clock.monotonic())
         self.answers = Answers()
         self._registry = registry
@@ -82,7 +66,7 @@ class Poller:
         self._key_version = key_version
         self._key_seen = key_version()
         self._state_told = health.state
-        self._plans: dict[str, _Plan] = {}
+        self._outcomes = Outcomes(health, self.answers, config)
         self._asks = Asks()
         self._asked_before = False
         self._flights: dict[str | None, asyncio.Task[Reply]] = {}
@@ -175,7 +159,7 @@ class Poller:
         if due is None:
             return None
         gate = self.health.gate()
-        reason = self._plans[job_id].reason if job_id in self._plans else PollReason.SCHEDULE
+        reason = self._schedule.reason(job_id)
         if not gate.open:
             due = max(due, gate.trial_at)
             reason = _GATE_REASONS.get(self.health.state, PollReason.KEY_REJECTED)
@@ -183,8 +167,7 @@ class Poller:
 
     def polls(self, job_id: str) -> Sequence[Poll]:
         """Return the last polls of a job, oldest first."""
-        plan = self._plans.get(job_id)
-        return tuple(plan.polls) if plan else ()
+        return self._schedule.polls(job_id)
 
     def oldest_due(self) -> float | None:
         """Return when (since 1970) the most overdue job was or will be due."""
@@ -255,7 +238,7 @@ class Poller:
         if job_id in self._flights:  # a former incarnation's; its landing schedules this one
             return
         self._watcher.lagged(max(0.0, now - due))
-        recheck = self._plans[job_id].reason is PollReason.RECHECK
+        recheck = self._schedule.reason(job_id) is PollReason.RECHECK
         self._launch(job_id, "recheck" if recheck else "poll")
 
     def _rank_for_trial(self, job_id: str) -> int:
@@ -323,7 +306,7 @@ class Poller:
             else:
                 reply = flight.result()
         if job_id is not None:
-            self._schedule(job_id, reply)
+            self._plan(job_id, reply)
 
     async def _fly(self, job_id: str | None, purpose: str) -> Reply:
         job = self._registry.jobs.get(job_id) if job_id is not None else None
@@ -332,15 +315,17 @@ class Poller:
         seconds = self._clock.monotonic() - started
         self._watcher.asked(purpose, reply, seconds)
         now = self.now()
-        if job is not None and job.job_id in self._plans:
-            self._plans[job.job_id].polls.append(Poll(now.time, reply.code, seconds))
+        if job is not None:
+            self._schedule.polled(job.job_id, Poll(now.time, reply.code, seconds))
         await self._note(job, reply, now, asked=job_id)
         if job is not None:
             held = await self._registry.change(
-                job.job_id, job.incarnation, lambda known: self._work(known, reply, now, purpose)
+                job.job_id,
+                job.incarnation,
+                lambda known: self._outcomes.outcome(known, reply, now, purpose),
             )
             if held is not None:
-                self._remember(job, held, reply, now)
+                self._outcomes.remember(job, held, reply, now)
         return reply
 
     async def _note(
@@ -366,68 +351,29 @@ class Poller:
 
     def first_answer(self, job: Job, reply: Reply) -> Outcome:
         """What the answer that made us register a job makes of it."""
-        return self._work(job, reply, self.now(), "client")
+        return self._outcomes.outcome(job, reply, self.now(), "client")
 
-    def _work(self, job: Job, reply: Reply, now: Now, purpose: str) -> Outcome:
-        """What the reply makes of the job: observation first, then the verdict if there is one."""
-        config = self._config()
-        after, events = observe(job, reply, now, config.judgement.gateway_codes)
-        if purpose != "recheck" and after.rechecks > job.rechecks:
-            after = replace(after, rechecks=job.rechecks)  # out of turn: the check stays due
-        after = weigh_loss(after, self.health, now, config.judgement)
-        give_up_after = config.polling.give_up_after
-        verdict = judge(after, reply, self.health, now, config.judgement, give_up_after)
-        if verdict is not None:
-            after, more = conclude(after, verdict, now)
-            events += more
-        ended = after.state in FINAL_STATES and after.state is not job.state
-        last = self._last_answer(after, reply, now) if ended else None
-        return Outcome(after, events, final_answer(last) if last else None)
-
-    def _remember(self, before: Job, after: Job, reply: Reply, now: Now) -> None:
-        """Keep the answer to give it again; that which ended a job stays until it goes on."""
-        ended = not after.pending and after.state is not before.state
-        if after.pending or ended:
-            answer = self._last_answer(after, reply, now) if ended else answer_of(reply, now.steady)
-            if answer is not None:
-                self.answers.put(after.job_id, answer, final=ended)
-
-    def _last_answer(self, job: Job, reply: Reply, now: Now) -> Answer | None:
-        """The answer that is given again once a job has ended.
-
-        Of one that expired the last good one, or where there was none what came last: whoever asks
-        is to learn that nothing more will come.
-        """
-        last, known = answer_of(reply, now.steady), self.answers.get(job.job_id)
-        if job.state is not JobState.EXPIRED or (last is not None and last.good):
-            return last
-        if known is not None and known.good:
-            return known
-        return last or as_it_came(reply, now.steady)
-
-    def _schedule(self, job_id: str, reply: Reply | None) -> None:
-        """Put a job into the queue, when it is to be asked again."""
+    def _plan(self, job_id: str, reply: Reply | None) -> None:
+        """Put a job into the schedule, when it is to be asked again."""
         job = self._registry.jobs.get(job_id)
-        config, now = self._config(), self.now()
-        planned = None
-        if job is not None:
-            due_span = span(job, self.health, config.judgement)
-            planned = next_poll(job, reply, now, config.polling, due_span, self._rng)
-        if planned is None:
-            self.queue.remove(job_id)
-            if job is None:
-                self._plans.pop(job_id, None)
+        if job is None:
+            self._schedule.forget(job_id)
             return
-        self._plans.setdefault(job_id, _Plan()).reason = planned.reason
-        self.queue.schedule(job_id, now.steady + planned.delay, planned.delay)
+        config, now = self._config(), self.now()
+        due_span = span(job, self.health, config.judgement)
+        planned = next_poll(job, reply, now, config.polling, due_span, self._rng)
+        if planned is None:
+            self._schedule.end(job_id)
+            return
+        self._schedule.plan(job_id, planned, now.steady)
         self._wake.set()
 
     def _published(self, published: Published) -> None:
         before, after = published.before, published.after
         if before is None and after is not None:
-            self._schedule(after.job_id, None)
+            self._plan(after.job_id, None)
         elif after is None and before is not None and before.job_id not in self._flights:
-            self._schedule(before.job_id, None)
+            self._plan(before.job_id, None)
 
 
 _GATE_REASONS: Final = {

@@ -9,7 +9,7 @@ from support import answered, error, ok
 from exporter.core.reply import Kind, Reply, transport_failure
 from exporter.polling.answers import Answer, Answers, answer_of
 from exporter.polling.asks import MAX_STRANGERS, Asks
-from exporter.registry.registry import Published
+from exporter.registry.changes import Published
 from exporter.registry.store import MAX_FINAL_BODY_BYTES
 from exporter.registry.waiting import Waiting
 

@@ -14,11 +14,13 @@ from exporter.core.events import Now
 from exporter.core.job import Job, JobState, Source, Verdict, conclude, observe
 from exporter.core.reply import ReplyState
 from exporter.core.tally import LabelBounds, Tally
+from exporter.registry.changes import Published
 from exporter.registry.commit import BACKLOG_SLICE, RETRY_SECONDS, GroupCommit
 from exporter.registry.feed import Progress, Wanted
+from exporter.registry.limits import RegistryLimits
 from exporter.registry.memory import MemoryStore
-from exporter.registry.registry import Outcome, Published, Registry, RegistryLimits
-from exporter.registry.staging import RegistrationConflictError, RegistryFullError, Telling
+from exporter.registry.registry import Registry
+from exporter.registry.staging import Outcome, RegistrationConflictError, RegistryFullError, Telling
 from exporter.registry.store import Accepted, Change, Fenced, JobFilter, StoreError
 
 
@@ -125,7 +127,7 @@ async def test_a_change_is_visible_only_after_its_commit() -> None:
     async with opened() as house:
         house.store.gate.clear()
         adding = asyncio.create_task(house.add("a"))
-        while not house.registry._busy:
+        while not house.registry._changes.under_way:
             await asyncio.sleep(0)
         assert (house.published, house.registry.jobs, house.registry.pending) == ([], {}, 0)
         house.store.gate.set()
@@ -138,7 +140,7 @@ async def test_whoever_is_cancelled_while_waiting_does_not_cancel_the_commit() -
     async with opened() as house:
         house.store.gate.clear()
         adding = asyncio.create_task(house.add("a"))
-        while not house.registry._busy:
+        while not house.registry._changes.under_way:
             await asyncio.sleep(0)
         adding.cancel()
         await asyncio.wait([adding])
@@ -358,7 +360,7 @@ async def test_a_registration_that_another_writer_overtakes_adds_to_theirs() -> 
     async with opened() as one, opened(one) as two:
         one.store.gate.clear()
         late = asyncio.create_task(one.add("a", labels={"shop": "eu"}))
-        while not one.registry._busy:
+        while not one.registry._changes.under_way:
             await asyncio.sleep(0)
         await two.add("a", key="sku")
         one.store.gate.set()

@@ -1,0 +1,64 @@
+"""When each job is polled next and why, and what its last polls brought."""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from ..core.pacing import DueQueue, NextPoll, PollReason
+
+KEPT_POLLS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """One request about a job: when (since 1970), what came (`Reply.code`), after how long."""
+
+    time: float
+    code: str
+    seconds: float
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What is kept per job beside the queue."""
+
+    reason: PollReason = PollReason.SCHEDULE
+    polls: deque[Poll] = field(default_factory=lambda: deque(maxlen=KEPT_POLLS))
+
+
+class Schedule:
+    """The jobs that are asked again; `queue` has those that wait for it."""
+
+    def __init__(self) -> None:
+        self.queue = DueQueue()
+        self._plans: dict[str, _Plan] = {}
+
+    def plan(self, job_id: str, planned: NextPoll, steady: float) -> None:
+        """Have a job polled as planned at the monotonic time `steady`."""
+        self._plans.setdefault(job_id, _Plan()).reason = planned.reason
+        self.queue.schedule(job_id, steady + planned.delay, planned.delay)
+
+    def end(self, job_id: str) -> None:
+        """Have a job not polled any more; its last polls stay until it is forgotten."""
+        self.queue.remove(job_id)
+
+    def forget(self, job_id: str) -> None:
+        """Keep nothing of a job."""
+        self.queue.remove(job_id)
+        self._plans.pop(job_id, None)
+
+    def polled(self, job_id: str, poll: Poll) -> None:
+        """Remember a poll of a job that is, or was, in the schedule."""
+        if (plan := self._plans.get(job_id)) is not None:
+            plan.polls.append(poll)
+
+    def reason(self, job_id: str) -> PollReason:
+        """Return why the next poll comes when it does."""
+        plan = self._plans.get(job_id)
+        return plan.reason if plan else PollReason.SCHEDULE
+
+    def polls(self, job_id: str) -> Sequence[Poll]:
+        """Return the last polls of a job, oldest first."""
+        plan = self._plans.get(job_id)
+        return tuple(plan.polls) if plan else ()
