@@ -10,11 +10,13 @@ whether a counter ever fell. Exit code 1 when anything differs.
 
 import argparse
 import asyncio
+import contextlib
 import random
 import signal
 import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -64,38 +66,67 @@ async def end(worker: Worker, rng: random.Random) -> str:
     return way
 
 
+async def judged_otherwise(
+    simulator: Simulator, session: aiohttp.ClientSession, address: str
+) -> list[str]:
+    """Say of each job that ended otherwise than it should have what the exporter says of it."""
+    found = []
+    for job_id in await stored(session, address):
+        async with session.get(f"http://{address}/api/v1/jobs/{job_id}") as response:
+            job = await response.json()
+        true = simulator.ledger.jobs[job_id]
+        if job["state"] != true.end:
+            found.append(f"{true}: {job}")
+    return found
+
+
+@contextlib.asynccontextmanager
+async def registering(address: str, ledger: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The process that registers whatever ids it is handed; it ends with us."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(HERE / "crash_registrar.py"), address, str(ledger)),
+        stdin=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
 async def run(rounds: int, seed: int, folder: Path) -> bool:
     rng, address = random.Random(seed), f"127.0.0.1:{free_port()}"
     ways: dict[str, int] = {}
-    async with Simulator(api_key=KEY, seed=seed, speed=30.0) as simulator:
+    ledger = folder / "acknowledged"
+    async with (
+        Simulator(api_key=KEY, seed=seed, speed=30.0) as simulator,
+        aiohttp.ClientSession() as session,
+        registering(address, ledger) as registrar,
+    ):
         worker = Worker(write_config(folder, simulator.url, address))
-        ledger = folder / "acknowledged"
-        registrar = await asyncio.create_subprocess_exec(
-            *(sys.executable, str(HERE / "crash_registrar.py"), address, str(ledger)),
-            stdin=asyncio.subprocess.PIPE,
-        )
-        async with aiohttp.ClientSession() as session:
-            scraper = Scraper(f"http://{address}", session)
-            scraping = asyncio.create_task(scraper.run())
-            feeding = asyncio.create_task(feed(registrar, simulator, jobs=rounds * 30))
-            for _ in range(rounds):
-                way = await end(worker, rng)
-                if sum(ways.values()) % 20 == 19:
-                    print(f"{sum(ways.values()) + 1} rounds", flush=True)
-                ways[way] = ways.get(way, 0) + 1
-            await worker.start()
-            await feeding
-            await registrar.wait()
-            known = ledger.read_text().split()
-            missing = set(known) - await stored(session, address)
-            deadline = time.monotonic() + 120
-            page = None
-            while time.monotonic() < deadline:
-                page = await scraper.scrape()
-                if page and not read_totals(page)["removit_jobs_pending"].total():
-                    break
-                await asyncio.sleep(0.2)
-            scraping.cancel()
+        scraper = Scraper(f"http://{address}", session)
+        scraping = asyncio.create_task(scraper.run())
+        feeding = asyncio.create_task(feed(registrar, simulator, jobs=rounds * 30))
+        for at in range(1, rounds + 1):
+            way = await end(worker, rng)
+            ways[way] = ways.get(way, 0) + 1
+            if at % 20 == 0:
+                print(f"{at} rounds", flush=True)
+        await worker.start()
+        await feeding
+        await registrar.wait()
+        known = ledger.read_text().split()
+        missing = set(known) - await stored(session, address)
+        deadline = time.monotonic() + 120
+        page = None
+        while time.monotonic() < deadline:
+            page = await scraper.scrape()
+            if page and not read_totals(page)["removit_jobs_pending"].total():
+                break
+            await asyncio.sleep(0.2)
+        scraping.cancel()
+        differing = await judged_otherwise(simulator, session, address)
         worker.kill()
         await worker.ends()
         rows = compare(simulator.ledger.totals(), read_totals(page or ""))
@@ -104,7 +135,7 @@ async def run(rounds: int, seed: int, folder: Path) -> bool:
     print(f"{len(known)} acknowledged, {len(missing)} missing; {scraper.scrapes} scrapes")
     for row in rows:
         print(f"  {row}")
-    for text in scraper.wrong[:10]:
+    for text in [*scraper.wrong[:10], *differing[:10]]:
         print(f"wrong: {text}")
     return not (wrong or missing or scraper.wrong)
 

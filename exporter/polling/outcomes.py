@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from ..core.events import Now
 from ..core.health import Health
-from ..core.job import FINAL_STATES, Job, JobState, conclude, observe
+from ..core.job import FINAL_STATES, Job, JobState
 from ..core.judgement import judge, weigh_loss
+from ..core.observation import conclude, observe
 from ..core.reply import Reply
 from ..registry.staging import Outcome
 from .answers import Answer, Answers, answer_of, as_it_came, final_answer

@@ -10,8 +10,9 @@ from exporter.core.chance import Share
 from exporter.core.control import Rung
 from exporter.core.events import Now
 from exporter.core.health import Health
-from exporter.core.job import Job, JobState, Suspicion, Verdict, observe
+from exporter.core.job import Job, JobState, Suspicion, Verdict
 from exporter.core.judgement import MOST_ANSWERS, RULES, judge, span, weigh_loss
+from exporter.core.observation import observe
 from exporter.core.reply import Kind, Reply
 
 RULES_OF = Judgement()

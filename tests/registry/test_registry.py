@@ -11,7 +11,8 @@ from structlog.testing import capture_logs
 from support import START, error, job, now, ok
 
 from exporter.core.events import Now
-from exporter.core.job import Job, JobState, Source, Verdict, conclude, observe
+from exporter.core.job import Job, JobState, Source, Verdict
+from exporter.core.observation import conclude, observe
 from exporter.core.reply import ReplyState
 from exporter.core.tally import LabelBounds, Tally
 from exporter.registry.changes import Published

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from support import START, error, job, now, ok
 
 from exporter.core.events import Event, EventType
-from exporter.core.job import Job, JobState, Source, Suspicion, conclude, observe
+from exporter.core.job import Job, JobState, Source, Suspicion
 from exporter.core.job import Verdict as JobVerdict
+from exporter.core.observation import conclude, observe
 from exporter.core.reply import Kind
 from exporter.core.tally import Delta
 from exporter.registry.memory import MemoryStore

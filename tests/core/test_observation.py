@@ -9,16 +9,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from support import JOB_ID, START, answered, error, job, now, ok, only, timeout, types
 
 from exporter.core.events import Event, EventType, Now
-from exporter.core.job import (
-    MAX_REMEMBERED_MESSAGES,
-    TRANSITIONS,
-    Job,
-    JobState,
-    Source,
-    Verdict,
-    conclude,
-    observe,
-)
+from exporter.core.job import TRANSITIONS, Job, JobState, Source, Verdict
+from exporter.core.observation import MAX_REMEMBERED_MESSAGES, conclude, observe
 from exporter.core.registration import forget, register
 from exporter.core.reply import Drift, DriftKind, Kind, Reply
 from exporter.core.tally import LabelBounds, Tally

@@ -1,0 +1,239 @@
+"""How a reply becomes a job's next value, and the events that tell the difference.
+
+What the upstream says (`observe`) and what we conclude of it (`conclude`, with a verdict of
+`judgement.py`) both give a new job and its events. Everything anyone sees, a counter, a log line,
+a row of history, is made from those events, so the same reply twice gives no second event.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from .events import Event, EventType, Now
+from .job import TRANSITIONS, Job, JobState, Suspicion, Verdict
+from .reply import Kind, Reply, ReplyState, Status
+
+MAX_REMEMBERED_MESSAGES: Final = 1000
+"""Warnings remembered a job as already told; past these no further one is counted."""
+
+
+def observe(
+    job: Job, reply: Reply, now: Now, gateway_codes: Collection[int] = ()
+) -> tuple[Job, list[Event]]:
+    """What one reply changes. Verdicts are not drawn here, see `conclude`.
+
+    A reply that says nothing new gives no event; an answer about another incarnation never gets
+    here (the registry fences it).
+    """
+    at = max(now.time, job.last_polled_at or 0.0, job.registered_at)
+    told, drift_events = _tell_drift(job, reply, at)
+    if reply.kind is Kind.OK and reply.status is not None:
+        changed, events = _good_answer(told, reply.status, at)
+    elif job.pending:
+        gateway = _looks_like_gateway(reply, gateway_codes)
+        changed, events = _other_answer(told, reply, now, at, gateway=gateway)
+    else:
+        changed, events = _asked_again(told, reply), []
+    return replace(changed, last_polled_at=at), [*drift_events, *events]
+
+
+def conclude(job: Job, verdict: Verdict, now: Now) -> tuple[Job, list[Event]]:
+    """End a pending job by a verdict of ours; what has ended only the upstream can overturn."""
+    if not job.pending or (job.state, verdict.state) not in TRANSITIONS:
+        return job, []
+    at = max(now.time, job.last_polled_at or 0.0, job.registered_at)
+    return _finish(job, verdict.state, verdict.evidence, at)
+
+
+def _tell_drift(job: Job, reply: Reply, at: float) -> tuple[Job, list[Event]]:
+    new = {drift.kind: drift for drift in reply.drift if drift.kind.value not in job.told_drift}
+    if not new:
+        return job, []
+    events = [
+        Event(EventType.DRIFT, job.job_id, at, {"kind": kind.value, "detail": drift.detail})
+        for kind, drift in new.items()
+    ]
+    return replace(job, told_drift=(*job.told_drift, *(kind.value for kind in new))), events
+
+
+def _looks_like_gateway(reply: Reply, gateway_codes: Collection[int]) -> bool:
+    """Whether a 5xx came from something before the service: by its code, or for want of JSON."""
+    is_error = reply.kind is Kind.SERVER_ERROR
+    return is_error and (not reply.is_json or reply.http_status in gateway_codes)
+
+
+def _other_answer(
+    job: Job, reply: Reply, now: Now, at: float, *, gateway: bool
+) -> tuple[Job, list[Event]]:
+    """A pending job, and anything but a readable 2xx."""
+    if reply.kind in (Kind.SERVER_ERROR, Kind.NOT_FOUND, Kind.INVALID):
+        return _suspect(job, reply, now, at, gateway=gateway)
+    job = replace(job, setbacks=job.setbacks + 1)
+    return (job, []) if reply.kind in _NOT_THE_JOB else _clear(job, at)
+
+
+_NOT_THE_JOB: Final = frozenset({Kind.TRANSPORT, Kind.THROTTLED, Kind.KEY_REJECTED, Kind.BLOCKED})
+"""Answers, or the lack of one, that come from before the job: they say nothing of it."""
+
+
+def _asked_again(job: Job, reply: Reply) -> Job:
+    """A finished job, and an answer that does not overturn: that recheck is done with."""
+    if reply.kind in _NOT_THE_JOB:
+        return replace(job, setbacks=job.setbacks + 1)
+    return replace(job, setbacks=0, rechecks=job.rechecks + 1)
+
+
+def _suspect(
+    job: Job, reply: Reply, now: Now, at: float, *, gateway: bool
+) -> tuple[Job, list[Event]]:
+    """Begin or lengthen the row. It stands still while the upstream is not well: an answer counts
+    only when well time has passed since the one before."""
+    http_status = reply.http_status or 0
+    row = job.suspicion
+    if row is not None and row.kind is reply.kind:
+        if now.well_time <= row.until:
+            return replace(job, setbacks=0), []
+        row = replace(
+            row,
+            answers=row.answers + 1,
+            until=max(row.until, now.well_time),
+            http_status=http_status,
+            gateway_answers=row.gateway_answers + gateway,
+        )
+        return replace(job, suspicion=row, setbacks=0), []
+    row = Suspicion(reply.kind, 1, now.well_time, now.well_time, http_status, int(gateway))
+    data = {"http_status": http_status, "error": reply.error}
+    event = Event(EventType.SUSPECTED, job.job_id, at, data)
+    return replace(job, suspicion=row, setbacks=0), [event]
+
+
+def _clear(job: Job, at: float) -> tuple[Job, list[Event]]:
+    if job.suspicion is None:
+        return job, []
+    data = {"http_status": job.suspicion.http_status, "answers": job.suspicion.answers}
+    return replace(job, suspicion=None), [Event(EventType.CLEARED, job.job_id, at, data)]
+
+
+_OVERTURNED_BY: Final[Mapping[tuple[JobState, ReplyState], JobState]] = {
+    (JobState.FAILED, ReplyState.PENDING): JobState.PENDING,
+    (JobState.FAILED, ReplyState.DONE): JobState.DONE,
+    (JobState.NOT_FOUND, ReplyState.PENDING): JobState.PENDING,
+    (JobState.NOT_FOUND, ReplyState.DONE): JobState.DONE,
+    (JobState.NOT_FOUND, ReplyState.FAILED): JobState.FAILED,
+    (JobState.EXPIRED, ReplyState.DONE): JobState.DONE,
+    (JobState.EXPIRED, ReplyState.FAILED): JobState.FAILED,
+}
+"""Which inference which answer overturns, and where the job goes. An expired job that is still
+pending stays expired: that it is pending is what expired means."""
+
+
+def _good_answer(job: Job, status: Status, at: float) -> tuple[Job, list[Event]]:
+    events: list[Event] = []
+    if not job.pending:
+        if (job.state, status.state) not in _OVERTURNED_BY:
+            return replace(job, setbacks=0, rechecks=job.rechecks + 1), []
+        events.append(Event(EventType.OVERTURNED, job.job_id, at, {"from": job.state.value}))
+        job = replace(
+            job, state=JobState.PENDING, finished_at=None, evidence=None, suspicion=None, rechecks=0
+        )
+    for read in (_learn, _move, _warn, _ignore):
+        job, more = read(job, status, at)
+        events += more
+    job, more = _clear(_with(job, setbacks=0, lost_with_others=False), at)
+    events += more
+    if status.state is not ReplyState.PENDING:
+        evidence = None if status.state is ReplyState.DONE else "explicit"
+        job, more = _finish(job, JobState(status.state.value), evidence, at)
+        events += more
+    return job, events
+
+
+def _learn(job: Job, status: Status, at: float) -> tuple[Job, list[Event]]:
+    """Take the mode (once) and the results; tell of the first answer."""
+    events = []
+    if not job.answered:
+        data = {"state": status.state.value, "mode": status.mode}
+        events.append(Event(EventType.FIRST_ANSWER, job.job_id, at, data))
+        final = status.state is not ReplyState.PENDING
+        job = replace(job, first_answer_at=at, first_seen_final=final)
+    job = _with(
+        job,
+        mode=job.mode or status.mode,
+        final_url=status.final_url,
+        final_urls=status.final_urls,
+    )
+    return job, events
+
+
+def _move(job: Job, status: Status, at: float) -> tuple[Job, list[Event]]:
+    """Follow step and progress. The step is data, never an enum; progress is no event."""
+    progress = job.progress if status.progress is None else status.progress
+    step = status.step or job.step
+    if (step, progress) != (job.step, job.progress):
+        job = replace(job, progress=progress, last_progress_at=at)
+    if step == job.step:
+        return job, []
+    data: dict[str, Any] = {"step": step, "from_step": job.step}
+    if job.step_since is not None:
+        data["seconds"] = at - job.step_since
+    event = Event(EventType.STEP_CHANGED, job.job_id, at, data)
+    return replace(job, step=step, step_since=at), [event]
+
+
+def _warn(job: Job, status: Status, at: float) -> tuple[Job, list[Event]]:
+    """Tell of each message once a job, however often it comes."""
+    told = dict(job.told_warnings)
+    room = MAX_REMEMBERED_MESSAGES - sum(map(len, told.values()))
+    events = []
+    for variation, messages in status.warnings.items():
+        known = told.get(variation, ())
+        new = tuple(text for text in messages if text not in known)[: max(0, room)]
+        if new:
+            room -= len(new)
+            told[variation] = (*known, *new)
+            data = {"variation": variation, "messages": list(new)}
+            events.append(Event(EventType.WARNING_RAISED, job.job_id, at, data))
+    if status.warnings != job.warnings or events:
+        job = replace(job, warnings=status.warnings, told_warnings=told)
+    return job, events
+
+
+def _ignore(job: Job, status: Status, at: float) -> tuple[Job, list[Event]]:
+    """Tell of each ignored variation once a job, beside the warnings that name it."""
+    room = MAX_REMEMBERED_MESSAGES - len(job.told_ignored)
+    new = [name for name in status.ignored_variations if name not in job.told_ignored][:room]
+    events = [
+        Event(
+            EventType.VARIATION_IGNORED,
+            job.job_id,
+            at,
+            {"variation": name, "messages": list(status.warnings.get(name, ()))},
+        )
+        for name in new
+    ]
+    if status.ignored_variations != job.ignored_variations:
+        job = replace(job, ignored_variations=status.ignored_variations)
+    return replace(job, told_ignored=(*job.told_ignored, *new)) if new else job, events
+
+
+def _with(job: Job, **changes: Any) -> Job:
+    """As `replace`, but the same job where nothing changes: most polls tell little, and copying is
+    what costs most in taking one in."""
+    same = all(getattr(job, name) == value for name, value in changes.items())
+    return job if same else replace(job, **changes)
+
+
+def _finish(job: Job, state: JobState, evidence: str | None, at: float) -> tuple[Job, list[Event]]:
+    data: dict[str, Any] = {"state": state.value, "evidence": evidence}
+    if job.answered and not job.first_seen_final:
+        data["seconds"] = at - job.registered_at
+    if job.last_polled_at is not None:
+        data["unseen_seconds"] = at - job.last_polled_at
+    if job.first_seen_final and job.first_answer_at == at:
+        data["first_seen_final"] = True
+    if state is JobState.DONE and job.final_url is None and not job.final_urls:
+        data["without_result"] = True
+    finished = replace(
+        job, state=state, finished_at=at, evidence=evidence, suspicion=None, rechecks=0
+    )
+    return finished, [Event(EventType.FINISHED, job.job_id, at, data)]
