@@ -31,12 +31,16 @@ from test_crash import HERE, Scraper, Worker, feed, stored  # noqa: E402
 from exporter.commands.demo_comparison import compare, read_totals  # noqa: E402
 from exporter.simulator import Simulator  # noqa: E402
 
+GIVE_UP_AFTER = "60s"
+"""Longer than all lives together: evidence begins anew in each, and most are too short for a
+verdict, so a failed job would come to the end of patience before the last life could judge it."""
+
 
 def write_config(folder: Path, upstream: str, address: str) -> Path:
     (folder / "api.key").write_text(KEY)
     own = {
         "upstream": {"base_url": upstream, "api_key_file": "api.key"},
-        "polling": {"give_up_after": "20s"},
+        "polling": {"give_up_after": GIVE_UP_AFTER},
         "storage": {"path": "jobs.db"},
         "web": {"listen_address": address},
     }
@@ -118,7 +122,7 @@ async def run(rounds: int, seed: int, folder: Path) -> bool:
         await registrar.wait()
         known = ledger.read_text().split()
         missing = set(known) - await stored(session, address)
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 180
         page = None
         while time.monotonic() < deadline:
             page = await scraper.scrape()

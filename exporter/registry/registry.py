@@ -217,7 +217,9 @@ class Registry:
 
     async def flush(self) -> None:
         """Store the progress of the jobs that moved since the last time; raises `StoreError`."""
-        if not self.commit.writable:
+        if self._held.unsaved or not self.commit.writable:
+            # First the clock of patience: were it behind the jobs after a kill, their rows of
+            # answers would stand still until it had come as far again.
             await self.stamp()
         unsaved, under_way = self._held.unsaved, self._changes.under_way
         names = [name for name in unsaved if name in self.jobs and name not in under_way]

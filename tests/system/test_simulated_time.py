@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import copy
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -190,6 +191,25 @@ def test_a_verdict_is_asked_again_after_a_stop_however_long_it_is_kept(
             assert await states(exporter) == {"a": ends}
 
     simulate(stopped)
+
+
+def test_the_row_of_a_suspected_job_grows_on_though_the_exporter_is_killed_every_four_minutes(
+    monkeypatch: Any, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KEY", "k")
+
+    async def an_hour() -> None:
+        upstream, tables = SimulatedUpstream(), MemoryStore().tables
+        for life in range(15):
+            async with exporting(upstream, MemoryStore(tables), tmp_path) as exporter:
+                if life == 0:
+                    await tell(exporter, "unknown", upstream.add("well", Script.stuck(10.0)))
+                await asyncio.sleep(240)
+                tables = copy.deepcopy(tables)  # as kill -9 leaves them, before the stop
+                found = await states(exporter)
+        assert found == {"unknown": "not_found", "well": "pending"}
+
+    simulate(an_hour)
 
 
 def test_time_stands_still_while_the_store_is_at_work(monkeypatch: Any, tmp_path: Path) -> None:
