@@ -23,7 +23,7 @@ from .config import Config, ConfigError, ConfigFile
 from .config.credentials import SecretError, read_secret_file
 from .config.values import split_address
 from .drill.command import drill
-from .logs import configure, make_logger
+from .logs import make_logger
 from .registry.inspection import inspect
 from .registry.store import StoreError
 from .server import ServeError, Server, run_in_loop, serve
@@ -91,10 +91,6 @@ def _from_here(name: str, value: str) -> str:
 def run(config_file: Path, **flags: str | None) -> None:
     """Poll the jobs and serve their metrics."""
     config, file = _load(config_file, flags)
-    token = config.registration.token_source().current()
-    key = config.upstream.key_source().current()
-    hidden = [secret.reveal() for secret in (token, key) if secret is not None]
-    configure(config.log.level, config.log.format, hidden)
 
     async def started(server: Server) -> None:
         make_logger().info("listening", url=server.url)

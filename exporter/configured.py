@@ -60,7 +60,9 @@ class ConfiguredJobs:
         await self.take_config()
         await self.look(at_start=True)
         if all(file.good and file.taken for file in self._files.values()):
-            await self._forget(self._registry.jobs, "config")
+            for source, reason in ((Source.CONFIG, "config"), (Source.FILE, "file")):
+                told = [name for name, job in self._registry.jobs.items() if source in job.told_by]
+                await self._forget(told, reason)
 
     async def take_config(self) -> None:
         """Take in the jobs of the config as it now is; raises `StoreError`."""
@@ -115,7 +117,10 @@ class ConfiguredJobs:
         watched = _Watched(stamp, named if good else named | former.named, good, taken=False)
         self._files[path] = watched
         self._name()
-        watched.taken = await self._register(content.tellings, Source.FILE, str(path))
+        again = former.stamp == stamp  # one that did not fit is read, but not counted again
+        watched.taken = await self._register(
+            content.tellings, Source.FILE, str(path), counted=again
+        )
         await self._forget(former.named - watched.named, "file")
 
     def _name(self) -> None:
@@ -123,31 +128,38 @@ class ConfiguredJobs:
         files = (file.named for file in self._files.values())
         self._registry.limits.named = self._in_config.union(*files)
 
-    async def _register(self, tellings: Sequence[Telling], source: Source, name: str) -> bool:
-        """Register what can be; False when there was no room for all."""
+    async def _register(
+        self, tellings: Sequence[Telling], source: Source, name: str, *, counted: bool = False
+    ) -> bool:
+        """Register what can be; False when there was no room for all.
+
+        `counted` says that what is refused was refused before.
+        """
         contradicted: list[str] = []
+        conflicts = 0
         for start in range(0, len(tellings), BATCH):
             batch = tellings[start : start + BATCH]
             results = await self._registry.register_each(batch, source)
             for telling, result in zip(batch, results, strict=False):
                 if isinstance(result, Refused):
+                    conflicts += 1
                     contradicted += [
                         f"{telling.job_id}: {one.field} is {one.known!r}, not {one.told!r}"
                         for one in result.conflicts
                     ]
             if len(results) < len(batch):
-                self._instruments.refused("full")
-                self._log.error(
-                    "registration.max_pending reached",
-                    file=name,
-                    left_out=len(tellings) - start - len(results),
-                )
+                left_out = len(tellings) - start - len(results)
+                if not counted:
+                    self._instruments.refused("full", left_out)
+                self._log.error("registration.max_pending reached", file=name, left_out=left_out)
                 return False
         if contradicted:
+            if not counted:
+                self._instruments.refused("conflict", conflicts)
             self._log.warning(
-                "jobs named with other labels or another key than they are stored with, which wins",
+                "jobs are listed with labels or a key that differ from the stored ones, which stay",
                 file=name,
-                conflicts=len(contradicted),
+                conflicts=conflicts,
                 messages=contradicted[:SHOWN_ERRORS],
             )
         return True

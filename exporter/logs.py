@@ -5,9 +5,10 @@ global configuration: embedded, the host decides where lines go. `configure` is 
 by the command line only. Lines are made from events, after their commit, and never one per poll.
 """
 
+import json
 import logging
 import sys
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, Collection, MutableMapping
 from typing import Any, Final, TextIO
 
 import structlog
@@ -47,23 +48,24 @@ def make_logger(count: Callable[[str], None] = lambda level: None) -> Logger:
 
 
 def configure(
-    level: str, form: str | None, secrets: Iterable[str], stream: TextIO = sys.stderr
+    level: str, form: str | None, secrets: Collection[str], stream: TextIO = sys.stderr
 ) -> None:
     """Send all logs to `stream`, as JSON or (by default on a terminal) for people.
 
-    Whatever of `secrets` should ever stand in a line is taken out of it.
+    Whatever of `secrets` should ever stand in a line is taken out of it; they are read anew for
+    each line, so that a set may grow.
     """
     if form is None:
         form = "console" if stream.isatty() else "json"
-    hidden = tuple(secrets)
     renderer: Any = structlog.processors.JSONRenderer(ensure_ascii=False)
     if form == "console":
         renderer = structlog.dev.ConsoleRenderer(colors=stream.isatty())
 
     def render(logger: Any, name: str, event: EventDict) -> str:
         line = str(renderer(logger, name, event))
-        for secret in hidden:
-            line = line.replace(secret, "<secret>")
+        for secret in secrets:
+            for spelt in (secret, json.dumps(secret)[1:-1]):
+                line = line.replace(spelt, "<secret>")
         return line
 
     handler = logging.StreamHandler(stream)

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import structlog
 
-from .config import ConfigError, ConfigFile, LiveConfig
+from .config import Config, ConfigError, ConfigFile, LiveConfig
 from .config.live import pin
+from .config.loading import label_clashes
 from .metrics.instruments import Instruments
 
 
@@ -55,6 +56,7 @@ class Reloader:
             try:
                 config = await asyncio.to_thread(self._file.load)
                 config, held = pin(self._live.current, config)
+                _check_held(config, held)
                 self._live.apply(config)
             except ConfigError as error:
                 self._instruments.reload_failed()
@@ -79,6 +81,16 @@ class Reloader:
                 await self.reload()
         else:
             self._changing = stamp
+
+
+def _check_held(config: Config, held: list[str]) -> None:
+    """Raise `ConfigError` when what keeps its old value does not go with the new ones."""
+    errors = [
+        f"{path[0]}.{path[1]}: {message}, which keeps its value until a restart"
+        for path, message in label_clashes(config)
+    ]
+    if errors and held:
+        raise ConfigError([*errors, f"restart the exporter to change {', '.join(held)}"])
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -17,7 +17,7 @@ from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTO
 from .app import EXPORTER, create_app
 from .config import Config, ConfigError, ConfigFile
 from .config.values import split_address
-from .logs import set_level
+from .logs import configure, set_level
 from .registry.changes import Published
 from .registry.store import StoreError
 from .reload import NoConfigFileError
@@ -93,23 +93,22 @@ class Server:
 
     def __init__(self, config: Config, config_file: ConfigFile | None = None) -> None:
         self._config = config
-        self._config_file = config_file
-        self._runner: web.AppRunner | None = None
+        host, _ = split_address(config.web.listen_address)
+        app = create_app(config, config.web.prefix, listen_host=host, config_file=config_file)
+        self.exporter = app[EXPORTER]
+        self._runner = web.AppRunner(
+            app, access_log=None, handle_signals=False, shutdown_timeout=ANSWER_SECONDS
+        )
         self.url = ""
 
     async def start(self) -> None:
         """Start the exporter, then listen; raises `ServeError`, `StoreUnusableError`."""
         sys.setswitchinterval(SWITCH_SECONDS)
-        host, port = split_address(self._config.web.listen_address)
-        prefix = self._config.web.prefix
-        app = create_app(self._config, prefix, listen_host=host, config_file=self._config_file)
-        self.exporter = exporter = app[EXPORTER]
+        exporter, web_config = self.exporter, self._config.web
+        host, port = split_address(web_config.listen_address)
         exporter.config.subscribe(_level)
         for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
             exporter.metrics.register(collector)
-        self._runner = web.AppRunner(
-            app, access_log=None, handle_signals=False, shutdown_timeout=ANSWER_SECONDS
-        )
         await self._runner.setup()
         _settle_memory()
         exporter.registry.listen(_Settler())
@@ -118,17 +117,16 @@ class Server:
         except OSError as error:
             await self.stop()
             raise ServeError(
-                f"web.listen_address: cannot listen on {self._config.web.listen_address}:"
+                f"web.listen_address: cannot listen on {web_config.listen_address}:"
                 f" {error.strerror or error}; is another exporter running?"
             ) from error
         bound = self._runner.addresses[0]
         shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-        self.url = f"http://{shown}:{bound[1]}{prefix}"
+        self.url = f"http://{shown}:{bound[1]}{web_config.prefix}"
 
     async def stop(self) -> None:
         """Stop listening, and the exporter with it; see `service.STOP_SECONDS`."""
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self._runner.cleanup()
 
 
 def _level(config: Config) -> Callable[[], None]:
@@ -142,9 +140,10 @@ async def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT; `started` is called once the server listens.
 
-    SIGHUP has the config file read again.
+    SIGHUP has the config file read again. Logs go to stderr.
     """
     server = Server(config, config_file)
+    configure(config.log.level, config.log.format, server.exporter.secrets)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,6 +1,7 @@
 """One exporter: every room, wired, from its start to its stop. Only this module knows them all."""
 
 import asyncio
+import contextlib
 import functools
 import random
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from .config import Config, ConfigFile, LiveConfig
+from .config.credentials import Secret, SecretSource
 from .configured import ConfiguredJobs
 from .core.health import Health
 from .core.job import JobState, Source
@@ -90,6 +92,9 @@ class Exporter:
         self.log = make_logger(self.instruments.logged)
         self._key = config.upstream.key_source()
         self._token = config.registration.token_source()
+        self.secrets: set[str] = set()
+        """What no log line may show: key, token and the proxy's password, also former ones."""
+        self._keep_secret(config)
 
         self.health = Health(
             config.judgement,
@@ -172,8 +177,8 @@ class Exporter:
                 lambda: self.config.current.upstream.timeout,
                 self._track,
             ),
-            token=lambda: self._token.current(),
-            api_key=lambda: self._key.current(),
+            token=lambda: self._current(self._token),
+            api_key=lambda: self._current(self._key),
             log=self.log,
             reload=self.reloader.reload,
             broken=self._broken,
@@ -199,9 +204,16 @@ class Exporter:
     async def start(self) -> None:
         """Load what is stored, take in the config's jobs, and begin to poll.
 
-        Raises `StoreUnusableError` when the store cannot be opened.
+        Raises `StoreUnusableError` when the store cannot be opened. A start that fails leaves
+        nothing open.
         """
+        async with contextlib.AsyncExitStack() as opened:
+            await self._start(opened)
+            opened.pop_all()
+
+    async def _start(self, opened: contextlib.AsyncExitStack) -> None:
         await self.store.open()
+        opened.push_async_callback(self.store.close)
         if isinstance(self.store, SqliteStore) and self.store.set_aside is not None:
             self.log.error(
                 "the database is damaged and was set aside; a new one was begun",
@@ -221,8 +233,9 @@ class Exporter:
         for job in snapshot.jobs:
             if job.state is JobState.DONE:
                 self.health.control.remember_finished(job.job_id)
-        await self.client.__aenter__()
+        await opened.enter_async_context(self.client)
         self.registry.start(snapshot)
+        opened.push_async_callback(self.registry.commit.close)
         await self.configured.start()
         self.poller.start()
         self._house.start()
@@ -294,8 +307,20 @@ class Exporter:
             self.log.error("store unavailable", error=str(error))
 
     def _api_key(self) -> str:
-        key = self._key.current()
+        key = self._current(self._key)
         return "" if key is None else key.reveal()
+
+    def _current(self, source: SecretSource) -> Secret | None:
+        secret = source.current()
+        if secret is not None:
+            self.secrets.add(secret.reveal())
+        return secret
+
+    def _keep_secret(self, config: Config) -> None:
+        self._current(self._key)
+        self._current(self._token)
+        if password := config.upstream.proxy_password:
+            self.secrets.add(password)
 
     def _show(self, published: Published) -> None:
         """Show a change in the metrics; a listener of the registry."""
@@ -319,6 +344,7 @@ class Exporter:
             upstream = config.upstream
             self._key.move(upstream.api_key_file, upstream.api_key_env)
             self._token.move(config.registration.token_file)
+            self._keep_secret(config)
             self.poller.reconfigure()
 
         return switch

@@ -202,7 +202,7 @@ async def test_a_config_that_disagrees_gives_one_warning_and_what_is_stored_wins
     await url_of(process)
     await process.stop()
     lines = [json.loads(line) for line in process.err.splitlines()]
-    [warning] = [line for line in lines if "which wins" in line["event"]]
+    [warning] = [line for line in lines if "which stay" in line["event"]]
     assert warning["messages"] == [f"{job_id}: key is 'one', not 'two'"]
 
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import importlib.util
 import logging
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,15 +22,18 @@ from exporter import (
     EXPORTER,
     JOBS,
     Config,
+    Exporter,
     ExporterStoppedError,
     HistoryGapError,
     JobState,
     RegistrationError,
     RegistryFullError,
     StoredEvent,
+    StoreError,
     UnknownJobError,
     setup,
 )
+from exporter.registry.sqlite import SqliteStore
 from exporter.simulator import Script, Simulator
 
 MakeConfig = Callable[..., Config]
@@ -52,6 +56,31 @@ async def test_a_host_application_keeps_its_own_routes_and_errors(make_config: M
         assert (missing.status, missing.content_type) == (404, "text/plain")
         wrong = await client.put("/removit/api/v1/jobs/a%20b")
         assert (wrong.status, wrong.content_type) == (422, "application/json")
+
+
+async def test_a_start_that_fails_leaves_nothing_open(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    config, commits = make_config(jobs=["a"]), 0
+
+    def disk_full_at_the_first_job() -> None:
+        nonlocal commits
+        commits += 1
+        if commits > 1:  # the first is the loading
+            raise sqlite3.OperationalError("database or disk is full")
+
+    broken = Exporter(
+        config, store=SqliteStore(config.storage.path, before_commit=disk_full_at_the_first_job)
+    )
+    with pytest.raises(StoreError):
+        await broken.start()
+    assert not broken.registry.commit.alive
+    assert broken.client._session is not None
+    assert broken.client._session.closed
+    another = Exporter(config)
+    await another.start()
+    assert set(another.registry.jobs) == {"a"}
+    await another.stop()
 
 
 async def test_two_upstreams_live_in_one_process(

@@ -16,6 +16,7 @@ from exporter.config import ConfigError
 from exporter.config.registration import Registration
 from exporter.job_files import find, read_job_file
 
+REFUSED = 'removit_exporter_registrations_refused_total{{reason="{}"}}'
 RULES = Registration(allowed_labels=["shop"])
 
 
@@ -245,6 +246,8 @@ async def test_what_a_file_named_before_a_restart_and_names_no_more_is_forgotten
     (folder / "one.yaml").write_text("- targets: [d]")
     third = await open_site(**QUIET)
     assert names(third) == {"b", "d"}
+    assert await third.value('removit_jobs_forgotten_total{reason="file"}') == 1  # a
+    assert await third.value('removit_jobs_forgotten_total{reason="config"}') == 1  # c
 
 
 async def test_what_disagrees_is_said_once_and_the_stored_wins(
@@ -257,8 +260,22 @@ async def test_what_disagrees_is_said_once_and_the_stored_wins(
     site = await open_site(**QUIET)
     await look(site, 3)
     assert (await site.job("a"))["key"] == "one"
-    said = [r for r in caplog.records if "which wins" in r.getMessage()]
+    said = [r for r in caplog.records if "which stay" in r.getMessage()]
     assert len(said) == 1
+    assert await site.value(REFUSED.format("conflict")) == 2
+
+
+async def test_what_a_job_file_names_cannot_be_forgotten_over_http(
+    open_site: Open, tmp_path: Path
+) -> None:
+    folder = tmp_path / "jobs.d"
+    folder.mkdir()
+    (folder / "a.yaml").write_text("- targets: [a]")
+    site = await open_site(**QUIET)
+    async with site.client.delete("/api/v1/jobs/a") as response:
+        assert response.status == 409
+        assert "in the config or in a job file" in (await response.json())["message"]
+    assert names(site) == {"a"}
 
 
 async def test_what_finds_no_room_is_taken_in_when_there_is_some(
@@ -269,6 +286,8 @@ async def test_what_finds_no_room_is_taken_in_when_there_is_some(
     (folder / "a.yaml").write_text("- targets: [b, c]")
     site = await open_site(**QUIET, jobs=["a"], registration={"max_pending": 2})
     assert names(site) == {"a", "b"}
+    await look(site, 3)
+    assert await site.value(REFUSED.format("full")) == 1  # tried again, but counted once
     site.exporter.registry.limits.max_pending = 3
     await look(site)
     assert names(site) == {"a", "b", "c"}

@@ -159,6 +159,15 @@ def test_events_without_a_line_are_silent() -> None:
     assert lines("debug", event(EventType.FIRST_ANSWER), event(EventType.SUSPECTED)) == []
 
 
+def test_a_secret_that_comes_later_is_hidden_however_it_is_spelt() -> None:
+    stream, secrets = io.StringIO(), set[str]()
+    configure("info", "json", secrets, stream)
+    secrets.add('with"quotes')
+    make_logger().error('failed with"quotes')
+    assert "quotes" not in stream.getvalue()
+    assert json.loads(stream.getvalue())["event"] == "failed <secret>"
+
+
 @pytest.mark.parametrize("form", ["json", "console", None])
 def test_a_secret_is_taken_out_of_every_line(form: str | None) -> None:
     stream = io.StringIO()

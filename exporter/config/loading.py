@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -152,17 +152,27 @@ def _unknown_key(path: tuple[str | int, ...]) -> str:
     return f"unknown key; {hint}"
 
 
-def _cross_check(config: Config, document: Document) -> None:
-    """What no section can see alone."""
+def label_clashes(config: Config) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """What is wrong between the lists of labels: where, and what."""
     allowed = config.registration.allowed_labels
     for at, name in enumerate(config.metrics.group_labels):
         if name not in allowed:
-            message = f"{name!r} is not among registration.allowed_labels"
-            document.error(("metrics", "group_labels", at), message)
+            yield (
+                ("metrics", "group_labels", at),
+                f"{name!r} is not among registration.allowed_labels",
+            )
     for at, name in enumerate(allowed):
         if name in config.metrics.const_labels:
-            message = f"{name!r} is taken by metrics.const_labels"
-            document.error(("registration", "allowed_labels", at), message)
+            yield (
+                ("registration", "allowed_labels", at),
+                f"{name!r} is taken by metrics.const_labels",
+            )
+
+
+def _cross_check(config: Config, document: Document) -> None:
+    """What no section can see alone."""
+    for path, message in label_clashes(config):
+        document.error(path, message)
     first: dict[str, tuple[int, ConfiguredJob]] = {}
     for at, job in enumerate(config.jobs):
         details = config.registration.check(job.job_id, job.labels, job.key)

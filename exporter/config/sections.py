@@ -80,6 +80,11 @@ class Upstream(Section):
         """The proxy's URL, password and all."""
         return self.proxy_url.reveal() if self.proxy_url else None
 
+    @property
+    def proxy_password(self) -> str | None:
+        """The password in the proxy's URL, as it is written there."""
+        return urlsplit(self.proxy).password if self.proxy else None
+
     def key_source(self, environ: Mapping[str, str] = os.environ) -> SecretSource:
         """Return where the API key comes from."""
         return SecretSource(self.api_key_file, self.api_key_env, environ)

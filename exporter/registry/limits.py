@@ -16,4 +16,4 @@ class RegistryLimits:
     linger_failed: float = 3600.0
     recheck_after: Sequence[float] = (60.0, 600.0, 3600.0)
     named: Collection[str] = field(default_factory=frozenset)
-    """Ids that the config names: they are not pruned."""
+    """Ids listed in the config or in job files: they are neither pruned nor deleted."""

@@ -148,7 +148,7 @@ class BulkRegistration:
         through = numbers[len(results)] - 1 if full else lines[-1].number
         await self._write({"acknowledged_through": through, **self._counts()})
         if full:
-            self._context.instruments.refused("full")
+            self._context.instruments.refused("full", len(tellings) - len(results))
             await self._end("full")
         return not full
 

@@ -116,11 +116,11 @@ class JobRoutes:
         )
 
     async def forget(self, request: web.Request) -> web.Response:
-        """`DELETE /api/v1/jobs/{job_id}`: 204; 404 when unknown, 409 when the config names it."""
+        """`DELETE /api/v1/jobs/{job_id}`: 204; 404 when unknown, 409 when it is configured."""
         context, job_id = self._context, request.match_info["job_id"]
         require_writer(context, request)
         if job_id in context.registry.limits.named:
-            message = f"the config names {job_id}; take it out of `jobs:` there"
+            message = f"{job_id} is listed in the config or in a job file; remove it there first"
             raise ApiError(409, message)
         if not await context.registry.forget(job_id):
             raise _unknown(job_id)

@@ -93,6 +93,21 @@ async def test_what_needs_a_restart_says_so_and_keeps_its_value(
     assert 'upstream="other"' not in await site.metrics()
 
 
+async def test_a_label_that_is_constant_until_a_restart_is_no_jobs_label(
+    open_site: Open, write_config: Write
+) -> None:
+    site = await open_site(config_file=write_config(metrics={"const_labels": {"env": "prod"}}))
+    write_config(registration={"allowed_labels": ["env"]})
+    status, body = await reload(site)
+    assert status == 422
+    assert body["details"]["config"] == [
+        "registration.allowed_labels: 'env' is taken by metrics.const_labels,"
+        " which keeps its value until a restart",
+        "restart the exporter to change metrics.const_labels",
+    ]
+    assert site.exporter.config.current.registration.allowed_labels == []
+
+
 async def test_another_key_file_is_used_at_once(
     open_site: Open, write_config: Write, simulator: Simulator, tmp_path: Path
 ) -> None:
@@ -105,6 +120,7 @@ async def test_another_key_file_is_used_at_once(
     write_config(upstream={"api_key_file": "new.key"}, polling={"key_retry": "1h"})
     assert (await reload(site))[0] == 200
     await site.ends(job_id, "done")
+    assert {KEY, KEY + "-new"} <= site.exporter.secrets  # neither shows in a log line
 
 
 async def test_a_changed_file_is_read_by_itself_once_it_stands_still(

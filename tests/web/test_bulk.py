@@ -121,7 +121,7 @@ async def test_when_full_what_fits_is_kept_and_the_answer_ends(
         {"error": "full", "retry_after": 5},
     ]
     assert set(site.exporter.registry.jobs) == {one, a, b}
-    assert await site.value('removit_exporter_registrations_refused_total{reason="full"}') == 1
+    assert await site.value('removit_exporter_registrations_refused_total{reason="full"}') == 2
     refused = await site.client.put(f"/api/v1/jobs/{c}")
     assert (refused.status, "Retry-After" in refused.headers) == (503, True)
 
