@@ -5,7 +5,6 @@ the host's, not the default registry. Two exporters in one process, each in an a
 own, do not know of each other.
 """
 
-import random
 import time
 from collections.abc import AsyncIterator
 from typing import Final
@@ -14,7 +13,6 @@ from aiohttp import web
 
 from .config import Config, ConfigFile
 from .embedding import JOBS, Jobs
-from .polling.clock import Clock
 from .registry.store import Store
 from .service import Exporter
 from .web.context import Context
@@ -30,16 +28,14 @@ def setup(
     prefix: str = "",
     *,
     listen_host: str | None = None,
-    clock: Clock | None = None,
     store: Store | None = None,
-    rng: random.Random | None = None,
     config_file: ConfigFile | None = None,
 ) -> Exporter:
     """Put an exporter into an application, its routes under `prefix` (`/removit`, say).
 
     It starts and stops with the application. `listen_host` is the address that is listened on,
-    where that is known; `config_file` is what a reload reads, without one there is none; `clock`,
-    `store` and `rng` stand in for the real ones under simulation.
+    where that is known; `config_file` is what a reload reads, without one there is none; `store`
+    stands in for the one that the config names.
     Raises `RuntimeError` on a second call for one application, `ValueError` for a bad prefix.
     """
     if EXPORTER in app:
@@ -53,9 +49,7 @@ def setup(
         config,
         prefix=prefix,
         listen_host=listen_host,
-        clock=clock,
         store=store,
-        rng=rng,
         config_file=config_file,
     )
     app[EXPORTER] = exporter
@@ -82,9 +76,7 @@ def create_app(
     prefix: str = "",
     *,
     listen_host: str | None = None,
-    clock: Clock | None = None,
     store: Store | None = None,
-    rng: random.Random | None = None,
     config_file: ConfigFile | None = None,
 ) -> web.Application:
     """Return an application that is nothing but the exporter; errors are JSON on every path."""
@@ -101,9 +93,7 @@ def create_app(
         config,
         prefix,
         listen_host=listen_host,
-        clock=clock,
         store=store,
-        rng=rng,
         config_file=config_file,
     )
     return app

@@ -27,7 +27,9 @@ from .logs import make_logger
 from .registry.inspection import inspect
 from .registry.store import StoreError
 from .server import ServeError, Server, run_in_loop, serve
-from .simulator import Simulator, parse_fault
+from .simulator import FAULTS, Simulator, parse_fault
+
+POSITIVE: Final = click.FloatRange(min=0, min_open=True)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -107,7 +109,7 @@ def run(config_file: Path, **flags: str | None) -> None:
     "jobs_a_day",
     type=click.IntRange(min=1),
     metavar="JOBS",
-    help="Say what so many jobs a day will cost Prometheus.",
+    help="Estimate what this many jobs a day cost Prometheus.",
 )
 @click.option(
     "--estimate.job-duration",
@@ -115,13 +117,13 @@ def run(config_file: Path, **flags: str | None) -> None:
     type=DurationType(),
     default=120.0,
     show_default="2m",
-    help="How long a job usually takes.",
+    help="Typical duration of a job.",
 )
 @_config_flags
 def check_config(
     config_file: Path, jobs_a_day: int | None, job_seconds: float, **flags: str | None
 ) -> None:
-    """Say what is wrong with a config file, all at once, or OK."""
+    """Check a config file; print OK or everything that is wrong with it."""
     config, _ = _load(config_file, flags)
     click.echo("OK")
     if jobs_a_day is not None:
@@ -131,7 +133,7 @@ def check_config(
 @main.command("check-storage")
 @_config_flags
 def check_storage(config_file: Path, **flags: str | None) -> None:
-    """Look through the whole database of an exporter that is stopped; say OK or what is wrong.
+    """Check the whole database of a stopped exporter; print OK or what is wrong.
 
     Nothing in it is changed.
     """
@@ -147,15 +149,16 @@ def check_storage(config_file: Path, **flags: str | None) -> None:
 
 
 @main.command()
-@click.option("--for", "seconds", type=DurationType(), help="Stop after so long, and compare.")
-@click.option("--seed", default=0, show_default=True, help="Of the simulator's chance.")
-@click.option("--rate", default=15.0, show_default=True, help="Jobs per second.")
+@click.option("--for", "seconds", type=DurationType(), help="Stop after this long, and compare.")
+@click.option("--seed", default=0, show_default=True, help="Random seed.")
+@click.option("--rate", type=POSITIVE, default=15.0, show_default=True, help="Jobs per second.")
 @click.option(
     "--web.listen-address",
     "listen_address",
     type=AddressType(),
     default="127.0.0.1:0",
     show_default=True,
+    help="Address the exporter listens on; port 0 is any free one.",
 )
 @click.option(
     "--simulator.listen-address",
@@ -163,6 +166,7 @@ def check_storage(config_file: Path, **flags: str | None) -> None:
     type=AddressType(),
     default="127.0.0.1:0",
     show_default=True,
+    help="Address the simulated API listens on; port 0 is any free one.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
 def demo(**options: Any) -> None:
@@ -186,11 +190,19 @@ def demo(**options: Any) -> None:
 @click.option(
     "--api-key-file",
     type=click.Path(path_type=Path),
-    help="The key that is accepted; by default `simulator`.",
+    help="File with the API key to accept; by default the key is `simulator`.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of the jobs' chance.")
-@click.option("--speed", default=1.0, show_default=True, help="How many times faster jobs are.")
-@click.option("--fault", "faults", multiple=True, metavar="NAME[=ARG]", help="Misbehave.")
+@click.option("--seed", default=0, show_default=True, help="Random seed.")
+@click.option(
+    "--speed", type=POSITIVE, default=1.0, show_default=True, help="How many times faster jobs run."
+)
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="NAME[=ARG]",
+    help=f"Inject a fault; repeatable. Known: {', '.join(sorted(FAULTS))}.",
+)
 def simulate(
     listen_address: str,
     api_key_file: Path | None,
@@ -198,14 +210,12 @@ def simulate(
     speed: float,
     faults: tuple[str, ...],
 ) -> None:
-    """Serve a fake of the Removit API, with faults if asked for."""
+    """Serve a simulated Removit API, with faults on request."""
     try:
         key = read_secret_file(api_key_file).reveal() if api_key_file else "simulator"
         chosen = [parse_fault(fault) for fault in faults]
     except (SecretError, ValueError) as error:
         raise click.UsageError(str(error)) from None
-    if speed <= 0:
-        raise click.UsageError("--speed: expected more than 0")
 
     async def serve_simulator() -> None:
         simulator = Simulator(api_key=key, seed=seed, speed=speed)

@@ -5,7 +5,7 @@ cannot be read wholly, nothing that it named is forgotten.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -126,7 +126,7 @@ class ConfiguredJobs:
     def _name(self) -> None:
         """Have the registry know what is named: that is neither deleted nor pruned."""
         files = (file.named for file in self._files.values())
-        self._registry.limits.named = self._in_config.union(*files)
+        self._registry.configured = self._in_config.union(*files)
 
     async def _register(
         self, tellings: Sequence[Telling], source: Source, name: str, *, counted: bool = False
@@ -144,8 +144,7 @@ class ConfiguredJobs:
                 if isinstance(result, Refused):
                     conflicts += 1
                     contradicted += [
-                        f"{telling.job_id}: {one.field} is {one.known!r}, not {one.told!r}"
-                        for one in result.conflicts
+                        f"{telling.job_id}: {one.field}: {one}" for one in result.conflicts
                     ]
             if len(results) < len(batch):
                 left_out = len(tellings) - start - len(results)
@@ -165,7 +164,7 @@ class ConfiguredJobs:
         return True
 
     async def _forget(self, job_ids: Iterable[str], reason: str) -> None:
-        named: Collection[str] = self._registry.limits.named
+        named = self._registry.configured
         for job_id in list(job_ids):
             job = self._registry.jobs.get(job_id)
             if job is not None and job_id not in named and _only_named(job):

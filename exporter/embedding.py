@@ -64,10 +64,7 @@ class Jobs:
             [registered] = await self._registry.register([telling], Source.PLUGIN)
         except RegistrationConflictError as error:
             raise RegistrationError(
-                {
-                    conflict.field: [f"is {conflict.known!r}, cannot become {conflict.told!r}"]
-                    for conflict in error.conflicts[0]
-                }
+                {conflict.field: [str(conflict)] for conflict in error.conflicts[0]}
             ) from None
         return registered.job
 

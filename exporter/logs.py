@@ -1,4 +1,4 @@
-"""Logs: one line an event, through structlog, at the levels that the design names.
+"""Logs: one line an event, through structlog.
 
 Rooms log through a structlog logger that wraps the stdlib logger `removit_exporter` and needs no
 global configuration: embedded, the host decides where lines go. `configure` is global and called

@@ -147,46 +147,8 @@ class Exporter:
             self.clock.time,
         )
         self.config.subscribe(self._prepare)
-        self._house = Housekeeping(
-            (
-                Chore(5, "flush", self.registry.flush),
-                Chore(5, "reload", self.reloader.look),
-                Chore(5, "job_files", self.configured.look),
-                Chore(60, "prune", self.registry.prune),
-                # The store's sign of life, by which counters resume after a restart.
-                Chore(300, "stamp", self.registry.stamp),
-            ),
-            self.registry.evict,
-            self.clock,
-            self.instruments,
-            self.log,
-        )
-        self.context = Context(
-            registry=self.registry,
-            poller=self.poller,
-            exposition=exposition,
-            instruments=self.instruments,
-            job_metrics=self.job_metrics,
-            config=lambda: self.config.current,
-            client=self.client,
-            status_cache=StatusCache(
-                self.registry,
-                self.poller,
-                self.clock,
-                lambda: self.config.current.status,
-                lambda: self.config.current.upstream.timeout,
-                self._track,
-            ),
-            token=lambda: self._current(self._token),
-            api_key=lambda: self._current(self._key),
-            log=self.log,
-            reload=self.reloader.reload,
-            broken=self._broken,
-            version=version("removit-exporter"),
-            started_at=self.clock.time(),
-            prefix=prefix,
-            listen_host=listen_host,
-        )
+        self._house = self._make_housekeeping()
+        self.context = self._make_context(exposition, prefix, listen_host)
         self._stops_at = 0.0
         self._giving_up: asyncio.Task[None] | None = None
         self.metrics.register(self.job_metrics)
@@ -348,6 +310,53 @@ class Exporter:
             self.poller.reconfigure()
 
         return switch
+
+    def _make_housekeeping(self) -> Housekeeping:
+        return Housekeeping(
+            (
+                Chore(5, "flush", self.registry.flush),
+                Chore(5, "reload", self.reloader.look),
+                Chore(5, "job_files", self.configured.look),
+                Chore(60, "prune", self.registry.prune),
+                # The store's sign of life, by which counters resume after a restart.
+                Chore(300, "stamp", self.registry.stamp),
+            ),
+            self.registry.evict,
+            self.clock,
+            self.instruments,
+            self.log,
+        )
+
+    def _make_context(
+        self, exposition: Exposition, prefix: str, listen_host: str | None
+    ) -> Context:
+        status_cache = StatusCache(
+            self.registry,
+            self.poller,
+            self.clock,
+            lambda: self.config.current.status,
+            lambda: self.config.current.upstream.timeout,
+            self._track,
+        )
+        return Context(
+            registry=self.registry,
+            poller=self.poller,
+            exposition=exposition,
+            instruments=self.instruments,
+            job_metrics=self.job_metrics,
+            config=lambda: self.config.current,
+            client=self.client,
+            status_cache=status_cache,
+            token=lambda: self._current(self._token),
+            api_key=lambda: self._current(self._key),
+            log=self.log,
+            reload=self.reloader.reload,
+            broken=self._broken,
+            version=version("removit-exporter"),
+            started_at=self.clock.time(),
+            prefix=prefix,
+            listen_host=listen_host,
+        )
 
     def _make_gauges(self, commit: GroupCommit) -> None:
         make, poller = self.instruments.gauge, self.poller

@@ -203,7 +203,7 @@ async def test_a_config_that_disagrees_gives_one_warning_and_what_is_stored_wins
     await process.stop()
     lines = [json.loads(line) for line in process.err.splitlines()]
     [warning] = [line for line in lines if "which stay" in line["event"]]
-    assert warning["messages"] == [f"{job_id}: key is 'one', not 'two'"]
+    assert warning["messages"] == [f"{job_id}: key: registered as 'one', cannot become 'two'"]
 
 
 async def test_all_config_errors_go_to_stderr_with_exit_code_1(

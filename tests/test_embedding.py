@@ -252,7 +252,7 @@ async def test_what_cannot_be_registered_says_why(
     assert set(refused.value.details) == {"job_id", "labels.colour", "registered_at"}
     await jobs.register(simulator.add(Script.stuck(0.0)), key="a")
     known = await jobs.register(simulator.add(Script.stuck(0.0)), key="b")
-    with pytest.raises(RegistrationError, match="key: is 'b', cannot become 'c'"):
+    with pytest.raises(RegistrationError, match="key: registered as 'b', cannot become 'c'"):
         await jobs.register(known.job_id, key="c")
     await jobs.register("third", registered_at=datetime(2026, 1, 1, tzinfo=UTC))
     with pytest.raises(RegistryFullError):

@@ -1,4 +1,4 @@
-"""One line an event, at the design's levels, and no secret in any."""
+"""One line an event, at its level, and no secret in any."""
 
 import io
 import json

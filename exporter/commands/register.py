@@ -23,15 +23,23 @@ LONG_INPUT_BYTES: Final = 64 * 1024
 
 @click.command()
 @click.argument("job_ids", nargs=-1, metavar="[JOB_ID]...")
-@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="For all of them.")
-@click.option("--key", help="Your own name for what the job makes; for one job only.")
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Label added to every job; repeatable.",
+)
+@click.option("--key", help="Your own name for what the job produces; for a single job only.")
 @click.option(
     "--file",
     "file",
     type=click.File("rb", lazy=False),
     help="One job a line, an id or a JSON object; `-` reads from standard input.",
 )
-@click.option("--exporter.url", "url", default=DEFAULT_URL, show_default=True)
+@click.option(
+    "--exporter.url", "url", default=DEFAULT_URL, show_default=True, help="Where the exporter is."
+)
 @click.option(
     "--exporter.token-file",
     "token_file",
@@ -43,7 +51,7 @@ LONG_INPUT_BYTES: Final = 64 * 1024
     type=DurationType(),
     default=10.0,
     show_default="10s",
-    help="For how long to try again while the exporter cannot be reached.",
+    help="How long to keep retrying while the exporter cannot be reached.",
 )
 def register(
     job_ids: tuple[str, ...],

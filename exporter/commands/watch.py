@@ -21,12 +21,14 @@ from .watching import KeyRejectedError, Sight, UnknownJobsError, from_exporter, 
 
 @click.command()
 @click.argument("job_ids", nargs=-1, metavar="[JOB_ID]...")
-@click.option("--exporter.url", "url", default=DEFAULT_URL, show_default=True)
+@click.option(
+    "--exporter.url", "url", default=DEFAULT_URL, show_default=True, help="Where the exporter is."
+)
 @click.option(
     "--upstream",
     "direct",
     is_flag=True,
-    help="Ask the upstream itself, as --config.file says; no exporter need run.",
+    help="Ask the API itself, using --config.file; no exporter is needed.",
 )
 @click.option(
     "--config.file",
@@ -42,7 +44,7 @@ from .watching import KeyRejectedError, Sight, UnknownJobsError, from_exporter, 
     type=DurationType(),
     default=30.0,
     show_default="30s",
-    help="For how long to try again while the exporter cannot be reached.",
+    help="How long to keep retrying while the exporter cannot be reached.",
 )
 def watch(
     job_ids: tuple[str, ...],

@@ -23,7 +23,7 @@ from .witnesses import Witnesses
 
 
 class Sort(StrEnum):
-    """What an answer about a job says of the upstream (the design's table, right column)."""
+    """What an answer about a job says of the upstream (`docs/judgement.md`)."""
 
     WITNESS = "witness"  # a 2xx for a job still pending: the strong witness
     WELL = "well"  # any other 2xx

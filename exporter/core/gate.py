@@ -1,5 +1,7 @@
 """The gate: whether polls may go on, and how a closed gate is tried, one trial at a time.
 
+It is a circuit breaker: a closed gate is its open circuit, a trial its half-open probe.
+
 Trials come ever later, from `polling.min_interval` to `polling.max_interval`; what the upstream
 asks by `Retry-After` is waited, to `polling.max_retry_after`. Times are steady seconds.
 """

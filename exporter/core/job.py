@@ -12,7 +12,7 @@ The theory. A job is told of once and polled until it ends. It is in exactly one
 What moves it along that table is in `observation.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -138,6 +138,15 @@ class Job:
     def pending(self) -> bool:
         """Whether it is still polled for its end."""
         return self.state is JobState.PENDING
+
+    def recheck_at(self, after: Sequence[float]) -> float | None:
+        """When (seconds since 1970) its verdict is checked again; None: never.
+
+        `after` are the seconds after its end, `polling.recheck_after`.
+        """
+        if self.state not in INFERRED_STATES or self.rechecks >= len(after):
+            return None
+        return (self.finished_at or 0.0) + after[self.rechecks]
 
 
 @dataclass(frozen=True, slots=True)

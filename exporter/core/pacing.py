@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from .events import Now
 from .health import Gate, Trial
-from .job import INFERRED_STATES, Job, Suspicion
+from .job import Job, Suspicion
 from .reply import Reply
 from .rules import PollingRules
 
@@ -117,9 +117,9 @@ def _suspected_interval(
 
 def _next_recheck(job: Job, now: Now, rules: PollingRules, rng: Random) -> NextPoll | None:
     """`failed`, `not_found` and `expired` are inferences: such a job is asked again."""
-    if job.state not in INFERRED_STATES or job.rechecks >= len(rules.recheck_after):
+    due = job.recheck_at(rules.recheck_after)
+    if due is None:
         return None
-    due = (job.finished_at or now.time) + rules.recheck_after[job.rechecks]
     backoff = _clamp(rules.min_interval * 2.0 ** min(job.setbacks, 16), rules)
     floor = backoff if job.setbacks else 0.0
     delay = max(floor, due - now.time) * (1 + JITTER_SHARE * rng.random())
@@ -273,7 +273,7 @@ class Turn(StrEnum):
     ASK = "ask"  # someone waits for an answer out of turn
     ASK_LAST = "ask_last"  # someone asks about an id that nobody tracks
     POLL = "poll"  # the most overdue job
-    CONTROL = "control"  # the bare request, to try a closed gate
+    CONTROL = "control"  # a request that concerns no pending job
     WAIT = "wait"  # nobody's, until a time or until something changes
 
 

@@ -38,6 +38,9 @@ class Conflict:
     known: str
     told: str
 
+    def __str__(self) -> str:
+        return f"registered as {self.known!r}, cannot become {self.told!r}"
+
 
 def tell_again(
     job: Job, source: Source, *, labels: Mapping[str, str] = NOTHING, key: str | None = None

@@ -85,11 +85,6 @@ class Status:
     warnings: Mapping[str, tuple[str, ...]]
     ignored_variations: tuple[str, ...]
 
-    @property
-    def has_result(self) -> bool:
-        """Whether there is anything to fetch."""
-        return self.final_url is not None or bool(self.final_urls)
-
 
 @dataclass(frozen=True, slots=True)
 class Reply:

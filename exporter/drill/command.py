@@ -23,10 +23,12 @@ from .theatre import PROMETHEUS_FILE, write
     multiple=True,
     type=click.Choice(list(ACTS)),
     metavar="NAME",
-    help="An act to play; may be given again. By default all, side by side.",
+    help="An act to play; repeatable. By default all, side by side.",
 )
-@click.option("--list", "listed", is_flag=True, help="Name the acts, and end.")
-@click.option("--page", is_flag=True, help="Let the alerts go to their receivers: wake people.")
+@click.option("--list", "listed", is_flag=True, help="List the acts and exit.")
+@click.option(
+    "--page", is_flag=True, help="Route the alerts to their real receivers (this pages people)."
+)
 @click.option("--prometheus", metavar="URL", help="Wait until the alerts fire there.")
 @click.option("--alertmanager", metavar="URL", help="Wait until they have arrived there.")
 @click.option(
@@ -34,12 +36,12 @@ from .theatre import PROMETHEUS_FILE, write
     type=DurationType(),
     default=120.0,
     show_default="2m",
-    help="How long to wait for each sight; without URLs, how long the trouble lasts.",
+    help="How long to wait for each alert; without URLs, how long each fault lasts.",
 )
 @click.option(
     "--hold",
     type=DurationType(),
-    help="How long the trouble goes on once it was seen; with --page 45s, so that pages are sent.",
+    help="How long a fault goes on after its alert was seen; with --page 45s, so that it pages.",
 )
 @click.option(
     "--web.listen-address",
@@ -47,18 +49,20 @@ from .theatre import PROMETHEUS_FILE, write
     type=AddressType(),
     default="127.0.0.1:10979",
     show_default=True,
+    help="Address for Prometheus to scrape.",
 )
 @click.option(
     "--write",
     "folder",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Write a config and rules for a Prometheus of the drill's own, and end.",
+    help="Write config and rules for a Prometheus of the drill's own, and exit.",
 )
 def drill(listed: bool, folder: Path | None, **flags: Any) -> None:
-    """Rehearse the alerts: make each trouble happen, and see whether it is noticed.
+    """Rehearse the alerts: cause each fault, and check that it is noticed.
 
     The exporters, the jobs and the API are simulated; every series carries drill="true". Exit code
-    0 when all was seen, 1 when not.
+    0 when every alert was seen, 1 when not. Without --prometheus and --alertmanager nothing is
+    checked: the faults last for --patience, for you to look, and the exit code is 0.
     """
     if flags["page"] and flags["alertmanager"] is None:
         raise click.UsageError(

@@ -104,7 +104,9 @@ def _total(
     )
 
 
-def _histogram(name: str, labels: str, help_text: str, *, grouped: bool = False) -> Family:
+def _histogram(
+    name: str, labels: str, help_text: str, *, grouped: bool = False, exemplars: bool = False
+) -> Family:
     return Family(
         f"removit_{name}",
         Kind.HISTOGRAM,
@@ -113,7 +115,7 @@ def _histogram(name: str, labels: str, help_text: str, *, grouped: bool = False)
         Part.TOTALS,
         AddsUp.SUM,
         grouped,
-        exemplars="delay" not in name,
+        exemplars=exemplars,
         buckets=BUCKETS[f"removit_{name}"],
     )
 
@@ -190,8 +192,14 @@ _TOTALS: Final = (
         "mode state",
         "From registration to the final state, for jobs first seen pending.",
         grouped=True,
+        exemplars=True,
     ),
-    _histogram("job_step_duration_seconds", "step", "From a step's first sight to the next one's."),
+    _histogram(
+        "job_step_duration_seconds",
+        "step",
+        "From a step's first sight to the next one's.",
+        exemplars=True,
+    ),
     _histogram(
         "job_detection_delay_seconds",
         "",

@@ -17,9 +17,9 @@ ones there are never more than there are jobs."""
 
 @dataclass(slots=True, eq=False)
 class Ask:
-    """A question that waits for its turn; None is the bare request."""
+    """A question that waits for its turn."""
 
-    job_id: str | None
+    job_id: str
     purpose: str
     last: bool
     """Whether everything else goes before it."""
@@ -33,8 +33,8 @@ class Asks:
     """The questions that wait, in the order in which they came."""
 
     def __init__(self) -> None:
-        self._first: dict[str | None, Ask] = {}
-        self._last: dict[str | None, Ask] = {}
+        self._first: dict[str, Ask] = {}
+        self._last: dict[str, Ask] = {}
 
     @property
     def first(self) -> int:
@@ -49,7 +49,7 @@ class Asks:
     def __contains__(self, job_id: object) -> bool:
         return job_id in self._first or job_id in self._last
 
-    def join(self, job_id: str | None, purpose: str, *, last: bool) -> Ask | None:
+    def join(self, job_id: str, purpose: str, *, last: bool) -> Ask | None:
         """Wait for the answer about a job; None when too many wait that nobody tracks."""
         ask = self._first.get(job_id) or self._last.get(job_id)
         if ask is None:
@@ -77,7 +77,7 @@ class Asks:
             raise KeyError("nobody asks")
         return queue[next(iter(queue))]
 
-    def take(self, job_id: str | None) -> Ask | None:
+    def take(self, job_id: str) -> Ask | None:
         """Take out the question about a job, if there is one: it is asked now."""
         return self._first.pop(job_id, None) or self._last.pop(job_id, None)
 

@@ -108,15 +108,13 @@ class Poller:
             await asyncio.gather(*late, return_exceptions=True)
         self._asks.close()
 
-    async def ask(
-        self, job_id: str | None, purpose: str, deadline: float, *, last: bool = False
-    ) -> Reply:
+    async def ask(self, job_id: str, purpose: str, deadline: float, *, last: bool = False) -> Reply:
         """Ask now, out of turn, within `deadline` seconds and the rate limit; register nothing.
 
-        Whoever asks about the same job meanwhile, the schedule included, shares the request. None
-        is the bare request. With `last` everything else goes before it, as is right for an id that
-        nobody tracks. When no request could be made in time, the reply is a transport failure
-        `not_asked`, when it was made but not answered, `timeout`.
+        Whoever asks about the same job meanwhile, the schedule included, shares the request. With
+        `last` everything else goes before it, as is right for an id that nobody tracks. When no
+        request could be made in time, the reply is a transport failure `not_asked`, when it was
+        made but not answered, `timeout`.
         """
         flight = self._flights.get(job_id)
         ask = None if flight else self._asks.join(job_id, purpose, last=last)
@@ -268,21 +266,17 @@ class Poller:
 
     def _launch_ask(self, *, last: bool) -> None:
         ask = self._asks.next(last=last)
-        if ask.job_id is not None:
-            self.queue.remove(ask.job_id)
-        if (flight := self._flights.get(ask.job_id)) is not None:  # a control is a bare request too
-            self._answer_asks(ask.job_id, flight)
-        else:
-            self._launch(ask.job_id, ask.purpose)
+        self.queue.remove(ask.job_id)
+        self._launch(ask.job_id, ask.purpose)
 
-    def _launch(self, job_id: str | None, purpose: str) -> None:
+    def _launch(self, job_id: str, purpose: str) -> None:
         self._key_seen = self._key_version()
         flight = asyncio.create_task(self._fly(job_id, purpose), name=f"{purpose} {job_id}")
         self._flights[job_id] = flight
         flight.add_done_callback(lambda task: self._landed(job_id, task))
         self._answer_asks(job_id, flight)
 
-    def _answer_asks(self, job_id: str | None, flight: asyncio.Task[Reply]) -> None:
+    def _answer_asks(self, job_id: str, flight: asyncio.Task[Reply]) -> None:
         """Have a request answer those who wait to ask the same: also one of the schedule's."""
         ask = self._asks.take(job_id)
         if ask is None:
@@ -308,8 +302,8 @@ class Poller:
         if job_id is not None:
             self._plan(job_id, reply)
 
-    async def _fly(self, job_id: str | None, purpose: str) -> Reply:
-        job = self._registry.jobs.get(job_id) if job_id is not None else None
+    async def _fly(self, job_id: str, purpose: str) -> Reply:
+        job = self._registry.jobs.get(job_id)
         started = self._clock.monotonic()
         reply = await self._asker.status(job_id)
         seconds = self._clock.monotonic() - started

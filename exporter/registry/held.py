@@ -5,7 +5,7 @@ from collections.abc import Callable, Container
 from dataclasses import replace
 from typing import Final
 
-from ..core.job import INFERRED_STATES, Job, JobState
+from ..core.job import Job, JobState
 from .limits import RegistryLimits
 
 LOOK_AGAIN_SECONDS: Final = 30.0
@@ -73,8 +73,7 @@ def leaves_at(job: Job, limits: RegistryLimits, now: float) -> float:
     """Return when (seconds since 1970) a finished job may leave memory."""
     lingers = limits.linger_failed if job.state is JobState.FAILED else limits.linger
     leaves = (job.finished_at or 0.0) + lingers
-    if job.state in INFERRED_STATES and job.rechecks < len(limits.recheck_after):
+    if (recheck := job.recheck_at(limits.recheck_after)) is not None:
         # Asked again, however late: a recheck waits while the upstream is not well.
-        recheck = (job.finished_at or 0.0) + limits.recheck_after[job.rechecks]
         leaves = max(leaves, recheck, now + LOOK_AGAIN_SECONDS)
     return leaves

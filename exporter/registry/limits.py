@@ -1,7 +1,7 @@
 """What the config says to the registry."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 
 @dataclass(slots=True)
@@ -15,5 +15,3 @@ class RegistryLimits:
     linger: float = 300.0
     linger_failed: float = 3600.0
     recheck_after: Sequence[float] = (60.0, 600.0, 3600.0)
-    named: Collection[str] = field(default_factory=frozenset)
-    """Ids listed in the config or in job files: they are neither pruned nor deleted."""

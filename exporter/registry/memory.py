@@ -133,6 +133,7 @@ class MemoryStore:
         limit: int,
         type: str | None = None,  # noqa: A002 - the name in the interface
         job_id: str | None = None,
+        newest: bool = False,
     ) -> list[StoredEvent]:
         """See `Store.history`."""
         found = [
@@ -140,7 +141,7 @@ class MemoryStore:
             for id_, _, event in self.tables.events
             if id_ > after and type in (None, event.type) and job_id in (None, event.job_id)
         ]
-        return found[:limit]
+        return found[-limit:] if newest else found[:limit]
 
     async def history_bounds(self) -> tuple[int, int]:
         """See `Store.history_bounds`."""

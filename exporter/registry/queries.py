@@ -163,16 +163,22 @@ def select_totals(database: sqlite3.Connection) -> list[SeriesTotal]:
 
 
 def select_history(
-    database: sqlite3.Connection, after: int, limit: int, type_: str | None, job_id: str | None
+    database: sqlite3.Connection,
+    after: int,
+    limit: int,
+    type_: str | None,
+    job_id: str | None,
+    *,
+    newest: bool,
 ) -> list[StoredEvent]:
     """Return events, those of a damaged type left out; see `Store.history`."""
     rows = database.execute(
-        "SELECT events.id, type, job_id, time, data FROM events"
+        "SELECT events.id, type, job_id, time, data FROM events"  # noqa: S608 - no input in it
         " LEFT JOIN jobs ON jobs.id = events.job"
         " WHERE events.id > :after AND (:type IS NULL OR type = :type)"
         " AND type IN (SELECT value FROM json_each(:types))"
         " AND (:job_id IS NULL OR job IN (SELECT id FROM jobs WHERE job_id = :job_id))"
-        " ORDER BY events.id LIMIT :limit",
+        f" ORDER BY events.id {'DESC' if newest else ''} LIMIT :limit",
         {
             "after": after,
             "type": type_,
@@ -181,10 +187,11 @@ def select_history(
             "limit": limit,
         },
     )
-    return [
+    events = [
         StoredEvent(id_, Event(EventType(kind), job, time, load_mapping(data)))
         for id_, kind, job, time, data in rows
     ]
+    return events[::-1] if newest else events
 
 
 def select_history_bounds(database: sqlite3.Connection) -> tuple[int, int]:

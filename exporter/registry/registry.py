@@ -56,6 +56,8 @@ class Registry:
         self.feed = Feed(store)
         self.endings = Waiting()
         """Rings, by job_id, when a job has ended or is gone."""
+        self.configured: Collection[str] = frozenset()
+        """Ids listed in the config or in job files: they are neither pruned nor deleted."""
         self._now = now
         self._held = HeldJobs(limits, lambda: now().time)
         self._changes = Changes(commit, tally, self._held, self.feed, self.endings)
@@ -83,8 +85,7 @@ class Registry:
         return self._held.limits
 
     def reconfigure(self, limits: RegistryLimits) -> None:
-        """Go by `limits` from now on; `named` stays what it was."""
-        limits.named = self.limits.named
+        """Go by `limits` from now on."""
         self._held.limits = limits
 
     def listen(self, listener: Callable[[Published], None]) -> None:
@@ -250,7 +251,7 @@ class Registry:
         In slices, so that no commit takes long and others come between.
         """
         held = [job_id for job_id, job in self.jobs.items() if not job.pending]
-        keep = {*self.limits.named, *held}
+        keep = {*self.configured, *held}
         more = True
         while more:
             pruned = await self.store.prune(
@@ -269,9 +270,12 @@ class Registry:
         limit: int,
         type: str | None = None,  # noqa: A002 - the name in the interface
         job_id: str | None = None,
+        newest: bool = False,
     ) -> list[StoredEvent]:
         """Return stored events; see `Store.history`."""
-        return await self.store.history(after=after, limit=limit, type=type, job_id=job_id)
+        return await self.store.history(
+            after=after, limit=limit, type=type, job_id=job_id, newest=newest
+        )
 
     def evict(self) -> None:
         """Let go of the jobs that have lingered; the store still has them."""

@@ -173,11 +173,12 @@ class SqliteStore:
         limit: int,
         type: str | None = None,  # noqa: A002 - the name in the interface
         job_id: str | None = None,
+        newest: bool = False,
     ) -> list[StoredEvent]:
         """See `Store.history`."""
 
         return await self._read(
-            lambda database: select_history(database, after, limit, type, job_id)
+            lambda database: select_history(database, after, limit, type, job_id, newest=newest)
         )
 
     async def history_bounds(self) -> tuple[int, int]:

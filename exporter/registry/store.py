@@ -197,8 +197,12 @@ class Store(Protocol):
         limit: int,
         type: str | None = None,  # noqa: A002 - the name in the interface
         job_id: str | None = None,
+        newest: bool = False,
     ) -> list[StoredEvent]:
-        """Return events with ids above `after`, oldest first."""
+        """Return events with ids above `after`, oldest first.
+
+        The first `limit` of them, or with `newest` the last.
+        """
         ...
 
     async def history_bounds(self) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from .bodies import load_json
 from .context import Context, dump_json
 from .errors import RETRY_AFTER_SECONDS, ApiError
 from .stopping import StoppingError, answer_early, take_back, unless
-from .tellings import read_telling, say_conflict
+from .tellings import read_telling
 
 NDJSON: Final = "application/x-ndjson"
 MAX_LINE_BYTES: Final = 64 * 1024
@@ -138,7 +138,7 @@ class BulkRegistration:
             return False
         for number, result in zip(numbers, results, strict=False):
             if isinstance(result, Refused):
-                details = {one.field: [say_conflict(one)] for one in result.conflicts}
+                details = {one.field: [str(one)] for one in result.conflicts}
                 await self._refuse(number, "conflict", details=details)
             elif result.new:
                 self._registered += 1

@@ -89,7 +89,7 @@ def rfc3339(time: float | None) -> str | None:
 
 
 def show_job(context: Context, job: Job, *, results: bool) -> dict[str, Any]:
-    """Return a job as INTERFACE has it; without `results` its result URLs are held back."""
+    """Return a job as `openapi.yaml` has it; without `results` its result URLs are held back."""
     planned = context.poller.next_poll(job.job_id)
     suspicion = job.suspicion
     return {
@@ -126,7 +126,7 @@ def show_polls(context: Context, job_id: str) -> list[Mapping[str, Any]]:
 
 
 def show_event(stored: StoredEvent) -> dict[str, Any]:
-    """Return an event as INTERFACE has it."""
+    """Return an event as `openapi.yaml` has it."""
     event = stored.event
     return {
         "id": stored.id,

@@ -19,7 +19,7 @@ from .bulk import NDJSON, BulkRegistration
 from .context import Context, answer, show_event, show_job, show_polls
 from .errors import ApiError
 from .paging import Paging, read_page
-from .tellings import Details, read_telling, say_conflict
+from .tellings import Details, read_telling
 
 SHOWN_EVENTS: Final = 1000
 
@@ -81,13 +81,15 @@ class JobRoutes:
         return answer({"registered": new, "known": len(registered) - new})
 
     async def one(self, request: web.Request) -> web.Response:
-        """`GET /api/v1/jobs/{job_id}`: with its last polls and its events."""
+        """`GET /api/v1/jobs/{job_id}`: with its last polls and its newest events."""
         context, job_id = self._context, request.match_info["job_id"]
         newest = context.registry.feed.newest_id
         job = await context.registry.get(job_id)
         if job is None:
             raise _unknown(job_id)
-        events = await context.registry.history(after=0, limit=SHOWN_EVENTS, job_id=job_id)
+        events = await context.registry.history(
+            after=0, limit=SHOWN_EVENTS, job_id=job_id, newest=True
+        )
         shown = show_job(context, job, results=may_see_results(context, request))
         shown["polls"] = show_polls(context, job_id)
         shown["events"] = [show_event(event) for event in events]
@@ -119,7 +121,7 @@ class JobRoutes:
         """`DELETE /api/v1/jobs/{job_id}`: 204; 404 when unknown, 409 when it is configured."""
         context, job_id = self._context, request.match_info["job_id"]
         require_writer(context, request)
-        if job_id in context.registry.limits.named:
+        if job_id in context.registry.configured:
             message = f"{job_id} is listed in the config or in a job file; remove it there first"
             raise ApiError(409, message)
         if not await context.registry.forget(job_id):
@@ -141,7 +143,7 @@ class JobRoutes:
         except RegistrationConflictError as error:
             instruments.refused("conflict", len(tellings))
             details = {
-                f"{paths[at]}{conflict.field}": [say_conflict(conflict)]
+                f"{paths[at]}{conflict.field}": [str(conflict)]
                 for at, conflicts in error.conflicts.items()
                 for conflict in conflicts
             }

@@ -3,7 +3,6 @@
 from datetime import datetime
 from typing import Any, Final, Protocol
 
-from ..core.registration import Conflict
 from ..registry.staging import Telling
 
 FUTURE_SECONDS: Final = 60.0
@@ -42,11 +41,6 @@ def read_telling(
     if details or not isinstance(job_id, str):
         return None, details
     return Telling(job_id, labels, key, registered_at), {}
-
-
-def say_conflict(conflict: Conflict) -> str:
-    """Say how a telling contradicts what is known."""
-    return f"registered as {conflict.known!r}, cannot become {conflict.told!r}"
 
 
 def _read_time(value: Any, now: float) -> tuple[float | None, str | None]:

@@ -63,7 +63,6 @@ def test_the_pages_pending_job_is_read_whole() -> None:
         warnings={},
         ignored_variations=(),
     )
-    assert not status_of(reply).has_result
 
 
 def test_the_pages_completed_job_has_its_final_url() -> None:
@@ -73,7 +72,6 @@ def test_the_pages_completed_job_has_its_final_url() -> None:
     assert status_of(reply).progress == 100
     assert status_of(reply).final_url == "https://cdn.example.com/.../clipping.webp"
     assert status_of(reply).final_urls == {}
-    assert status_of(reply).has_result
 
 
 def test_the_pages_multiple_variations_come_with_warnings_and_ignored_variations() -> None:
@@ -85,7 +83,6 @@ def test_the_pages_multiple_variations_come_with_warnings_and_ignored_variations
     assert status.final_url is None
     assert status.warnings == {"shadow_wall": ("params not provided",)}
     assert status.ignored_variations == ("shadow_wall",)
-    assert status.has_result
 
 
 @pytest.mark.parametrize(

@@ -450,14 +450,16 @@ async def test_finished_jobs_leave_memory_and_stay_in_the_store() -> None:
 
 
 async def test_jobs_that_linger_or_are_named_by_the_config_are_not_pruned() -> None:
-    async with opened(retention=5.0, linger=50.0, named=frozenset({"named"})) as house:
+    async with opened(retention=5.0, linger=50.0) as house:
+        house.registry.configured = {"named"}
         await house.add("named", "lingers", "old")
         for name in ("named", "lingers", "old"):
             await house.poll(name, answered(state="done"))
         house.at = 20
         await house.registry.prune()
         assert await house.registry.get("old") is not None  # it lingers as well
-    async with opened(house, retention=5.0, linger=1.0, named=frozenset({"named"})) as later:
+    async with opened(house, retention=5.0, linger=1.0) as later:
+        later.registry.configured = {"named"}
         later.at = 20
         later.registry.evict()
         await later.registry.prune()

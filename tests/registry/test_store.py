@@ -292,6 +292,8 @@ async def test_history_follows_on_by_id_and_by_filter(box: Box) -> None:
     assert [one.event.job_id for one in (first, second, third)] == ["a", "b", None]
     assert third.event == changed
     assert await box.store.history(after=first.id, limit=1) == [second]
+    assert await box.store.history(after=0, limit=2, newest=True) == [second, third]
+    assert await box.store.history(after=second.id, limit=2, newest=True) == [third]
     assert await box.store.history(after=0, limit=9, job_id="b") == [second]
     assert await box.store.history(after=0, limit=9, type="upstream_changed") == [third]
 
