@@ -20,13 +20,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "system")]
+sys.path.insert(0, str(ROOT / "tests"))
 
 import aiohttp  # noqa: E402
 import yaml  # noqa: E402
 from conftest import KEY, SQUEEZED, merge  # noqa: E402
+from crashing import REGISTRAR, Scraper, Worker, feed, stored  # noqa: E402
 from system_ports import free_port  # noqa: E402
-from test_crash import HERE, Scraper, Worker, feed, stored  # noqa: E402
 
 from exporter.commands.demo_comparison import compare, read_totals  # noqa: E402
 from exporter.simulator import Simulator  # noqa: E402
@@ -88,7 +88,7 @@ async def judged_otherwise(
 async def registering(address: str, ledger: Path) -> AsyncIterator[asyncio.subprocess.Process]:
     """The process that registers whatever ids it is handed; it ends with us."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, str(HERE / "crash_registrar.py"), address, str(ledger)),
+        *(sys.executable, str(REGISTRAR), address, str(ledger)),
         stdin=asyncio.subprocess.PIPE,
     )
     try:

@@ -11,19 +11,40 @@ import random
 import selectors
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
+import yaml
+
+from exporter import Exporter
+from exporter.config.loading import parse_config
 from exporter.core.contract import parse_reply
+from exporter.core.job import Source
 from exporter.core.reply import Reply, transport_failure
-from exporter.simulator.script import Script, body_at
+from exporter.polling.clock import Clock
+from exporter.registry.staging import Telling
+from exporter.registry.store import JobFilter, Store
+from exporter.simulator.script import Kind, Script, body_at
 
 START = 1_800_000_000.0
+HOUR = 3600.0
 _PATIENCE_SECONDS = 10.0
 TIMEOUT_SECONDS = 10.0
 REAL_SECONDS = 240.0
 """How long a simulation may take in real time, unless it asks for more."""
 _CLOSING_SECONDS = 2.0
+
+
+ENDS = {
+    Kind.SOUND: "done",
+    Kind.WARNED: "done",
+    Kind.RESULTLESS: "done",
+    Kind.FAILING: "failed",
+    Kind.LOST: "not_found",
+    Kind.STUCK: "expired",
+}
 
 
 class TooLongError(RuntimeError):
@@ -145,3 +166,41 @@ def simulate(
     """Run in simulated time; raises `TooLongError` after so many real seconds."""
     with asyncio.Runner(loop_factory=lambda: SimulatedLoop(real_seconds)) as runner:
         return runner.run(work())
+
+
+@asynccontextmanager
+async def exporting(
+    upstream: SimulatedUpstream,
+    store: Store,
+    directory: Path,
+    clock: Clock | None = None,
+    **sections: Any,
+) -> AsyncIterator[Exporter]:
+    document = {"upstream": {"base_url": "http://127.0.0.1:9", "api_key_env": "KEY"}} | sections
+    config = parse_config(yaml.safe_dump(document), directory=directory)
+    exporter = Exporter(
+        config,
+        clock=clock or SimulatedClock(),
+        store=store,
+        rng=random.Random(1),
+        asker=upstream,
+    )
+    await exporter.start()
+    try:
+        yield exporter
+    finally:
+        await exporter.stop()
+
+
+async def tell(exporter: Exporter, *job_ids: str) -> None:
+    await exporter.registry.register([Telling(name) for name in job_ids], Source.API)
+
+
+async def states(exporter: Exporter) -> dict[str, str]:
+    found: dict[str, str] = {}
+    before: int | None = None
+    while True:
+        jobs, before = await exporter.registry.page(JobFilter(), limit=1000, before=before)
+        found |= {job.job_id: job.state.value for job in jobs}
+        if before is None:
+            return found

@@ -2,6 +2,7 @@
 
 import contextlib
 import pickle
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
-from support import fuzzed
+from support import Judgement, Polling, fuzzed
 
 from exporter.config import Config, ConfigError, LiveConfig, load_config
 from exporter.config.credentials import Secret, SecretError, SecretSource, read_secret_file
@@ -432,3 +433,13 @@ def test_a_new_config_is_put_in_force_wholly_or_not_at_all() -> None:
     with pytest.raises(ValueError, match="cannot"):
         live.apply(Config.model_validate({"upstream": {"name": "bad"}}))
     assert (live.current, told) == (good, ["first good", "second good"])
+
+
+@pytest.mark.parametrize(
+    ("section", "double"), [("judgement", Judgement()), ("polling", Polling())]
+)
+def test_the_rules_that_cores_tests_go_by_are_the_defaults(section: str, double: Any) -> None:
+    defaults = getattr(Config(), section)
+    for rule in fields(double):
+        default, told = getattr(defaults, rule.name), getattr(double, rule.name)
+        assert type(told)(default) == told, rule.name

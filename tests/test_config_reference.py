@@ -11,8 +11,7 @@ import jsonschema
 import pytest
 import yaml
 from pydantic import BaseModel
-from simulated_time import SimulatedUpstream, simulate
-from system.test_simulated_time import exporting, tell
+from simulated_time import SimulatedUpstream, exporting, simulate, tell
 
 from exporter.commands.estimate import estimate
 from exporter.config import Config

@@ -215,6 +215,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_the_readme_names_every_verb_and_route() -> None:
     text = (ROOT / "README.md").read_text()
     for verb in main.commands:
-        assert verb in text, verb
+        assert f"removit-exporter {verb}" in text, verb
     for route in yaml.safe_load((ROOT / "exporter" / "web" / "openapi.yaml").read_text())["paths"]:
-        assert route in text, route
+        named = rf"(?:[`0-9]|(?:GET|POST|PUT|DELETE) ){re.escape(route)}(?=[`?'\s])"
+        assert re.search(named, text), route

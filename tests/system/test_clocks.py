@@ -7,8 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from simulated_time import START, SimulatedClock, SimulatedUpstream, simulate
-from system.test_simulated_time import ENDS, HOUR, exporting, states, tell
+from simulated_time import (
+    ENDS,
+    HOUR,
+    START,
+    SimulatedClock,
+    SimulatedUpstream,
+    exporting,
+    simulate,
+    states,
+    tell,
+)
 
 from exporter.polling.clock import SystemClock
 from exporter.registry.memory import MemoryStore

@@ -5,72 +5,24 @@ import contextlib
 import copy
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from simulated_time import SimulatedClock, SimulatedUpstream, TooLongError, simulate
+from simulated_time import (
+    ENDS,
+    HOUR,
+    SimulatedUpstream,
+    TooLongError,
+    exporting,
+    simulate,
+    states,
+    tell,
+)
 
-from exporter import Exporter
-from exporter.config.loading import parse_config
-from exporter.core.job import Source
-from exporter.polling.clock import Clock
 from exporter.registry.memory import MemoryStore
 from exporter.registry.sqlite import SqliteStore
-from exporter.registry.staging import Telling
-from exporter.registry.store import JobFilter, Store
-from exporter.simulator.script import Kind, Script, draw
-
-HOUR = 3600.0
-ENDS = {
-    Kind.SOUND: "done",
-    Kind.WARNED: "done",
-    Kind.RESULTLESS: "done",
-    Kind.FAILING: "failed",
-    Kind.LOST: "not_found",
-    Kind.STUCK: "expired",
-}
-
-
-@asynccontextmanager
-async def exporting(
-    upstream: SimulatedUpstream,
-    store: Store,
-    directory: Path,
-    clock: Clock | None = None,
-    **sections: Any,
-) -> AsyncIterator[Exporter]:
-    document = {"upstream": {"base_url": "http://127.0.0.1:9", "api_key_env": "KEY"}} | sections
-    config = parse_config(yaml.safe_dump(document), directory=directory)
-    exporter = Exporter(
-        config,
-        clock=clock or SimulatedClock(),
-        store=store,
-        rng=random.Random(1),
-        asker=upstream,
-    )
-    await exporter.start()
-    try:
-        yield exporter
-    finally:
-        await exporter.stop()
-
-
-async def tell(exporter: Exporter, *job_ids: str) -> None:
-    await exporter.registry.register([Telling(name) for name in job_ids], Source.API)
-
-
-async def states(exporter: Exporter) -> dict[str, str]:
-    found: dict[str, str] = {}
-    before: int | None = None
-    while True:
-        jobs, before = await exporter.registry.page(JobFilter(), limit=1000, before=before)
-        found |= {job.job_id: job.state.value for job in jobs}
-        if before is None:
-            return found
+from exporter.simulator.script import Script, draw
 
 
 def test_a_day_with_the_default_thresholds_ends_every_job_as_it_truly_ended(

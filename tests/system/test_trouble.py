@@ -6,8 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from simulated_time import SimulatedUpstream, simulate
-from system.test_simulated_time import HOUR, exporting, states, tell
+from simulated_time import HOUR, SimulatedUpstream, exporting, simulate, states, tell
 
 from exporter.registry.memory import MemoryStore
 from exporter.simulator.script import Script
