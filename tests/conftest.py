@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import yaml
 from aiohttp import web
@@ -135,6 +136,19 @@ class Site:
             if plain.replace('{upstream="removit"}', "") == series:
                 return float(number)
         return None
+
+
+async def until_ready(session: aiohttp.ClientSession, address: str) -> None:
+    """Wait until the exporter of another process answers there."""
+
+    async def ready() -> bool:
+        try:
+            async with session.get(f"http://{address}/-/ready") as response:
+                return response.status == 200
+        except aiohttp.ClientError:
+            return False
+
+    await until(ready)
 
 
 class AsTheCommand(TestServer):

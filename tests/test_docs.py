@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 import yaml
-from conftest import KEY, program, until
+from conftest import KEY, program, until_ready
 from promql import strangers
 from support import JOB_ID
 from system_ports import free_port
@@ -144,15 +144,7 @@ class Reader:
         )
         self.running.append(process)
         async with aiohttp.ClientSession() as session:
-
-            async def ready() -> bool:
-                try:
-                    async with session.get(f"http://{self.address}/-/ready") as response:
-                        return response.status == 200
-                except aiohttp.ClientError:
-                    return False
-
-            await until(ready)
+            await until_ready(session, self.address)
 
     def _placed(self, text: str) -> str:
         """Put in the test's own address and interpreter."""

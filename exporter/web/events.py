@@ -16,6 +16,7 @@ from ..registry.feed import HistoryGapError, Item, Progress, Wanted
 from ..registry.store import StoreError
 from .context import Context, dump_json, rfc3339, show_event
 from .errors import ApiError, unavailable
+from .paging import is_number
 
 MAX_FOLLOWERS: Final = 500
 KEEPALIVE_SECONDS: Final = 15.0
@@ -127,7 +128,7 @@ def _read_query(request: web.Request, *, as_sse: bool) -> tuple[Wanted, int | No
         details[name] = [f"unknown parameter; known are: {', '.join(_PARAMETERS)}"]
     last = request.headers.get("Last-Event-ID") if as_sse else None
     after = last or query.get("after")
-    if after is not None and not _is_id(after):
+    if after is not None and not is_number(after):
         details["after"] = ["expected the id of an event, a whole number"]
     kinds = [kind.value for kind in EventType]
     if query.get("type", kinds[0]) not in kinds:
@@ -140,10 +141,6 @@ def _read_query(request: web.Request, *, as_sse: bool) -> tuple[Wanted, int | No
     wanted = Wanted(query.get("type"), query.get("job_id"), progress=progress)
     follow = as_sse or query.get("follow") == "true"
     return wanted, None if after is None else int(after), follow
-
-
-def _is_id(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 18
 
 
 def _ndjson(item: Item) -> bytes:

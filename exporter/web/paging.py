@@ -36,14 +36,15 @@ def read_page(
             known = [*filters, *(f"{prefix}<name>" for prefix in prefixes), "limit", "after"]
             details[name] = [f"unknown parameter; known are: {', '.join(known)}"]
     limit, after = query.get("limit", str(DEFAULT_PAGE)), query.get("after")
-    if not _is_number(limit) or not 1 <= int(limit) <= MAX_PAGE:
+    if not is_number(limit) or not 1 <= int(limit) <= MAX_PAGE:
         details["limit"] = [f"expected a number from 1 to {MAX_PAGE}"]
-    if after is not None and not _is_number(after):
+    if after is not None and not is_number(after):
         details["after"] = ["expected the `next` of the page before"]
     if details:
         raise ApiError(422, details=details)
     return Paging(int(limit), None if after is None else int(after))
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a query's text is a whole number that SQLite can hold."""
     return text.isascii() and text.isdigit() and len(text) <= 18

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import structlog
+from failing_store import FailingStore
 from structlog.testing import capture_logs
 from support import START, error, job, now, ok
 
@@ -19,41 +20,9 @@ from exporter.registry.changes import Published
 from exporter.registry.commit import BACKLOG_SLICE, RETRY_SECONDS, GroupCommit
 from exporter.registry.feed import Progress, Wanted
 from exporter.registry.limits import RegistryLimits
-from exporter.registry.memory import MemoryStore
 from exporter.registry.registry import Registry
 from exporter.registry.staging import Outcome, RegistrationConflictError, RegistryFullError, Telling
 from exporter.registry.store import Accepted, Change, Fenced, JobFilter, StoreError
-
-
-class FailingStore(MemoryStore):
-    """A store that refuses to write while `broken`, and waits for `gate` before each commit."""
-
-    def __init__(self, former: MemoryStore | None = None) -> None:
-        super().__init__(former.tables if former else None)
-        self.broken = False
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.at_gate = 0
-        self.room = 10_000
-        self.poison = ""
-
-    async def apply(self, changes: Sequence[Change]) -> list[Accepted | Fenced]:
-        self.at_gate += 1
-        await self.gate.wait()
-        self._check()
-        if len(changes) > self.room:
-            raise StoreError("no room for so many")
-        if any(change.job and change.job.job_id == self.poison for change in changes):
-            raise ValueError("no such text can be written")
-        return await super().apply(changes)
-
-    async def stamp(self, *, time: float, well_time: float) -> None:
-        self._check()
-        await super().stamp(time=time, well_time=well_time)
-
-    def _check(self) -> None:
-        if self.broken:
-            raise StoreError("disk full")
 
 
 class House:

@@ -2,15 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from conftest import KEY, Open, Site, until
+from failing_store import FailingStore
 
 from exporter.housekeeping import Chore
-from exporter.registry.memory import MemoryStore
-from exporter.registry.store import Accepted, Change, Fenced, StoreError
 from exporter.simulator import Script, Simulator
 
 
@@ -441,17 +439,6 @@ async def test_a_final_answer_too_long_to_keep_is_kept_as_it_was_read(
     shown = json.loads(kept.body)
     assert (shown["job_id"], shown["state"]) == (job_id, "done")
     assert shown["final_url"] == result
-
-
-class FailingStore(MemoryStore):
-    """A store that cannot be written while `broken`."""
-
-    broken = False
-
-    async def apply(self, changes: Sequence[Change]) -> list[Accepted | Fenced]:
-        if self.broken:
-            raise StoreError("disk full")
-        return await super().apply(changes)
 
 
 async def test_a_store_that_cannot_be_written_refuses_registrations_and_counts_on(

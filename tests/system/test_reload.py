@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from conftest import KEY, Open, Site, until
+from conftest import KEY, Open, Site, until, until_ready
 from system_ports import free_port
 
 from exporter.config import ConfigFile
@@ -204,15 +204,7 @@ async def test_sighup_reads_the_config_again(
     )
     try:
         async with aiohttp.ClientSession() as session:
-
-            async def ready() -> bool:
-                try:
-                    async with session.get(f"http://{address}/-/ready") as response:
-                        return response.status == 200
-                except aiohttp.ClientError:
-                    return False
-
-            await until(ready)
+            await until_ready(session, address)
             if good:
                 write_config(
                     web={"listen_address": address}, log={"level": "info"}, jobs=["told-by-hup"]

@@ -2,18 +2,17 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from conftest import AsTheCommand, Open, Site, until
+from failing_store import FailingStore
 from hypothesis import given
 from hypothesis import strategies as st
 from support import fuzzed
 
 from exporter import service
-from exporter.registry.memory import MemoryStore
-from exporter.registry.store import Accepted, Change, Fenced, StoreError
 from exporter.simulator import Script, Simulator
 from exporter.web.bulk import MAX_LINE_BYTES, read_lines
 
@@ -124,18 +123,6 @@ async def test_when_full_what_fits_is_kept_and_the_answer_ends(
     assert await site.value('removit_exporter_registrations_refused_total{reason="full"}') == 2
     refused = await site.client.put(f"/api/v1/jobs/{c}")
     assert (refused.status, "Retry-After" in refused.headers) == (503, True)
-
-
-class FailingStore(MemoryStore):
-    """A store that cannot be written after `left` commits."""
-
-    left = 2
-
-    async def apply(self, changes: Sequence[Change]) -> list[Accepted | Fenced]:
-        if self.left == 0:
-            raise StoreError("disk full")
-        self.left -= 1
-        return await super().apply(changes)
 
 
 async def test_a_store_that_fails_ends_the_answer_after_what_is_safe(open_site: Open) -> None:
