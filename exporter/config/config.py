@@ -27,21 +27,21 @@ class Config(Section):
     """The whole file."""
 
     upstream: Upstream = Upstream()
-    """The API that is watched: one base URL with one key."""
+    """The upstream API: one base URL with one key."""
     polling: Polling = Polling()
-    """How often jobs are asked about."""
+    """How often jobs are polled."""
     judgement: Judgement = Judgement()
     """What it takes to call a job failed, or the upstream down."""
     jobs: list[ConfiguredJob] = []
     """Jobs to poll: ids, or `{job_id: …, labels: {…}, key: …}`."""
     job_files: Annotated[list[FilePath], Field(max_length=100)] = []
-    """Files that name jobs, as globs, in the form of Prometheus's `file_sd`."""
+    """Files that name jobs, as globs, in the format of Prometheus's `file_sd`."""
     registration: Registration = Registration()
     """What may be registered, and by whom."""
     metrics: Metrics = Metrics()
-    """What the page of metrics holds."""
+    """What `/metrics` contains."""
     storage: Storage = Storage()
-    """Where jobs are kept, and for how long."""
+    """Where jobs are stored, and for how long."""
     status: Status = Status()
     """The upstream's contract, served from memory."""
     sd: Sd = Sd()

@@ -21,17 +21,17 @@ _DURATION_UNITS: Final = (("d", 86400.0), ("h", 3600.0), ("m", 60.0), ("s", 1.0)
 _HEAD: Final = """\
 # Configuration
 
-Made from `exporter/config/sections.py` by `make docs`; a test keeps the two equal.
-[`config.example.yaml`](../config.example.yaml) shows every key with its default, and
-[`config.schema.json`](config.schema.json) tells an editor what is right.
+Generated from `sections.py`, `registration.py` and `config.py` in `exporter/config/` by
+`make docs`; a test checks that. [`config.example.yaml`](../config.example.yaml) shows every
+key with its default, and [`config.schema.json`](config.schema.json) lets an editor check it.
 
-Durations are written as Prometheus writes them (`500ms`, `30s`, `5m`, `1h30m`, `1d`), sizes as
-`1MiB`. Relative paths count from the config file. An unknown key is an error. Flags
-(`--web.listen-address`, `--storage.path`, …) win over the file.
+Durations are written as in Prometheus (`500ms`, `30s`, `5m`, `1h30m`, `1d`), sizes as `1MiB`.
+Relative paths are relative to the config file. An unknown key is an error. Flags
+(`--web.listen-address`, `--storage.path`, …) take precedence over the file.
 
-`removit-exporter check-config` says all that is wrong at once, each with file and line. The file is
-read again on `SIGHUP`, by `POST /-/reload`, or when it changes; with any error in it nothing
-changes. Keys marked with ⟳ wait for a restart.
+`removit-exporter check-config` reports all errors at once, each with file and line. The file is
+reloaded on `SIGHUP`, on `POST /-/reload`, or when it changes; if it has any error, nothing changes.
+Keys marked with ⟳ take effect only after a restart.
 """
 
 

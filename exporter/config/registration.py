@@ -21,33 +21,33 @@ from .values import (
 
 
 class ConfiguredJob(Section):
-    """A job that the config names."""
+    """A job named in the config."""
 
     job_id: str
     """The job's id."""
     labels: dict[str, str] = {}
     """Its registration labels."""
     key: str | None = None
-    """Your own name for what it makes."""
+    """Your own name for what it produces."""
 
 
 class Registration(Section):
     """What may be registered, and by whom."""
 
     token_file: FilePath | None = None
-    """The file of the bearer token that writing takes. Without: this machine only."""
+    """File with the bearer token required for writing. Without it, only this machine may write."""
     allowed_labels: list[LabelName] = []
-    """The label names that jobs may be registered with."""
+    """Label names that jobs may be registered with."""
     job_id_pattern: str = "[A-Za-z0-9._~-]{1,128}"
-    """What an id looks like, as a regular expression."""
+    """Regular expression that a whole job id must match."""
     max_labels: Annotated[int, Field(ge=0, le=64)] = 16
-    """Labels of one job, at most."""
+    """Maximum number of labels of one job."""
     max_label_bytes: Annotated[Size, Field(ge=1, le=64 * 1024)] = 256
-    """A label value's length, at most."""
+    """Maximum length of a label value."""
     max_body_bytes: Annotated[Size, Field(ge=1024, le=1024**3)] = 1024 * 1024
-    """A request body's length, at most. NDJSON may be of any length."""
+    """Maximum length of a request body. NDJSON may be of any length."""
     max_pending: Count = 100_000
-    """With so many pending jobs new ones are refused."""
+    """With this many jobs pending, new ones are refused."""
 
     @field_validator("job_id_pattern")
     @classmethod
@@ -58,7 +58,7 @@ class Registration(Section):
             raise ValueError(f"not a regular expression: {error}") from None
         for probe in ("", "a/b", "a b", "a\nb", "a\x00b"):
             if pattern.fullmatch(probe):
-                raise ValueError(f"must not admit {probe!r}: ids stand in paths and labels")
+                raise ValueError(f"must not match {probe!r}: ids are used in paths and labels")
         return value
 
     def token_source(self) -> SecretSource:

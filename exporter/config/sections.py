@@ -44,34 +44,34 @@ class Section(BaseModel):
 
 
 class Upstream(Section):
-    """The API that is watched: one base URL with one key."""
+    """The upstream API: one base URL with one key."""
 
     name: Annotated[str, Field(min_length=1, max_length=64)] = "removit"
     """The value of the label `upstream` on every series."""
     base_url: HttpUrl = "https://api.removit.eu"
-    """The API, without `/api/v1`."""
+    """Base URL of the API, without `/api/v1`."""
     api_key_file: FilePath | None = None
-    """The file that holds the API key. It may change while the exporter runs."""
+    """File that contains the API key. It may change while the exporter runs."""
     api_key_env: Annotated[str, Field(min_length=1)] | None = "REMOVIT_API_KEY"
-    """The environment variable that holds the API key where no file is given."""
+    """Environment variable that contains the API key if no file is given."""
     timeout: Wait = 10.0
-    """How long one request may take in all."""
+    """Total timeout of one request."""
     connect_timeout: Wait = 5.0
-    """How long connecting may take."""
+    """Timeout for connecting."""
     concurrency: Annotated[int, Field(ge=1, le=1000)] = 16
-    """Requests under way at once, at most."""
+    """Maximum number of concurrent requests."""
     rate: Annotated[float, Field(gt=0, le=10_000)] = 10.0
-    """Requests a second, at most."""
+    """Maximum number of requests per second."""
     burst: Annotated[int, Field(ge=1, le=100_000)] = 20
-    """How many requests may follow at once after a rest."""
+    """How many requests may be sent at once after an idle period."""
     upload_timeout: Wait = 600.0
-    """How long one upload that is passed through may take in all."""
+    """Total timeout of one upload that is passed through."""
     max_upload_bytes: Annotated[Size, Field(ge=1024, le=1024**4)] = 1024**3
-    """The length of an upload that is passed through, at most."""
+    """Maximum size of an upload that is passed through."""
     proxy_url: ProxyUrl | None = None
-    """An HTTP proxy to ask through. It may hold a password, which is never shown."""
+    """HTTP proxy for requests to the upstream. It may contain a password, which is never shown."""
     heartbeat: Wait = 300.0
-    """After so long without any request a control request is made, so that trouble shows early."""
+    """After this long without a request, a control request is made, so that trouble shows early."""
     ca_file: FilePath | None = None
     """Certificates (PEM) to trust instead of the system's."""
 
@@ -91,33 +91,33 @@ class Upstream(Section):
 
 
 class Polling(Section):
-    """How often jobs are asked about."""
+    """How often jobs are polled."""
 
     min_interval: Wait = 2.0
     """The shortest wait between two polls of a job."""
     max_interval: Wait = 60.0
     """The longest wait between two polls of a job."""
     stalled_after: Wait = 600.0
-    """A pending job without progress for so long counts in `removit_jobs_stalled`."""
+    """A pending job without progress for this long counts in `removit_jobs_stalled`."""
     overdue_factor: Annotated[float, Field(ge=1, le=1000)] = 3.0
-    """A job pending for so many times its mode's usual p99 counts in `removit_jobs_overdue`."""
+    """A job pending longer than this many times its mode's p99 counts in `removit_jobs_overdue`."""
     overdue_samples: Count = 50
-    """What is usual is told from at least so many jobs of the mode that were done."""
+    """Minimum number of `done` jobs before a mode's usual duration is known."""
     give_up_after: Wait = 86400.0
-    """A job without an end for so long, while the upstream was well, is `expired`."""
+    """A job not ended after this long, counted only while the upstream is well, is `expired`."""
     max_retry_after: Wait = 300.0
-    """The longest wait that a `Retry-After` may ask for."""
+    """The longest wait that a `Retry-After` may impose."""
     recheck_after: list[Wait] = [60.0, 600.0, 3600.0]
-    """When an inferred end is checked again, counted from that end."""
+    """When an inferred end is rechecked, counted from that end."""
     key_retry: Wait = 60.0
-    """How often a rejected key is tried again."""
+    """How often a rejected key is retried."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.min_interval > self.max_interval:
             raise ValueError("min_interval is longer than max_interval")
         if list(self.recheck_after) != sorted(self.recheck_after):
-            raise ValueError("recheck_after: expected times that do not fall")
+            raise ValueError("recheck_after: expected ascending times")
         return self
 
 
@@ -125,43 +125,43 @@ class Judgement(Section):
     """The thresholds of the rules of judgement."""
 
     failed_after: Wait = 30.0
-    """`failed`: the 5xx in a row last at least so long."""
+    """`failed`: minimum duration of the run of 5xx."""
     failed_answers: Count = 3
-    """`failed`: at least so many 5xx in a row."""
+    """`failed`: minimum number of 5xx in a row."""
     chance: Annotated[float, Field(gt=0, lt=1)] = 1e-9
-    """`failed`: the row is so long that chance makes it with a probability below this."""
+    """`failed`: the probability that such a run is mere chance must be below this."""
     gateway_codes: StatusCodes = frozenset({502, 503, 504, *range(520, 531)})
-    """5xx that something before the service may have answered, as does one without JSON."""
+    """5xx that a gateway may have answered; a 5xx whose body is not JSON always counts as one."""
     gateway_failed_after: Wait = 120.0
-    """`failed` by such answers: a row twice as long, over at least this, with a strong witness."""
+    """`failed` by such answers: minimum duration of a run twice as long, with a strong witness."""
     weak_answers: Count = 10
-    """`failed` when no other pending job of the mode was answered 2xx: so many answers."""
+    """`failed` with no other pending job of the mode answered 2xx: minimum number of answers."""
     weak_after: Wait = 600.0
-    """`failed` when no other pending job of the mode was answered 2xx: over at least so long."""
+    """`failed` with no other pending job of the mode answered 2xx: minimum duration of the run."""
     control: list[Literal["finished", "random", "bare"]] = ["finished", "random", "bare"]
-    """What control requests may ask about: a finished job, a random id, no id at all."""
+    """What control requests may ask about: a finished job, a random id, or no id at all."""
     not_found_answers: Count = 3
-    """`not_found`: at least so many 404 in a row."""
+    """`not_found`: minimum number of 404 in a row."""
     not_found_grace: Wait = 300.0
-    """`not_found`: they last at least so long, for a job never answered well."""
+    """`not_found`: minimum duration of the run, for a job that was never answered 2xx."""
     lost_jobs: Count = 5
-    """So many jobs that turn 404 or 422 together are lost upstream, not ended."""
+    """Minimum number of known jobs turning 404/422 together to count as lost upstream."""
     lost_share: Share = 0.2
-    """The share of the jobs asked in `lost_window` that must do so as well."""
+    """Minimum share of the jobs asked in `lost_window` that they must make up as well."""
     lost_window: Wait = 300.0
     """The window in which lost jobs are counted."""
     lost_after: Wait = 600.0
-    """`not_found` for a job that was answered well before: the answers last so long."""
+    """`not_found` for a job that was answered 2xx before: minimum duration of the run."""
     outage_jobs: Count = 5
-    """An outage is told from at least so many jobs."""
+    """An outage: minimum number of jobs asked."""
     outage_share: Share = 0.5
-    """An outage: more than this share of the jobs asked answer 5xx."""
+    """An outage: more than this share of the jobs asked get a 5xx or an unreadable answer."""
     outage_window: Wait = 60.0
     """The window in which an outage is judged."""
 
 
 class KnownValues(Section):
-    """Label values to start at 0 beside the documented ones."""
+    """Label values to start at 0, in addition to the documented ones."""
 
     mode: list[str] = []
     """Modes to start at 0."""
@@ -172,48 +172,48 @@ class KnownValues(Section):
 
 
 class PerJob(Section):
-    """The series of single jobs."""
+    """The per-job series."""
 
     enabled: bool = True
-    """Whether single jobs have series at all."""
+    """Whether there are per-job series at all."""
     exclude: list[Literal[PER_JOB_NAMES]] = []  # type: ignore[valid-type]
-    """Families of single jobs to leave out, by name."""
+    """Per-job metrics to leave out, by name."""
     after: Duration = 0.0
-    """From what age on a job has series."""
+    """Minimum age of a job before it has series."""
     linger: Duration = 300.0
-    """How long after its end it keeps them."""
+    """How long a job keeps its series after its end."""
     linger_failed: Duration = 3600.0
-    """How long after its end a failed one keeps them."""
+    """How long a failed job keeps its series after its end."""
     max_jobs: Annotated[int, Field(ge=0, le=1_000_000)] = 2000
-    """Jobs with series, at most: the oldest pending and the newest failed are kept."""
+    """Maximum number of jobs with series; the oldest pending and the newest failed are kept."""
 
 
 class Metrics(Section):
-    """What the page of metrics holds."""
+    """What `/metrics` contains."""
 
     group_labels: Annotated[list[LabelName], Field(max_length=2)] = []
-    """Registration labels, two at most, that totals are told apart by."""
+    """Up to two registration labels by which totals are split."""
     const_labels: dict[LabelName, str] = {}
-    """Labels that every series carries."""
+    """Labels added to every series."""
     max_label_values: Annotated[int, Field(ge=1, le=10_000)] = 50
-    """So many values of a label that the upstream invents; further ones are `other`."""
+    """Maximum distinct values of an upstream-defined label; further ones become `other`."""
     known_values: KnownValues = KnownValues()
-    """Label values to start at 0, beside the documented ones."""
+    """Label values to start at 0, in addition to the documented ones."""
     per_job: PerJob = PerJob()
-    """The series of single jobs."""
+    """The per-job series."""
 
 
 class Storage(Section):
-    """Where jobs are kept, and for how long."""
+    """Where jobs are stored, and for how long."""
 
     path: FilePath = Path("removit-exporter.db")
     """The SQLite file."""
     retention: Wait = 86400.0
-    """For how long finished jobs are kept."""
+    """How long finished jobs are kept."""
     history_events: Annotated[int, Field(ge=0, le=10**9)] = 100_000
-    """How many events are kept."""
+    """Maximum number of events that are kept."""
     counter_resume_within: Duration = 3600.0
-    """Counters go on after a stop of at most so long, else they begin at 0."""
+    """Counters resume after a stop of at most this long; after a longer one they start at 0."""
 
     @field_validator("path")
     @classmethod
@@ -227,9 +227,9 @@ class Status(Section):
     """The upstream's contract, served from memory."""
 
     max_age: Wait = 2.0
-    """So old an answer is given as it is; an older one is refreshed first."""
+    """Answers up to this age are served as they are; older ones are refreshed first."""
     max_stale: Wait = 300.0
-    """So old an answer is given while the upstream cannot be asked."""
+    """Maximum age of an answer served while the upstream cannot be asked."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -239,12 +239,12 @@ class Status(Section):
 
 
 class Sd(Section):
-    """Jobs as targets, in the form of Prometheus's `http_sd`."""
+    """Jobs as targets, in the format of Prometheus's `http_sd`."""
 
     min_age: Duration = 900.0
-    """Jobs that are pending longer than this are targets."""
+    """Jobs that have been pending longer than this are targets."""
     max_targets: Annotated[int, Field(ge=0, le=10_000)] = 100
-    """Targets, at most: the oldest ones."""
+    """Maximum number of targets: the oldest ones."""
 
 
 class Web(Section):
@@ -253,9 +253,9 @@ class Web(Section):
     listen_address: Address = "127.0.0.1:10977"
     """Address to listen on."""
     external_url: HttpUrl | None = None
-    """The URL under which the exporter is reached from outside."""
+    """The URL under which the exporter is reachable from outside."""
     route_prefix: RoutePrefix | None = None
-    """Path before every route. By default that of `external_url`."""
+    """Path prefix of every route. Defaults to the path of `external_url`."""
 
     @property
     def prefix(self) -> str:
@@ -269,6 +269,6 @@ class Log(Section):
     """What is logged; `format` is json unless stderr is a terminal."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
-    """From which level on lines are logged."""
+    """Minimum level that is logged."""
     format: Literal["json", "console"] | None = None
-    """How lines look: `json`, or `console`. By default `console` on a terminal."""
+    """Output format: `json` or `console`. Defaults to `console` on a terminal, else `json`."""
