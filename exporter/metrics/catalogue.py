@@ -37,7 +37,7 @@ class AddsUp(StrEnum):
     MAX = "max"
     MIN = "min"
     ANY = "any of them"
-    EACH = "not: each replica speaks of itself"
+    EACH = "none: each replica reports itself"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +72,18 @@ _JOBS: Final = (
     _job(
         "info",
         "job_id mode source key",
-        "1 for each job; what is known of its identity, with its registration labels.",
+        "Always 1; the job's identity, with its registration labels.",
     ),
     _job("state", "job_id state", "1 for the job's current state."),
-    _job("step", "job_id step", "1 for the step (`status`) the upstream last named."),
+    _job("step", "job_id step", "1 for the step (`status`) last reported by the upstream."),
     _job(
         "progress_ratio",
         "job_id",
-        "Progress from 0 to 1 as the upstream last said; absent before its first answer.",
+        "Progress from 0 to 1 as last reported by the upstream; absent before its first answer.",
     ),
     _job("warnings_current", "job_id", "Warnings in the upstream's last answer."),
     _job("ignored_variations_current", "job_id", "Ignored variations in its last answer."),
-    _job("registered_timestamp_seconds", "job_id", "When the exporter was told of the job."),
+    _job("registered_timestamp_seconds", "job_id", "When the job was registered."),
     _job("last_progress_timestamp_seconds", "job_id", "When progress or step last changed."),
     _job("finished_timestamp_seconds", "job_id", "When the job reached a final state."),
 )
@@ -133,11 +133,11 @@ def _now(
 
 
 _TOTALS: Final = (
-    _now("jobs_pending", "mode", "Jobs polled for their end.", grouped=True),
+    _now("jobs_pending", "mode", "Jobs currently pending.", grouped=True),
     _now(
         "jobs_suspected",
         "mode",
-        "Pending jobs whose 5xx, 404 or 422 await a verdict.",
+        "Pending jobs last answered 5xx, 404 or 422, with no verdict yet.",
         grouped=True,
     ),
     _now(
@@ -149,11 +149,11 @@ _TOTALS: Final = (
     _now(
         "jobs_overdue",
         "mode",
-        "Pending jobs older than polling.overdue_factor times their mode's usual p99; absent where"
-        " fewer than polling.overdue_samples were done.",
+        "Pending jobs older than polling.overdue_factor times their mode's p99; absent if fewer"
+        " than polling.overdue_samples jobs were done.",
         grouped=True,
     ),
-    _now("jobs_pending_by_step", "step", "Pending jobs by the step they are in."),
+    _now("jobs_pending_by_step", "step", "Pending jobs by current step."),
     _now(
         "oldest_pending_registered_timestamp_seconds",
         "mode",
@@ -163,59 +163,61 @@ _TOTALS: Final = (
     _now(
         "unresolved_failures",
         "",
-        "Keys whose last job ended badly, until a later one is done or someone acknowledges.",
+        "Keys whose last job ended badly, until a later one is done or they are acknowledged.",
         grouped=True,
     ),
-    _total("jobs_registered", "source", "Jobs the exporter was told of.", grouped=True),
-    _total("jobs_finished", "state mode", "Jobs that ended, by how.", grouped=True, exemplars=True),
-    _total("jobs_forgotten", "reason", "Pending jobs that were taken out."),
+    _total("jobs_registered", "source", "Jobs registered.", grouped=True),
+    _total(
+        "jobs_finished", "state mode", "Jobs that ended, by state.", grouped=True, exemplars=True
+    ),
+    _total("jobs_forgotten", "reason", "Pending jobs that were removed."),
     _total(
         "verdicts_overturned",
         "from",
-        "Jobs that a better answer brought back from an inferred final state.",
+        "Inferred final states that a later answer overturned.",
     ),
     _total(
         "jobs_done_without_result",
         "mode",
-        "Jobs that are done and have no result URL.",
+        "Jobs that are done but have no result URL.",
         grouped=True,
         exemplars=True,
     ),
-    _total("jobs_first_seen_final", "state", "Jobs whose first good answer was their last."),
+    _total("jobs_first_seen_final", "state", "Jobs whose first 2xx answer was already final."),
     _total(
         "job_step_transitions",
         "step",
-        "Steps entered. A sample: a step shorter than a poll's interval goes unseen.",
+        "Steps entered. A lower bound: steps shorter than the poll interval may be missed.",
     ),
     _histogram(
         "job_duration_seconds",
         "mode state",
-        "From registration to the final state, for jobs first seen pending.",
+        "Time from registration to the final state, for jobs first seen pending.",
         grouped=True,
         exemplars=True,
     ),
     _histogram(
         "job_step_duration_seconds",
         "step",
-        "From a step's first sight to the next one's.",
+        "Time from first seeing a step to first seeing the next one.",
         exemplars=True,
     ),
     _histogram(
         "job_detection_delay_seconds",
         "",
-        "The longest that a job's end can have gone unseen: the final answer minus the one before.",
+        "Upper bound of how long a job's end went unseen: the time between its last two answers.",
     ),
-    _total("job_warnings", "variation", "Warnings, each message once a job.", exemplars=True),
+    _total("job_warnings", "variation", "Warnings, each message once per job.", exemplars=True),
     _total(
-        "job_ignored_variations", "variation", "Ignored variations, once a job.", exemplars=True
+        "job_ignored_variations", "variation", "Ignored variations, once per job.", exemplars=True
     ),
-    _total("contract_drift", "kind", "Departures from the API's contract, once per job and kind."),
+    _total("contract_drift", "kind", "Deviations from the API's contract, once per job and kind."),
     _total(
         "upstream_requests",
         "endpoint purpose code",
         "Requests to the upstream; code is the HTTP status, timeout, connection or invalid_body.",
     ),
-    _total("upstream_errors", "endpoint code error", "Error answers, by the body's `error`."),
+    _total("upstream_errors", "endpoint code error", "Error responses, by the body's `error`."),
     Family(
         "removit_upstream_request_duration_seconds",
         Kind.HISTOGRAM,
@@ -228,13 +230,13 @@ _TOTALS: Final = (
     _now(
         "upstream_state",
         "state",
-        "1 for the state that the answers of late add up to.",
+        "1 for the upstream's current state.",
         adds_up=AddsUp.MAX,
     ),
     _now(
         "up",
         "",
-        "0 when the upstream is down or blocked, else 1; absent until known.",
+        "0 if the upstream is down or blocked, else 1; absent until known.",
         adds_up=AddsUp.MIN,
     ),
     _now(
@@ -243,7 +245,7 @@ _TOTALS: Final = (
         "Whether the API key is accepted; absent until known.",
         adds_up=AddsUp.MIN,
     ),
-    _now("last_success_timestamp_seconds", "", "When a 2xx was last read.", adds_up=AddsUp.MAX),
+    _now("last_success_timestamp_seconds", "", "When a 2xx was last received.", adds_up=AddsUp.MAX),
 )
 
 
@@ -260,14 +262,14 @@ def _own(kind: Kind, name: str, labels: str, help_text: str, *buckets: float) ->
 
 
 _EXPORTER: Final = (
-    _own(Kind.GAUGE, "build_info", "version python_version", "1; what is running."),
+    _own(Kind.GAUGE, "build_info", "version python_version", "Build information; always 1."),
     _own(
         Kind.COUNTER,
         "control_requests_total",
         "rung",
-        "Control requests, made when no other job tells how the upstream does, by what was asked.",
+        "Control requests, made when no other job shows the upstream's state, by what was asked.",
     ),
-    _own(Kind.GAUGE, "polls_in_flight", "", "Requests to the upstream under way."),
+    _own(Kind.GAUGE, "polls_in_flight", "", "Requests to the upstream in flight."),
     _own(
         Kind.HISTOGRAM,
         "poll_lag_seconds",
@@ -276,22 +278,22 @@ _EXPORTER: Final = (
         *(0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0),
     ),
     _own(Kind.GAUGE, "oldest_due_timestamp_seconds", "", "When the next poll is, or was, due."),
-    _own(Kind.GAUGE, "rate_limit_per_second", "", "Requests a second that are allowed now."),
-    _own(Kind.GAUGE, "poll_demand_per_second", "", "Polls a second that the jobs ask for."),
+    _own(Kind.GAUGE, "rate_limit_per_second", "", "Requests per second currently allowed."),
+    _own(Kind.GAUGE, "poll_demand_per_second", "", "Polls per second that the jobs require."),
     _own(
         Kind.GAUGE,
         "series_left_out_jobs",
         "",
-        "Jobs without series of their own because of metrics.per_job.max_jobs.",
+        "Jobs without per-job series because of metrics.per_job.max_jobs.",
     ),
     _own(
-        Kind.COUNTER, "registrations_refused_total", "reason", "Jobs that were not taken, and why."
+        Kind.COUNTER, "registrations_refused_total", "reason", "Registrations refused, by reason."
     ),
     _own(
         Kind.COUNTER,
         "status_served_total",
         "result",
-        "Requests of the status route: fresh, refreshed, stale, final, learned, unknown,"
+        "Requests to the status route: fresh, refreshed, stale, final, learned, unknown,"
         " unauthorized, invalid, unavailable.",
     ),
     _own(Kind.COUNTER, "http_requests_total", "route method code", "Requests answered."),
@@ -299,11 +301,11 @@ _EXPORTER: Final = (
         Kind.HISTOGRAM,
         "http_request_duration_seconds",
         "route",
-        "How long answers took.",
+        "How long HTTP requests took.",
         *(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
     ),
     _own(Kind.GAUGE, "store_writable", "", "Whether the last write to the store succeeded."),
-    _own(Kind.COUNTER, "store_errors_total", "operation", "Operations of the store that failed."),
+    _own(Kind.COUNTER, "store_errors_total", "operation", "Store operations that failed."),
     _own(
         Kind.HISTOGRAM,
         "store_commit_duration_seconds",
@@ -316,31 +318,31 @@ _EXPORTER: Final = (
         Kind.GAUGE,
         "config_last_reload_successful",
         "",
-        "Whether the config could be put in force when it was last read.",
+        "Whether the last reload of the config succeeded.",
     ),
     _own(
         Kind.GAUGE,
         "config_last_reload_success_timestamp_seconds",
         "",
-        "When a config was last put in force.",
+        "When the config was last loaded successfully.",
     ),
-    _own(Kind.GAUGE, "job_file_errors", "", "Job files that cannot be read, or not wholly."),
+    _own(Kind.GAUGE, "job_file_errors", "", "Job files that are unreadable or contain errors."),
     _own(Kind.COUNTER, "log_events_total", "level", "Lines logged."),
-    _own(Kind.GAUGE, "scrape_duration_seconds", "", "How long the last page took to make."),
-    _own(Kind.GAUGE, "scrape_size_bytes", "", "How long the last page was, uncompressed."),
+    _own(Kind.GAUGE, "scrape_duration_seconds", "", "Duration of the last scrape."),
+    _own(Kind.GAUGE, "scrape_size_bytes", "", "Uncompressed size of the last scrape."),
     _own(
         Kind.GAUGE,
         "event_loop_lag_seconds",
         "",
-        "How late the event loop woke the exporter last; anything else it does waits as long.",
+        "How late the event loop last woke the exporter; everything else it does waits that long.",
     ),
 )
 
 FAMILIES: Final = {family.name: family for family in (*_JOBS, *_TOTALS, *_EXPORTER)}
 
 UNUSED: Final = {
-    "removit_up": "for rules of your own; `removit_upstream_state` says more.",
-    "removit_job_step_transitions_total": "for questions by hand: do jobs move at all?",
+    "removit_up": "for your own rules; `removit_upstream_state` says more.",
+    "removit_job_step_transitions_total": "for ad-hoc queries: do jobs move at all?",
 }
 """What no shipped dashboard or rule asks for, and what it is for."""
 

@@ -111,7 +111,7 @@ def _selected(
     """Yield some parts of a registry, with the constant labels on every sample.
 
     `_created` is dropped here, for prometheus-client's own switch is global. What is not in the
-    catalogue (`process_*`, `python_info`) is about the exporter.
+    catalogue (`process_*`, `python_info`, `python_gc_*`) is about the exporter.
     """
     for metric in registry.collect():
         if _PARTS.get(metric.name, Part.EXPORTER) not in parts:
