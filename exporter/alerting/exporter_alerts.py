@@ -25,11 +25,11 @@ def _down(ql: Promql) -> Alert:
         ql.over("max", f"last_over_time({SEEN}[{window}])")
         + f"\nunless on ({ql.identity})\n"
         + ql.over("max", SEEN),
-        f"Nobody watches {UPSTREAM} any more: its exporter is gone",
-        "No exporter of {{ $labels.job }} shows this upstream, though one did within the last"
-        f" {window}. Jobs are not polled meanwhile, but none is lost: they go on where they were."
-        " See whether the process runs, what its last log lines say, and whether Prometheus can"
-        " reach it. If it was taken away on purpose, silence this alert.",
+        f"No exporter is watching {UPSTREAM}",
+        "No exporter of {{ $labels.job }} reports this upstream, though one did within the last"
+        f" {window}. Jobs are not polled meanwhile, but none is lost: polling resumes where it"
+        " stopped. Check whether the process runs, what its last log lines say, and whether"
+        " Prometheus can reach it. If it was removed on purpose, silence this alert.",
         dashboard=EXPORTER,
     )
 
@@ -46,11 +46,11 @@ def _polls(ql: Promql) -> list[Alert]:
             "RemovitPollDemandAboveRate",
             "poll_demand",
             f"{demand} > {allowed}",
-            f"The jobs of {UPSTREAM} ask for {{{{ $value | humanize }}}} polls a second, more than"
+            f"The jobs of {UPSTREAM} need {{{{ $value | humanize }}}} polls per second, more than"
             " the rate limit",
-            "All are polled, but later than they should be, so ends are seen late. If it lasts,"
-            " raise upstream.rate (if the contract allows it) or polling.max_interval; after a"
-            " large import it goes away by itself.",
+            "All are polled, but later than planned, so ends are seen late. If it lasts, raise"
+            " upstream.rate (if the contract allows it) or polling.max_interval; after a large"
+            " import it goes away by itself.",
             EXPORTER,
             (*UPSTREAM_TROUBLE, "RemovitThrottled"),
             outlasts=True,
@@ -61,8 +61,8 @@ def _polls(ql: Promql) -> list[Alert]:
             f"{late} > {lagging.seconds:g}",
             f"Polls of {UPSTREAM} start {{{{ $value | humanizeDuration }}}} late at {INSTANCE}",
             "Ends, failures and progress are seen late. If RemovitPollDemandAboveRate fires too,"
-            " the rate limit is the reason. Else look at the event loop's lag, at the CPU, and at"
-            " requests that take long (upstream.concurrency of them may be under way at once).",
+            " the rate limit is the cause. Otherwise check the event loop's lag, the CPU, and slow"
+            " requests (at most upstream.concurrency of them are in flight).",
             EXPORTER,
             (*UPSTREAM_TROUBLE, "RemovitThrottled"),
             outlasts=True,
@@ -76,20 +76,20 @@ def _keeping(ql: Promql) -> list[Alert]:
             "RemovitStoreNotWritable",
             "store_not_writable",
             _each(ql, "min", "store_writable") + " == 0",
-            f"The exporter {INSTANCE} cannot write its database",
-            "New jobs are refused (503), and what is counted lives in memory only: a restart now"
-            " loses it, so do not restart. Make room on the disk or mend its permissions; what was"
-            " counted is then written by itself. The log says what the store answered.",
+            f"The exporter {INSTANCE} cannot write to its database",
+            "New jobs are refused (503), and counts are in memory only: a restart now loses them,"
+            " so do not restart. Free disk space or fix the permissions; the counts are then"
+            " written by themselves. The log contains the store's error.",
             EXPORTER,
         ),
         Alert(
             "RemovitSeriesLeftOut",
             "series_left_out",
             _each(ql, "max", "series_left_out_jobs") + " > 0",
-            f"{COUNT} jobs have no series of their own at {INSTANCE}",
+            f"{COUNT} jobs have no per-job series at {INSTANCE}",
             "More jobs are pending or lingering than metrics.per_job.max_jobs. All totals and"
-            " alerts are right; only the dashboard of single jobs misses some (the oldest pending"
-            " and the newest failed are kept). Raise the limit, or shorten metrics.per_job.linger.",
+            " alerts are correct; only per-job series are missing (the oldest pending and the"
+            " newest failed are kept). Raise the limit, or shorten metrics.per_job.linger.",
             EXPORTER,
         ),
     ]
@@ -101,19 +101,19 @@ def _config(ql: Promql) -> list[Alert]:
             "RemovitConfigReloadFailed",
             "config_reload_failed",
             _each(ql, "min", "config_last_reload_successful") + " == 0",
-            f"The config of {INSTANCE} was changed and cannot be read",
-            "The exporter goes on with the config that it had; a restart would fail. The log"
-            " line `config rejected` and `removit-exporter check-config` name every error.",
+            f"The changed config of {INSTANCE} was rejected",
+            "The exporter keeps running with its previous config; a restart would fail. The log"
+            " line `config rejected` and `removit-exporter check-config` list every error.",
             EXPORTER,
         ),
         Alert(
             "RemovitJobFileErrors",
             "job_file_errors",
             _each(ql, "max", "job_file_errors") + " > 0",
-            f"{COUNT} job files of {INSTANCE} cannot be read, or not wholly",
-            "Their good jobs count and nothing they named before is forgotten, but what is wrong in"
-            " them is not followed. The log names file and line. Mend the file; it is read again by"
-            " itself.",
+            f"{COUNT} job files of {INSTANCE} are unreadable or contain errors",
+            "Their valid entries count, and jobs they named before are not forgotten, but invalid"
+            " entries are ignored. The log names file and line. Fix the file; it is reloaded"
+            " automatically.",
             EXPORTER,
         ),
     ]

@@ -29,9 +29,9 @@ def _standing_still(ql: Promql) -> list[Alert]:
             _many_of_pending(ql, "removit_jobs_stalled", "jobs_stalled"),
             f"{COUNT} jobs of {UPSTREAM} have stopped moving",
             f"More than {alerts.jobs_stalled.share:.0%} of the pending jobs have made no progress"
-            " for polling.stalled_after (10m by default), although the API answers. See on the"
-            " dashboard whether they share a mode or a step; if they do, report that step with a"
-            " few job ids to the vendor. If not, compare with the vendor's status page and wait.",
+            " for polling.stalled_after (10m by default), although the API answers. Check on the"
+            " dashboard whether they share a mode or a step; if so, report it to the vendor with a"
+            " few job ids. If not, check the vendor's status page and wait.",
             silenced_by=(*UPSTREAM_TROUBLE, "RemovitThrottled"),
             outlasts=True,
         ),
@@ -40,10 +40,10 @@ def _standing_still(ql: Promql) -> list[Alert]:
             "jobs_overdue",
             _many_of_pending(ql, "removit_jobs_overdue", "jobs_overdue"),
             f"{COUNT} jobs of {UPSTREAM} take much longer than usual",
-            f"More than {alerts.jobs_overdue.share:.0%} of the pending jobs have taken over three"
-            " times what 99 of 100 jobs of their mode usually take. They move, but slowly: look at"
-            " the time by step and at the API's latency, tell whoever waits for the pictures, and"
-            " hold back large imports until it is over.",
+            f"More than {alerts.jobs_overdue.share:.0%} of the pending jobs are older than"
+            " polling.overdue_factor (3 by default) times their mode's p99. If they move, they are"
+            " slow: look at the time by step and at the API's latency, tell whoever waits for the"
+            " pictures, and hold back large imports until it is over.",
             silenced_by=(*UPSTREAM_TROUBLE, "RemovitThrottled"),
             outlasts=True,
         ),
@@ -51,11 +51,11 @@ def _standing_still(ql: Promql) -> list[Alert]:
             "RemovitJobsSuspected",
             "jobs_suspected",
             _many_of_pending(ql, "removit_jobs_suspected", "jobs_suspected"),
-            f"{COUNT} jobs of {UPSTREAM} can neither be called failed nor well",
-            "They are answered 5xx, 404 or 422 and nothing shows whether the jobs or the service"
-            " are to blame, so the exporter waits. If one mode alone is hit, or the API has"
-            " forgotten many jobs at once, the vendor must look: send a few job ids. Nothing is"
-            " counted as failed meanwhile.",
+            f"{COUNT} jobs of {UPSTREAM} are undecided: neither failed nor healthy",
+            "They are answered 5xx, 404 or 422, and nothing shows whether the jobs or the service"
+            " are at fault, so the exporter waits. If only one mode is affected, or the API has"
+            " lost many jobs at once, report a few job ids to the vendor. Meanwhile none of them"
+            " is counted as failed.",
             silenced_by=UPSTREAM_TROUBLE,
             outlasts=True,
         ),
@@ -75,10 +75,10 @@ def _failure_budget(ql: Promql) -> list[Alert]:
     allowed = 1 - budget.objective
     burning = (
         "{{ $value | humanizePercentage }} of the jobs of " + UPSTREAM + " end badly;"
-        f" {100 * allowed:.3g}% may"
+        f" {100 * allowed:.3g}% are allowed"
     )
     means = (
-        "Bad is failed, expired, or done without a result; not found and invalid ids do not count."
+        "Bad means failed, expired, or done without a result; not_found and invalid do not count."
     )
     return [
         Alert(
@@ -86,19 +86,19 @@ def _failure_budget(ql: Promql) -> list[Alert]:
             "failure_budget_fast",
             _burning(ql, ("1h", "5m", budget.burn_rate_1h), ("6h", "30m", budget.burn_rate_6h)),
             burning,
-            f"At this rate a month's budget is gone within days. {means} See on the dashboard which"
-            " mode and which group it is, and since when. If everything fails, stop uploading; if"
-            " one kind of picture does, hold that kind back. Failed keys are listed by"
-            " GET /api/v1/failures.",
+            f"At this rate a month's budget is used up within days. {means} Check on the dashboard"
+            " which mode and group are affected, and since when. If everything fails, stop"
+            " uploading; if one kind of picture does, hold that kind back."
+            " GET /api/v1/failures lists the failed keys.",
         ),
         Alert(
             "RemovitFailureBudgetBurningSlow",
             "failure_budget_slow",
             _burning(ql, ("1d", "2h", budget.burn_rate_1d), ("3d", "6h", budget.burn_rate_3d)),
             burning,
-            f"Slowly, but for so long that a month's budget will not do. {means} Look at errors by"
-            " code and at the modes on the dashboard, gather examples from GET /api/v1/failures,"
-            " and take them to the vendor.",
+            f"Slow, but at this rate the month's budget will not last. {means} Look at errors by"
+            " code and by mode on the dashboard, collect examples from GET /api/v1/failures, and"
+            " report them to the vendor.",
             silenced_by=("RemovitFailureBudgetBurningFast",),
         ),
     ]
@@ -128,21 +128,20 @@ def _ended_badly(ql: Promql) -> list[Alert]:
             "RemovitDoneWithoutResult",
             "done_without_result",
             f"{grown} >= {without.at_least:g}",
-            f"{COUNT} jobs of {UPSTREAM} are done and have no picture",
-            f"In the last {ql.span(without.window)} the API called so many jobs done without a"
-            " final_url or final_urls, so whoever fetches results finds none. Take the job ids from"
-            " the log or the exemplars, upload those images again, and report the ids to the"
-            " vendor.",
+            f"{COUNT} jobs of {UPSTREAM} are done but have no picture",
+            f"In the last {ql.span(without.window)} the API reported these jobs done without a"
+            " final_url or final_urls, so there is no result to fetch. Take the job ids from the"
+            " log or the exemplars, upload those images again, and report the ids to the vendor.",
         ),
         Alert(
             "RemovitVerdictsOverturned",
             "verdicts_overturned",
             f"{back} >= {overturned.at_least:g}",
             f"{COUNT} jobs of {UPSTREAM} came back after they had been given up",
-            f"In the last {window} jobs that were called failed, not found or expired were answered"
-            " well again. Nothing is lost: they are followed again. But whoever acted on the"
-            " verdict may have uploaded twice; if this goes on, raise judgement.failed_after or"
-            " lower judgement.chance (see docs/judgement.md).",
+            f"In the last {window}, verdicts of failed, not_found or expired were overturned by a"
+            " later answer. Nothing is lost: the job's state follows that answer. But whoever acted"
+            " on the verdict may have uploaded twice. If this goes on, raise judgement.failed_after"
+            " or lower judgement.chance (see docs/judgement.md).",
         ),
         _not_found(ql),
     ]
@@ -159,9 +158,9 @@ def _not_found(ql: Promql) -> Alert:
         f"(\n{some}\n> on ({ql.identity}) group_left ()\n{values.share:g} * {every}\n)"
         f"\n>= {values.at_least:g}",
         f"{COUNT} jobs of {UPSTREAM} ended as {{{{ $labels.state }}}}",
-        f"In the last {ql.span(values.window)} the API did not know so many ids that it was asked"
-        " about. Usually whoever registers them takes them from the wrong place or environment"
-        " (`invalid`: not even the form is right), or registers long after the API forgot."
+        f"In the last {ql.span(values.window)} the API did not know these ids. Usually whoever"
+        " registers them takes them from the wrong place or environment (`invalid`: not even the"
+        " format is right), or registers them after the API has forgotten them."
         " GET /api/v1/jobs?state={{ $labels.state }} shows their source and labels.",
     )
 
@@ -182,10 +181,10 @@ def _ignored_variations(ql: Promql) -> Alert:
         f"\nand on ({ql.identity}) ({done} {ago}) >= {values.at_least:g}",
         "{{ $labels.variation }} is ignored for {{ $value | humanizePercentage }} of the jobs of "
         + UPSTREAM,
-        f"Over the last {ql.span(6 * HOUR)} that is more than {values.times:g} times the share of"
+        f"Over the last {ql.span(6 * HOUR)}, this is more than {values.times:g} times the share of"
         f" {ql.span(WEEK)} ago, or {100 * values.rise:g} points more. The pictures are delivered"
-        " without this variation, and nobody is told but by a warning. Its message (GET"
-        " /api/v1/jobs/{job_id}, or the log) says which parameter is missing: see what changed in"
+        " without this variation; only a warning says so. Its message (GET"
+        " /api/v1/jobs/{job_id}, or the log) names the missing parameter: check what changed in"
         " the upload's params since then.",
     )
 
@@ -211,8 +210,8 @@ def _absence(ql: Promql) -> list[Alert]:
             f"\nand {ended} == 0",
             f"No job of {UPSTREAM} has ended for {window}; {COUNT} or more were pending all along",
             "The API answers and jobs come in, yet nothing comes out. If progress moves (dashboard,"
-            " jobs by step), jobs are only slow; if nothing moves, its workers stand still: call"
-            " the vendor, and hold uploads back. If the exporter lags behind instead, see that"
+            " jobs by step), jobs are only slow; if nothing moves, the API's workers have stopped:"
+            " contact the vendor, and pause uploads. If RemovitExporterLagging fires, see that"
             " alert first.",
             silenced_by=(*UPSTREAM_TROUBLE, "RemovitExporterDown", "RemovitThrottled"),
             outlasts=True,
@@ -222,9 +221,9 @@ def _absence(ql: Promql) -> list[Alert]:
             "nothing_registered",
             f"{new} == 0\nand\n{before} >= {registered.at_least:g}",
             f"No job of {UPSTREAM} was registered for {ql.span(registered.window)}",
-            f"{ql.span(WEEK)} ago at least {registered.at_least:g} came in at this time. Whoever"
-            " uploads has stopped, or no longer tells the exporter: look at the importer's own log"
-            " first, then at removit_exporter_registrations_refused_total.",
+            f"{ql.span(WEEK)} ago at least {registered.at_least:g} were registered at this time."
+            " The importer has stopped, or no longer registers its jobs: check its own log first,"
+            " then removit_exporter_registrations_refused_total.",
             silenced_by=(*UPSTREAM_TROUBLE, "RemovitExporterDown"),
             outlasts=True,
             off_by_default=True,

@@ -12,7 +12,7 @@ from .promql import Promql
 from .recording import recordings
 from .upstream_alerts import upstream_alerts
 
-HEADER: Final = "# Made from prometheus/thresholds.yml by `make rules`; do not edit.\n"
+HEADER: Final = "# Generated from prometheus/thresholds.yml by `make rules`; do not edit.\n"
 
 RECORDING_FILE: Final = "removit-recording.yml"
 ALERTS_FILE: Final = "removit-alerts.yml"

@@ -23,9 +23,9 @@ def _states(ql: Promql) -> list[Alert]:
             "upstream_down",
             _state(ql, "down"),
             f"The API of {UPSTREAM} is down",
-            "Nearly all requests fail or go unanswered. No job is counted as failed for it; pending"
-            " ones wait and go on by themselves afterwards. Look at the vendor's status page and at"
-            " our own way out (proxy, DNS): the dashboard shows which codes come back. Pause large"
+            "Nearly all requests fail or go unanswered. No job is counted as failed because of it;"
+            " pending jobs resume by themselves afterwards. Check the vendor's status page and our"
+            " own egress (proxy, DNS): the dashboard shows which codes come back. Pause large"
             " uploads. There is nothing to restart here.",
             silenced_by=("RemovitKeyRejected",),
         ),
@@ -34,18 +34,18 @@ def _states(ql: Promql) -> list[Alert]:
             "key_rejected",
             _state(ql, "key_rejected"),
             f"The API key for {UPSTREAM} is rejected",
-            "All polling is suspended, no result is seen, and nothing is counted as failed. Has the"
-            " key been rotated or revoked, or the account been closed? Put the valid key into"
+            "All polling is suspended: no result is seen, and nothing is counted as failed. Was the"
+            " key rotated or revoked, or the account closed? Write the valid key to"
             " upstream.api_key_file: it is tried at once, without a restart or reload.",
         ),
         Alert(
             "RemovitUpstreamBlocked",
             "upstream_blocked",
             _state(ql, "blocked"),
-            f"Something before the API of {UPSTREAM} blocks us",
+            f"A firewall or proxy in front of the API of {UPSTREAM} blocks us",
             "Requests are answered 403 with a page that is not the API's: a firewall, not the key."
-            " Has our outgoing address changed, or has too much been asked at once? Ask the vendor"
-            " to admit the address; a lower upstream.rate may help meanwhile.",
+            " Has our outgoing address changed, or did we send too many requests? Ask the vendor to"
+            " allow the address; a lower upstream.rate may help meanwhile.",
         ),
         _throttled(ql),
     ]
@@ -59,10 +59,10 @@ def _throttled(ql: Promql) -> Alert:
         "RemovitThrottled",
         "throttled",
         f"{share} > {values.share:g}",
-        f"{UPSTREAM} holds us back {{{{ $value | humanizePercentage }}}} of the time (429)",
-        f"Over the last {window}. Results are seen late. Someone else may use the same key, or"
+        f"{UPSTREAM} throttles us {{{{ $value | humanizePercentage }}}} of the time (429)",
+        f"Over the last {window}. Results are seen late. Something else may use the same key, or"
         " upstream.rate is above what the contract allows: compare it with the rate limit on the"
-        " dashboard, lower it, or agree on more with the vendor.",
+        " dashboard, lower it, or agree on a higher limit with the vendor.",
         silenced_by=UPSTREAM_TROUBLE,
         outlasts=True,
     )
@@ -81,7 +81,7 @@ def _uploads(ql: Promql) -> list[Alert]:
             f"The credits for {UPSTREAM} are used up: {COUNT} uploads were refused",
             f"In the last {ql.span(unpaid.window)} uploads were answered 402. Nothing new is"
             " processed until someone buys credits in the vendor's console; jobs already accepted"
-            " go on. Refused uploads must be sent again by whoever sent them.",
+            " continue. Refused uploads must be sent again by whoever sent them.",
         ),
         Alert(
             "RemovitUploadErrors",
@@ -89,9 +89,9 @@ def _uploads(ql: Promql) -> list[Alert]:
             f"(\n{bad}\n> {errors.share:g} * {every}\n)\n>= {errors.at_least:g}",
             f"{COUNT} uploads to {UPSTREAM} were refused or failed",
             f"In the last {ql.span(errors.window)}, more than {errors.share:.0%} of all uploads"
-            " through the exporter. See the codes on the dashboard: 4xx is what we send (a changed"
-            " importer, a bad batch), 5xx and timeouts are theirs. Whoever uploads was told, and"
-            " must try again.",
+            " through the exporter. Check the codes on the dashboard: 4xx means our requests (a"
+            " changed importer, a bad batch), 5xx and timeouts mean the API. The uploaders got the"
+            " errors, and must retry.",
             silenced_by=(*UPSTREAM_TROUBLE, "RemovitThrottled"),
             outlasts=True,
         ),
@@ -112,10 +112,10 @@ def _answers(ql: Promql) -> list[Alert]:
             "status_latency",
             f"histogram_quantile(0.95,\n  {buckets}\n) > {slow.seconds:g}"
             f"\nand\n{asked} >= {slow.at_least:g}",
-            f"The status requests to {UPSTREAM} are slow: p95 {{{{ $value | humanizeDuration }}}}",
+            f"Status requests to {UPSTREAM} are slow: p95 {{{{ $value | humanizeDuration }}}}",
             f"One in twenty takes longer than {slow.seconds:g} s, over the last {window}. Ends are"
-            " seen later, and past upstream.timeout requests count as failed. Compare with the"
-            " vendor's status page and with other traffic on our way out; if it grows, expect"
+            " seen later, and past upstream.timeout requests count as unanswered. Compare with the"
+            " vendor's status page and with our other outgoing traffic; if it grows, expect"
             " RemovitUpstreamDown.",
             silenced_by=UPSTREAM_TROUBLE,
             outlasts=True,
@@ -124,11 +124,11 @@ def _answers(ql: Promql) -> list[Alert]:
             "RemovitContractDrift",
             "contract_drift",
             f"(\n{unread}\n> {drift.share:g} * {every}\n)\n>= {drift.at_least:g}",
-            f"{COUNT} answers of {UPSTREAM} could not be read",
+            f"{COUNT} answers from {UPSTREAM} could not be parsed",
             f"In the last {ql.span(drift.window)}, more than {drift.share:.0%} of the status"
-            " answers were 200 but no JSON with a state that we know. The jobs concerned stay"
-            " pending. The log line `contract drift` says what came. Has the vendor changed the"
-            " API? Then the exporter must follow; a maintenance page goes away by itself.",
+            " answers were 200 but not JSON with a known state. The affected jobs stay pending."
+            " The log line `contract drift` says what was received. If the vendor has changed the"
+            " API, the exporter must be updated; a maintenance page goes away by itself.",
             silenced_by=UPSTREAM_TROUBLE,
             outlasts=True,
         ),
