@@ -37,7 +37,7 @@ class Registration(Section):
     token_file: FilePath | None = None
     """File with the bearer token required for writing. Without it, only this machine may write."""
     allowed_labels: list[LabelName] = []
-    """Label names that jobs may be registered with."""
+    """Label names that jobs may have. On uploads the header is `Removit-Exporter-Label-<name>`."""
     job_id_pattern: str = "[A-Za-z0-9._~-]{1,128}"
     """Regular expression that a whole job id must match."""
     max_labels: Annotated[int, Field(ge=0, le=64)] = 16

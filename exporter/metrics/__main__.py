@@ -27,12 +27,23 @@ _HEADINGS: Final = {
     ),
 }
 
+_PROBE: Final = (
+    ("probe_success", "none", "1 if the answer contains the job's state, else 0."),
+    ("probe_duration_seconds", "none", "Duration of the probe."),
+    ("removit_probe_http_status_code", "none", "HTTP status of the answer."),
+    ("removit_probe_job_state", "state", "1 for the job's state."),
+    ("removit_probe_job_progress_ratio", "none", "Progress from 0 to 1."),
+    ("removit_probe_warnings", "none", "Warnings in the answer."),
+    ("removit_probe_ignored_variations", "none", "Ignored variations in the answer."),
+)
+"""What `web/probe.py` shows; a test holds the two against each other."""
+
 
 def _document() -> Iterator[str]:
     yield "# Metrics\n"
     yield "Generated from `exporter/metrics/catalogue.py` by `make docs`; a test checks that.\n"
     yield "Every series carries `upstream` (the config's `upstream.name`) and"
-    yield "`metrics.const_labels`. Times are in seconds since 1970, durations in seconds.\n"
+    yield "`metrics.const_labels`. Timestamps are in seconds since 1970, durations in seconds.\n"
     for part, (heading, text) in _HEADINGS.items():
         yield f"## {heading}\n"
         yield f"{text}\n"
@@ -42,6 +53,12 @@ def _document() -> Iterator[str]:
             if family.part is part:
                 yield _row(family)
         yield ""
+    yield "## Metrics of a probe\n"
+    yield "`/probe?job_id=` answers with these only, all gauges, without `upstream`.\n"
+    yield "| name | labels | meaning |"
+    yield "| --- | --- | --- |"
+    yield from (f"| `{name}` | {labels} | {meaning} |" for name, labels, meaning in _PROBE)
+    yield ""
     yield "## Not used by any dashboard or rule\n"
     yield "| name | what it is for |"
     yield "| --- | --- |"

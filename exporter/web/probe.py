@@ -89,13 +89,17 @@ def _measured(context: Context, reply: Reply | None, seconds: float) -> Collecto
         Gauge(name, help_text, registry=registry).set(value)
 
     status = reply.status if reply else None
-    gauge("probe_success", "1 when the answer tells the job's state.", float(status is not None))
-    gauge("probe_duration_seconds", "How long the probe took.", seconds)
+    gauge(
+        "probe_success",
+        "1 if the answer contains the job's state, else 0.",
+        float(status is not None),
+    )
+    gauge("probe_duration_seconds", "Duration of the probe.", seconds)
     if reply is not None and reply.http_status is not None:
-        gauge("removit_probe_http_status_code", "The answer's HTTP status.", reply.http_status)
+        gauge("removit_probe_http_status_code", "HTTP status of the answer.", reply.http_status)
     if status is not None:
         state = Gauge(
-            "removit_probe_job_state", "1 for the state it tells.", ["state"], registry=registry
+            "removit_probe_job_state", "1 for the job's state.", ["state"], registry=registry
         )
         for known in (JobState.PENDING, JobState.DONE, JobState.FAILED):
             state.labels(known.value).set(known.value == status.state.value)

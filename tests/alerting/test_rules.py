@@ -132,6 +132,13 @@ def test_there_is_no_runbook_without_an_alert() -> None:
     assert {path.stem for path in RUNBOOKS.glob("*.md")} == {alert.name for alert in ALERTS}
 
 
+def test_the_table_in_the_docs_names_every_alert_with_its_severity() -> None:
+    page = (ROOT / "docs" / "monitoring.md").read_text()
+    row = re.compile(r"^\| \[`(\w+)`\]\(runbooks/(\w+)\.md\) \| (\w+) \| \S.*\|$", re.MULTILINE)
+    rows = row.findall(page)
+    assert rows == [(alert.name, alert.name, alert.values(QL).severity) for alert in ALERTS]
+
+
 def test_no_alert_keeps_the_job_or_needs_series_of_single_jobs() -> None:
     for rule in rules(drill_rules(QL)):
         assert "job_id" not in rule["expr"]

@@ -1,6 +1,8 @@
 """One job asked about now, for Prometheus; and jobs as targets to ask about."""
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,6 +54,23 @@ async def test_a_probe_tells_of_this_job_only_and_tracks_nothing(
         assert (await response.json())["jobs"] == []
     code = 'removit_upstream_requests_total{code="200",endpoint="status",purpose="probe"}'
     assert await site.value(code) == 1
+
+
+async def test_the_docs_list_the_metrics_of_a_probe_with_their_help(
+    site: Site, simulator: Simulator
+) -> None:
+    query = {"job_id": simulator.add(Script.warned(0.0))}
+    async with site.client.get("/probe", params=query) as response:
+        families = list(text_families(await response.text()))
+    page = (Path(__file__).parent.parent.parent / "docs" / "metrics.md").read_text()
+    section = page.partition("## Metrics of a probe\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.*) \|$", section, re.MULTILINE)
+    assert {(name, meaning) for name, _, meaning in rows} == {
+        (family.name, family.documentation) for family in families
+    }
+    labels = {name: set() if label == "none" else {label} for name, label, _ in rows}
+    for family in families:
+        assert all(set(sample.labels) == labels[family.name] for sample in family.samples)
 
 
 async def test_a_pending_job_is_a_success_and_an_error_is_none(
