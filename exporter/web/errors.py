@@ -86,7 +86,8 @@ async def answer_errors(
             begun = request.writer.output_size > 0  # then only a cut tells that it is not whole
             if begun or not take_back(context):
                 raise
-    response = error_response(unavailable("the exporter stops; what was asked for may be done"))
+    message = "the exporter is shutting down; the request may or may not have been carried out"
+    response = error_response(unavailable(message))
     await answer_early(request, response)
     return response
 
@@ -103,19 +104,19 @@ async def _answer(context: Context, handler: Handler, request: web.Request) -> w
         )
     except StoreError as error:
         context.log.error("store unavailable", error=str(error))
-        return error_response(unavailable("the store cannot be used just now"))
+        return error_response(unavailable("the store is currently unavailable"))
     except web.HTTPException as error:
         return error_response(from_http_exception(error))
     except Exception as error:
         context.log.error("request failed", error=str(error), exc_info=error)
-        return error_response(ApiError(500, "an error of the exporter; its log has more"))
+        return error_response(ApiError(500, "internal error; see the exporter's log"))
 
 
 def from_http_exception(error: web.HTTPException) -> ApiError:
     """Return aiohttp's own errors (unknown route, wrong method) in our form."""
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = ", ".join(sorted(error.allowed_methods))
-        message = f"{error.method} is not allowed here, but: {allowed}"
+        message = f"{error.method} is not allowed here; allowed: {allowed}"
         return ApiError(405, message, headers={"Allow": allowed})
     if error.status == 404:
         return ApiError(404, "no such route")

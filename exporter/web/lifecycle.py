@@ -30,13 +30,14 @@ class LifecycleRoutes:
     async def healthy(self, request: web.Request) -> web.Response:
         """Alive: the event loop answers, and what must go on goes on; else 503: restart it."""
         if broken := self._context.broken():
-            raise unavailable(f"ended by an error of the exporter: {', '.join(broken)}; restart it")
+            tasks = ", ".join(broken)
+            raise unavailable(f"stopped by an internal error: {tasks}; restart the exporter")
         return web.Response(text="removit-exporter is healthy.\n")
 
     async def ready(self, request: web.Request) -> web.Response:
         """Ready, or 503 while jobs are being loaded."""
         if not self._context.ready:
-            raise unavailable("jobs are being loaded")
+            raise unavailable("jobs are still being loaded")
         return web.Response(text="removit-exporter is ready.\n")
 
     async def reload(self, request: web.Request) -> web.Response:

@@ -133,7 +133,7 @@ def _story(
     yield f"The upstream is {health.state}."
     if reply is None:
         wait = context.poller.tried_again_in()
-        yield f"It is not asked just now; it is tried again in {wait:.1f} s."
+        yield f"It is not being asked at the moment; next try in {wait:.1f} s."
     elif reply.code == "not_asked":
         yield f"It was not asked: the rate limit left no room within {seconds:.1f} s."
     elif reply.http_status is None:
@@ -141,7 +141,7 @@ def _story(
     else:
         yield f"It answered {reply.http_status} after {seconds:.3f} s: {_meaning(reply)}"
     for drift in reply.drift if reply else ():
-        yield f"Departure from the contract: {drift.kind} ({drift.detail})."
+        yield f"Deviation from the contract: {drift.kind} ({drift.detail})."
     if reply is not None and reply.status is not None:
         yield from _state_in_words(reply)
     success = reply is not None and reply.status is not None
@@ -149,20 +149,20 @@ def _story(
 
 
 _MEANINGS: Final = {
-    Kind.OK: "a status that can be read.",
-    Kind.UNREADABLE: "a body that tells no state.",
+    Kind.OK: "a valid status.",
+    Kind.UNREADABLE: "a body without a valid state.",
     Kind.KEY_REJECTED: "the API key is not accepted.",
-    Kind.BLOCKED: "something before the API, a firewall perhaps, forbids it.",
+    Kind.BLOCKED: "a firewall or proxy in front of the API forbids it.",
     Kind.NOT_FOUND: "it knows no such job.",
-    Kind.INVALID: "it does not take this as a job's id.",
+    Kind.INVALID: "it does not accept this as a job id.",
     Kind.THROTTLED: "too many requests.",
-    Kind.SERVER_ERROR: "the job has failed, or the service is unavailable; this one answer does"
-    " not tell which.",
+    Kind.SERVER_ERROR: "the job has failed, or the service is unavailable; a single answer does"
+    " not say which.",
 }
 
 
 def _meaning(reply: Reply) -> str:
-    return _MEANINGS.get(reply.kind, "a status that the contract does not know.")
+    return _MEANINGS.get(reply.kind, "a status that is not in the contract.")
 
 
 def _state_in_words(reply: Reply) -> Iterator[str]:

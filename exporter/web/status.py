@@ -61,7 +61,7 @@ class StatusRoutes:
         except Exception as error:  # a 500 of ours would read as the job's failure
             count(Result.UNAVAILABLE)
             self._context.log.error("request failed", error=str(error), exc_info=error)
-            raise unavailable("an error of the exporter; its log has more") from None
+            raise unavailable("internal error; see the exporter's log") from None
         count(served.result)
         return _shape(served, request, self._context.config().status.max_age)
 
@@ -84,7 +84,7 @@ class StatusRoutes:
     @contextlib.contextmanager
     def _one_more_waits(self) -> Iterator[None]:
         if self._waiting >= MAX_WAITING:
-            raise unavailable(f"{MAX_WAITING} requests wait already")
+            raise unavailable(f"{MAX_WAITING} requests are waiting already")
         self._waiting += 1
         try:
             yield

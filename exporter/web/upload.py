@@ -152,7 +152,7 @@ class UploadRoutes:
             if not take_back(self._context):
                 raise
             log = self._context.log.bind(job_id=reply.job_id)
-            log.error("upload not tracked", error="the exporter stops")
+            log.error("upload not tracked", error="the exporter is shutting down")
 
     async def _track(self, reply: UploadReply, labels: Mapping[str, str], key: str | None) -> None:
         """Register the job; whatever hinders that, the upload's answer is given."""
@@ -188,18 +188,18 @@ class UploadRoutes:
         if body.too_large:
             return self._too_large()
         if body.gone:
-            return ApiError(400, "the upload ended before its end")
+            return ApiError(400, "the upload was cut short")
         if isinstance(error, TimeoutError) and body.awaited:
             return ApiError(
                 408,
-                "the upload did not come within upstream.upload_timeout:"
+                "the upload was not complete within upstream.upload_timeout:"
                 f" {upstream.upload_timeout:g} s",
             )
         code = "timeout" if isinstance(error, TimeoutError) else "connection"
         self._count(code, None, started)
         self._context.log.warning("upload not answered", error=code)
         return unavailable(
-            f"the upstream did not answer the upload ({code}); whether it took it is not known"
+            f"the upstream did not answer the upload ({code}); it may or may not have accepted it"
         )
 
     def _tell_given_up(
@@ -217,7 +217,7 @@ class UploadRoutes:
 
     def _too_large(self) -> ApiError:
         limit = self._context.config().upstream.max_upload_bytes
-        message = f"the upload is longer than upstream.max_upload_bytes: {limit} bytes"
+        message = f"the upload is larger than upstream.max_upload_bytes: {limit} bytes"
         return ApiError(413, message)
 
     async def _pass_back(
@@ -244,8 +244,8 @@ class UploadRoutes:
 
 def _stopping(body: _Body) -> ApiError:
     if not body.whole:
-        return unavailable("the exporter stops, and the upload had not come to its end")
+        return unavailable("the exporter is shutting down, and the upload was not complete")
     return unavailable(
-        "the exporter stops, and the upstream has not answered the upload yet; whether it took it"
-        " is not known"
+        "the exporter is shutting down before the upstream answered the upload; the upstream may or"
+        " may not have accepted it"
     )

@@ -355,7 +355,7 @@ async def test_loss_and_return_of_the_server_show_and_nothing_is_missed(
     await expect(row(page, first)).to_contain_text("Pending")
     await client.close()
     connection = page.locator("#connection")
-    await expect(connection).to_contain_text("Connection lost, trying again")
+    await expect(connection).to_contain_text("Connection lost, retrying")
     await expect(page.locator("#announce")).to_contain_text("lost")
     await expect(row(page, first)).to_be_visible()
     client = await start(port)
@@ -366,7 +366,7 @@ async def test_loss_and_return_of_the_server_show_and_nothing_is_missed(
         await live(page)
         await expect(row(page, second)).to_contain_text("Pending")
         await expect(page.locator("#rows tr.job")).to_have_count(2)
-        await expect(page.locator("#announce")).to_contain_text("again")
+        await expect(page.locator("#announce")).to_contain_text("Reconnected")
     finally:
         await client.close()
 
@@ -404,7 +404,7 @@ async def test_while_jobs_cannot_be_read_it_says_so_and_tries_again(
     page = await open_page(lively, forgive="503")
     await page.route("**/api/v1/jobs?*", lambda route: route.fulfill(status=503, body="{}"))
     await page.reload()
-    await expect(page.locator("#count-text")).to_contain_text("cannot read its jobs just now")
+    await expect(page.locator("#count-text")).to_contain_text("cannot read its jobs at the moment")
     await live(page)
     await page.unroute("**/api/v1/jobs?*")
     await expect(page.locator("#rows tr.job")).to_have_count(1)
@@ -459,7 +459,7 @@ async def test_a_theme_is_the_systems_unless_one_is_chosen(lively: Site, open_pa
     page = await open_page(lively, color_scheme="dark")
     assert await page.evaluate(ground) == dark
     button = page.locator("#theme")
-    await expect(button).to_have_attribute("aria-label", "Theme: as the system")
+    await expect(button).to_have_attribute("aria-label", "Theme: system")
     await button.click()
     await button.click()
     await expect(button).to_have_attribute("aria-label", "Theme: light")

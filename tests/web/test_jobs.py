@@ -355,7 +355,7 @@ async def test_healthy_and_ready_never_hang_on_the_upstream(
                 assert (response.status, response.content_type) == (200, "text/plain")
     site.exporter.context.ready = False
     status, answer = await call(site, "GET", "/-/ready")
-    assert (status, answer["message"]) == (503, "jobs are being loaded")
+    assert (status, answer["message"]) == (503, "jobs are still being loaded")
 
 
 async def test_many_at_once_register_one_job(site: Site) -> None:

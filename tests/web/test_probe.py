@@ -125,7 +125,7 @@ async def test_while_the_upstream_is_down_a_probe_says_so_at_once(
         assert "removit_probe_http_status_code" not in samples
         text = await story(site, names[0])
     assert "The upstream is down." in text
-    assert "not asked just now" in text
+    assert "not being asked at the moment" in text
 
 
 async def test_the_story_is_told_in_words(site: Site, simulator: Simulator) -> None:
@@ -141,7 +141,7 @@ async def test_the_story_is_told_in_words(site: Site, simulator: Simulator) -> N
     assert text.endswith("probe_success 1\n")
     with simulator.faults.override(job_id, 200, b'{"state": "exploded", "job_id": 1}'):
         text = await story(site, job_id)
-    assert "Departure from the contract: unknown_state (exploded)" in text
+    assert "Deviation from the contract: unknown_state (exploded)" in text
     assert "does not track it" in await story(site, UNKNOWN_ID)
 
 

@@ -687,7 +687,7 @@ async def test_an_upload_without_an_answer_when_the_exporter_stops_is_503_and_is
     assert answer.split()[1] == b"503"
     told = json.loads(answer.partition(b"\r\n\r\n")[2])
     assert told["error"] == "exporter_unavailable"
-    assert ("whether it took it is not known" in told["message"]) == whole
+    assert ("may not have accepted it" in told["message"]) == whole
     [line] = [record for record in caplog.records if record.msg == "upload given up"]
     said = (line.levelname, line.__dict__["key"], line.__dict__["sent_whole"])
     assert said == ("WARNING", "sku-1", whole)

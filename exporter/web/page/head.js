@@ -11,7 +11,7 @@ export const announce = (text) => setText(find("announce"), text);
 const CONNECTIONS = {
   connecting: "Connecting",
   live: "Live",
-  lost: "Connection lost, trying again",
+  lost: "Connection lost, retrying",
   asleep: "Paused while hidden",
 };
 
@@ -28,8 +28,8 @@ export class Connection {
     const former = this.node.dataset.state;
     this.node.dataset.state = state;
     this.#retryAt = retryAt;
-    if (former !== state && state === "lost") announce("Connection to the exporter lost, trying again.");
-    if (former === "lost" && state === "live") announce("Connected to the exporter again.");
+    if (former !== state && state === "lost") announce("Connection to the exporter lost, retrying.");
+    if (former === "lost" && state === "live") announce("Reconnected to the exporter.");
     this.button.hidden = state !== "lost";
     this.tick();
   }
@@ -67,7 +67,7 @@ export class Upstream {
       document.title = `${sign === "trouble" ? "⚠ " : ""}${upstream.name} · removit-exporter`;
     }
     setText(this.sentence, sentence);
-    const key = { true: "API key accepted", false: "API key rejected", null: "API key not tried yet" }[upstream.key_valid];
+    const key = { true: "API key accepted", false: "API key rejected", null: "API key not checked yet" }[upstream.key_valid];
     if (this.key.textContent !== key) this.key.replaceChildren(icon("key"), key);
     this.key.className = upstream.key_valid === false ? "bad" : "";
     setText(this.url, upstream.base_url);

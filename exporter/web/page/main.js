@@ -131,7 +131,7 @@ function tell(shown, aloud) {
   const filtered = Object.values(rest).some(Boolean);
   const stored = summary ? Object.values(summary.jobs.stored).reduce((sum, one) => sum + one, 0) : 0;
   let text = filtered ? count(shown, "job matches", "jobs match") : count(shown, "job");
-  if (jobs.failed) text += "; the exporter cannot read its jobs just now, trying again";
+  if (jobs.failed) text += "; the exporter cannot read its jobs at the moment, retrying";
   else if (jobs.loading) text += ", reading…";
   else if (!jobs.isWhole(parameters(route().filter)) && stored > jobs.size) {
     text += ` among the newest ${number(jobs.size)} of ${number(stored)}; a filter by state, mode, source or label reaches older ones`;
@@ -141,7 +141,7 @@ function tell(shown, aloud) {
   const empty = find("empty");
   empty.hidden = shown > 0;
   if (!shown) {
-    const none = filtered ? "No job matches." : "No job yet. Register one, and it shows here.";
+    const none = filtered ? "No job matches." : "No job yet. Register one, and it appears here.";
     setText(empty, jobs.loading || !summary ? "Reading the jobs…" : none);
   }
 }
@@ -230,8 +230,8 @@ const THEMES = { system: "dark", dark: "light", light: "system" };
 function showTheme() {
   const theme = document.documentElement.dataset.theme ?? "system";
   find("theme").replaceChildren(icon(theme));
-  setAttribute(find("theme"), "aria-label", `Theme: ${theme === "system" ? "as the system" : theme}`);
-  setAttribute(find("theme"), "title", `Theme: ${theme === "system" ? "as the system" : theme}`);
+  setAttribute(find("theme"), "aria-label", `Theme: ${theme === "system" ? "system" : theme}`);
+  setAttribute(find("theme"), "title", `Theme: ${theme === "system" ? "system" : theme}`);
 }
 
 find("theme").addEventListener("click", () => {

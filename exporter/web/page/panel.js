@@ -101,7 +101,7 @@ export class Panel {
     } catch (error) {
       if (turn !== this.#turn) return;
       if (error instanceof AnswerError && error.status === 404) {
-        this.body.replaceChildren(el("p", { text: "The exporter does not know this job (any more)." }));
+        this.body.replaceChildren(el("p", { text: "The exporter does not know this job, or no longer does." }));
         return;
       }
     }
@@ -139,7 +139,7 @@ function verdict(job) {
     const row = job.events.findLast((event) => event.type === "suspected");
     const status = row ? `It answers ${row.data.http_status}.` : "Its last answers were errors.";
     boxes.push(el("div", { class: "verdict-box s-suspected" }, el("strong", { text: "Suspected. " }),
-      `${status} Whether the job failed or the service did is not decided yet.`));
+      `${status} It is not decided yet whether the job or the service failed.`));
   }
   if (job.evidence) {
     const evidence = job.evidence === "explicit" ? "The upstream said so." : `Evidence: ${job.evidence}`;
@@ -163,8 +163,8 @@ function comparison(job, summary) {
     mark.style.left = place(value);
     return mark;
   });
-  const legend = [`half of the ${count(usual.done, "done job")} of mode ${job.mode ?? "unknown"} took at most ${duration(usual.p50, true)}`,
-    usual.p95 !== null && `95 % at most ${duration(usual.p95, true)}`].filter(Boolean).join(", ");
+  const legend = [`median of ${count(usual.done, "done job")} of mode ${job.mode ?? "unknown"}: ${duration(usual.p50, true)}`,
+    usual.p95 !== null && `95 % took at most ${duration(usual.p95, true)}`].filter(Boolean).join(", ");
   return [heading("Time"), el("div", { class: "against" }, el("p", { text: words }),
     el("div", { class: "scale", "aria-hidden": "true" }, el("span", { class: "track" }), fill, marks),
     el("p", { class: "legend", text: legend }))];
@@ -173,7 +173,7 @@ function comparison(job, summary) {
 function nextPoll(job) {
   const next = seconds(job.next_poll_at);
   if (next === null) {
-    const text = job.state === "pending" ? "Not planned at this moment." : "None: what is known of it is settled.";
+    const text = job.state === "pending" ? "No poll scheduled." : "None: the outcome is final.";
     return [heading("Next poll"), el("p", { text })];
   }
   const wait = next - now();
@@ -197,7 +197,7 @@ function results(job, summary) {
   }
   if (job.state !== "done") return [];
   const text = summary && !summary.results_shown
-    ? "Shown only on the exporter's own machine, or to who sends its token." : "It is done without a result.";
+    ? "Shown only on the exporter's own machine, or to requests with its token." : "Done, but without a result.";
   return [heading("Results"), el("p", { class: summary?.results_shown ? "warn" : "muted", text })];
 }
 
@@ -206,7 +206,7 @@ function facts(job) {
   const time = (text) => (text ? fullTime(seconds(text)) : null);
   const told = job.told_by.map(sourceWord).join(", then ");
   const rows = [
-    ["Key", job.key], ["Labels", labels], ["Mode", job.mode], ["Told of by", told || sourceWord(job.source)],
+    ["Key", job.key], ["Labels", labels], ["Mode", job.mode], ["Registered by", told || sourceWord(job.source)],
     ["Registered", time(job.registered_at)], ["Last asked", time(job.last_polled_at)], ["Ended", time(job.finished_at)],
   ].filter(([, value]) => value);
   return [heading("Facts"), el("dl", { class: "facts" }, rows.flatMap(([name, value]) => [el("dt", { text: name }), el("dd", { text: value })]))];
@@ -220,12 +220,12 @@ function timeline(job) {
       el("time", { datetime: event.time, title: fullTime(time), text: clock(time) }),
       more && el("span", { class: "more", text: more }));
   });
-  if (!items.length) return [heading("Timeline"), el("p", { class: "muted", text: "Its events are not kept any more." })];
+  if (!items.length) return [heading("Timeline"), el("p", { class: "muted", text: "Its events are no longer stored." })];
   return [heading("Timeline"), el("ol", { class: "timeline" }, items)];
 }
 
 function polls(job) {
-  if (!job.polls.length) return [heading("Last polls"), el("p", { class: "muted", text: "None since the exporter was started." })];
+  if (!job.polls.length) return [heading("Last polls"), el("p", { class: "muted", text: "None since the exporter started." })];
   const slowest = Math.max(...job.polls.map((poll) => poll.seconds));
   const rows = job.polls.toReversed().map((poll) => {
     const time = seconds(poll.time);

@@ -17,8 +17,8 @@ export function showKinds({ modes }) {
   const rows = known.slice(0, MOST_LINES).map(([mode, kind]) => el("tr", {},
     el("td", { text: mode, title: `${mode}: ${count(kind.done, "job")} done` }),
     el("td", { text: usual(kind.p50) }), el("td", { text: usual(kind.p95) }), el("td", { text: usual(kind.p99) })));
-  if (!rows.length) return find("kinds").replaceChildren(el("p", { class: "muted", text: "No job was done yet." }));
-  const head = ["Mode", "half", "95 %", "99 %"].map((text) => el("th", { scope: "col", text }));
+  if (!rows.length) return find("kinds").replaceChildren(el("p", { class: "muted", text: "No job is done yet." }));
+  const head = ["Mode", "median", "95 %", "99 %"].map((text) => el("th", { scope: "col", text }));
   return find("kinds").replaceChildren(el("table", { class: "kinds" }, el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows)), more(known));
 }
 
@@ -47,14 +47,14 @@ export function showExporter(summary) {
   const behind = due === null ? 0 : Math.max(0, now() - due);
   const busy = polling.demand > polling.rate_limit;
   const facts = [
-    ["Polls a second", busy ? trouble(`${decimal(polling.demand)} wanted, ${decimal(polling.rate_limit)} allowed`)
+    ["Polls per second", busy ? trouble(`${decimal(polling.demand)} needed, ${decimal(polling.rate_limit)} allowed`)
       : `${decimal(polling.demand)} of ${decimal(polling.rate_limit)} allowed`],
-    ["Under way", `${number(polling.in_flight)} of ${number(polling.concurrency)}`],
+    ["In flight", `${number(polling.in_flight)} of ${number(polling.concurrency)}`],
     ["Due now", behind > 5 ? trouble(`${number(polling.overdue)}, ${duration(behind)} late`) : number(polling.overdue)],
     ["Open failures", failures.open ? el("a", { href: "api/v1/failures", text: count(failures.open, "key") }) : "none"],
-    ["Stopped", exporter.broken.length ? trouble(`${exporter.broken.join(", ")}; restart it`) : null],
-    ["Store", exporter.store_writable ? "writable" : trouble("cannot be written")],
-    ["Config", exporter.config_reload_successful ? `read ${ago(seconds(exporter.config_reloaded_at))}` : trouble("last reading rejected")],
+    ["Stopped", exporter.broken.length ? trouble(`${exporter.broken.join(", ")}; restart the exporter`) : null],
+    ["Store", exporter.store_writable ? "writable" : trouble("not writable")],
+    ["Config", exporter.config_reload_successful ? `loaded ${ago(seconds(exporter.config_reloaded_at))}` : trouble("last reload failed")],
     ["Job files", exporter.job_file_errors ? trouble(count(exporter.job_file_errors, "with errors", "with errors")) : null],
     ["Without series", exporter.series_left_out_jobs ? count(exporter.series_left_out_jobs, "job") : null],
     ["Running since", clock(seconds(summary.started_at))],

@@ -91,8 +91,8 @@ function keyAndLabels(job) {
 
 function notes(job) {
   const found = [];
-  if (job.gone) found.push(note("minus", "forgotten", "The exporter does not know this job any more"));
-  if (job.suspected) found.push(note("suspected", "suspected", "Its last answers were errors; what they mean is not decided"));
+  if (job.gone) found.push(note("minus", "forgotten", "The exporter no longer knows this job"));
+  if (job.suspected) found.push(note("suspected", "suspected", "Its last answers were errors; it is not decided yet what they mean"));
   const { warnings: { length: warnings }, ignored: { length: ignored } } = job;
   if (warnings) found.push(note("warning", String(warnings), count(warnings, "warning")));
   if (ignored) found.push(note("ignored", String(ignored), count(ignored, "ignored variation")));

@@ -27,12 +27,12 @@ const SOURCE_WORDS = {
 export const sourceWord = (source) => SOURCE_WORDS[source] ?? source;
 
 const UPSTREAM_WORDS = {
-  unknown: ["unknown", "The upstream was not heard yet"],
+  unknown: ["unknown", "The upstream has not answered yet"],
   well: ["well", "The upstream is well"],
-  suspect: ["trouble", "Many answers are errors, yet some jobs are served"],
+  suspect: ["trouble", "Many answers are errors, but some jobs are served"],
   down: ["trouble", "The upstream is down; no job is blamed for it"],
   throttled: ["trouble", "The upstream asks for fewer requests"],
-  blocked: ["trouble", "Something before the API forbids requests (403)"],
+  blocked: ["trouble", "A firewall or proxy in front of the API forbids requests (403)"],
   key_rejected: ["trouble", "The API key is rejected; polling is suspended"],
 };
 
@@ -40,12 +40,12 @@ const UPSTREAM_WORDS = {
 export const upstreamWords = (state) => UPSTREAM_WORDS[state] ?? ["unknown", state];
 
 const REASONS = {
-  schedule: "on schedule. Young jobs, and those that move, are asked about more often.",
-  retry_after: "because the upstream asked to wait (Retry-After, or too many requests).",
-  suspected: "because its last answers were errors, so that it is decided soon what they mean.",
-  recheck: "because its end was inferred: a better answer would overturn it.",
-  upstream_down: "when the upstream, which is down, is tried again.",
-  key_rejected: "when the API key, which is rejected, is tried again.",
+  schedule: "on schedule. Young jobs, and jobs that progress, are polled more often.",
+  retry_after: "because the upstream asked us to wait (Retry-After, or too many requests).",
+  suspected: "because its last answers were errors; more answers help to decide what they mean.",
+  recheck: "because its end was inferred; a later answer may overturn it.",
+  upstream_down: "when the upstream, which is down, is retried.",
+  key_rejected: "when the API key, which is rejected, is retried.",
 };
 
 export const reasonWords = (reason) => REASONS[reason] ?? `(${reason}).`;
@@ -68,7 +68,7 @@ const TOLD = {
   step_changed: (data) => ["event", `Step ${data.step}`, data.from_step ? `after ${data.from_step}` : ""],
   warning_raised: (data) => ["warning", `Warning about ${data.variation}`, list(data.messages)],
   variation_ignored: (data) => ["ignored", `Ignored ${data.variation}`, list(data.messages)],
-  drift: (data) => ["warning", `Departure from the contract: ${data.kind}`, data.detail],
+  drift: (data) => ["warning", `Deviation from the contract: ${data.kind}`, data.detail],
   suspected: (data) => ["suspected", `Suspected: answered ${data.http_status}`, data.error],
   cleared: () => ["well", "No longer suspected"],
   finished: (data) => [data.state, stateWord(data.state), finish(data)],
