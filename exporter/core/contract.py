@@ -153,7 +153,7 @@ def _kind(http_status: int, *, readable: bool, is_json: bool) -> Kind:
     return _KIND_BY_STATUS.get(http_status, Kind.OTHER)
 
 
-_DELTA_SECONDS: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
+_DELTA_SECONDS: Final = re.compile(r"[0-9]{1,18}(\.[0-9]{1,9})?")
 
 
 def _retry_after(fields: Mapping[str, str]) -> tuple[float | None, float | None]:

@@ -31,12 +31,12 @@ class Page:
 
     The numbers are those of the moment when the page was asked for; an empty slice means only that
     some work was done, and others may have their turn. `left_out` counts the jobs without series,
-    once the slices are at their end.
+    once the slices are at their end; None on a page without jobs.
     """
 
     content_type: str
     slices: Iterator[bytes] = field(default_factory=lambda: iter(()))
-    left_out: int = 0
+    left_out: int | None = None
 
 
 Encoder = Callable[[Collector], bytes]
@@ -63,10 +63,7 @@ class Exposition:
 
     def page(self, accept: str, parts: Collection[Part] = tuple(Part)) -> Page:
         """Return the page in the format that `accept` asks for, or only some parts of it."""
-        try:
-            encode, content_type = choose_encoder(accept)
-        except (ValueError, TypeError):  # a version that is no number
-            encode, content_type = generate_latest, CONTENT_TYPE_LATEST
+        encode, content_type = negotiate(accept)
         families = list(_selected(self._registry, parts, self._const_labels))
         page = Page(content_type)
         page.slices = self._slices(page, encode, families, Part.JOBS in parts)
@@ -93,6 +90,14 @@ class Exposition:
             while slice_ := "".join(islice(job_lines, LINES_PER_SLICE)):
                 yield slice_.encode()
         yield ending or (_END if encode is not generate_latest and not families else b"")
+
+
+def negotiate(accept: str) -> tuple[Encoder, str]:
+    """Return the encoder of the format that `accept` asks for, and its media type."""
+    try:
+        return choose_encoder(accept)
+    except (ValueError, TypeError):  # a version that is no number
+        return generate_latest, CONTENT_TYPE_LATEST
 
 
 class _One(Collector):

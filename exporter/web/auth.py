@@ -67,12 +67,19 @@ def _not_local(context: Context, request: web.Request) -> str | None:
     if not is_loopback(host):
         return f"the request's Host is {host!r}"
     origin = request.headers.get("Origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("Host"):
+    if origin is not None and _netloc_of(origin) != request.headers.get("Host"):
         return f"the request's Origin is {origin!r}"
     for name in request.headers:
         if name.casefold() == "forwarded" or name.casefold().startswith("x-forwarded-"):
             return f"the request came through a proxy ({name})"
     return None
+
+
+def _netloc_of(url: str) -> str:
+    try:
+        return urlsplit(url).netloc
+    except ValueError:
+        return ""
 
 
 def _host_of(url: str) -> str:

@@ -9,10 +9,13 @@ from .errors import ApiError
 
 
 async def read_body(request: web.Request, limit: int) -> bytes:
-    """Read a body of at most `limit` bytes; raises `ApiError` 413."""
+    """Read a body of at most `limit` bytes; raises `ApiError` 400 or 413."""
     body = bytearray()
-    while len(body) <= limit and (chunk := await request.content.readany()):
-        body += chunk
+    try:
+        while len(body) <= limit and (chunk := await request.content.readany()):
+            body += chunk
+    except web.RequestPayloadError as error:
+        raise ApiError(400, f"the body cannot be read: {error}") from None
     if len(body) > limit:
         raise ApiError(413, f"the body is longer than registration.max_body_bytes: {limit} bytes")
     return bytes(body)

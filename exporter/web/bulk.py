@@ -37,17 +37,22 @@ class Line:
     content: bytes | None
 
 
+class CutShortError(Exception):
+    """The body ended before its end."""
+
+
 async def read_lines(content: Any, limit: int = MAX_LINE_BYTES) -> AsyncIterator[list[Line]]:
     """Yield lines as they come, in batches; blank ones are passed over, yet counted.
 
-    A body that is cut off ends them: what comes after its last line feed is left out.
+    Raises `CutShortError` for a body that is cut off or cannot be read: what came after its last
+    line feed is left out.
     """
     rest, number, skipping = b"", 0, False
     while True:
         try:
             chunk = await content.readany()
-        except (web.RequestPayloadError, ConnectionError):
-            return
+        except (web.RequestPayloadError, ConnectionError) as error:
+            raise CutShortError from error
         if not chunk and not rest and not skipping:
             return
         pieces = (rest + (chunk or b"\n")).split(b"\n")
@@ -95,6 +100,9 @@ class BulkRegistration:
         try:
             await self._take_all()
             await self._response.write_eof()
+        except CutShortError:  # without a last line: what is not acknowledged is to be sent again
+            with contextlib.suppress(ConnectionError):
+                await self._response.write_eof()
         except StoppingError:
             await self._stop()
         except asyncio.CancelledError:

@@ -108,6 +108,9 @@ async def _answer(context: Context, handler: Handler, request: web.Request) -> w
     except web.HTTPException as error:
         return error_response(from_http_exception(error))
     except Exception as error:
+        gone = request.transport is None or request.transport.is_closing()
+        if gone and isinstance(error, ConnectionError):  # no trouble of ours, and nobody to tell
+            return error_response(ApiError(400, "the client has gone away"))
         context.log.error("request failed", error=str(error), exc_info=error)
         return error_response(ApiError(500, "internal error; see the exporter's log"))
 

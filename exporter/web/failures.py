@@ -43,6 +43,9 @@ class FailureRoutes:
         key = document.get("key") if isinstance(document, dict) else None
         if not isinstance(key, str) or len(document) != 1:
             raise ApiError(422, details={"key": ['expected {"key": "…"} and nothing else']})
+        wrong = context.config().registration.check("", {}, key)
+        if "key" in wrong:
+            raise ApiError(422, details={"key": wrong["key"]})
         closed = await context.registry.acknowledge(key)
         if closed is None:
             raise ApiError(404, f"no open failure of key {key[:128]!r}")

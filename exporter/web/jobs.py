@@ -61,6 +61,9 @@ class JobRoutes:
         context = self._context
         require_writer(context, request)
         if require_media_type(request, "application/json", NDJSON) == NDJSON:
+            if request.headers.get("Content-Encoding", "identity").casefold() != "identity":
+                # When it is cut short, the lines that came look like all of them.
+                raise ApiError(415, "send the lines uncompressed, without Content-Encoding")
             return await BulkRegistration(context, request).answer()
         body = await read_body(request, context.config().registration.max_body_bytes)
         documents = load_json(body)

@@ -51,7 +51,10 @@ class MetricsRoute:
                 await asyncio.sleep(0)  # a write that is not held up gives nobody else a turn
         await response.write_eof()
         instruments = self._context.instruments
-        instruments.left_out.set(page.left_out)
+        if request.method == "HEAD":
+            return response
+        if page.left_out is not None:
+            instruments.left_out.set(page.left_out)
         instruments.scrape_bytes.set(size())
         instruments.scrape_seconds.set(time.perf_counter() - started)
         return response

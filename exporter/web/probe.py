@@ -10,10 +10,10 @@ from typing import Final
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Gauge
-from prometheus_client.exposition import choose_encoder
 
 from ..core.job import FINAL_STATES, JobState
 from ..core.reply import Kind, Reply
+from ..metrics.exposition import negotiate
 from .context import Context, rfc3339
 from .errors import ApiError
 
@@ -48,7 +48,7 @@ class ProbeRoutes:
         if debug:
             story = _story(context, job_id, reply, seconds, deadline, tracked=tracked)
             return web.Response(text="".join(f"{line}\n" for line in story))
-        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        encode, content_type = negotiate(request.headers.get("Accept", ""))
         body = encode(_measured(context, reply, seconds))
         return web.Response(body=body, headers={"Content-Type": content_type})
 

@@ -327,6 +327,7 @@ def test_the_answer_about_another_job_says_nothing_of_this_one() -> None:
         ({"RETRY-AFTER": " 1.5 "}, 1.5),
         ({"Retry-After": "-1"}, None),
         ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "1800000000"}, 1_800_000_000.0),
         ({"Retry-After": "9" * 40}, None),
         ({"Retry-After": "Thu, 01 Jan 1970 00:01:40 GMT"}, 90.0),
         ({"Retry-After": "Thu, 01 Jan 1970 00:00:01 GMT"}, 0.0),

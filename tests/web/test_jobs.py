@@ -379,3 +379,35 @@ async def test_an_error_inside_is_json_and_logged_without_details(
     assert (status, answer["error"]) == (500, "internal")
     assert "a bug" not in str(answer)
     await until(lambda: "request failed" in caplog.text)
+
+
+async def test_odd_requests_are_the_clients_errors_not_ours(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    await site.put("a")
+    async with site.client.get("/api/v1/jobs/a", headers={"Origin": "http://[::1"}) as response:
+        assert response.status == 200
+    accept = {"Accept": "application/openmetrics-text; version=abc"}
+    async with site.client.get("/probe?job_id=a", headers=accept) as response:
+        assert response.status == 200
+    key = {"key": "\ud800"}
+    async with site.client.post("/api/v1/failures/ack", json=key) as response:
+        assert response.status == 422
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    async with site.client.put("/api/v1/jobs/b", data=b"no gzip", headers=headers) as response:
+        assert response.status == 400
+    assert "request failed" not in caplog.text
+
+
+async def test_jobs_left_out_are_known_from_whole_pages_only(open_site: Open) -> None:
+    site = await open_site(
+        metrics={"per_job": {"max_jobs": 1, "after": "0s"}}, upstream={"rate": 0.001, "burst": 1}
+    )
+    for name in ("a", "b", "c"):
+        await site.put(name)
+    left_out = "removit_exporter_series_left_out_jobs"
+    await site.metrics()
+    assert await site.value(left_out) == 2
+    await site.client.head("/metrics")
+    await site.metrics(**{"collect[]": "exporter"})
+    assert await site.value(left_out) == 2
