@@ -13,6 +13,7 @@ from typing import Final
 import structlog
 
 from .config import Config, ConfigError
+from .config.registration import Registration
 from .core.events import NOTHING
 from .core.job import Job, Source
 from .job_files import JobFile, Stamp, find, read_job_file
@@ -27,9 +28,10 @@ _NAMING: Final = {Source.CONFIG, Source.FILE}
 
 @dataclass(slots=True)
 class _Watched:
-    """A file as it was read: its stamp, the ids it named, and whether all of it was good."""
+    """A file as it was read: its stamp, the rules, the ids it named, whether all was good."""
 
     stamp: Stamp | None
+    rules: Registration | None = None
     named: frozenset[str] = frozenset()
     good: bool = True
     taken: bool = True
@@ -89,9 +91,11 @@ class ConfiguredJobs:
                 await self._forget(gone.named, "file")
             for path, stamp in found.items():
                 known = self._files.get(path)
-                if known is not None and known.stamp == stamp and known.taken:
+                same = known is not None and known.stamp == stamp
+                other_rules = known is not None and known.rules != self._config().registration
+                if known is not None and same and known.taken and not other_rules:
                     self._changing.pop(path, None)
-                elif at_start or self._changing.get(path, ()) == stamp:
+                elif at_start or (same and other_rules) or self._changing.get(path, ()) == stamp:
                     self._changing.pop(path, None)
                     await self._take_file(path, stamp)
                 else:
@@ -101,8 +105,9 @@ class ConfiguredJobs:
 
     async def _take_file(self, path: Path, stamp: Stamp | None) -> None:
         former = self._files.get(path) or _Watched(None)
+        rules = self._config().registration
         try:
-            content = await read_job_file(path, self._config().registration)
+            content = await read_job_file(path, rules)
         except ConfigError as error:
             content = JobFile(errors=error.errors)
         if content.errors and (former.stamp != stamp or former.good):
@@ -114,7 +119,7 @@ class ConfiguredJobs:
             )
         named = frozenset(telling.job_id for telling in content.tellings)
         good = not content.errors
-        watched = _Watched(stamp, named if good else named | former.named, good, taken=False)
+        watched = _Watched(stamp, rules, named if good else named | former.named, good, taken=False)
         self._files[path] = watched
         self._name()
         again = former.stamp == stamp  # one that did not fit is read, but not counted again

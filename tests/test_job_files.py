@@ -291,3 +291,18 @@ async def test_what_finds_no_room_is_taken_in_when_there_is_some(
     site.exporter.registry.limits.max_pending = 3
     await look(site)
     assert names(site) == {"a", "b", "c"}
+
+
+async def test_other_rules_for_labels_have_the_files_read_again(
+    open_site: Open, write_config: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "jobs.d"
+    folder.mkdir()
+    (folder / "a.yaml").write_text("- targets: [a]\n  labels: {shop: eu}")
+    site = await open_site(config_file=write_config(**QUIET))
+    assert names(site) == set()
+    write_config(**QUIET, registration={"allowed_labels": ["shop"]})
+    async with site.client.post("/-/reload") as response:
+        assert response.status == 200
+    assert names(site) == {"a"}
+    assert await site.value("removit_exporter_job_file_errors") == 0

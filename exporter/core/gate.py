@@ -18,7 +18,7 @@ class Trial(StrEnum):
     """How a closed gate is tried."""
 
     CONTROL = "control"  # a request that concerns no pending job
-    POLL = "poll"  # the most overdue job
+    POLL = "poll"  # the job whose answer tells most
 
 
 @dataclass(frozen=True, slots=True)

@@ -272,7 +272,7 @@ class Turn(StrEnum):
 
     ASK = "ask"  # someone waits for an answer out of turn
     ASK_LAST = "ask_last"  # someone asks about an id that nobody tracks
-    POLL = "poll"  # the most overdue job
+    POLL = "poll"  # the most overdue job, or, through a closed gate, the most telling one
     CONTROL = "control"  # a request that concerns no pending job
     WAIT = "wait"  # nobody's, until a time or until something changes
 

@@ -2,7 +2,8 @@
 
 It does what `core` decides: `next_turn` says who may make a request, `next_poll` when to ask again;
 `outcomes.py` says what a reply makes of the job. All requests share one rate limit, one limit of
-concurrency and, per job, one flight. The most overdue job is always next and nothing is dropped:
+concurrency and, per job, one flight. Of the schedule the most overdue job comes first, but for
+trials of a closed gate, and nothing is dropped:
 when there is more to ask than the rate admits, polls come later, and the lag shows it.
 """
 

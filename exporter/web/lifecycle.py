@@ -35,7 +35,9 @@ class LifecycleRoutes:
         return web.Response(text="removit-exporter is healthy.\n")
 
     async def ready(self, request: web.Request) -> web.Response:
-        """Ready, or 503 while jobs are being loaded."""
+        """Ready, or 503 while jobs are being loaded or the exporter stops."""
+        if self._context.closing.is_set():
+            raise unavailable("the exporter is shutting down")
         if not self._context.ready:
             raise unavailable("jobs are still being loaded")
         return web.Response(text="removit-exporter is ready.\n")
