@@ -16,8 +16,9 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
@@ -70,18 +71,14 @@ async def end(worker: Worker, rng: random.Random) -> str:
     return way
 
 
-async def judged_otherwise(
-    simulator: Simulator, session: aiohttp.ClientSession, address: str
-) -> list[str]:
+def judged_otherwise(simulator: Simulator, jobs: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Say of each job that ended otherwise than it should have what the exporter says of it."""
-    found = []
-    for job_id in await stored(session, address):
-        async with session.get(f"http://{address}/api/v1/jobs/{job_id}") as response:
-            job = await response.json()
-        true = simulator.ledger.jobs[job_id]
-        if job["state"] != true.end:
-            found.append(f"{true}: {job}")
-    return found
+    truth = simulator.ledger.jobs
+    return [
+        f"{truth[job_id]}: {job}"
+        for job_id, job in jobs.items()
+        if job["state"] != truth[job_id].end
+    ]
 
 
 @contextlib.asynccontextmanager
@@ -121,7 +118,6 @@ async def run(rounds: int, seed: int, folder: Path) -> bool:
         await feeding
         await registrar.wait()
         known = ledger.read_text().split()
-        missing = set(known) - await stored(session, address)
         deadline = time.monotonic() + 180
         page = None
         while time.monotonic() < deadline:
@@ -130,18 +126,20 @@ async def run(rounds: int, seed: int, folder: Path) -> bool:
                 break
             await asyncio.sleep(0.2)
         scraping.cancel()
-        differing = await judged_otherwise(simulator, session, address)
+        jobs = await stored(session, address)
         worker.kill()
         await worker.ends()
         rows = compare(simulator.ledger.totals(), read_totals(page or ""))
     wrong = [row for row in rows if not row.equal]
+    missing = set(known) - jobs.keys()
+    differing = judged_otherwise(simulator, jobs)
     print(", ".join(f"{count} by {way}" for way, count in sorted(ways.items())))
     print(f"{len(known)} acknowledged, {len(missing)} missing; {scraper.scrapes} scrapes")
     for row in rows:
         print(f"  {row}")
     for text in [*scraper.wrong[:10], *differing[:10]]:
         print(f"wrong: {text}")
-    return not (wrong or missing or scraper.wrong)
+    return not (wrong or missing or scraper.wrong or differing)
 
 
 def main() -> int:

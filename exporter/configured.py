@@ -62,9 +62,9 @@ class ConfiguredJobs:
         await self.take_config()
         await self.look(at_start=True)
         if all(file.good and file.taken for file in self._files.values()):
-            for source, reason in ((Source.CONFIG, "config"), (Source.FILE, "file")):
+            for source in (Source.CONFIG, Source.FILE):
                 told = [name for name, job in self._registry.jobs.items() if source in job.told_by]
-                await self._forget(told, reason)
+                await self._forget(told, source.value)
 
     async def take_config(self) -> None:
         """Take in the jobs of the config as it now is; raises `StoreError`."""
@@ -91,15 +91,11 @@ class ConfiguredJobs:
                 await self._forget(gone.named, "file")
             for path, stamp in found.items():
                 known = self._files.get(path)
-                same = known is not None and known.stamp == stamp
-                other_rules = known is not None and known.rules != self._config().registration
-                if known is not None and same and known.taken and not other_rules:
-                    self._changing.pop(path, None)
-                elif at_start or (same and other_rules) or self._changing.get(path, ()) == stamp:
-                    self._changing.pop(path, None)
-                    await self._take_file(path, stamp)
-                else:
+                before = self._changing.pop(path, None if known is None else known.stamp)
+                if not at_start and stamp != before:
                     self._changing[path] = stamp
+                elif known is None or not known.taken or not self._is_read(known, stamp):
+                    await self._take_file(path, stamp)
             bad = sum(not file.good for file in self._files.values())
             self._instruments.job_file_errors.set(bad)
 
@@ -110,7 +106,8 @@ class ConfiguredJobs:
             content = await read_job_file(path, rules)
         except ConfigError as error:
             content = JobFile(errors=error.errors)
-        if content.errors and (former.stamp != stamp or former.good):
+        again = self._is_read(former, stamp)  # one that did not fit; nothing is told twice
+        if content.errors and (former.good or not again):
             self._log.warning(
                 "job file has errors",
                 file=str(path),
@@ -122,11 +119,14 @@ class ConfiguredJobs:
         watched = _Watched(stamp, rules, named if good else named | former.named, good, taken=False)
         self._files[path] = watched
         self._name()
-        again = former.stamp == stamp  # one that did not fit is read, but not counted again
         watched.taken = await self._register(
             content.tellings, Source.FILE, str(path), counted=again
         )
         await self._forget(former.named - watched.named, "file")
+
+    def _is_read(self, file: _Watched, stamp: Stamp | None) -> bool:
+        """Whether a file was read as it is now, by the rules that are in force."""
+        return (file.stamp, file.rules) == (stamp, self._config().registration)
 
     def _name(self) -> None:
         """Have the registry know what is named: that is neither deleted nor pruned."""

@@ -89,7 +89,7 @@ def _check_held(config: Config, held: list[str]) -> None:
         f"{path[0]}.{path[1]}: {message}, which keeps its value until a restart"
         for path, message in label_clashes(config)
     ]
-    if errors and held:
+    if errors:
         raise ConfigError([*errors, f"restart the exporter to change {', '.join(held)}"])
 
 

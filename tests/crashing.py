@@ -114,14 +114,14 @@ async def feed(registrar: asyncio.subprocess.Process, simulator: Simulator, jobs
     registrar.stdin.close()
 
 
-async def stored(session: aiohttp.ClientSession, address: str) -> set[str]:
-    """Return the ids of all jobs that the exporter knows."""
-    names: set[str] = set()
+async def stored(session: aiohttp.ClientSession, address: str) -> dict[str, dict[str, Any]]:
+    """Return all jobs that the exporter knows, by id, as its list shows them."""
+    jobs: dict[str, dict[str, Any]] = {}
     after: str | None = ""
     while after is not None:
         query = {"limit": "1000"} | ({"after": after} if after else {})
         async with session.get(f"http://{address}/api/v1/jobs", params=query) as response:
             page = await response.json()
-        names.update(job["job_id"] for job in page["jobs"])
+        jobs |= {job["job_id"]: job for job in page["jobs"]}
         after = page["next"]
-    return names
+    return jobs

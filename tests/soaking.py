@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from simulated_time import SimulatedClock, SimulatedUpstream, simulate
+from simulated_time import ENDS, HOUR, SimulatedClock, SimulatedUpstream, simulate
 
 from exporter import Exporter
 from exporter.config.loading import parse_config
@@ -23,18 +23,9 @@ from exporter.core.job import Source
 from exporter.registry.changes import Published
 from exporter.registry.memory import MemoryStore
 from exporter.registry.staging import Telling
-from exporter.simulator.script import Kind, draw
+from exporter.simulator.script import draw
 
-HOUR = 3600.0
 DAY = 24 * HOUR
-ENDS = {
-    Kind.SOUND: "done",
-    Kind.WARNED: "done",
-    Kind.RESULTLESS: "done",
-    Kind.FAILING: "failed",
-    Kind.LOST: "not_found",
-    Kind.STUCK: "expired",
-}
 CONFIG: dict[str, Any] = {
     # Nothing is kept for longer than an hour, so that after the first everything stands.
     "storage": {"retention": "10m", "history_events": 2000},
@@ -152,7 +143,7 @@ def sizes(exporter: Exporter, store: MemoryStore) -> dict[str, int]:
     page = _page(exporter)
     return {
         "jobs in memory": len(registry.jobs),
-        "plans": len(poller._schedule._plans),
+        "plans": len(poller.queue._plans),
         "queue": len(poller.queue._heap),
         "leaving": len(registry._held._leaving),
         "unsaved": len(registry._held.unsaved),

@@ -267,6 +267,7 @@ async def test_wrong_flags_are_usage_errors(command: Any) -> None:
         ("simulate", "--fault", "gremlins"),
         ("simulate", "--fault", "slow=very"),
         ("simulate", "--speed", "0"),
+        ("demo", "--rate", "0"),
         ("simulate", "--api-key-file", "nowhere"),
     ):
         process = await command(*arguments)

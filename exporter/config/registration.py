@@ -71,7 +71,7 @@ class Registration(Section):
         if (wrong := self._check_id(job_id)) is not None:
             found["job_id"] = [wrong]
         found |= self._check_labels(labels)
-        if key is not None and (wrong := _check_key(key)) is not None:
+        if key is not None and (wrong := check_key(key)) is not None:
             found["key"] = [wrong]
         return found
 
@@ -111,7 +111,8 @@ class Registration(Section):
         return None
 
 
-def _check_key(key: object) -> str | None:
+def check_key(key: object) -> str | None:
+    """Say what is wrong with a key; None when nothing is."""
     if not isinstance(key, str) or not 1 <= len(key) <= MAX_KEY_CHARS:
         return f"expected a string of 1 to {MAX_KEY_CHARS} characters"
     if CONTROL.search(key):

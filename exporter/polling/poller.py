@@ -54,8 +54,7 @@ class Poller:
     ) -> None:
         upstream = config().upstream
         self.health = health
-        self._schedule = Schedule()
-        self.queue = self._schedule.queue
+        self.queue = Schedule()
         self.bucket = TokenBucket(upstream.rate, upstream.burst, clock.monotonic())
         self.answers = Answers()
         self._registry = registry
@@ -158,7 +157,7 @@ class Poller:
         if due is None:
             return None
         gate = self.health.gate()
-        reason = self._schedule.reason(job_id)
+        reason = self.queue.reason(job_id)
         if not gate.open:
             due = max(due, gate.trial_at)
             reason = _GATE_REASONS.get(self.health.state, PollReason.KEY_REJECTED)
@@ -166,7 +165,7 @@ class Poller:
 
     def polls(self, job_id: str) -> Sequence[Poll]:
         """Return the last polls of a job, oldest first."""
-        return self._schedule.polls(job_id)
+        return self.queue.polls(job_id)
 
     def oldest_due(self) -> float | None:
         """Return when (since 1970) the most overdue job was or will be due."""
@@ -237,7 +236,7 @@ class Poller:
         if job_id in self._flights:  # a former incarnation's; its landing schedules this one
             return
         self._watcher.lagged(max(0.0, now - due))
-        recheck = self._schedule.reason(job_id) is PollReason.RECHECK
+        recheck = self.queue.reason(job_id) is PollReason.RECHECK
         self._launch(job_id, "recheck" if recheck else "poll")
 
     def _rank_for_trial(self, job_id: str) -> int:
@@ -311,7 +310,7 @@ class Poller:
         self._watcher.asked(purpose, reply, seconds)
         now = self.now()
         if job is not None:
-            self._schedule.polled(job.job_id, Poll(now.time, reply.code, seconds))
+            self.queue.polled(job.job_id, Poll(now.time, reply.code, seconds))
         await self._note(job, reply, now, asked=job_id)
         if job is not None:
             held = await self._registry.change(
@@ -352,15 +351,15 @@ class Poller:
         """Put a job into the schedule, when it is to be asked again."""
         job = self._registry.jobs.get(job_id)
         if job is None:
-            self._schedule.forget(job_id)
+            self.queue.forget(job_id)
             return
         config, now = self._config(), self.now()
         due_span = span(job, self.health, config.judgement)
         planned = next_poll(job, reply, now, config.polling, due_span, self._rng)
         if planned is None:
-            self._schedule.end(job_id)
+            self.queue.remove(job_id)
             return
-        self._schedule.plan(job_id, planned, now.steady)
+        self.queue.plan(job_id, planned, now.steady)
         self._wake.set()
 
     def _published(self, published: Published) -> None:

@@ -27,25 +27,24 @@ class _Plan:
     polls: deque[Poll] = field(default_factory=lambda: deque(maxlen=KEPT_POLLS))
 
 
-class Schedule:
-    """The jobs that are asked again; `queue` has those that wait for it."""
+class Schedule(DueQueue):
+    """A queue of jobs that also knows why each is due, and of each its last polls.
+
+    What is known of a job that is removed stays until the job is forgotten.
+    """
 
     def __init__(self) -> None:
-        self.queue = DueQueue()
+        super().__init__()
         self._plans: dict[str, _Plan] = {}
 
     def plan(self, job_id: str, planned: NextPoll, steady: float) -> None:
-        """Have a job polled as planned at the monotonic time `steady`."""
+        """Have a job polled as it was planned at the monotonic time `steady`."""
         self._plans.setdefault(job_id, _Plan()).reason = planned.reason
-        self.queue.schedule(job_id, steady + planned.delay, planned.delay)
-
-    def end(self, job_id: str) -> None:
-        """Have a job not polled any more; its last polls stay until it is forgotten."""
-        self.queue.remove(job_id)
+        self.schedule(job_id, steady + planned.delay, planned.delay)
 
     def forget(self, job_id: str) -> None:
         """Keep nothing of a job."""
-        self.queue.remove(job_id)
+        self.remove(job_id)
         self._plans.pop(job_id, None)
 
     def polled(self, job_id: str, poll: Poll) -> None:

@@ -9,7 +9,7 @@ The upstream's own routes (status, upload) take the upstream's key and nothing e
 """
 
 import ipaddress
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from aiohttp import web
 
@@ -63,11 +63,11 @@ def _not_local(context: Context, request: web.Request) -> str | None:
         address = request.transport.get_extra_info(end) if request.transport else None
         if not isinstance(address, tuple) or not is_loopback(address[0]):
             return f"the request {what} an address that is not loopback"
-    host = _host_of(f"//{request.headers.get('Host', '')}")
+    host = _split(f"//{request.headers.get('Host', '')}").hostname or ""
     if not is_loopback(host):
         return f"the request's Host is {host!r}"
     origin = request.headers.get("Origin")
-    if origin is not None and _netloc_of(origin) != request.headers.get("Host"):
+    if origin is not None and _split(origin).netloc != request.headers.get("Host"):
         return f"the request's Origin is {origin!r}"
     for name in request.headers:
         if name.casefold() == "forwarded" or name.casefold().startswith("x-forwarded-"):
@@ -75,18 +75,12 @@ def _not_local(context: Context, request: web.Request) -> str | None:
     return None
 
 
-def _netloc_of(url: str) -> str:
+def _split(url: str) -> SplitResult:
+    """Take a URL apart; in what is none there is nothing."""
     try:
-        return urlsplit(url).netloc
+        return urlsplit(url)
     except ValueError:
-        return ""
-
-
-def _host_of(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
+        return urlsplit("")
 
 
 def is_loopback(host: str) -> bool:

@@ -4,6 +4,7 @@ from typing import Any
 
 from aiohttp import web
 
+from ..config.registration import check_key
 from ..core.ledger import OpenFailure
 from .auth import require_writer
 from .bodies import load_json, read_body, require_media_type
@@ -43,9 +44,8 @@ class FailureRoutes:
         key = document.get("key") if isinstance(document, dict) else None
         if not isinstance(key, str) or len(document) != 1:
             raise ApiError(422, details={"key": ['expected {"key": "…"} and nothing else']})
-        wrong = context.config().registration.check("", {}, key)
-        if "key" in wrong:
-            raise ApiError(422, details={"key": wrong["key"]})
+        if (wrong := check_key(key)) is not None:
+            raise ApiError(422, details={"key": [wrong]})
         closed = await context.registry.acknowledge(key)
         if closed is None:
             raise ApiError(404, f"no open failure of key {key[:128]!r}")

@@ -46,10 +46,10 @@ class ProbeRoutes:
             reply = await context.poller.ask(job_id, "probe", deadline, last=not tracked)
         seconds = time.perf_counter() - started
         if debug:
-            story = _story(context, job_id, reply, seconds, deadline, tracked=tracked)
+            story = _story(context, job_id, reply, seconds, deadline)
             return web.Response(text="".join(f"{line}\n" for line in story))
         encode, content_type = negotiate(request.headers.get("Accept", ""))
-        body = encode(_measured(context, reply, seconds))
+        body = encode(_measured(reply, seconds))
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     def _read_query(self, request: web.Request) -> tuple[str, bool]:
@@ -81,7 +81,7 @@ def _deadline(request: web.Request) -> float:
     return min(seconds - margin, MAX_SECONDS)
 
 
-def _measured(context: Context, reply: Reply | None, seconds: float) -> CollectorRegistry:
+def _measured(reply: Reply | None, seconds: float) -> CollectorRegistry:
     """Return what was seen, as metrics of this one probe."""
     registry = CollectorRegistry()
 
@@ -119,8 +119,6 @@ def _story(
     reply: Reply | None,
     seconds: float,
     deadline: float,
-    *,
-    tracked: bool,
 ) -> Iterator[str]:
     """Tell in words what was done and what came of it."""
     health = context.poller.health

@@ -176,7 +176,8 @@ def _groups() -> Section:
             ),
             lines(
                 "Overdue, by group",
-                f"{by}Pending jobs that take over three times their mode's usual p99.",
+                f"{by}Pending jobs that take over polling.overdue_factor (3 by default) times their"
+                " mode's usual p99.",
                 "short",
                 Query(f"{BY_GROUP} (removit_jobs_overdue{{{GROUP}}})"),
             ),

@@ -154,7 +154,8 @@ def wrong() -> Section:
             lines(
                 "Jobs suspected, stalled, overdue",
                 "Suspected: 5xx, 404 or 422 await a verdict. Stalled: no progress for"
-                " polling.stalled_after. Overdue: over three times their mode's usual p99.",
+                " polling.stalled_after. Overdue: over polling.overdue_factor (3 by default) times"
+                " their mode's usual p99.",
                 "short",
                 Query(f"sum(removit_jobs_suspected{{{GROUP}}})", "suspected"),
                 Query(f"sum(removit_jobs_stalled{{{GROUP}}})", "stalled"),

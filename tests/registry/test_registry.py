@@ -67,9 +67,20 @@ class House:
 Move = Callable[..., Awaitable[House]]
 
 
+LIMITS = {
+    "max_pending": 100_000,
+    "retention": 86_400.0,
+    "history_events": 100_000,
+    "resume_within": 3600.0,
+    "linger": 300.0,
+    "linger_failed": 3600.0,
+    "recheck_after": (60.0, 600.0, 3600.0),
+}
+
+
 @asynccontextmanager
 async def opened(former: House | None = None, **limits: object) -> AsyncIterator[House]:
-    house = House(FailingStore(former.store if former else None), RegistryLimits(**limits))
+    house = House(FailingStore(former.store if former else None), RegistryLimits(**LIMITS | limits))
     house.registry.start(await house.registry.load())
     try:
         yield house

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Open, Site, until
+from conftest import AsTheCommand, Open, Site, until
 
 from exporter.simulator import Script, Simulator
 
@@ -356,6 +356,9 @@ async def test_healthy_and_ready_never_hang_on_the_upstream(
     site.exporter.context.ready = False
     status, answer = await call(site, "GET", "/-/ready")
     assert (status, answer["message"]) == (503, "jobs are still being loaded")
+    site.exporter.context.closing.set()
+    status, answer = await call(site, "GET", "/-/ready")
+    assert (status, answer["message"]) == (503, "the exporter is shutting down")
 
 
 async def test_many_at_once_register_one_job(site: Site) -> None:
@@ -409,5 +412,20 @@ async def test_jobs_left_out_are_known_from_whole_pages_only(open_site: Open) ->
     await site.metrics()
     assert await site.value(left_out) == 2
     await site.client.head("/metrics")
+    assert (await site.value("removit_exporter_scrape_size_bytes") or 0) > 0
     await site.metrics(**{"collect[]": "exporter"})
     assert await site.value(left_out) == 2
+
+
+async def test_a_client_that_leaves_before_its_answer_is_no_error_of_ours(
+    open_site: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = await open_site(server=AsTheCommand)
+    url = site.client.make_url("/")
+    _, writer = await asyncio.open_connection(url.host, url.port)
+    writer.write(b"PUT /api/v1/jobs/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
+    await until(lambda: site.exporter.context.under_way)
+    writer.transport.abort()
+    answered = 'http_requests_total{code="400",method="PUT",route="/api/v1/jobs/{job_id}"}'
+    await until(lambda: site.value(f"removit_exporter_{answered}"))
+    assert "request failed" not in caplog.text
