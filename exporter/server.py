@@ -1,14 +1,14 @@
 """Serving one exporter from the command line: the process's own settings, signals and the socket.
 
 Everything global is done here and by `cli.py`: uvloop, logging, signal handlers, the garbage
-collector, the interpreter's switch interval.
+collector, the interpreter's switch interval, the limit of descriptors.
 """
 
 import asyncio
 import gc
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from typing import Any, Final, TypeVar
 
 from aiohttp import web
@@ -22,6 +22,7 @@ from .registry.changes import Published
 from .registry.store import StoreError
 from .reload import NoConfigFileError
 from .service import ANSWER_SECONDS
+from .waiting_connections import WaitingConnections, raise_descriptors
 
 Result = TypeVar("Result")
 
@@ -96,6 +97,7 @@ class Server:
         host, _ = split_address(config.web.listen_address)
         app = create_app(config, config.web.prefix, listen_host=host, config_file=config_file)
         self.exporter = app[EXPORTER]
+        self._watching: asyncio.Task[None] | None = None
         self._runner = web.AppRunner(
             app, access_log=None, handle_signals=False, shutdown_timeout=ANSWER_SECONDS
         )
@@ -109,6 +111,8 @@ class Server:
         exporter.config.subscribe(_level)
         for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
             exporter.metrics.register(collector)
+        waiting = WaitingConnections(most=raise_descriptors())
+        self._runner.app.middlewares.insert(0, waiting.middleware)
         await self._runner.setup()
         _settle_memory()
         exporter.registry.listen(_Settler())
@@ -120,13 +124,20 @@ class Server:
                 f"web.listen_address: cannot listen on {web_config.listen_address}:"
                 f" {error.strerror or error}; is another exporter running?"
             ) from error
+        self._watching = asyncio.create_task(waiting.watch(self._connections))
         bound = self._runner.addresses[0]
         shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
         self.url = f"http://{shown}:{bound[1]}{web_config.prefix}"
 
     async def stop(self) -> None:
         """Stop listening, and the exporter with it; see `service.STOP_SECONDS`."""
+        if self._watching is not None:
+            self._watching.cancel()
         await self._runner.cleanup()
+
+    def _connections(self) -> Collection[Any]:
+        server = self._runner.server
+        return server.connections if server is not None else ()
 
 
 def _level(config: Config) -> Callable[[], None]:

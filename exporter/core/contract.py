@@ -11,6 +11,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from itertools import islice
 from typing import Final, TypeVar
@@ -170,8 +171,10 @@ def _retry_after(fields: Mapping[str, str]) -> tuple[float | None, float | None]
 
 
 def _http_date(value: str) -> float | None:
+    """A date is in GMT (RFC 9110, 5.6.7), also where it does not say so."""
     try:
-        return parsedate_to_datetime(value).timestamp()
+        at = parsedate_to_datetime(value)
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError, OSError):
         return None
 

@@ -49,6 +49,11 @@ class Trials:
         """Make the next one at a time of its own."""
         self.at = at
 
+    def limit(self, steady: float, rules: PollingRules) -> None:
+        """Wait no longer than other rules admit."""
+        longest = max(rules.max_retry_after, rules.max_interval, rules.key_retry)
+        self.at = min(self.at, steady + longest)
+
     def put_off(self, steady: float, rules: PollingRules) -> None:
         """One was made and did not open the gate: the next, twice as late each time."""
         self._delay = min(max(rules.min_interval, self._delay * 2), rules.max_interval)

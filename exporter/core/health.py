@@ -14,6 +14,7 @@ from .events import Now
 from .evidence import BAD_KINDS, Evidence, Sort
 from .gate import Gate, Trial, Trials
 from .job import Job
+from .refusal import Refusal
 from .reply import Kind, Reply, ReplyState
 from .rules import JudgementRules, PollingRules
 from .upstream import DOWN, PATIENT_STATES, REFUSED, Condition, Signal, UpstreamState, after
@@ -50,8 +51,7 @@ class Health:
         self.control = ControlLadder(steady)
         self._condition = Condition.UNKNOWN
         self._trials = Trials()
-        self._accused = False
-        """One job was refused; the control request says whether all are. Closes the gate."""
+        self._refusal = Refusal()
         self._control_next = False
         """While down the control and the jobs take turns in making trials."""
         self._control_failed: bool | None = None
@@ -59,6 +59,8 @@ class Health:
         self._silent_since: float | None = None
         self._silent_tries = 0
         self._hint: tuple[str, float] | None = None
+        self._unable = False
+        """The exporter could not ask, last time: no job is to blame for its silence."""
         self._well_time = 0.0
         self._counted_to = steady
 
@@ -75,8 +77,8 @@ class Health:
         return self.state not in (UpstreamState.DOWN, UpstreamState.BLOCKED)
 
     def well_time(self, steady: float) -> float:
-        """Seconds, so far, in which the upstream was well and the exporter ran."""
-        if self.gate().open:
+        """Seconds, so far, in which the upstream was well and the exporter ran and could ask."""
+        if self.gate().open and not self._unable:
             self._well_time += max(0.0, steady - self._counted_to)
         self._counted_to = max(self._counted_to, steady)  # now, from here on
         self.evidence.recent.prune(steady - self.rules.outage_window)
@@ -89,10 +91,15 @@ class Health:
 
     def gate(self) -> Gate:
         """Whether polls may go on, or when and how one may be tried."""
-        if self.state in PATIENT_STATES and not self._accused:
+        if self.state in PATIENT_STATES and not self._refusal.open:
             return _OPEN
-        by_poll = self._condition in DOWN and not self._accused and not self._controls_turn()
+        by_poll = self._condition in DOWN and not self._refusal.open and not self._controls_turn()
         return Gate(False, self._trials.at, Trial.POLL if by_poll else Trial.CONTROL)
+
+    def set_rules(self, rules: JudgementRules, polling: PollingRules, steady: float) -> None:
+        """Go by other rules from now on, a wait under way included."""
+        self.rules, self.polling = rules, polling
+        self._trials.limit(steady, polling)
 
     def try_now(self, steady: float) -> None:
         """Let the next trial be made at once: the key has changed."""
@@ -117,6 +124,7 @@ class Health:
         control or a stranger asked about.
         """
         now = Now(now.time, now.steady, self.well_time(now.steady))
+        self._unable = reply.kind is Kind.UNASKED
         self.control.answered(now.steady, of_control=rung is not None)
         if reply.kind in (Kind.KEY_REJECTED, Kind.BLOCKED):
             self._note_refusal(reply.kind, now.steady, control=rung is not None)
@@ -124,7 +132,7 @@ class Health:
             self._throttle(reply, now)
         elif reply.kind is Kind.TRANSPORT:
             self._note_silence(now.steady)
-        else:
+        elif reply.kind is not Kind.UNASKED:
             self._note_answer(reply, now, job, rung)
             if rung is not None:
                 self._note_control(reply, now, rung, asked)
@@ -157,13 +165,16 @@ class Health:
             self._signal(Signal.MIXED)
 
     def _note_refusal(self, kind: Kind, steady: float, *, control: bool) -> None:
-        """One refused job closes the gate; the control request says whether it is the key."""
-        if control or self._condition in REFUSED:
+        """One refused request closes the gate; the control says whether all are."""
+        known, first = self._condition in REFUSED, not self._refusal.open
+        if known or self._refusal.refused(steady, control=control):
+            self._refusal.confirmed()
             self._signal(Signal.WALL if kind is Kind.BLOCKED else Signal.KEY_REFUSED)
             if kind is Kind.KEY_REJECTED:
                 self.key_valid = False
-        elif not self._accused:
-            self._accused = True
+        elif control:
+            self._trials.set(steady + self.polling.min_interval)
+        elif first:
             self._trials.set(steady)
 
     def _throttle(self, reply: Reply, now: Now) -> None:
@@ -171,11 +182,12 @@ class Health:
         self._signal(Signal.THROTTLE)
 
     def _note_hint(self, reply: Reply, now: Now, rung: Rung | None, asked: str | None) -> None:
-        """`Retry-After` on anything but a 429: one job's hint, unless a second one says so too.
+        """`Retry-After` on a bad answer: one job's hint, unless a second one says so too.
 
-        And nobody is served: jobs that failed may say it for ever.
+        And nobody is served: jobs that failed may say it for ever. A good answer says when to ask
+        about that job again, not that the service wants to be left alone.
         """
-        if reply.retry_delay(now.time) is None:
+        if reply.kind in _ANSWERED_KINDS or reply.retry_delay(now.time) is None:
             return
         known, name = self._hint, asked or ""
         second = known is not None and known[0] != name
@@ -198,19 +210,20 @@ class Health:
             self._signal(Signal.WAIT_OVER)
         sort = None if job is None else self.evidence.take(reply, now, job, self.rules)
         if reply.kind in _ANSWERED_KINDS:
-            self._note_key(control=rung is not None)
+            self._note_key(now.steady, control=rung is not None)
             if sort is not Sort.LOST:
                 self._note_served(reply, now, rung)
         if job is not None and reply.status and reply.status.state is ReplyState.DONE:
             self.control.remember_finished(job.job_id)
         self._weigh(sort)
 
-    def _note_key(self, *, control: bool) -> None:
+    def _note_key(self, steady: float, *, control: bool) -> None:
         """The key is good; a refusal that was confirmed only the control takes back."""
         if control:
             self._signal(Signal.ACCEPTED)
         if self._condition not in REFUSED:
-            self._accused, self.key_valid = False, True
+            self._refusal.answered(steady)
+            self.key_valid = True
 
     def _note_served(self, reply: Reply, now: Now, rung: Rung | None) -> None:
         """The upstream did its work."""
@@ -247,7 +260,7 @@ class Health:
         """After a trial that did not open the gate."""
         if self._condition in REFUSED:
             self._trials.set(steady + self.polling.key_retry)
-        elif rung is not None or not self._accused:
+        elif rung is not None or not self._refusal.open:
             self._trials.put_off(steady, self.polling)
         self._control_next = rung is None
 

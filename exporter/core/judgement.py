@@ -161,7 +161,7 @@ def _expired(
 ) -> Verdict | None:
     """`expired`: no end in `give_up_after`, and one more answer of any kind after that."""
     waited = now.well_time - job.registered_well
-    if waited < give_up_after or reply.kind is Kind.TRANSPORT:
+    if waited < give_up_after or reply.http_status is None:
         return None
     if health.state not in PATIENT_STATES:
         return None

@@ -72,7 +72,9 @@ def _other_answer(
     return (job, []) if reply.kind in _NOT_THE_JOB else _clear(job, at)
 
 
-_NOT_THE_JOB: Final = frozenset({Kind.TRANSPORT, Kind.THROTTLED, Kind.KEY_REJECTED, Kind.BLOCKED})
+_NOT_THE_JOB: Final = frozenset(
+    {Kind.TRANSPORT, Kind.UNASKED, Kind.THROTTLED, Kind.KEY_REJECTED, Kind.BLOCKED}
+)
 """Answers, or the lack of one, that come from before the job: they say nothing of it."""
 
 

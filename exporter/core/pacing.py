@@ -1,4 +1,4 @@
-"""When to poll: the wait until a job's next poll, the queue of due times, the rate limit.
+"""When to poll: the wait until a job's next poll, the queue of due times, whose turn it is.
 
 A job's interval is a tenth of the geometric mean of its age and of the time since it last moved:
 it grows with age, so that the delay in seeing the end stays a small share of the whole, and
@@ -22,10 +22,6 @@ INTERVAL_SHARE: Final = 0.1
 """The interval's share of a job's age."""
 JITTER_SHARE: Final = 0.1
 """Up to this share is added to each wait, so that jobs registered together drift apart."""
-RECOVERY_SECONDS: Final = 10.0
-RECOVERY_STEP: Final = 0.1
-"""After a 429 the rate comes back by this share of the whole each `RECOVERY_SECONDS`."""
-SLOWEST_SHARE: Final = 1 / 64
 
 
 class Random(Protocol):
@@ -99,9 +95,13 @@ def interval(job: Job, now: Now, rules: PollingRules) -> float:
 
 
 def _resumed_delay(job: Job, now: Now, rules: PollingRules, rng: Random) -> float:
-    """The rest of the interval since the last poll; those that are overdue are spread over one."""
+    """The rest of the interval since the last poll; those that are overdue are spread over one.
+
+    A poll that the clock says is still to come was made before the clock was set right.
+    """
     whole = interval(job, now, rules)
-    rest = whole * (1 + JITTER_SHARE * rng.random()) - (now.time - (job.last_polled_at or 0.0))
+    since = max(0.0, now.time - (job.last_polled_at or 0.0))
+    rest = whole * (1 + JITTER_SHARE * rng.random()) - since
     return rest if rest > 0 else rng.random() * whole
 
 
@@ -120,9 +120,11 @@ def _next_recheck(job: Job, now: Now, rules: PollingRules, rng: Random) -> NextP
     due = job.recheck_at(rules.recheck_after)
     if due is None:
         return None
+    # No longer than from the end on, should that be still to come by a clock that was set right.
+    rest = min(due - now.time, rules.recheck_after[job.rechecks])
     backoff = _clamp(rules.min_interval * 2.0 ** min(job.setbacks, 16), rules)
     floor = backoff if job.setbacks else 0.0
-    delay = max(floor, due - now.time) * (1 + JITTER_SHARE * rng.random())
+    delay = max(floor, rest) * (1 + JITTER_SHARE * rng.random())
     return NextPoll(delay, PollReason.RECHECK)
 
 
@@ -197,74 +199,6 @@ class DueQueue:
             return None
         self.remove(job_id)
         return job_id, due
-
-
-class TokenBucket:
-    """So many requests per second, with bursts. A 429 halves the rate, which recovers by steps."""
-
-    def __init__(self, rate: float, burst: int, now: float) -> None:
-        self.full_rate = rate
-        self.burst = burst
-        self._tokens = float(self._depth)
-        self._filled_at = now
-        self._share = 1.0
-        self._slowed_at = -math.inf
-
-    def rate(self, now: float) -> float:
-        """Return the requests per second allowed at `now` (steady seconds)."""
-        steps = math.floor(max(0.0, now - self._slowed_at) / RECOVERY_SECONDS) if self.slowed else 0
-        return self.full_rate * min(1.0, self._share + RECOVERY_STEP * steps)
-
-    @property
-    def slowed(self) -> bool:
-        """Whether a 429 ever lowered the rate."""
-        return self._share < 1.0
-
-    def ready_at(self, now: float, spare: int = 0) -> float:
-        """Return when the next request may start, `now` or later, and leave `spare` tokens (0, 1).
-
-        With a burst of 1 there is never one to leave; the wait is as long all the same, so that
-        whoever leaves none takes every other token.
-        """
-        self._fill(now)
-        return max(now, now + (1 + spare - self._tokens) / self.rate(now))
-
-    def tokens(self, now: float) -> float:
-        """Return how many requests may start at once."""
-        self._fill(now)
-        return min(float(self.burst), self._tokens)
-
-    def take(self, now: float) -> None:
-        """Spend a token; `ready_at` has said that there is one."""
-        self._tokens = self.tokens(now) - 1
-
-    def drain(self, now: float) -> None:
-        """Start again without a burst: what waited through an outage comes back spread out."""
-        self._fill(now)
-        self._tokens = min(self._tokens, 0.0)
-
-    def slow_down(self, now: float) -> None:
-        """Halve the rate, at most once a second: one 429 for a whole burst counts once."""
-        if now - self._slowed_at >= 1:
-            share = self.rate(now) / self.full_rate / 2
-            self._fill(now)
-            self._share, self._slowed_at = max(SLOWEST_SHARE, share), now
-
-    def set_limits(self, rate: float, burst: int, now: float) -> None:
-        """Take new limits from a reloaded config; what was saved up stays within them."""
-        self._fill(now)
-        self.full_rate, self.burst = rate, burst
-        self._tokens = min(self._tokens, float(self._depth))
-
-    @property
-    def _depth(self) -> int:
-        """It fills up to the burst, or to 2: what is above the burst only tells for how long."""
-        return max(self.burst, 2)
-
-    def _fill(self, now: float) -> None:
-        gained = max(0.0, now - self._filled_at) * self.rate(now)
-        self._tokens = min(float(self._depth), self._tokens + gained)
-        self._filled_at = max(self._filled_at, now)
 
 
 class Turn(StrEnum):

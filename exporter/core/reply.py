@@ -31,6 +31,7 @@ class Kind(StrEnum):
     THROTTLED = "throttled"  # 429
     SERVER_ERROR = "server_error"  # 5xx: the job failed, or the service did
     TRANSPORT = "transport"  # no answer at all
+    UNASKED = "unasked"  # nothing was asked, which says nothing of the upstream
     OTHER = "other"  # any other status
 
 
@@ -90,7 +91,8 @@ class Status:
 class Reply:
     """One answer of the upstream, or the lack of one.
 
-    `http_status` is None when no answer came; `failure` then is `timeout` or `connection`.
+    `http_status` is None when no answer came; `failure` then is `timeout` or `connection`, or, if
+    nothing was asked, `not_asked` or `internal` (this machine could not; `detail` says why).
     `retry_after` is in seconds from the answer, `retry_at` in seconds since 1970 (a `Retry-After`
     date whose answer had no `Date` to count it from); at most one of them is set.
     `body` is what came, to `MAX_BODY_BYTES`, so that a final answer can be given again.
@@ -107,10 +109,11 @@ class Reply:
     content_type: str = ""
     body: bytes = b""
     failure: str = ""
+    detail: str = ""
 
     @property
     def code(self) -> str:
-        """The metrics' `code`: the HTTP status, or `timeout`, `connection`, `invalid_body`."""
+        """The metrics' `code`: the HTTP status, or a `failure`, or `invalid_body`."""
         if self.kind is Kind.UNREADABLE:
             return "invalid_body"
         return self.failure if self.http_status is None else str(self.http_status)
@@ -146,3 +149,8 @@ class UploadReply:
 def transport_failure(failure: str) -> Reply:
     """Return the reply that stands for none; `failure` is `timeout` or `connection`."""
     return Reply(Kind.TRANSPORT, None, failure=failure)
+
+
+def unasked(failure: str, detail: str = "") -> Reply:
+    """Return the reply that stands for none asked for; `failure` is `not_asked` or `internal`."""
+    return Reply(Kind.UNASKED, None, failure=failure, detail=detail)

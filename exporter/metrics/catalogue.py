@@ -215,7 +215,8 @@ _TOTALS: Final = (
     _total(
         "upstream_requests",
         "endpoint purpose code",
-        "Requests to the upstream; code is the HTTP status, timeout, connection or invalid_body.",
+        "Requests to the upstream; code is the HTTP status, timeout, connection, invalid_body,"
+        " or internal (this machine could not ask).",
     ),
     _total("upstream_errors", "endpoint code error", "Error responses, by the body's `error`."),
     Family(

@@ -52,7 +52,8 @@ class Choice:
         """Take a job into account."""
         rules = self._rules
         if job.finished_at is None:
-            if self._now - job.registered_at >= rules.after:
+            # By a clock that was set back it may be registered in the future.
+            if max(0.0, self._now - job.registered_at) >= rules.after:
                 self._fit += 1
                 self._pending.offer(-job.registered_at, job)
             return

@@ -8,7 +8,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Final
 
-from ..core.reply import Reply, transport_failure
+from ..core.reply import Reply, unasked
 
 MAX_STRANGERS: Final = 10_000
 """Ids that nobody tracks and that may wait at once; of further ones nobody is asked. Of tracked
@@ -87,4 +87,4 @@ class Asks:
             while queue:
                 _, ask = queue.popitem()
                 if not ask.reply.done():
-                    ask.reply.set_result(transport_failure("not_asked"))
+                    ask.reply.set_result(unasked("not_asked"))

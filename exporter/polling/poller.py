@@ -21,8 +21,9 @@ from ..core.evidence import TELLS_NOTHING, rank_for_trial
 from ..core.health import Health, Trial, UpstreamState
 from ..core.job import Job
 from ..core.judgement import span
-from ..core.pacing import PollReason, Random, TokenBucket, Turn, next_poll, next_turn
-from ..core.reply import Kind, Reply, transport_failure
+from ..core.pacing import PollReason, Random, Turn, next_poll, next_turn
+from ..core.rate_limit import TokenBucket
+from ..core.reply import Kind, Reply, transport_failure, unasked
 from ..registry.changes import Published
 from ..registry.registry import Registry
 from ..registry.staging import Outcome
@@ -66,6 +67,7 @@ class Poller:
         self._key_version = key_version
         self._key_seen = key_version()
         self._state_told = health.state
+        self._unable = False
         self._outcomes = Outcomes(health, self.answers, config)
         self._asks = Asks()
         self._asked_before = False
@@ -113,24 +115,24 @@ class Poller:
 
         Whoever asks about the same job meanwhile, the schedule included, shares the request. With
         `last` everything else goes before it, as is right for an id that nobody tracks. When no
-        request could be made in time, the reply is a transport failure `not_asked`, when it was
-        made but not answered, `timeout`.
+        request could be made in time, the reply's failure is `not_asked`, when it was made but
+        not answered, `timeout`.
         """
         flight = self._flights.get(job_id)
         ask = None if flight else self._asks.join(job_id, purpose, last=last)
         waiting: asyncio.Future[Reply] | None = flight or (ask.reply if ask else None)
         if waiting is None:
-            return transport_failure("not_asked")
+            return unasked("not_asked")
         self._wake.set()
         try:
             async with asyncio.timeout(deadline):
                 return await asyncio.shield(waiting)
         except TimeoutError:
-            return transport_failure("timeout" if job_id in self._flights else "not_asked")
+            return transport_failure("timeout") if job_id in self._flights else unasked("not_asked")
         except asyncio.CancelledError:
             if not waiting.cancelled():  # it is the caller who is cancelled
                 raise
-            return transport_failure("not_asked")
+            return unasked("not_asked")
         finally:
             if ask is not None:
                 self._asks.leave(ask)
@@ -176,7 +178,7 @@ class Poller:
         """Go by the config as it now is."""
         config, steady = self._config(), self._clock.monotonic()
         self.bucket.set_limits(config.upstream.rate, config.upstream.burst, steady)
-        self.health.rules, self.health.polling = config.judgement, config.polling
+        self.health.set_rules(config.judgement, config.polling, steady)
         self.health.heartbeat = config.upstream.heartbeat
         self._wake.set()
 
@@ -201,8 +203,8 @@ class Poller:
 
     def _next_turn(self, now: float) -> tuple[Turn, float]:
         gate = self.health.gate()
-        if not gate.open and (key := self._key_version()) != self._key_seen:
-            self._key_seen = key
+        if not gate.open and self._key_version() != self._key_seen:
+            # Until one is sent with it: what is under way may still be refused for the old key.
             self.health.try_now(now)
             gate = self.health.gate()
         # A control need not wait for polls under way: it names no job.
@@ -285,7 +287,7 @@ class Poller:
         def answer(flight: asyncio.Task[Reply]) -> None:
             if not ask.reply.done():
                 failed = flight.cancelled() or flight.exception() is not None
-                ask.reply.set_result(transport_failure("not_asked") if failed else flight.result())
+                ask.reply.set_result(unasked("not_asked") if failed else flight.result())
 
         flight.add_done_callback(answer)
 
@@ -296,7 +298,7 @@ class Poller:
         if not flight.cancelled():
             if error := flight.exception():
                 self._log.error("poll failed inside the exporter", job_id=job_id, exc_info=error)
-                reply = transport_failure("internal")
+                reply = unasked("internal", repr(error))
             else:
                 reply = flight.result()
         if job_id is not None:
@@ -331,11 +333,18 @@ class Poller:
         asked: str | None = None,
     ) -> None:
         """Let the reply bear on the upstream's health, and tell when its state changes."""
+        unable = reply.kind is Kind.UNASKED
+        if unable and not self._unable:
+            self._log.error("the upstream cannot be asked from this machine", error=reply.detail)
+        self._unable = unable
         was_open = self.health.gate().open
         self.health.note(reply, now, job=job, rung=rung, asked=asked)
         if reply.kind is Kind.THROTTLED:
             self.bucket.slow_down(now.steady)
-        if not was_open and self.health.gate().open:
+        is_open = self.health.gate().open
+        if was_open and not is_open:
+            self.bucket.hold(now.steady)
+        elif is_open and not was_open:
             self.bucket.drain(now.steady)
         before, after = self._state_told, self.health.state
         if after is not before:  # by this answer, or as time went by since the one before

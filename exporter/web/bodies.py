@@ -1,19 +1,26 @@
 """Reading request bodies: to a limit, as JSON, with errors that say what would be right."""
 
+import asyncio
 import json
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 
 from .errors import ApiError
 
+BODY_SECONDS: Final = 60.0
+"""So long a body may take to come."""
 
-async def read_body(request: web.Request, limit: int) -> bytes:
-    """Read a body of at most `limit` bytes; raises `ApiError` 400 or 413."""
+
+async def read_body(request: web.Request, limit: int, seconds: float = BODY_SECONDS) -> bytes:
+    """Read a body of at most `limit` bytes within `seconds`; raises `ApiError` 400, 408 or 413."""
     body = bytearray()
     try:
-        while len(body) <= limit and (chunk := await request.content.readany()):
-            body += chunk
+        async with asyncio.timeout(seconds):
+            while len(body) <= limit and (chunk := await request.content.readany()):
+                body += chunk
+    except TimeoutError:
+        raise ApiError(408, f"the body did not come to its end within {seconds:g} s") from None
     except web.RequestPayloadError as error:
         raise ApiError(400, f"the body cannot be read: {error}") from None
     if len(body) > limit:

@@ -29,8 +29,8 @@ def document(rules: Registration, prefix: str) -> dict[str, Any]:
     made["servers"] = [{"url": prefix or "/"}]
     schemas = made["components"]["schemas"]
     schemas["JobId"]["pattern"] = f"^(?:{rules.job_id_pattern})$"
+    schemas["Key"]["maxLength"] = MAX_KEY_CHARS
     fields = schemas["Registration"]["properties"]
-    fields["key"]["maxLength"] = MAX_KEY_CHARS
     value = {"type": "string", "maxLength": rules.max_label_bytes}
     fields["labels"]["properties"] = dict.fromkeys(sorted(rules.allowed_labels), value)
     fields["labels"]["maxProperties"] = rules.max_labels

@@ -134,6 +134,8 @@ def _story(
         yield f"It is not being asked at the moment; next try in {wait:.1f} s."
     elif reply.code == "not_asked":
         yield f"It was not asked: the rate limit left no room within {seconds:.1f} s."
+    elif reply.code == "internal":
+        yield f"It could not be asked from here: {reply.detail}."
     elif reply.http_status is None:
         yield f"It was asked and gave no answer ({reply.code}) within {seconds:.1f} s."
     else:

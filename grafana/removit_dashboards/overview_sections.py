@@ -222,7 +222,7 @@ def api() -> Section:
             8,
             lines(
                 "Requests by code",
-                "To the API, a second: the HTTP status, or timeout, connection, invalid_body.",
+                "A second: the HTTP status, or timeout, connection, invalid_body, internal.",
                 "reqps",
                 Query(
                     f"sum by (endpoint, code) (rate({requests}{{{ONE}}}[{R}]))",

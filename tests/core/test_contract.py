@@ -1,6 +1,8 @@
 """The upstream's contract: every example of the vendor's page, and whatever else may come."""
 
 import json
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -352,6 +354,23 @@ def test_retry_after_is_read_as_seconds_or_as_a_date(
     headers: dict[str, str], delay: float | None
 ) -> None:
     assert parse_reply(429, headers, b"").retry_delay(10.0) == delay
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Local time is not GMT."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.parametrize("zone", ["", " GMT", " UTC", " -0000", " +0000"])
+def test_a_date_is_in_gmt_also_where_it_does_not_say_so(zone: str) -> None:
+    headers = {"Retry-After": f"Thu, 01 Jan 1970 00:01:40{zone}"}
+    assert parse_reply(429, headers, b"").retry_delay(10.0) == 90.0
 
 
 def test_an_error_body_may_be_anything() -> None:

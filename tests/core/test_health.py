@@ -1,6 +1,7 @@
 """Is the upstream well? Ways into and out of each state, the gate, the clock of patience."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from exporter.core.answers import RecentAnswers
 from exporter.core.control import Rung
 from exporter.core.health import Gate, Health, Trial, UpstreamState
 from exporter.core.job import Job, JobState, Suspicion
-from exporter.core.reply import Kind, Reply
+from exporter.core.reply import Kind, Reply, unasked
 
 
 class Upstream:
@@ -476,6 +477,18 @@ def test_retry_after_on_a_control_makes_all_wait() -> None:
     assert upstream.says(error(503, Retry_After="20"), 1, None) is UpstreamState.THROTTLED
 
 
+@pytest.mark.parametrize("reply", [ok(), error(404), error(422)])
+def test_retry_after_on_a_good_answer_holds_up_nobody(reply: Reply) -> None:
+    upstream = Upstream()
+    asking = replace(reply, retry_after=120.0)
+    upstream.says(error(429, Retry_After="30"), 0)
+    assert upstream.says(asking, 30, None) is UpstreamState.WELL
+    assert upstream.gate.open
+    for seconds, name in ((31, "a"), (32, "b"), (33, "c")):
+        assert upstream.says(asking, seconds, name) is UpstreamState.WELL
+    assert upstream.gate.open
+
+
 def test_patience_stands_still_unless_the_upstream_may_be_well() -> None:
     upstream = Upstream()
     well_time = upstream.health.well_time
@@ -698,3 +711,105 @@ def test_waits_begin_with_the_shortest_however_short_it_is() -> None:
     upstream.says(error(422), 20, None)
     upstream.goes_down(30)
     assert upstream.gate.trial_at == 1030.25
+
+
+def test_that_this_machine_cannot_ask_says_nothing_of_the_upstream_and_patience_stands_still() -> (
+    None
+):
+    upstream = Upstream()
+    upstream.says(ok(), 0)
+    for seconds in range(1, 200):
+        assert upstream.says(unasked("internal", "no"), seconds) is UpstreamState.WELL
+    assert upstream.says(unasked("internal", "no"), 200, None) is UpstreamState.WELL
+    assert upstream.gate.open
+    assert upstream.health.well_time(1205.0) == 1.0
+    upstream.says(ok(), 206)
+    assert upstream.health.well_time(1210.0) == 5.0
+
+
+def test_a_trial_that_could_not_be_made_is_put_off_and_decides_nothing() -> None:
+    upstream = Upstream()
+    upstream.goes_down(0)
+    assert upstream.says(unasked("internal", "no"), 0, None) is UpstreamState.DOWN
+    assert upstream.gate.trial_at == 1002.0
+    upstream.says(error(503), 2)
+    # Of the control nothing is known yet, so it still has its turn.
+    assert upstream.gate.trial is Trial.CONTROL
+
+
+def test_the_first_refusal_is_confirmed_by_one_control_also_after_many_good_answers() -> None:
+    upstream = Upstream()
+    for seconds in range(100):
+        upstream.says(ok(), seconds)
+    upstream.says(error(401), 101)
+    assert upstream.says(error(401), 102, None) is UpstreamState.KEY_REJECTED
+
+
+def test_where_refusals_were_contradicted_more_controls_are_asked_to_confirm_one() -> None:
+    upstream = Upstream()
+    wall = error(403, b"<html>")
+    for seconds in range(0, 100, 10):  # every tenth request is refused
+        upstream.says(wall, seconds)
+        assert not upstream.gate.open
+        upstream.says(error(404), seconds, None)
+        for _ in range(8):
+            upstream.says(ok(), seconds)
+    upstream.says(wall, 200)
+    refused = []
+    while upstream.health.state is UpstreamState.WELL:
+        at = upstream.gate.trial_at - 1000
+        refused.append(at)
+        upstream.says(wall, at, None)
+    assert refused == [200, 202, 204, 206]  # 0.17, the upper bound of a tenth, to the power of 4
+    assert upstream.health.state is UpstreamState.BLOCKED
+    assert upstream.gate.trial_at == 1266.0
+
+
+def test_ten_refused_controls_confirm_however_often_refusals_were_contradicted() -> None:
+    upstream = Upstream()
+    for seconds in range(100):
+        for _ in range(3):
+            upstream.says(error(401), seconds)
+        upstream.says(error(422), seconds, None)
+    upstream.says(error(401), 200)
+    states = [upstream.says(error(401), 200 + at, None) for at in range(10)]
+    assert states == [*[UpstreamState.WELL] * 9, UpstreamState.KEY_REJECTED]
+
+
+def test_a_refusal_that_was_confirmed_does_not_make_the_next_harder_to_confirm() -> None:
+    upstream = Upstream()
+    for seconds in range(0, 600, 60):
+        upstream.says(ok(), seconds)
+        upstream.says(error(401), seconds + 1)
+        assert upstream.says(error(401), seconds + 2, None) is UpstreamState.KEY_REJECTED
+        assert upstream.says(error(422), seconds + 50, None) is UpstreamState.WELL
+
+
+def test_contradicted_refusals_are_remembered_for_ten_minutes() -> None:
+    for later, state in ((500, UpstreamState.WELL), (700, UpstreamState.KEY_REJECTED)):
+        upstream = Upstream()
+        upstream.says(error(401), 0)
+        upstream.says(error(422), 0, None)
+        upstream.says(error(401), later)
+        assert upstream.says(error(401), later, None) is state
+
+
+def test_a_straggler_that_is_refused_does_not_put_off_the_control() -> None:
+    upstream = Upstream()
+    upstream.says(error(401), 0)
+    upstream.says(error(422), 0, None)
+    upstream.says(error(401), 10)
+    upstream.says(error(401), 11)
+    assert upstream.gate == Gate(False, 1010.0, Trial.CONTROL)
+
+
+def test_a_wait_under_way_is_no_longer_than_other_rules_admit() -> None:
+    upstream = Upstream()
+    upstream.says(error(429, Retry_After="300"), 0)
+    upstream.health.set_rules(Judgement(), Polling(max_retry_after=100.0), 1010.0)
+    assert upstream.gate.trial_at == 1110.0
+    upstream.health.set_rules(Judgement(), Polling(), 1020.0)
+    assert upstream.gate.trial_at == 1110.0
+    for rules in (Polling(max_retry_after=1.0), Polling(max_retry_after=1.0, max_interval=5.0)):
+        upstream.health.set_rules(Judgement(), rules, 1020.0)
+        assert upstream.gate.trial_at == 1080.0  # `key_retry` and `max_interval` are waits as well

@@ -17,12 +17,12 @@ from exporter.core.pacing import (
     DueQueue,
     NextPoll,
     PollReason,
-    TokenBucket,
     Turn,
     interval,
     next_poll,
     next_turn,
 )
+from exporter.core.rate_limit import TokenBucket
 from exporter.core.reply import Reply
 
 RULES = Polling()
@@ -414,3 +414,42 @@ def test_429s_a_second_apart_halve_the_rate_each_time() -> None:
 def test_a_rate_that_was_never_lowered_is_whole() -> None:
     assert TokenBucket(10, 1, 0.0).rate(0.0) == 10.0
     assert TokenBucket(10, 1, 0.0).rate(5e6) == 10.0
+
+
+def test_a_job_polled_in_the_future_of_a_clock_set_right_waits_one_interval_at_most() -> None:
+    loaded = replace(answered(last_progress_at=START + 90_000), last_polled_at=START + 90_000)
+    assert plan(loaded, None, 400, chance=0.5).delay == pytest.approx(2.1)
+    older = replace(answered(last_progress_at=START), last_polled_at=START + 90_000)
+    assert plan(older, None, 400, chance=0.5).delay == pytest.approx(42.0)
+
+
+def test_a_job_that_ended_in_the_future_of_a_clock_set_right_is_checked_after_its_wait() -> None:
+    ended = answered(state=JobState.FAILED, finished_at=START + 90_000, rechecks=1)
+    assert plan(ended, None, 0).delay == 600.0
+
+
+def test_the_rate_recovers_from_the_moment_the_gate_opens() -> None:
+    bucket = TokenBucket(10, 20, 0.0)
+    bucket.slow_down(0.0)
+    bucket.hold(15.0)
+    assert bucket.rate(15.0) == bucket.rate(900.0) == 6.0
+    bucket.slow_down(100.0)  # a trial was answered 429 as well
+    assert bucket.rate(900.0) == 3.0
+    bucket.drain(900.0)
+    assert [bucket.rate(at) for at in (900, 909, 910, 920, 971)] == [3, 3, 4, 5, 10]
+
+
+def test_a_rate_that_was_never_lowered_is_whole_when_the_gate_opens() -> None:
+    bucket = TokenBucket(10, 20, 0.0)
+    bucket.hold(1.0)
+    assert bucket.rate(2.0) == 10
+    bucket.drain(3.0)
+    assert (bucket.rate(3.0), bucket.slowed) == (10, False)
+
+
+def test_what_is_saved_before_the_gate_closes_is_saved_at_the_rate_of_then() -> None:
+    bucket = TokenBucket(10, 20, 0.0)
+    bucket.drain(0.0)
+    bucket.slow_down(1.0)
+    bucket.hold(2.0)
+    assert bucket.tokens(2.0) == pytest.approx(15.0)

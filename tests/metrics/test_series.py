@@ -180,3 +180,10 @@ def test_an_id_too_long_for_an_exemplar_counts_without_one() -> None:
     histogram = totals.histogram(name, ())
     assert histogram.counts[1] == 2
     assert histogram.exemplars[1].job_id == "a" * 122
+
+
+def test_a_job_registered_in_the_future_of_a_clock_set_right_is_shown() -> None:
+    places = Places()
+    places.pending("p1")
+    assert places.shown(at=-3600.0) == ({"p1"}, 0)
+    assert places.shown(at=-3600.0, after=60) == (set(), 0)

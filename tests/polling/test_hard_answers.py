@@ -2,11 +2,14 @@
 
 import asyncio
 import contextlib
+import errno
 import gzip
 import itertools
 import json
+import os
+import resource
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,9 @@ from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as parse_openmetrics,
 )
 from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from exporter.polling.connections import our_own_trouble
+from exporter.simulator import Script, Simulator
 
 GOOD = json.dumps({"job_id": "a", "state": "pending", "status": "x", "progress": 5}).encode()
 Write = Callable[[bytes], Awaitable[None]]
@@ -73,6 +79,11 @@ async def headers_never_end(write: Write) -> None:
         await write(b"X-A: b\r\n" * 1000)
 
 
+async def early_answers_never_end(write: Write) -> None:
+    while True:
+        await write(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 10_000)
+
+
 async def compressed(write: Write) -> None:
     await write(whole(gzip.compress(GOOD), b"Content-Encoding: gzip"))
 
@@ -103,6 +114,7 @@ async def deep(write: Write) -> None:
         (drips, "timeout"),
         (gigantic_header, "connection"),
         (headers_never_end, "connection"),
+        (early_answers_never_end, "connection"),
         (compressed, "invalid_body"),
         (bomb, "invalid_body"),
         (nonsense, "connection"),
@@ -132,6 +144,136 @@ async def test_it_is_survived_and_counted(
         assert counted is not None
         assert counted >= 1
         await site.client.close()
+
+
+def answered(site: Site, job_id: str = "a") -> bool:
+    return "200" in [poll.code for poll in site.exporter.poller.polls(job_id)]
+
+
+async def test_early_answers_before_the_answer_are_passed_over(open_site: Open) -> None:
+    async def hints_first(write: Write) -> None:
+        await write(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 100 + whole(GOOD))
+
+    async with raw_server(hints_first) as url:
+        site = await open_site(upstream={"base_url": url})
+        await site.put("a")
+        await until(lambda: answered(site))
+        await site.client.close()
+
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def connections(talk: Talk) -> AsyncIterator[tuple[str, list[int]]]:
+    """Serve connections that may be kept; the list counts the requests read from each."""
+    requests: list[int] = []
+    talks: list[asyncio.Task[Any]] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if (task := asyncio.current_task()) is not None:
+            talks.append(task)
+        requests.append(0)
+        at = len(requests) - 1
+        try:
+            while not writer.is_closing():
+                await reader.readuntil(b"\r\n\r\n")
+                requests[at] += 1
+                await talk(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", requests
+    server.close()
+    await asyncio.wait(talks)
+
+
+def kept(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+
+
+async def test_a_connection_that_breaks_is_one_request_and_counted(open_site: Open) -> None:
+    async def break_the_second(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(kept(GOOD))
+        await reader.readuntil(b"\r\n\r\n")
+        broken.append(1)
+        writer.close()
+
+    broken: list[int] = []
+    async with connections(break_the_second) as (url, requests):
+        site = await open_site(upstream={"base_url": url})
+        await site.put("a")
+        await until(lambda: len(broken) >= 3)
+        counted = [poll.code for poll in site.exporter.poller.polls("a")]
+        await site.client.close()
+        assert 0 <= sum(requests) + len(broken) - len(counted) <= 1  # one may be under way
+        assert counted[:5] == ["200", "connection"] * 2 + ["200"]
+
+
+@pytest.mark.parametrize("later", [0.0, 0.1])
+async def test_what_comes_after_an_answer_is_not_taken_for_the_next(
+    open_site: Open, later: float
+) -> None:
+    other = kept(GOOD.replace(b'"progress": 5', b'"progress": 99'))
+
+    async def say_more(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(kept(GOOD))
+        await asyncio.sleep(later)
+        writer.write(other * 5)
+
+    async with connections(say_more) as (url, requests):
+        waits = {"min_interval": "500ms", "max_interval": "500ms"}
+        site = await open_site(upstream={"base_url": url}, polling=waits)
+        await site.put("a")
+        await until(lambda: len(requests) >= 3)
+        assert set(requests) <= {0, 1}
+        assert (await site.job("a"))["progress"] == 5
+        await site.client.close()
+
+
+@pytest.mark.parametrize("number", [errno.EADDRNOTAVAIL, errno.ENFILE, errno.ENOMEM])
+def test_what_this_machine_lacks_is_its_own_trouble(number: int) -> None:
+    assert our_own_trouble(OSError(number, "x")) == os.strerror(number)
+    for other in (ConnectionRefusedError(errno.ECONNREFUSED, "x"), ValueError("x")):
+        assert our_own_trouble(other) is None
+
+
+@contextlib.contextmanager
+def no_descriptor_to_spare() -> Iterator[None]:
+    """Let no file or socket be opened by this process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.open(os.devnull, os.O_RDONLY)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_without_a_descriptor_nobody_is_blamed_and_it_is_logged(
+    open_site: Open, simulator: Simulator, caplog: pytest.LogCaptureFixture, host: str
+) -> None:
+    site = await open_site(upstream={"base_url": simulator.url.replace("127.0.0.1", host)})
+    poller, job_id = site.exporter.poller, simulator.add(Script.stuck(0.1))
+
+    def codes() -> list[str]:
+        return [poll.code for poll in poller.polls(job_id)]
+
+    with simulator.faults.dropped_connection():  # else one is kept and used again
+        await site.put(job_id)
+        await until(lambda: "connection" in codes())
+    with no_descriptor_to_spare():
+        await until(lambda: codes().count("internal") >= 15)  # for longer than outage_window
+        assert site.exporter.health.state in ("unknown", "well")
+    await until(lambda: codes()[-1] == "200")
+    told = [record for record in caplog.records if "cannot be asked" in record.getMessage()]
+    assert len(told) == 1
+    assert told[0].__dict__["error"] == "Too many open files"
 
 
 DONE = json.dumps({"job_id": "a", "state": "done", "final_url": "https://x/y.png"}).encode()

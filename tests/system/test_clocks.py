@@ -22,7 +22,7 @@ from simulated_time import (
 from exporter.polling.clock import SystemClock
 from exporter.registry.memory import MemoryStore
 from exporter.registry.store import SUM
-from exporter.simulator.script import draw
+from exporter.simulator.script import Script, draw
 
 
 class JumpingClock(SimulatedClock):
@@ -88,5 +88,34 @@ def test_a_clock_that_jumps_blames_nobody_and_loses_nothing(
         assert +finished == Counter(truth.values())
         asked = upstream.asked  # due times know nothing of it: no poll comes early or in a burst
         assert all(asked[at + 100] - asked[at] >= 5 for at in range(0, len(asked) - 100, 50))
+
+    simulate(hours)
+
+
+def test_a_restart_with_the_clock_set_right_polls_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KEY", "k")
+    sections: dict[str, Any] = {"storage": {"retention": "100d"}}
+
+    async def hours() -> None:
+        upstream, store = SimulatedUpstream(), MemoryStore()
+        ahead, right = JumpingClock(), JumpingClock()
+        ahead.skew = 30 * HOUR
+        async with exporting(upstream, store, tmp_path, ahead, **sections) as exporter:
+            for at in range(5):
+                await tell(exporter, upstream.add(f"job-{at}", Script.sound(2 * HOUR)))
+            await tell(exporter, upstream.add("lost", Script.lost()))
+            await asyncio.sleep(HOUR)
+            before = Counter(upstream.polls)
+        assert before["lost"] >= 3
+        async with exporting(upstream, store, tmp_path, right, **sections) as exporter:
+            await asyncio.sleep(70)  # polling.max_interval, and its jitter
+            polled = upstream.polls - before
+            assert {name for name in polled if name} >= {f"job-{at}" for at in range(5)}
+            await asyncio.sleep(1.2 * HOUR)
+            assert upstream.polls["lost"] == before["lost"] + 1  # the third check of the verdict
+            await asyncio.sleep(HOUR)
+            assert set((await states(exporter)).values()) == {"done", "not_found"}
 
     simulate(hours)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -142,6 +143,20 @@ async def test_unauthorized_suspends_all_polling(
     simulator.api_key = KEY + "-again"
     await until(lambda: site.exporter.health.state == "well")
     assert await site.value("removit_api_key_valid") == 1
+
+
+async def test_a_key_that_changes_while_the_former_is_tried_is_tried_at_once(
+    open_site: Open, simulator: Simulator, tmp_path: Path
+) -> None:
+    site = await open_site(polling={"key_retry": "1h"})
+    await site.put(simulator.add(Script.stuck(0.1)))
+    simulator.api_key = KEY + "-renewed"
+    await until(lambda: site.exporter.health.state == "key_rejected")
+    with simulator.faults.slow(1.5):  # a changed key is looked for each second
+        (tmp_path / "api.key").write_text(KEY + "-mistyped")
+        await until(lambda: site.exporter.poller.in_flight)
+        (tmp_path / "api.key").write_text(KEY + "-renewed")
+        await until(lambda: site.exporter.health.state == "well")
 
 
 async def test_a_rejected_key_is_tried_again_and_polling_goes_on(

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import sqlite3
 import sys
@@ -94,11 +95,12 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def running(directory: Path, address: str) -> AsyncIterator[Running]:
+async def running(directory: Path, address: str, **environment: str) -> AsyncIterator[Running]:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "exporter", "run"),
         cwd=directory,
         stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **environment},
     )
     made = Running(process, address)
     try:
@@ -213,3 +215,38 @@ async def test_a_hang_up_while_the_jobs_are_loaded_waits_until_it_has_started(
             process.kill()
             await process.communicate()
     assert [line["event"] for line in log].count("config reloaded") == 1
+
+
+LOOKUPS_HANG = """
+import socket, time
+look_up = socket.getaddrinfo
+
+def hang(host, *arguments, **more):
+    if host == "hangs.example":
+        time.sleep(600)
+    return look_up(host, *arguments, **more)
+
+socket.getaddrinfo = hang
+"""
+
+
+async def test_a_name_that_is_being_looked_up_does_not_hold_up_the_stop(
+    write_config: Write, tmp_path: Path
+) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    write_config(
+        web={"listen_address": address},
+        upstream={"base_url": "http://hangs.example", "timeout": "60s", "connect_timeout": "60s"},
+    )
+    (tmp_path / "sitecustomize.py").write_text(LOOKUPS_HANG)
+    async with running(tmp_path, address, PYTHONPATH=str(tmp_path)) as exporter:
+        put = "PUT /api/v1/jobs/a HTTP/1.1\r\nContent-Length: 0\r\nConnection: close"
+        assert (await (await exporter.send(put))).startswith(b"HTTP/1.1 201 ")
+
+        async def polled() -> bool:
+            get = "GET /metrics HTTP/1.1\r\nConnection: close"
+            page = await (await exporter.send(get))
+            return b'polls_in_flight{upstream="removit"} 1.0' in page
+
+        await until(polled)
+        await exporter.stop()

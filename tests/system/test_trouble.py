@@ -110,6 +110,29 @@ def test_an_upstream_that_forgets_most_of_its_jobs_at_once_loses_none(tmp_path: 
     simulate(forgetting)
 
 
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.3])
+def test_a_firewall_that_refuses_some_requests_seldom_stops_all_polling(
+    tmp_path: Path, share: float
+) -> None:
+    async def refusals() -> None:
+        upstream, rng = SimulatedUpstream(), random.Random(3)
+        upstream.fault = lambda job_id: (403, b"<html>") if rng.random() < share else None
+        async with exporting(upstream, MemoryStore(), tmp_path) as exporter:
+            names = [upstream.add(f"job-{at}", Script.stuck(10.0)) for at in range(200)]
+            await tell(exporter, *names)
+            blocked = 0
+            for _ in range(3600):
+                await asyncio.sleep(1)
+                blocked += exporter.health.state == "blocked"
+            assert blocked <= 360
+            assert min(upstream.polls[name] for name in names) >= 20
+            upstream.fault = lambda job_id: (403, b"<html>")
+            await asyncio.sleep(60)
+            assert exporter.health.state == "blocked"
+
+    simulate(refusals)
+
+
 def test_a_job_alone_is_decided_with_the_controls_help(tmp_path: Path) -> None:
     async def alone() -> None:
         upstream = SimulatedUpstream()

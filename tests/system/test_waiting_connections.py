@@ -1,0 +1,108 @@
+"""Connections that ask for nothing: they are closed in time, and never while they are answered."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+import aiohttp
+import pytest
+from system_ports import free_port
+
+from exporter import Config, waiting_connections
+from exporter.server import Server
+from exporter.waiting_connections import WaitingConnections
+
+MakeConfig = Callable[..., Config]
+
+
+class Connection:
+    """What is asked of one of aiohttp's; `unread` bytes of its answer are still to be sent."""
+
+    def __init__(self, unread: int = 0) -> None:
+        self.closed = False
+        self.transport = self
+        self._unread = unread
+
+    def get_write_buffer_size(self) -> int:
+        return self._unread
+
+    def force_close(self) -> None:
+        self.closed = True
+
+
+def closed(connections: list[Connection]) -> list[int]:
+    return [at for at, one in enumerate(connections) if one.closed]
+
+
+def test_of_too_many_those_are_closed_that_have_waited_longest() -> None:
+    waiting = WaitingConnections(head_seconds=1000.0, most=3)
+    found = [Connection() for _ in range(5)]
+    for at in range(1, 5):
+        waiting.look(found[:at], float(at))
+    assert closed(found) == [0]
+    waiting.look(found[1:], 5.0)
+    assert closed(found) == [0, 1]
+
+
+def test_one_whose_answer_is_being_read_waits_for_nothing() -> None:
+    waiting = WaitingConnections(head_seconds=10.0, most=1)
+    found = [Connection(unread=1), Connection(), Connection(unread=1)]
+    for at in (0.0, 9.9):
+        waiting.look(found, at)
+    assert closed(found) == []
+    waiting.look(found, 10.0)
+    assert closed(found) == [1]
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Server]:
+    """Serve with short waits: those of real ones are too long for a test."""
+    monkeypatch.setattr(waiting_connections, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(WaitingConnections.__init__, "__defaults__", (0.3, 10_000))
+    server = Server(make_config(web={"listen_address": f"127.0.0.1:{free_port()}"}))
+    await server.start()
+    yield server
+    await server.stop()
+
+
+async def test_a_head_that_does_not_end_is_not_awaited_for_ever(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(make_config, monkeypatch) as server:
+        port = int(server.url.rpartition(":")[2])
+        read, writers = [], []
+        for sent in (b"", b"GET /metrics HTTP/1.1\r\nHost: a\r\nX-"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(sent)
+            writers.append(writer)
+            read.append(asyncio.wait_for(reader.read(), 20))
+        assert await asyncio.gather(*read) == [b"", b""]
+        for writer in writers:
+            writer.close()
+
+
+async def test_requests_that_take_long_and_kept_connections_stay(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        serving(make_config, monkeypatch) as server,
+        aiohttp.ClientSession() as session,
+    ):
+        async with session.get(f"{server.url}/-/healthy") as response:
+            assert response.status == 200
+        following = {"follow": "true"}
+        events = await session.get(f"{server.url}/api/v1/events", params=following)
+        async with session.get(f"{server.url}/-/healthy") as response:
+            assert response.status == 200
+        port = int(server.url.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert await asyncio.wait_for(reader.read(), 20) == b""  # it began after those above
+        assert len(server._connections()) == 2
+        async with session.put(f"{server.url}/api/v1/jobs/a") as response:
+            assert response.status == 201
+        assert b'"registered"' in await asyncio.wait_for(events.content.readline(), 20)
+        assert len(server._connections()) == 2
+        events.close()
+        writer.close()
