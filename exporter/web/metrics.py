@@ -1,14 +1,19 @@
-"""`GET /metrics`: in the format that `Accept` asks for, gzip by `Accept-Encoding`."""
+"""`GET /metrics`: in the format that `Accept` asks for, gzip by `Accept-Encoding`.
+
+Those who scrape at the same time, in the same format, share one rendering.
+"""
 
 import asyncio
 import re
 import time
-from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Final
 
 from aiohttp import web
 
 from ..metrics.catalogue import Part
+from ..metrics.exposition import Page, negotiate
+from ..metrics.rendering import Renderings
 from .context import Context
 from .errors import ApiError
 
@@ -22,11 +27,16 @@ GZIP_WINDOW: Final = 31
 GZIP_LEVEL: Final = 1
 
 
+WRITE_BYTES: Final = 16 * 1024
+"""So much is written at once; a system call for each family would take longer than to make it."""
+
+
 class MetricsRoute:
     """The page of metrics."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._renderings = Renderings()
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes, without prefix."""
@@ -36,28 +46,55 @@ class MetricsRoute:
         """`?collect[]=totals|jobs|exporter` picks parts."""
         started = time.perf_counter()
         parts = _parts(request.query.getall("collect[]", []))
-        page = self._context.exposition.page(request.headers.get("Accept", ""), parts)
-        response = web.StreamResponse(headers={"Content-Type": page.content_type})
+        accept, gzipped = request.headers.get("Accept", ""), _accepts_gzip(request)
+        content_type = negotiate(accept)[1]
+        response = web.StreamResponse(headers={"Content-Type": content_type})
         response.headers["Vary"] = "Accept, Accept-Encoding"
-        slices, size = _measured(page.slices)
-        if _accepts_gzip(request):
+        if gzipped:
             response.headers["Content-Encoding"] = "gzip"
-            slices = _gzip(slices)
-        await response.prepare(request)
-        if request.method != "HEAD":
-            for piece in slices:
-                if piece:
-                    await response.write(piece)
-                await asyncio.sleep(0)  # a write that is not held up gives nobody else a turn
-        await response.write_eof()
-        instruments = self._context.instruments
         if request.method == "HEAD":
+            await response.prepare(request)
             return response
-        if page.left_out is not None:
-            instruments.left_out.set(page.left_out)
-        instruments.scrape_bytes.set(size())
-        instruments.scrape_seconds.set(time.perf_counter() - started)
+        key = (content_type, frozenset(parts), gzipped)
+        with self._renderings.join(key, lambda: self._render(accept, parts, gzipped)) as pieces:
+            await response.prepare(request)
+            await _write(response, pieces)
+        await response.write_eof()
+        self._context.instruments.scrape_seconds.set(time.perf_counter() - started)
         return response
+
+    def _render(self, accept: str, parts: Collection[Part], gzipped: bool) -> Iterator[bytes]:
+        page = self._context.exposition.page(accept, parts)
+        return self._measured(page, _gzip if gzipped else iter)
+
+    def _measured(
+        self, page: Page, encode: Callable[[Iterator[bytes]], Iterator[bytes]]
+    ) -> Iterator[bytes]:
+        """Yield a page's pieces, and tell of what is known at its end."""
+        size = 0
+
+        def count() -> Iterator[bytes]:
+            nonlocal size
+            for piece in page.slices:
+                size += len(piece)
+                yield piece
+
+        yield from encode(count())
+        self._context.instruments.scrape_bytes.set(size)
+        if page.left_out is not None:
+            self._context.instruments.left_out.set(page.left_out)
+
+
+async def _write(response: web.StreamResponse, pieces: Iterator[bytes]) -> None:
+    """Write a page; nothing else waits for longer than a piece takes to be made."""
+    unwritten = bytearray()
+    for piece in pieces:
+        unwritten += piece
+        if len(unwritten) >= WRITE_BYTES:
+            await response.write(bytes(unwritten))
+            unwritten.clear()
+        await asyncio.sleep(0)  # a write that is not held up gives nobody else a turn
+    await response.write(bytes(unwritten))
 
 
 def _parts(names: Iterable[str]) -> tuple[Part, ...]:
@@ -66,19 +103,6 @@ def _parts(names: Iterable[str]) -> tuple[Part, ...]:
         message = f"expected one of: {', '.join(Part)}; got {wrong[0]!r}"
         raise ApiError(422, details={"collect[]": [message]})
     return tuple(Part(name) for name in names) or tuple(Part)
-
-
-def _measured(slices: Iterable[bytes]) -> tuple[Iterator[bytes], Any]:
-    """Pass slices on and count their bytes."""
-    size = 0
-
-    def count() -> Iterator[bytes]:
-        nonlocal size
-        for piece in slices:
-            size += len(piece)
-            yield piece
-
-    return count(), lambda: size
 
 
 def _gzip(slices: Iterable[bytes]) -> Iterator[bytes]:
