@@ -61,8 +61,9 @@ def _polls(ql: Promql) -> list[Alert]:
             f"{late} > {lagging.seconds:g}",
             f"Polls of {UPSTREAM} start {{{{ $value | humanizeDuration }}}} late at {INSTANCE}",
             "Ends, failures and progress are seen late. If RemovitPollDemandAboveRate fires too,"
-            " the rate limit is the cause. Otherwise check the event loop's lag, the CPU, and slow"
-            " requests (at most upstream.concurrency of them are in flight).",
+            " the rate limit is the cause. Otherwise check the log (does this machine lack"
+            " descriptors or ports?), the event loop's lag, the CPU, and slow requests (at most"
+            " upstream.concurrency of them are in flight).",
             EXPORTER,
             (*UPSTREAM_TROUBLE, "RemovitThrottled"),
             outlasts=True,

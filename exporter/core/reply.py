@@ -147,7 +147,7 @@ class UploadReply:
 
 
 def transport_failure(failure: str) -> Reply:
-    """Return the reply that stands for none; `failure` is `timeout` or `connection`."""
+    """Return the reply that stands for none; `failure` is `timeout` or `connection`, say."""
     return Reply(Kind.TRANSPORT, None, failure=failure)
 
 

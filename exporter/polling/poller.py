@@ -67,11 +67,14 @@ class Poller:
         self._key_version = key_version
         self._key_seen = key_version()
         self._state_told = health.state
-        self._unable = False
+        self._unable_until = -math.inf
+        """When (steady seconds) to try again, after this machine could not ask."""
         self._outcomes = Outcomes(health, self.answers, config)
         self._asks = Asks()
         self._asked_before = False
         self._flights: dict[str | None, asyncio.Task[Reply]] = {}
+        self._due: dict[str, float] = {}
+        """Of the jobs under way, when (steady seconds) they were due."""
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._log = log
@@ -202,6 +205,8 @@ class Poller:
             self._asked_before = turn is Turn.ASK
 
     def _next_turn(self, now: float) -> tuple[Turn, float]:
+        if now < self._unable_until:
+            return Turn.WAIT, self._unable_until
         gate = self.health.gate()
         if not gate.open and self._key_version() != self._key_seen:
             # Until one is sent with it: what is under way may still be refused for the old key.
@@ -239,6 +244,7 @@ class Poller:
             return
         self._watcher.lagged(max(0.0, now - due))
         recheck = self.queue.reason(job_id) is PollReason.RECHECK
+        self._due[job_id] = due
         self._launch(job_id, "recheck" if recheck else "poll")
 
     def _rank_for_trial(self, job_id: str) -> int:
@@ -298,7 +304,7 @@ class Poller:
         if not flight.cancelled():
             if error := flight.exception():
                 self._log.error("poll failed inside the exporter", job_id=job_id, exc_info=error)
-                reply = unasked("internal", repr(error))
+                reply = transport_failure("internal")
             else:
                 reply = flight.result()
         if job_id is not None:
@@ -333,10 +339,12 @@ class Poller:
         asked: str | None = None,
     ) -> None:
         """Let the reply bear on the upstream's health, and tell when its state changes."""
-        unable = reply.kind is Kind.UNASKED
-        if unable and not self._unable:
-            self._log.error("the upstream cannot be asked from this machine", error=reply.detail)
-        self._unable = unable
+        if reply.kind is not Kind.UNASKED:
+            self._unable_until = -math.inf
+        elif now.steady >= self._unable_until:
+            if self._unable_until == -math.inf:
+                self._log.error("this machine cannot ask the upstream", error=reply.detail)
+            self._unable_until = now.steady + self._config().polling.min_interval
         was_open = self.health.gate().open
         self.health.note(reply, now, job=job, rung=rung, asked=asked)
         if reply.kind is Kind.THROTTLED:
@@ -358,9 +366,13 @@ class Poller:
 
     def _plan(self, job_id: str, reply: Reply | None) -> None:
         """Put a job into the schedule, when it is to be asked again."""
-        job = self._registry.jobs.get(job_id)
+        job, due = self._registry.jobs.get(job_id), self._due.pop(job_id, None)
         if job is None:
             self.queue.forget(job_id)
+            return
+        if due is not None and reply is not None and reply.kind is Kind.UNASKED:
+            self.queue.schedule(job_id, due, 0.0)  # it is as late as it was, for all to see
+            self._wake.set()
             return
         config, now = self._config(), self.now()
         due_span = span(job, self.health, config.judgement)
