@@ -21,6 +21,8 @@ from soaking import Soak, soak  # noqa: E402
 
 SHOWN = ("jobs in memory", "events", "series", "objects", "memory blocks", "resident KiB")
 
+JOBS_AN_HOUR = 500
+
 
 def show(found: Soak) -> None:
     hour = len(found.hours)
@@ -35,6 +37,11 @@ def main() -> int:
     parser.add_argument("--days", type=float, default=7)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**31))
     options = parser.parse_args()
+    if options.jobs < JOBS_AN_HOUR * 24 * options.days:
+        parser.error(
+            f"--jobs: at least {JOBS_AN_HOUR} an hour, here {JOBS_AN_HOUR * 24 * options.days:.0f};"
+            " with fewer some label values come only later, which looks like growth"
+        )
     logging.getLogger("removit_exporter").setLevel(logging.CRITICAL)
     print(f"seed {options.seed}, {options.jobs} jobs over {options.days:g} days", flush=True)
     print("       " + "".join(f"{name:>16}" for name in SHOWN))

@@ -192,7 +192,7 @@ class Metrics(Section):
     """What `/metrics` contains."""
 
     group_labels: Annotated[list[LabelName], Field(max_length=2)] = []
-    """Up to two registration labels by which totals are split."""
+    """Up to two registration labels by which totals are split. A change resets the counters."""
     const_labels: dict[LabelName, str] = {}
     """Labels added to every series."""
     max_label_values: Annotated[int, Field(ge=1, le=10_000)] = 50

@@ -231,7 +231,8 @@ _TOTALS: Final = (
     _now(
         "upstream_state",
         "state",
-        "1 for the upstream's current state.",
+        "1 for the upstream's current state: unknown, well, suspect, down, throttled, blocked or"
+        " key_rejected.",
         adds_up=AddsUp.MAX,
     ),
     _now(

@@ -5,6 +5,7 @@ those are put in before the end. Callers see slices only, so that lines can late
 scrape to scrape without their noticing.
 """
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -22,6 +23,7 @@ LINES_PER_SLICE: Final = 1000
 JOBS_PER_STEP: Final = 2000
 """So many jobs are looked at before the caller has its turn."""
 _END: Final = b"# EOF\n"
+_CHANGES_NAMES: Final = re.compile(r";\s*escaping=(dots|values)")
 _PARTS: Final = {family.base: family.part for family in FAMILIES.values()}
 
 
@@ -93,9 +95,13 @@ class Exposition:
 
 
 def negotiate(accept: str) -> tuple[Encoder, str]:
-    """Return the encoder of the format that `accept` asks for, and its media type."""
+    """Return the encoder of the format that `accept` asks for, and its media type.
+
+    Our names need no escaping, and the schemes `dots` and `values` would change them all the same.
+    A server says which scheme it used (Prometheus, "Content negotiation"): `underscores` then.
+    """
     try:
-        return choose_encoder(accept)
+        return choose_encoder(_CHANGES_NAMES.sub("", accept))
     except (ValueError, TypeError):  # a version that is no number
         return generate_latest, CONTENT_TYPE_LATEST
 

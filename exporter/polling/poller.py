@@ -150,6 +150,13 @@ class Poller:
         tokens = self.bucket.tokens(self._clock.monotonic())
         return job_id in self._asks or min(free, tokens) >= self._asks.first + 1
 
+    def held_off(self, job_id: str) -> float:
+        """Return the seconds for which the upstream asked to be left alone about a job."""
+        if self.queue.reason(job_id) is not PollReason.RETRY_AFTER:
+            return 0.0
+        due = self.queue.due_of(job_id)
+        return 0.0 if due is None else max(0.0, due - self._clock.monotonic())
+
     def tried_again_in(self) -> float:
         """Return the seconds until the upstream is asked again; 0 while nothing holds that up."""
         gate = self.health.gate()
@@ -318,7 +325,7 @@ class Poller:
         self._watcher.asked(purpose, reply, seconds)
         now = self.now()
         if job is not None:
-            self.queue.polled(job.job_id, Poll(now.time, reply.code, seconds))
+            self.queue.polled(job.job_id, Poll(now.time, now.steady, reply.code, seconds))
         await self._note(job, reply, now, asked=job_id)
         if job is not None:
             held = await self._registry.change(

@@ -12,9 +12,13 @@ KEPT_POLLS: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """One request about a job: when (since 1970), what came (`Reply.code`), after how long."""
+    """One request about a job: when (since 1970; `at`, steady), what came, after how long.
+
+    All in seconds; what came is `Reply.code`.
+    """
 
     time: float
+    at: float
     code: str
     seconds: float
 

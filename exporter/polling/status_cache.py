@@ -106,11 +106,11 @@ class StatusCache:
 
     async def _pending(self, job: Job) -> Served:
         known = self._usable(job.job_id)
-        age = self._age(known)
+        age, rest = self._age(known), self._rest(job.job_id)
         match serve(
             age,
-            can_ask=self._poller.can_ask(job.job_id),
-            may_wait=self._poller.health.gate().open,
+            can_ask=not rest and self._poller.can_ask(job.job_id),
+            may_wait=not rest and self._poller.health.gate().open,
             rules=self._rules(),
         ):
             case Serve.FRESH:
@@ -118,7 +118,9 @@ class StatusCache:
             case Serve.STALE:
                 return _served(known, age, Result.STALE)
             case Serve.NOTHING:
-                raise self._unavailable("the upstream is not asked just now")
+                if not rest:
+                    raise self._unavailable("the upstream is not asked just now")
+                return self._as_it_was(job.job_id, job, "nothing since the last answer", rest)
         reply = await self._poller.ask(job.job_id, "client", self._patience())
         held = self._registry.jobs.get(job.job_id)
         if held is not None and not held.pending:
@@ -132,11 +134,30 @@ class StatusCache:
         age = self._age(known)
         if known is not None and known.kind is reply.kind:
             return _served(known, age, Result.REFRESHED)
-        # What is held as suspected is told as it was, however long the verdict takes.
+        why = f"the upstream's last answer does not tell: {reply.code}"
+        return self._as_it_was(job_id, held, why, self._rest(job_id))
+
+    def _as_it_was(self, job_id: str, held: Job | None, why: str, rest: float) -> Served:
+        """What is known though it is old; raises `UnavailableError` that says why, if nothing is.
+
+        What is held as suspected is told as it was, however long the verdict takes.
+        """
+        known = self._usable(job_id)
+        age = self._age(known)
         suspected = known is not None and held is not None and held.suspicion is not None
         if suspected or serve_unanswered(age, self._rules()) is Serve.STALE:
             return _served(known, age, Result.STALE)
-        raise self._unavailable(f"the upstream's last answer does not tell: {reply.code}")
+        raise self._unavailable(why, rest)
+
+    def _rest(self, job_id: str) -> float:
+        """Return for how many seconds yet the upstream is left alone about a job.
+
+        It answered about it within `status.max_age`, whatever it said, or it asked for that.
+        """
+        polls, max_age = self._poller.polls(job_id), self._rules().max_age
+        answered = polls and polls[-1].code not in _OF_THE_GATE
+        age = self._clock.monotonic() - polls[-1].at if answered else max_age
+        return max(0.0, max_age - age, self._poller.held_off(job_id))
 
     async def _ended(self, job: Job) -> Served:
         answer = self._poller.answers.final(job.job_id)
@@ -201,8 +222,8 @@ class StatusCache:
         lasting = answer.kind in (Kind.NOT_FOUND, Kind.INVALID)
         return UNKNOWN_SECONDS if lasting else self._rules().max_age
 
-    def _unavailable(self, message: str) -> UnavailableError:
-        return UnavailableError(message, self._poller.tried_again_in())
+    def _unavailable(self, message: str, rest: float = 0.0) -> UnavailableError:
+        return UnavailableError(message, max(rest, self._poller.tried_again_in()))
 
     def _usable(self, job_id: str) -> Answer | None:
         """What may be given of a pending job: a good answer, or that its id is not known yet.
@@ -215,6 +236,9 @@ class StatusCache:
     def _age(self, answer: Answer | None) -> float | None:
         return None if answer is None else max(0.0, self._clock.monotonic() - answer.at)
 
+
+_OF_THE_GATE: Final = frozenset({"401", "403", "429"})
+"""What is no answer about a job: when to ask again after these is for the gate to say."""
 
 _KINDS: Final = {
     JobState.FAILED: Kind.SERVER_ERROR,

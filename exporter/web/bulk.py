@@ -25,6 +25,9 @@ from .tellings import read_telling
 
 NDJSON: Final = "application/x-ndjson"
 MAX_LINE_BYTES: Final = 64 * 1024
+IDLE_SECONDS: Final = 3600.0
+"""So long a sender may have nothing to say; one that waits for longer can send blank lines. A body
+whose chunks are broken looks the same, for aiohttp does not tell of it."""
 BATCH_LINES: Final = 100
 """Lines in one commit at most: what is worked out in one step of the loop stays short."""
 
@@ -38,7 +41,7 @@ class Line:
 
 
 class CutShortError(Exception):
-    """The body ended before its end."""
+    """The body ended before its end, or goes on no more."""
 
 
 async def read_lines(content: Any, limit: int = MAX_LINE_BYTES) -> AsyncIterator[list[Line]]:
@@ -79,8 +82,12 @@ class _Body:
         self._closing = closing
 
     async def readany(self) -> bytes:
-        """Return what has come; raises `StoppingError`."""
-        return await unless(self._closing, self._content.readany())
+        """Return what has come; raises `CutShortError`, `StoppingError`."""
+        try:
+            async with asyncio.timeout(IDLE_SECONDS):
+                return await unless(self._closing, self._content.readany())
+        except TimeoutError as error:
+            raise CutShortError from error
 
 
 class BulkRegistration:

@@ -174,6 +174,20 @@ async def test_gzip_is_given_to_who_accepts_it(site: Site, accept: str, packed: 
     assert b"removit_up" in page
 
 
+@pytest.mark.parametrize("format_", ["application/openmetrics-text", "text/plain"])
+async def test_names_are_the_same_whatever_escaping_is_asked_for(site: Site, format_: str) -> None:
+    await site.put("a")
+    for escaping in ("dots", "values", "underscores", "allow-utf-8"):
+        headers = {"Accept": f"{format_};version=1.0.0;escaping={escaping};q=0.5"}
+        async with site.client.get("/metrics", headers=headers) as response:
+            page = await response.text()
+            used = response.headers["Content-Type"].partition("escaping=")[2]
+        assert used == (escaping if escaping == "allow-utf-8" else "underscores")
+        assert "\nremovit_job_state{" in page
+        assert "\nremovit_upstream_state{" in page
+        assert "removit__" not in page
+
+
 async def test_head_has_no_body_and_an_odd_accept_gets_the_text_format(site: Site) -> None:
     async with site.client.head("/metrics") as response:
         assert (response.status, await response.read()) == (200, b"")

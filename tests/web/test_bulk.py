@@ -16,6 +16,7 @@ from support import fuzzed
 
 from exporter import service
 from exporter.simulator import Script, Simulator
+from exporter.web import bulk
 from exporter.web.bulk import MAX_LINE_BYTES, CutShortError, read_lines
 
 HEADERS = {"Content-Type": "application/x-ndjson"}
@@ -30,6 +31,23 @@ async def send(site: Site, data: Any) -> list[dict[str, Any]]:
         assert response.status == 200, await response.text()
         assert response.content_type == "application/x-ndjson"
         return [json.loads(line) async for line in response.content]
+
+
+async def test_a_stream_whose_chunks_are_broken_ends_without_being_said_to_be_done(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "IDLE_SECONDS", 0.3)
+    reader, writer = await asyncio.open_connection(site.client.host, site.client.port)
+    line = b'{"job_id": "a"}\n'
+    writer.write(
+        b"POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n" % (len(line), line)
+    )
+    await asyncio.wait_for(reader.readuntil(b'{"acknowledged_through": 1'), 20)
+    writer.write(b"no number\r\n")
+    told = await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), 20)
+    assert b'"done"' not in told
+    writer.close()
 
 
 async def test_good_lines_are_kept_and_bad_ones_answered_by_number(open_site: Open) -> None:
