@@ -23,6 +23,7 @@ from exporter.core.reply import (
     Status,
     UploadReply,
     transport_failure,
+    unasked,
 )
 
 REPLIES = Path(__file__).parent.parent / "data" / "replies"
@@ -119,6 +120,11 @@ def test_an_error_is_known_by_its_status_and_body(
 def test_no_answer_has_its_failure_as_code() -> None:
     assert transport_failure("timeout").code == "timeout"
     assert transport_failure("connection").kind is Kind.TRANSPORT
+    assert (unasked("not_asked").code, unasked("not_asked").detail) == ("not_asked", "")
+    assert (unasked("internal", "why").kind, unasked("internal", "why").detail) == (
+        Kind.UNASKED,
+        "why",
+    )
 
 
 @pytest.mark.parametrize(
@@ -367,9 +373,12 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("elsewhere")
-@pytest.mark.parametrize("zone", ["", " GMT", " UTC", " -0000", " +0000"])
-def test_a_date_is_in_gmt_also_where_it_does_not_say_so(zone: str) -> None:
-    headers = {"Retry-After": f"Thu, 01 Jan 1970 00:01:40{zone}"}
+@pytest.mark.parametrize(
+    "date",
+    ["00:01:40", *(f"00:01:40 {zone}" for zone in ("GMT", "UTC", "-0000")), "02:01:40 +0200"],
+)
+def test_a_date_is_in_gmt_also_where_it_does_not_say_so(date: str) -> None:
+    headers = {"Retry-After": f"Thu, 01 Jan 1970 {date}"}
     assert parse_reply(429, headers, b"").retry_delay(10.0) == 90.0
 
 

@@ -812,4 +812,32 @@ def test_a_wait_under_way_is_no_longer_than_other_rules_admit() -> None:
     assert upstream.gate.trial_at == 1110.0
     for rules in (Polling(max_retry_after=1.0), Polling(max_retry_after=1.0, max_interval=5.0)):
         upstream.health.set_rules(Judgement(), rules, 1020.0)
-        assert upstream.gate.trial_at == 1080.0  # `key_retry` and `max_interval` are waits as well
+        assert upstream.gate.trial_at == 1080.0  # `key_retry` is a wait as well
+    upstream = Upstream()
+    upstream.says(error(429, Retry_After="300"), 0)
+    rules = Polling(max_retry_after=1.0, max_interval=90.0)
+    upstream.health.set_rules(Judgement(), rules, 1020.0)
+    assert upstream.gate.trial_at == 1110.0  # as is `max_interval`
+
+
+def test_one_contradicted_refusal_among_thousands_of_answers_leaves_one_control_to_confirm() -> (
+    None
+):
+    upstream = Upstream()
+    upstream.says(error(401), 0)
+    for at in range(6000):
+        upstream.says(ok(), at / 20)
+    upstream.says(error(401), 300)
+    assert upstream.says(error(401), 300, None) is UpstreamState.KEY_REJECTED
+
+
+@pytest.mark.parametrize(("refused", "needed"), [(1, 5), (3, 7)])
+def test_each_refusal_of_a_row_that_was_contradicted_counts(refused: int, needed: int) -> None:
+    upstream = Upstream()
+    for _ in range(refused):
+        upstream.says(error(401), 0)
+    for _ in range(16):
+        upstream.says(ok(), 1)
+    upstream.says(error(401), 2)
+    states = [upstream.says(error(401), 2 + at, None) for at in range(needed)]
+    assert states == [*[UpstreamState.WELL] * (needed - 1), UpstreamState.KEY_REJECTED]
