@@ -45,19 +45,20 @@ class OneAnswerHandler(ResponseHandler):
         super().feed_data(data, size)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes have come."""
-        if not self._answered:
-            room = MAX_HEAD_BYTES - self._bytes
-            self._bytes += min(room, len(data))
-            super().data_received(data[:room])
-            data = data[room:]
-            if data and not self._answered:
-                self._hang_up()
-                limit = f"more than {MAX_HEAD_BYTES} bytes before the answer"
-                self.set_exception(aiohttp.ClientConnectionError(limit))
-                return
-        if data:
+        """Bytes have come; none when a parser that paused is to go on."""
+        if self._answered:
             super().data_received(data)
+            return
+        room = MAX_HEAD_BYTES - self._bytes
+        head, rest = data[:room], data[room:]
+        self._bytes += len(head)
+        super().data_received(head)
+        if rest and self._answered:
+            super().data_received(rest)
+        elif rest:
+            self._hang_up()
+            limit = f"more than {MAX_HEAD_BYTES} bytes before the answer"
+            self.set_exception(aiohttp.ClientConnectionError(limit))
 
     def _hang_up(self) -> None:
         if self.transport is not None:
@@ -93,7 +94,10 @@ class DaemonResolver(AbstractResolver):
             with contextlib.suppress(RuntimeError):  # the loop is closed, nobody waits
                 loop.call_soon_threadsafe(tell, outcome)
 
-        threading.Thread(target=look_up, name=f"look up {host}", daemon=True).start()
+        try:
+            threading.Thread(target=look_up, name=f"look up {host}", daemon=True).start()
+        except RuntimeError as error:  # no thread can be started
+            raise OSError(errno.ENOMEM, str(error)) from error
         return await found
 
     async def close(self) -> None:

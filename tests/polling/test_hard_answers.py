@@ -23,6 +23,7 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from exporter.core.reply import MAX_BODY_BYTES
 from exporter.polling.connections import our_own_trouble
 from exporter.simulator import Script, Simulator
 
@@ -101,6 +102,10 @@ async def not_utf8(write: Write) -> None:
     await write(whole(GOOD.replace(b'"x"', b'"\xff\xfe"')))
 
 
+async def as_long_as_may_be(write: Write) -> None:
+    await write(whole(GOOD + b" " * (MAX_BODY_BYTES - len(GOOD))))
+
+
 async def nonsense(write: Write) -> None:
     await write(b"\x00\x01\x02 SSH-2.0-OpenSSH\r\n\r\n")
 
@@ -122,6 +127,7 @@ async def deep(write: Write) -> None:
         (nonsense, "connection"),
         (deep, "invalid_body"),
         (not_utf8, "200"),
+        (as_long_as_may_be, "200"),
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )
