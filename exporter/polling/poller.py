@@ -140,9 +140,13 @@ class Poller:
             if ask is not None:
                 self._asks.leave(ask)
 
+    def asks(self, job_id: str) -> bool:
+        """Whether a request about a job is under way, to the end of what it changes."""
+        return job_id in self._flights
+
     def can_ask(self, job_id: str) -> bool:
         """Whether a question about a job would be under way at once, or is."""
-        if job_id in self._flights:
+        if self.asks(job_id):
             return True
         if not self.health.gate().open:  # then what is queued waits as well
             return False
@@ -281,6 +285,8 @@ class Poller:
 
     def _launch_ask(self, *, last: bool) -> None:
         ask = self._asks.next(last=last)
+        if (due := self.queue.due_of(ask.job_id)) is not None:
+            self._due[ask.job_id] = due
         self.queue.remove(ask.job_id)
         self._launch(ask.job_id, ask.purpose)
 
@@ -377,10 +383,6 @@ class Poller:
         if job is None:
             self.queue.forget(job_id)
             return
-        if due is not None and reply is not None and reply.kind is Kind.UNASKED:
-            self.queue.schedule(job_id, due, 0.0)  # it is as late as it was, for all to see
-            self._wake.set()
-            return
         config, now = self._config(), self.now()
         due_span = span(job, self.health, config.judgement)
         planned = next_poll(job, reply, now, config.polling, due_span, self._rng)
@@ -388,6 +390,8 @@ class Poller:
             self.queue.remove(job_id)
             return
         self.queue.plan(job_id, planned, now.steady)
+        if due is not None and reply is not None and reply.kind is Kind.UNASKED:
+            self.queue.schedule(job_id, due, planned.delay)  # it is as late as it was
         self._wake.set()
 
     def _published(self, published: Published) -> None:

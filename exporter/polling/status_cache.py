@@ -154,6 +154,8 @@ class StatusCache:
 
         It answered about it within `status.max_age`, whatever it said, or it asked for that.
         """
+        if self._poller.asks(job_id):  # its answer may be in `polls` already, but is to be awaited
+            return 0.0
         polls, max_age = self._poller.polls(job_id), self._rules().max_age
         answered = polls and polls[-1].code not in _OF_THE_GATE
         age = self._clock.monotonic() - polls[-1].at if answered else max_age

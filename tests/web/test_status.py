@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from conftest import KEY, Open, Site, break_store, until
+from failing_store import FailingStore
 from multidict import CIMultiDict
 
 from exporter import EXPORTER, Config, Exporter, create_app
@@ -410,6 +411,21 @@ async def test_a_job_that_fails_is_asked_about_no_more_often_than_one_that_does_
     assert [(await ask(site, answered))[0] for _ in range(10)] == [200] * 10
     for job_id in (never_answered, answered):
         assert len(site.exporter.poller.polls(job_id)) == 1
+
+
+async def test_an_answer_that_is_being_stored_is_awaited(
+    open_site: Open, simulator: Simulator
+) -> None:
+    store = FailingStore()
+    site, job_id = await open_site(store=store), simulator.add(Script.stuck(60))
+    with simulator.faults.slow(0.3):
+        await site.put(job_id)
+        store.gate.clear()
+        await until(lambda: site.exporter.poller.polls(job_id))
+    asked = asyncio.create_task(ask(site, job_id))
+    await asyncio.wait({asked}, timeout=0.3)  # it is not answered before, on any machine
+    store.gate.set()
+    assert (await asked)[0] == 200
 
 
 async def test_retry_after_about_one_job_holds_for_clients_as_well(
