@@ -152,14 +152,17 @@ class StatusCache:
     def _rest(self, job_id: str) -> float:
         """Return for how many seconds yet the upstream is left alone about a job.
 
-        It answered about it within `status.max_age`, whatever it said, or it asked for that.
+        It answered about it within `status.max_age`, whatever it said, or it asked for that, which
+        is heeded to `status.max_stale`.
         """
         if self._poller.asks(job_id):  # its answer may be in `polls` already, but is to be awaited
             return 0.0
         polls, max_age = self._poller.polls(job_id), self._rules().max_age
         answered = polls and polls[-1].code not in _OF_THE_GATE
-        age = self._clock.monotonic() - polls[-1].at if answered else max_age
-        return max(0.0, max_age - age, self._poller.held_off(job_id))
+        since = self._clock.monotonic() - polls[-1].at if answered else max_age
+        age = self._age(self._usable(job_id))
+        too_old = age is not None and age > self._rules().max_stale
+        return max(0.0, max_age - since, 0.0 if too_old else self._poller.held_off(job_id))
 
     async def _ended(self, job: Job) -> Served:
         answer = self._poller.answers.final(job.job_id)

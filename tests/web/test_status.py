@@ -441,6 +441,11 @@ async def test_retry_after_about_one_job_holds_for_clients_as_well(
     asked = len(site.exporter.poller.polls(job_id))
     assert [(await ask(site, job_id))[:2] for _ in range(5)] == [(200, good)] * 5
     assert len(site.exporter.poller.polls(job_id)) == asked
+    config = site.exporter.config.current
+    status = config.status.model_copy(update={"max_stale": 0.001})
+    site.exporter.config.apply(config.model_copy(update={"status": status}))
+    assert (await ask(site, job_id))[0] == 200  # older than may be told
+    assert len(site.exporter.poller.polls(job_id)) == asked + 1
 
 
 async def test_a_refresh_that_finds_the_end_is_no_hit(
