@@ -53,7 +53,7 @@ class Health:
         self._trials = Trials()
         self._refusal = Refusal()
         self._control_next = False
-        """While down the control and the jobs take turns in making trials."""
+        """While down, or refused undecidedly, the control and the jobs take turns in trials."""
         self._control_failed: bool | None = None
         """What the control said in this outage, None before it was asked."""
         self._silent_since: float | None = None
@@ -93,7 +93,10 @@ class Health:
         """Whether polls may go on, or when and how one may be tried."""
         if self.state in PATIENT_STATES and not self._refusal.open:
             return _OPEN
-        by_poll = self._condition in DOWN and not self._refusal.open and not self._controls_turn()
+        if self._refusal.open:
+            by_poll = self._refusal.undecided and not self._control_next
+        else:
+            by_poll = self._condition in DOWN and not self._controls_turn()
         return Gate(False, self._trials.at, Trial.POLL if by_poll else Trial.CONTROL)
 
     def set_rules(self, rules: JudgementRules, polling: PollingRules, steady: float) -> None:
@@ -139,6 +142,8 @@ class Health:
             elif reply.kind in BAD_KINDS and not self.evidence.witnessed():
                 self.control.want(now.steady, self.polling.min_interval)
             self._note_hint(reply, now, rung, job.job_id if job else asked)
+        if rung is not None and reply.kind not in (Kind.KEY_REJECTED, Kind.BLOCKED):
+            self._refusal.undecided = True  # if it is still open
         if rung is not None and reply.kind in _CONTROL_FAILED:
             self._control_failed = _CONTROL_FAILED[reply.kind]
         if not self.gate().open and now.steady >= self._trials.at:

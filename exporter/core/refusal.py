@@ -25,13 +25,15 @@ class Refusal:
     def __init__(self) -> None:
         self.open = False
         """Whether one stands: nothing is polled until it is confirmed or contradicted."""
+        self.undecided = False
+        """Whether the control was asked, and could say neither: a job may be asked as well."""
         self._refused = self._controls = 0
         self._answers = AnswerShares()
 
     def refused(self, steady: float, *, control: bool) -> bool:
         """A request was refused; return whether that confirms that all are."""
         if not self.open:
-            self.open, self._refused, self._controls = True, 0, 0
+            self.open, self.undecided, self._refused, self._controls = True, False, 0, 0
         self._refused += 1
         self._controls += control
         return self._controls >= self._controls_needed(steady)

@@ -841,3 +841,31 @@ def test_each_refusal_of_a_row_that_was_contradicted_counts(refused: int, needed
     upstream.says(error(401), 2)
     states = [upstream.says(error(401), 2 + at, None) for at in range(needed)]
     assert states == [*[UpstreamState.WELL] * (needed - 1), UpstreamState.KEY_REJECTED]
+
+
+def test_a_refusal_that_no_control_can_decide_is_contradicted_by_a_job() -> None:
+    upstream = Upstream()
+    upstream.says(ok(), 0)
+    upstream.says(error(401), 1)
+    assert upstream.gate == Gate(False, 1001.0, Trial.CONTROL)
+    upstream.says(error(400), 1, None)
+    assert upstream.gate == Gate(False, 1003.0, Trial.POLL)
+    upstream.says(error(401), 3)
+    assert upstream.gate == Gate(False, 1003.0, Trial.CONTROL)
+    upstream.says(timeout(), 3, None)
+    assert upstream.gate == Gate(False, 1007.0, Trial.POLL)
+    upstream.says(ok(), 7)
+    assert upstream.gate.open
+    upstream.says(error(401), 8)
+    assert upstream.gate.trial is Trial.CONTROL
+
+
+def test_a_rejected_key_is_tried_by_controls_only() -> None:
+    upstream = Upstream()
+    upstream.says(error(401), 0)
+    upstream.says(error(503), 0, None)
+    upstream.says(error(401), 2, None)
+    assert upstream.health.state is UpstreamState.KEY_REJECTED
+    for seconds in (62, 122):
+        upstream.says(error(503), seconds, None)
+        assert upstream.gate.trial is Trial.CONTROL
