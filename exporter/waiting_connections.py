@@ -43,6 +43,7 @@ class WaitingConnections:
         finally:
             self._asking.discard(connection)
             self._served.add(connection)
+            self._since.pop(connection, None)  # it begins to wait only now
 
     async def watch(self, connections: Callable[[], Collection[Any]]) -> None:
         """Look, until cancelled, at those that are open."""

@@ -179,7 +179,7 @@ class Health:
                 self.key_valid = False
         elif control:
             self._trials.set(steady + self.polling.min_interval)
-        elif first:
+        elif first and self._condition is not Condition.THROTTLED:  # else it is waited all the same
             self._trials.set(steady)
 
     def _throttle(self, reply: Reply, now: Now) -> None:

@@ -26,12 +26,14 @@ class TokenBucket:
         self._share = 1.0
         self._slowed_at = -math.inf
         self._recovers_from = -math.inf
+        self._held_at: float | None = None
 
     def rate(self, now: float) -> float:
         """Return the requests per second allowed at `now` (steady seconds)."""
         if not self.slowed:
             return self.full_rate
-        steps = math.floor(max(0.0, now - self._recovers_from) / RECOVERY_SECONDS)
+        until = now if self._held_at is None else self._held_at
+        steps = math.floor(max(0.0, until - self._recovers_from) / RECOVERY_SECONDS)
         return self.full_rate * min(1.0, self._share + RECOVERY_STEP * steps)
 
     @property
@@ -60,12 +62,15 @@ class TokenBucket:
     def hold(self, now: float) -> None:
         """The gate has closed: until it opens the rate stays as it is."""
         self._fill(now)
-        self._share, self._recovers_from = self.rate(now) / self.full_rate, math.inf
+        self._held_at = now
 
     def drain(self, now: float) -> None:
         """The gate has opened: start without a burst, so that what waited comes back spread out."""
         self._fill(now)
-        self._tokens, self._recovers_from = min(self._tokens, 0.0), now
+        self._tokens = min(self._tokens, 0.0)
+        if self._held_at is not None:
+            self._recovers_from += now - self._held_at
+            self._held_at = None
 
     def slow_down(self, now: float) -> None:
         """Halve the rate, at most once a second: one 429 for a whole burst counts once."""
@@ -73,7 +78,7 @@ class TokenBucket:
             share = self.rate(now) / self.full_rate / 2
             self._fill(now)
             self._share, self._slowed_at = max(SLOWEST_SHARE, share), now
-            self._recovers_from = max(self._recovers_from, now)  # if it is held, it stays held
+            self._recovers_from = now if self._held_at is None else self._held_at
 
     def set_limits(self, rate: float, burst: int, now: float) -> None:
         """Take new limits from a reloaded config; what was saved up stays within them."""

@@ -2,18 +2,24 @@
 
 Its pieces are made as the fastest reader asks for them; the others read the same ones. Who comes
 while it is being made joins it. Nobody joins one that is made, nor one begun before another that
-is: so no reader gets an older page than the one before.
+is: so no reader gets an older page than the one before. Nor one that its readers are slow to read.
 """
 
 import contextlib
+import time
 from collections.abc import Callable, Hashable, Iterator
+from typing import Final
+
+OLDEST_SECONDS: Final = 1.0
+"""Nobody joins a rendering begun longer ago: its numbers are of its beginning."""
 
 
 class Rendering:
-    """A page that is being made; `begun` numbers the renderings in their order."""
+    """A page that is being made; `begun` numbers the renderings in their order, `at` is when."""
 
-    def __init__(self, pieces: Iterator[bytes], begun: int) -> None:
+    def __init__(self, pieces: Iterator[bytes], begun: int, at: float) -> None:
         self.begun = begun
+        self.at = at
         self.made = False
         """Whether nothing more is made: it is at its end, or could not be made."""
         self.readers = 0
@@ -40,7 +46,8 @@ class Rendering:
 class Renderings:
     """Those that are being made, by what tells one page from another: its format, say."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._under_way: dict[Hashable, Rendering] = {}
         self._begun = 0
         self._newest_made = 0
@@ -51,10 +58,14 @@ class Renderings:
     @contextlib.contextmanager
     def join(self, key: Hashable, make: Callable[[], Iterator[bytes]]) -> Iterator[Iterator[bytes]]:
         """Read a page from its first piece; `make` begins one where there is none to join."""
-        rendering = self._under_way.get(key)
-        if rendering is None or rendering.begun < self._newest_made:
+        rendering, now = self._under_way.get(key), self._clock()
+        if (
+            rendering is None
+            or rendering.begun < self._newest_made
+            or now - rendering.at > OLDEST_SECONDS
+        ):
             self._begun += 1
-            rendering = self._under_way[key] = Rendering(make(), self._begun)
+            rendering = self._under_way[key] = Rendering(make(), self._begun, now)
         rendering.readers += 1
         try:
             yield self._read(key, rendering)

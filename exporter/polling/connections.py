@@ -91,6 +91,8 @@ class DaemonResolver(AbstractResolver):
                 outcome: list[ResolveResult] | OSError = _addresses(host, port, family)
             except OSError as error:
                 outcome = error
+            except ValueError as error:  # a name that cannot be one: an empty or too long label
+                outcome = socket.gaierror(socket.EAI_NONAME, str(error))
             with contextlib.suppress(RuntimeError):  # the loop is closed, nobody waits
                 loop.call_soon_threadsafe(tell, outcome)
 

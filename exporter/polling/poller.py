@@ -156,10 +156,12 @@ class Poller:
 
     def held_off(self, job_id: str) -> float:
         """Return the seconds for which the upstream asked to be left alone about a job."""
-        if self.queue.reason(job_id) is not PollReason.RETRY_AFTER:
-            return 0.0
+        return max(0.0, self.queue.held_until(job_id) - self._clock.monotonic())
+
+    def due_in(self, job_id: str) -> float:
+        """Return the seconds until a job is polled; infinity when it is not any more."""
         due = self.queue.due_of(job_id)
-        return 0.0 if due is None else max(0.0, due - self._clock.monotonic())
+        return math.inf if due is None else max(0.0, due - self._clock.monotonic())
 
     def tried_again_in(self) -> float:
         """Return the seconds until the upstream is asked again; 0 while nothing holds that up."""
@@ -390,6 +392,9 @@ class Poller:
             self.queue.remove(job_id)
             return
         self.queue.plan(job_id, planned, now.steady)
+        if reply is not None:
+            hint = min(reply.retry_delay(now.time) or -math.inf, config.polling.max_retry_after)
+            self.queue.hold(job_id, now.steady + hint)
         if due is not None and reply is not None and reply.kind is Kind.UNASKED:
             self.queue.schedule(job_id, due, planned.delay)  # it is as late as it was
         self._wake.set()

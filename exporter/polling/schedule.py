@@ -1,5 +1,6 @@
 """When each job is polled next and why, and what its last polls brought."""
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ class _Plan:
     """What is kept per job beside the queue."""
 
     reason: PollReason = PollReason.SCHEDULE
+    held_until: float = -math.inf
     polls: deque[Poll] = field(default_factory=lambda: deque(maxlen=KEPT_POLLS))
 
 
@@ -45,6 +47,15 @@ class Schedule(DueQueue):
         """Have a job polled as it was planned at the monotonic time `steady`."""
         self._plans.setdefault(job_id, _Plan()).reason = planned.reason
         self.schedule(job_id, steady + planned.delay, planned.delay)
+
+    def hold(self, job_id: str, until: float) -> None:
+        """Note until when (steady seconds) the upstream asked to be left alone about a job."""
+        self._plans.setdefault(job_id, _Plan()).held_until = until
+
+    def held_until(self, job_id: str) -> float:
+        """Return until when it did; minus infinity: it did not, last time."""
+        plan = self._plans.get(job_id)
+        return plan.held_until if plan else -math.inf
 
     def forget(self, job_id: str) -> None:
         """Keep nothing of a job."""

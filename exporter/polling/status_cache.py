@@ -147,7 +147,7 @@ class StatusCache:
         suspected = known is not None and held is not None and held.suspicion is not None
         if suspected or serve_unanswered(age, self._rules()) is Serve.STALE:
             return _served(known, age, Result.STALE)
-        raise self._unavailable(why, rest)
+        raise self._unavailable(why, min(rest, self._poller.due_in(job_id)))
 
     def _rest(self, job_id: str) -> float:
         """Return for how many seconds yet the upstream is left alone about a job.

@@ -869,3 +869,21 @@ def test_a_rejected_key_is_tried_by_controls_only() -> None:
     for seconds in (62, 122):
         upstream.says(error(503), seconds, None)
         assert upstream.gate.trial is Trial.CONTROL
+
+
+def test_a_refusal_hastens_no_wait_that_was_asked_for() -> None:
+    upstream = Upstream()
+    upstream.says(error(429, Retry_After="120"), 0)
+    upstream.says(error(401), 1)
+    assert upstream.gate == Gate(False, 1120.0, Trial.CONTROL)
+
+
+def test_a_refusal_after_an_outage_is_put_to_the_control_at_once() -> None:
+    upstream = Upstream()
+    upstream.goes_down(0)
+    for seconds in (0, 2, 6, 14, 30):
+        upstream.says(error(503), seconds, None)
+    upstream.says(ok(), 31)
+    assert upstream.gate.open
+    upstream.says(error(401), 32)
+    assert upstream.gate == Gate(False, 1032.0, Trial.CONTROL)

@@ -453,3 +453,12 @@ def test_what_is_saved_before_the_gate_closes_is_saved_at_the_rate_of_then() -> 
     bucket.slow_down(1.0)
     bucket.hold(2.0)
     assert bucket.tokens(2.0) == pytest.approx(15.0)
+
+
+def test_however_often_the_gate_closes_for_a_moment_the_rate_recovers_all_the_same() -> None:
+    bucket = TokenBucket(10, 20, 0.0)
+    bucket.slow_down(0.0)
+    for second in range(1, 60):
+        bucket.hold(second - 0.5)
+        bucket.drain(second)  # half of the time it is open
+    assert bucket.rate(60.0) == 8.0

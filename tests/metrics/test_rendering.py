@@ -65,6 +65,21 @@ def test_nobody_joins_one_begun_before_another_that_is_made() -> None:
     assert len(renderings) == 0
 
 
+def test_nobody_joins_one_that_is_read_slowly() -> None:
+    now = 0.0
+    renderings, pages = Renderings(lambda: now), Pages()
+    with renderings.join("text", pages.make) as slow:
+        next(slow)
+        now = 1.0
+        with renderings.join("text", pages.make) as soon:
+            assert next(soon) == b"10"
+        now = 1.1
+        with renderings.join("text", pages.make) as later:
+            assert next(later) == b"20"
+        assert list(slow) == [b"11", b"12"]
+    assert len(renderings) == 0
+
+
 def test_one_that_nobody_reads_any_more_is_joined_by_nobody() -> None:
     renderings, pages = Renderings(), Pages()
     with renderings.join("text", pages.make) as gone:

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import resource
+import socket
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -24,7 +25,7 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter.core.reply import MAX_BODY_BYTES
-from exporter.polling.connections import our_own_trouble
+from exporter.polling.connections import DaemonResolver, our_own_trouble
 from exporter.simulator import Script, Simulator
 
 GOOD = json.dumps({"job_id": "a", "state": "pending", "status": "x", "progress": 5}).encode()
@@ -240,6 +241,12 @@ async def test_what_comes_after_an_answer_is_not_taken_for_the_next(
         assert set(requests) <= {0, 1}
         assert (await site.job("a"))["progress"] == 5
         await site.client.close()
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 70 + ".example", "no.such.name.invalid"])
+async def test_a_name_that_cannot_be_looked_up_is_an_error(host: str) -> None:
+    with pytest.raises(socket.gaierror):
+        await asyncio.wait_for(DaemonResolver().resolve(host, 80), 60)
 
 
 @pytest.mark.parametrize("number", [errno.EADDRNOTAVAIL, errno.ENFILE, errno.ENOMEM])
