@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
+from typing import Any
 
 import aiohttp
 import pytest
@@ -42,6 +44,19 @@ def test_of_too_many_those_are_closed_that_have_waited_longest() -> None:
     assert closed(found) == [0]
     waiting.look(found[1:], 5.0)
     assert closed(found) == [0, 1]
+
+
+async def test_one_that_asks_now_and_then_has_waited_only_since_its_last_answer() -> None:
+    async def answer(request: Any) -> Any:
+        return None
+
+    waiting = WaitingConnections(head_seconds=1000.0, most=1)
+    busy, idle = found = [Connection(), Connection()]
+    waiting.look([busy], 0.0)
+    await waiting.middleware(SimpleNamespace(protocol=busy), answer)  # type: ignore[arg-type]
+    waiting.look([idle, busy], 2.0)
+    waiting.look([idle, busy], 3.0)
+    assert closed(found) == [1]
 
 
 def test_one_whose_answer_is_being_read_waits_for_nothing() -> None:
