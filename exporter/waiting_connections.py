@@ -21,7 +21,7 @@ LOOK_SECONDS: Final = 1.0
 
 
 class WaitingConnections:
-    """Closes connections without a request: new ones after a while, old ones when there are many.
+    """Closes connections without a request: new ones after a while, the idlest of too many.
 
     `middleware` must be the outermost, for it tells which connections have a request.
     """
@@ -52,16 +52,17 @@ class WaitingConnections:
             await asyncio.sleep(LOOK_SECONDS)
 
     def look(self, connections: Collection[Any], now: float) -> None:
-        """Close those that have waited too long, and the longest waiting of too many."""
+        """Close those that have waited too long, and the idlest of too many."""
         self._served.intersection_update(connections)
         self._since = {
             one: self._since.get(one, now)
             for one in connections
             if one not in self._asking and not _writing(one)
         }
-        longest_first = sorted(self._since, key=self._since.__getitem__)
-        surplus = max(0, len(longest_first) - self._most)
-        for at, one in enumerate(longest_first):
+        # Those that never asked for anything go first, then those that have waited longest.
+        idlest_first = sorted(self._since, key=lambda one: (one in self._served, self._since[one]))
+        surplus = max(0, len(idlest_first) - self._most)
+        for at, one in enumerate(idlest_first):
             late = one not in self._served and now - self._since[one] >= self._head_seconds
             if late or at < surplus:
                 one.force_close()

@@ -54,8 +54,22 @@ async def test_one_that_asks_now_and_then_has_waited_only_since_its_last_answer(
     busy, idle = found = [Connection(), Connection()]
     waiting.look([busy], 0.0)
     await waiting.middleware(SimpleNamespace(protocol=busy), answer)  # type: ignore[arg-type]
-    waiting.look([idle, busy], 2.0)
-    waiting.look([idle, busy], 3.0)
+    waiting.look([busy, idle], 2.0)
+    assert closed(found) == [1]
+
+
+async def test_of_those_that_have_asked_the_one_is_closed_that_has_waited_longest() -> None:
+    async def answer(request: Any) -> Any:
+        return None
+
+    waiting = WaitingConnections(head_seconds=1000.0, most=2)
+    found = [Connection() for _ in range(3)]
+    for one in found[:2]:
+        await waiting.middleware(SimpleNamespace(protocol=one), answer)  # type: ignore[arg-type]
+    waiting.look(found[:2], 0.0)
+    for one in (found[0], found[2]):
+        await waiting.middleware(SimpleNamespace(protocol=one), answer)  # type: ignore[arg-type]
+    waiting.look(found, 2.0)
     assert closed(found) == [1]
 
 
