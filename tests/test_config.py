@@ -102,6 +102,14 @@ def test_the_example_shows_every_key_with_its_default() -> None:
             ['config.yaml:1: upstream.base_url: expected a URL such as "https://api.removit.eu"'],
         ),
         (
+            "upstream: {base_url: 'https://a..b'}",
+            ['config.yaml:1: upstream.base_url: expected a URL such as "https://api.removit.eu"'],
+        ),
+        (
+            "upstream: {base_url: 'https://exa mple'}",
+            ['config.yaml:1: upstream.base_url: expected a URL such as "https://api.removit.eu"'],
+        ),
+        (
             "upstream: {base_url: 'https://x:99999'}",
             ['config.yaml:1: upstream.base_url: expected a URL such as "https://api.removit.eu"'],
         ),
