@@ -860,6 +860,14 @@ def test_a_refusal_that_no_control_can_decide_is_contradicted_by_a_job() -> None
     assert upstream.gate.trial is Trial.CONTROL
 
 
+def test_a_jobs_answer_that_says_neither_leaves_the_refusal_to_the_control() -> None:
+    upstream = Upstream()
+    upstream.says(error(401), 1)
+    for straggler in (error(500), timeout()):
+        upstream.says(straggler, 0.5, "b")
+        assert upstream.gate == Gate(False, 1001.0, Trial.CONTROL)
+
+
 def test_a_rejected_key_is_tried_by_controls_only() -> None:
     upstream = Upstream()
     upstream.says(error(401), 0)
