@@ -862,10 +862,14 @@ def test_a_refusal_that_no_control_can_decide_is_contradicted_by_a_job() -> None
 
 def test_a_jobs_answer_that_says_neither_leaves_the_refusal_to_the_control() -> None:
     upstream = Upstream()
-    upstream.says(error(401), 1)
+    upstream.goes_down(0)
+    upstream.says(error(503), 0, None)
+    upstream.says(ok(), 2)
+    upstream.says(error(429, Retry_After="120"), 3)
+    upstream.says(error(401), 4)
     for straggler in (error(500), timeout()):
-        upstream.says(straggler, 0.5, "b")
-        assert upstream.gate == Gate(False, 1001.0, Trial.CONTROL)
+        upstream.says(straggler, 5, "b")
+        assert upstream.gate == Gate(False, 1123.0, Trial.CONTROL)
 
 
 def test_a_rejected_key_is_tried_by_controls_only() -> None:
