@@ -863,8 +863,8 @@ def test_a_refusal_that_no_control_can_decide_is_contradicted_by_a_job() -> None
 def test_a_jobs_answer_that_says_neither_leaves_the_refusal_to_the_control() -> None:
     upstream = Upstream()
     upstream.goes_down(0)
-    upstream.says(error(503), 0, None)
-    upstream.says(ok(), 2)
+    upstream.says(error(503), 2, None)
+    upstream.says(ok(), 3)
     upstream.says(error(429, Retry_After="120"), 3)
     upstream.says(error(401), 4)
     for straggler in (error(500), timeout()):
