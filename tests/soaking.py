@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from prometheus_client import generate_latest
 from simulated_time import ENDS, HOUR, SimulatedClock, SimulatedUpstream, simulate
 
 from exporter import Exporter
@@ -176,7 +177,7 @@ def memory() -> dict[str, int]:
 def _page(exporter: Exporter) -> list[str]:
     text = b"".join(
         piece if isinstance(piece, bytes) else piece.encode()
-        for piece in exporter.context.exposition.page("").slices
+        for piece in exporter.context.exposition.page(generate_latest).slices
     ).decode()
     return [line for line in text.splitlines() if not line.startswith("#")]
 

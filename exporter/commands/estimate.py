@@ -9,7 +9,12 @@ import re
 from dataclasses import dataclass, replace
 from typing import Final
 
-from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR
+from prometheus_client import (
+    GC_COLLECTOR,
+    PLATFORM_COLLECTOR,
+    PROCESS_COLLECTOR,
+    generate_latest,
+)
 
 from ..config import Config
 from ..core.job import Job, JobState, Source
@@ -133,7 +138,7 @@ def _use(exporter: Exporter) -> None:
 
 def _page(exporter: Exporter) -> bytes:
     parts = (Part.TOTALS, Part.EXPORTER)
-    return b"".join(exporter.context.exposition.page("", parts).slices)
+    return b"".join(exporter.context.exposition.page(generate_latest, parts).slices)
 
 
 def _count(page: bytes) -> int:

@@ -61,12 +61,11 @@ def _http_url(value: object) -> str:
     try:
         url = urlsplit(value)
         port_is_fine = url.port is None or url.port > 0
-        (url.hostname or "").encode(
-            "idna"
-        )  # as whoever looks it up will: no label empty or too long
+        host = url.hostname or ""
+        host.encode("idna")  # as whoever looks it up will: no label is empty or too long
     except ValueError:
         raise ValueError(problem) from None
-    if url.scheme not in ("http", "https") or not url.hostname or not port_is_fine or " " in value:
+    if url.scheme not in ("http", "https") or not host or " " in host or not port_is_fine:
         raise ValueError(problem)
     if url.username is not None or url.query or url.fragment:
         raise ValueError("expected a URL without user, query and fragment")

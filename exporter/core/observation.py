@@ -69,10 +69,10 @@ def _other_answer(
     if reply.kind in (Kind.SERVER_ERROR, Kind.NOT_FOUND, Kind.INVALID):
         return _suspect(job, reply, now, at, gateway=gateway)
     job = replace(job, setbacks=job.setbacks + 1)
-    return (job, []) if reply.kind in _NOT_THE_JOB else _clear(job, at)
+    return (job, []) if reply.kind in NOT_THE_JOB else _clear(job, at)
 
 
-_NOT_THE_JOB: Final = frozenset(
+NOT_THE_JOB: Final = frozenset(
     {Kind.TRANSPORT, Kind.UNASKED, Kind.THROTTLED, Kind.KEY_REJECTED, Kind.BLOCKED}
 )
 """Answers, or the lack of one, that come from before the job: they say nothing of it."""
@@ -80,7 +80,7 @@ _NOT_THE_JOB: Final = frozenset(
 
 def _asked_again(job: Job, reply: Reply) -> Job:
     """A finished job, and an answer that does not overturn: that recheck is done with."""
-    if reply.kind in _NOT_THE_JOB:
+    if reply.kind in NOT_THE_JOB:
         return replace(job, setbacks=job.setbacks + 1)
     return replace(job, setbacks=0, rechecks=job.rechecks + 1)
 

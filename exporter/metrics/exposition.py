@@ -29,14 +29,13 @@ _PARTS: Final = {family.base: family.part for family in FAMILIES.values()}
 
 @dataclass(slots=True)
 class Page:
-    """What is sent: the media type, and the body in slices.
+    """What is sent, in slices.
 
     The numbers are those of the moment when the page was asked for; an empty slice means only that
     some work was done, and others may have their turn. `left_out` counts the jobs without series,
     once the slices are at their end; None on a page without jobs.
     """
 
-    content_type: str
     slices: Iterator[bytes] = field(default_factory=lambda: iter(()))
     left_out: int | None = None
 
@@ -63,11 +62,10 @@ class Exposition:
         self._const_labels = const_labels
         self._time = time
 
-    def page(self, accept: str, parts: Collection[Part] = tuple(Part)) -> Page:
-        """Return the page in the format that `accept` asks for, or only some parts of it."""
-        encode, content_type = negotiate(accept)
+    def page(self, encode: Encoder, parts: Collection[Part] = tuple(Part)) -> Page:
+        """Return the page in the format of `encode` (see `negotiate`), or only some parts of it."""
         families = list(_selected(self._registry, parts, self._const_labels))
-        page = Page(content_type)
+        page = Page()
         page.slices = self._slices(page, encode, families, Part.JOBS in parts)
         return page
 

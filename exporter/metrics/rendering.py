@@ -6,6 +6,7 @@ is: so no reader gets an older page than the one before. Nor one that its reader
 """
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Hashable, Iterator
 from typing import Final
@@ -15,11 +16,10 @@ OLDEST_SECONDS: Final = 1.0
 
 
 class Rendering:
-    """A page that is being made; `begun` numbers the renderings in their order, `at` is when."""
+    """A page that is being made, since `begun` (steady seconds)."""
 
-    def __init__(self, pieces: Iterator[bytes], begun: int, at: float) -> None:
+    def __init__(self, pieces: Iterator[bytes], begun: float) -> None:
         self.begun = begun
-        self.at = at
         self.made = False
         """Whether nothing more is made: it is at its end, or could not be made."""
         self.readers = 0
@@ -49,8 +49,8 @@ class Renderings:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._under_way: dict[Hashable, Rendering] = {}
-        self._begun = 0
-        self._newest_made = 0
+        self._newest_made = -math.inf
+        """When the newest of those that are made was begun."""
 
     def __len__(self) -> int:
         return len(self._under_way)
@@ -59,13 +59,9 @@ class Renderings:
     def join(self, key: Hashable, make: Callable[[], Iterator[bytes]]) -> Iterator[Iterator[bytes]]:
         """Read a page from its first piece; `make` begins one where there is none to join."""
         rendering, now = self._under_way.get(key), self._clock()
-        if (
-            rendering is None
-            or rendering.begun < self._newest_made
-            or now - rendering.at > OLDEST_SECONDS
-        ):
-            self._begun += 1
-            rendering = self._under_way[key] = Rendering(make(), self._begun, now)
+        oldest = max(self._newest_made, now - OLDEST_SECONDS)
+        if rendering is None or rendering.begun < oldest:
+            rendering = self._under_way[key] = Rendering(make(), now)
         rendering.readers += 1
         try:
             yield self._read(key, rendering)

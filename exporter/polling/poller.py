@@ -16,26 +16,23 @@ from typing import Final
 import structlog
 
 from ..core.control import Rung
-from ..core.events import Event, EventType, Now
+from ..core.events import Now
 from ..core.evidence import TELLS_NOTHING, rank_for_trial
 from ..core.health import Health, Trial, UpstreamState
 from ..core.job import Job
 from ..core.judgement import span
 from ..core.pacing import PollReason, Random, Turn, next_poll, next_turn
-from ..core.rate_limit import TokenBucket
 from ..core.reply import Kind, Reply, transport_failure, unasked
 from ..registry.changes import Published
 from ..registry.registry import Registry
 from ..registry.staging import Outcome
+from .admission import Admission
 from .answers import Answers
 from .asks import Asks
 from .clock import Clock
 from .outcomes import Outcomes
 from .protocols import Asker, PollerConfig, PollWatcher
 from .schedule import Poll, Schedule
-
-KEY_CHECK_SECONDS: Final = 1.0
-"""How often a changed key is looked for while the key is rejected."""
 
 
 class Poller:
@@ -53,10 +50,10 @@ class Poller:
         log: structlog.stdlib.BoundLogger,
         key_version: Callable[[], int] = lambda: 0,
     ) -> None:
-        upstream = config().upstream
         self.health = health
         self.queue = Schedule()
-        self.bucket = TokenBucket(upstream.rate, upstream.burst, clock.monotonic())
+        self._admission = Admission(health, config, clock.monotonic(), log, key_version)
+        self.bucket = self._admission.bucket
         self.answers = Answers()
         self._registry = registry
         self._asker = asker
@@ -64,11 +61,6 @@ class Poller:
         self._rng = rng
         self._config = config
         self._watcher = watcher
-        self._key_version = key_version
-        self._key_seen = key_version()
-        self._state_told = health.state
-        self._unable_until = -math.inf
-        """When (steady seconds) to try again, after this machine could not ask."""
         self._outcomes = Outcomes(health, self.answers, config)
         self._asks = Asks()
         self._asked_before = False
@@ -192,10 +184,7 @@ class Poller:
 
     def reconfigure(self) -> None:
         """Go by the config as it now is."""
-        config, steady = self._config(), self._clock.monotonic()
-        self.bucket.set_limits(config.upstream.rate, config.upstream.burst, steady)
-        self.health.set_rules(config.judgement, config.polling, steady)
-        self.health.heartbeat = config.upstream.heartbeat
+        self._admission.reconfigure(self._clock.monotonic())
         self._wake.set()
 
     async def _run(self) -> None:
@@ -218,13 +207,9 @@ class Poller:
             self._asked_before = turn is Turn.ASK
 
     def _next_turn(self, now: float) -> tuple[Turn, float]:
-        if now < self._unable_until:
-            return Turn.WAIT, self._unable_until
-        gate = self.health.gate()
-        if not gate.open and self._key_version() != self._key_seen:
-            # Until one is sent with it: what is under way may still be refused for the old key.
-            self.health.try_now(now)
-            gate = self.health.gate()
+        if now < self._admission.unable_until:
+            return Turn.WAIT, self._admission.unable_until
+        gate = self._admission.gate(now)
         # A control need not wait for polls under way: it names no job.
         control = not gate.open and gate.trial is Trial.CONTROL
         turn, until = next_turn(
@@ -240,9 +225,7 @@ class Poller:
             in_flight=int(None in self._flights) if control else len(self._flights),
             concurrency=self._config().upstream.concurrency,
         )
-        if control:  # a changed key is tried at once
-            until = min(until, now + KEY_CHECK_SECONDS)
-        return turn, until
+        return turn, self._admission.look_again(gate, until, now)
 
     def _launch_trial(self, now: float) -> None:
         """Ask about the job that tells most of the upstream, or about none where none does."""
@@ -273,7 +256,7 @@ class Poller:
             bits = int(self._rng.random() * 2**53) << 64 | int(self._rng.random() * 2**53)
             job_id = str(uuid.UUID(int=bits, version=4))
         self._watcher.controlled(rung)
-        self._key_seen = self._key_version()
+        self._admission.sent()
         flight = asyncio.create_task(self._fly_control(rung, job_id), name=f"control {rung}")
         self._flights[None] = flight
         flight.add_done_callback(lambda task: self._landed(None, task))
@@ -293,7 +276,7 @@ class Poller:
         self._launch(ask.job_id, ask.purpose)
 
     def _launch(self, job_id: str, purpose: str) -> None:
-        self._key_seen = self._key_version()
+        self._admission.sent()
         flight = asyncio.create_task(self._fly(job_id, purpose), name=f"{purpose} {job_id}")
         self._flights[job_id] = flight
         flight.add_done_callback(lambda task: self._landed(job_id, task))
@@ -333,7 +316,9 @@ class Poller:
         self._watcher.asked(purpose, reply, seconds)
         now = self.now()
         if job is not None:
-            self.queue.polled(job.job_id, Poll(now.time, now.steady, reply.code, seconds))
+            self.queue.polled(
+                job.job_id, Poll(now.time, now.steady, reply.kind, reply.code, seconds)
+            )
         await self._note(job, reply, now, asked=job_id)
         if job is not None:
             held = await self._registry.change(
@@ -354,26 +339,8 @@ class Poller:
         asked: str | None = None,
     ) -> None:
         """Let the reply bear on the upstream's health, and tell when its state changes."""
-        if reply.kind is not Kind.UNASKED:
-            self._unable_until = -math.inf
-        elif now.steady >= self._unable_until:
-            if self._unable_until == -math.inf:
-                self._log.error("this machine cannot ask the upstream", error=reply.detail)
-            self._unable_until = now.steady + self._config().polling.min_interval
-        was_open = self.health.gate().open
-        self.health.note(reply, now, job=job, rung=rung, asked=asked)
-        if reply.kind is Kind.THROTTLED:
-            self.bucket.slow_down(now.steady)
-        is_open = self.health.gate().open
-        if was_open and not is_open:
-            self.bucket.hold(now.steady)
-        elif is_open and not was_open:
-            self.bucket.drain(now.steady)
-        before, after = self._state_told, self.health.state
-        if after is not before:  # by this answer, or as time went by since the one before
-            self._state_told = after
-            data = {"from": before.value, "to": after.value, "code": reply.code}
-            await self._registry.record(Event(EventType.UPSTREAM_CHANGED, None, now.time, data))
+        if (event := self._admission.note(job, reply, now, rung, asked)) is not None:
+            await self._registry.record(event)
 
     def first_answer(self, job: Job, reply: Reply) -> Outcome:
         """What the answer that made us register a job makes of it."""

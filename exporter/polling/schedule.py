@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ..core.pacing import DueQueue, NextPoll, PollReason
+from ..core.reply import Kind
 
 KEPT_POLLS: Final = 20
 
@@ -15,11 +16,12 @@ KEPT_POLLS: Final = 20
 class Poll:
     """One request about a job: when (since 1970; `at`, steady), what came, after how long.
 
-    All in seconds; what came is `Reply.code`.
+    All in seconds; what came is `Reply.kind` and `Reply.code`.
     """
 
     time: float
     at: float
+    kind: Kind
     code: str
     seconds: float
 

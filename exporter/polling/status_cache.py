@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from ..core.freshness import Freshness, Serve, serve, serve_unanswered
+from ..core.freshness import Freshness, Serve, rest, serve, serve_unanswered
 from ..core.health import UpstreamState
 from ..core.job import Job, JobState
+from ..core.observation import NOT_THE_JOB
 from ..core.reply import Kind, Reply
 from ..registry.registry import Registry
 from .answers import Answer, answer_of, from_store
@@ -106,11 +107,11 @@ class StatusCache:
 
     async def _pending(self, job: Job) -> Served:
         known = self._usable(job.job_id)
-        age, rest = self._age(known), self._rest(job.job_id)
+        age, resting = self._age(known), self._rest(job.job_id)
         match serve(
             age,
-            can_ask=not rest and self._poller.can_ask(job.job_id),
-            may_wait=not rest and self._poller.health.gate().open,
+            can_ask=not resting and self._poller.can_ask(job.job_id),
+            may_wait=not resting and self._poller.health.gate().open,
             rules=self._rules(),
         ):
             case Serve.FRESH:
@@ -118,9 +119,10 @@ class StatusCache:
             case Serve.STALE:
                 return _served(known, age, Result.STALE)
             case Serve.NOTHING:
-                if not rest:
+                if not resting:
                     raise self._unavailable("the upstream is not asked just now")
-                return self._as_it_was(job.job_id, job, "nothing since the last answer", rest)
+                why = "the upstream was asked about the job lately, and its answer does not tell"
+                return self._as_it_was(job.job_id, job, why)
         reply = await self._poller.ask(job.job_id, "client", self._patience())
         held = self._registry.jobs.get(job.job_id)
         if held is not None and not held.pending:
@@ -135,9 +137,9 @@ class StatusCache:
         if known is not None and known.kind is reply.kind:
             return _served(known, age, Result.REFRESHED)
         why = f"the upstream's last answer does not tell: {reply.code}"
-        return self._as_it_was(job_id, held, why, self._rest(job_id))
+        return self._as_it_was(job_id, held, why)
 
-    def _as_it_was(self, job_id: str, held: Job | None, why: str, rest: float) -> Served:
+    def _as_it_was(self, job_id: str, held: Job | None, why: str) -> Served:
         """What is known though it is old; raises `UnavailableError` that says why, if nothing is.
 
         What is held as suspected is told as it was, however long the verdict takes.
@@ -147,22 +149,17 @@ class StatusCache:
         suspected = known is not None and held is not None and held.suspicion is not None
         if suspected or serve_unanswered(age, self._rules()) is Serve.STALE:
             return _served(known, age, Result.STALE)
-        raise self._unavailable(why, min(rest, self._poller.due_in(job_id)))
+        raise self._unavailable(why, min(self._rest(job_id), self._poller.due_in(job_id)))
 
     def _rest(self, job_id: str) -> float:
-        """Return for how many seconds yet the upstream is left alone about a job.
-
-        It answered about it within `status.max_age`, whatever it said, or it asked for that, which
-        is heeded to `status.max_stale`.
-        """
-        if self._poller.asks(job_id):  # its answer may be in `polls` already, but is to be awaited
+        """See `freshness.rest`; an answer under way is awaited, whatever is known of the last."""
+        if self._poller.asks(job_id):  # it may be in `polls` already, while it is being stored
             return 0.0
-        polls, max_age = self._poller.polls(job_id), self._rules().max_age
-        answered = polls and polls[-1].code not in _OF_THE_GATE
-        since = self._clock.monotonic() - polls[-1].at if answered else max_age
+        polls, ago = self._poller.polls(job_id), None
+        if polls and polls[-1].kind not in NOT_THE_JOB:
+            ago = self._clock.monotonic() - polls[-1].at
         age = self._age(self._usable(job_id))
-        too_old = age is not None and age > self._rules().max_stale
-        return max(0.0, max_age - since, 0.0 if too_old else self._poller.held_off(job_id))
+        return rest(age, ago, self._poller.held_off(job_id), self._rules())
 
     async def _ended(self, job: Job) -> Served:
         answer = self._poller.answers.final(job.job_id)
@@ -227,8 +224,8 @@ class StatusCache:
         lasting = answer.kind in (Kind.NOT_FOUND, Kind.INVALID)
         return UNKNOWN_SECONDS if lasting else self._rules().max_age
 
-    def _unavailable(self, message: str, rest: float = 0.0) -> UnavailableError:
-        return UnavailableError(message, max(rest, self._poller.tried_again_in()))
+    def _unavailable(self, message: str, seconds: float = 0.0) -> UnavailableError:
+        return UnavailableError(message, max(seconds, self._poller.tried_again_in()))
 
     def _usable(self, job_id: str) -> Answer | None:
         """What may be given of a pending job: a good answer, or that its id is not known yet.
@@ -241,9 +238,6 @@ class StatusCache:
     def _age(self, answer: Answer | None) -> float | None:
         return None if answer is None else max(0.0, self._clock.monotonic() - answer.at)
 
-
-_OF_THE_GATE: Final = frozenset({"401", "403", "429"})
-"""What is no answer about a job: when to ask again after these is for the gate to say."""
 
 _KINDS: Final = {
     JobState.FAILED: Kind.SERVER_ERROR,

@@ -12,15 +12,16 @@ BODY_SECONDS: Final = 60.0
 """So long a body may take to come."""
 
 
-async def read_body(request: web.Request, limit: int, seconds: float = BODY_SECONDS) -> bytes:
-    """Read a body of at most `limit` bytes within `seconds`; raises `ApiError` 400, 408 or 413."""
+async def read_body(request: web.Request, limit: int) -> bytes:
+    """Read a body of at most `limit` bytes; raises `ApiError` 400, 408 or 413."""
     body = bytearray()
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(BODY_SECONDS):
             while len(body) <= limit and (chunk := await request.content.readany()):
                 body += chunk
     except TimeoutError:
-        raise ApiError(408, f"the body did not come to its end within {seconds:g} s") from None
+        message = f"the body did not come to its end within {BODY_SECONDS:g} s"
+        raise ApiError(408, message) from None
     except web.RequestPayloadError as error:
         raise ApiError(400, f"the body cannot be read: {error}") from None
     if len(body) > limit:

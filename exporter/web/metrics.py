@@ -6,13 +6,13 @@ Those who scrape at the same time, in the same format, share one rendering.
 import asyncio
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 from aiohttp import web
 
 from ..metrics.catalogue import Part
-from ..metrics.exposition import Page, negotiate
+from ..metrics.exposition import Encoder, Page, negotiate
 from ..metrics.rendering import Renderings
 from .context import Context
 from .errors import ApiError
@@ -25,8 +25,6 @@ except ImportError:
 GZIP_WINDOW: Final = 31
 """zlib's `wbits` for a gzip header (RFC 1952)."""
 GZIP_LEVEL: Final = 1
-
-
 WRITE_BYTES: Final = 16 * 1024
 """So much is written at once; a system call for each family would take longer than to make it."""
 
@@ -46,8 +44,8 @@ class MetricsRoute:
         """`?collect[]=totals|jobs|exporter` picks parts."""
         started = time.perf_counter()
         parts = _parts(request.query.getall("collect[]", []))
-        accept, gzipped = request.headers.get("Accept", ""), _accepts_gzip(request)
-        content_type = negotiate(accept)[1]
+        encode, content_type = negotiate(request.headers.get("Accept", ""))
+        gzipped = _accepts_gzip(request)
         response = web.StreamResponse(headers={"Content-Type": content_type})
         response.headers["Vary"] = "Accept, Accept-Encoding"
         if gzipped:
@@ -56,21 +54,19 @@ class MetricsRoute:
             await response.prepare(request)
             return response
         key = (content_type, frozenset(parts), gzipped)
-        with self._renderings.join(key, lambda: self._render(accept, parts, gzipped)) as pieces:
+        with self._renderings.join(key, lambda: self._render(encode, parts, gzipped)) as pieces:
             await response.prepare(request)
             await _write(response, pieces)
         await response.write_eof()
         self._context.instruments.scrape_seconds.set(time.perf_counter() - started)
         return response
 
-    def _render(self, accept: str, parts: Collection[Part], gzipped: bool) -> Iterator[bytes]:
-        page = self._context.exposition.page(accept, parts)
-        return self._measured(page, _gzip if gzipped else iter)
+    def _render(self, encode: Encoder, parts: Collection[Part], gzipped: bool) -> Iterator[bytes]:
+        page = self._context.exposition.page(encode, parts)  # now, for its numbers are of now
+        return self._pieces(page, gzipped)
 
-    def _measured(
-        self, page: Page, encode: Callable[[Iterator[bytes]], Iterator[bytes]]
-    ) -> Iterator[bytes]:
-        """Yield a page's pieces, and tell of what is known at its end."""
+    def _pieces(self, page: Page, gzipped: bool) -> Iterator[bytes]:
+        """Yield a page as it is sent, and tell of what is known at its end."""
         size = 0
 
         def count() -> Iterator[bytes]:
@@ -79,7 +75,7 @@ class MetricsRoute:
                 size += len(piece)
                 yield piece
 
-        yield from encode(count())
+        yield from _gzip(count()) if gzipped else count()
         self._context.instruments.scrape_bytes.set(size)
         if page.left_out is not None:
             self._context.instruments.left_out.set(page.left_out)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from exporter.core.freshness import Serve, serve, serve_unanswered
+from exporter.core.freshness import Serve, rest, serve, serve_unanswered
 
 
 class Rules:
@@ -36,3 +36,23 @@ def test_what_is_given_before_anyone_is_asked(
 )
 def test_what_is_given_when_the_upstream_told_nothing(age: float | None, what: Serve) -> None:
     assert serve_unanswered(age, Rules()) is what
+
+
+@pytest.mark.parametrize(
+    ("age", "answered_ago", "held_off", "seconds"),
+    [
+        (None, None, 0.0, 0.0),
+        (None, 0.5, 0.0, 1.5),
+        (9.0, 2.5, 0.0, 0.0),
+        (9.0, 0.5, 30.0, 30.0),
+        (9.0, 0.5, 1.0, 1.5),
+        (None, 0.5, 30.0, 30.0),
+        (300.0, None, 30.0, 30.0),
+        (300.1, None, 30.0, 0.0),
+        (300.1, 0.5, 30.0, 1.5),
+    ],
+)
+def test_how_long_the_upstream_is_left_alone_about_a_job(
+    age: float | None, answered_ago: float | None, held_off: float, seconds: float
+) -> None:
+    assert rest(age, answered_ago, held_off, Rules()) == seconds

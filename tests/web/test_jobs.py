@@ -9,6 +9,7 @@ import pytest
 from conftest import AsTheCommand, Open, Site, until
 
 from exporter.simulator import Script, Simulator
+from exporter.web import bodies
 
 QUIET = {"polling": {"min_interval": "1h", "max_interval": "1h"}}
 """One poll a job, and then none for a long time."""
@@ -429,3 +430,18 @@ async def test_a_client_that_leaves_before_its_answer_is_no_error_of_ours(
     answered = 'http_requests_total{code="400",method="PUT",route="/api/v1/jobs/{job_id}"}'
     await until(lambda: site.value(f"removit_exporter_{answered}"))
     assert "request failed" not in caplog.text
+
+
+async def test_a_body_that_does_not_come_to_its_end_is_408(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.3)
+    reader, writer = await asyncio.open_connection(site.client.host, site.client.port)
+    writer.write(b"PUT /api/v1/jobs/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
+    told = await asyncio.wait_for(reader.readuntil(b"}"), 20)
+    assert told.startswith(b"HTTP/1.1 408 ")
+    assert json.loads(told.partition(b"\r\n\r\n")[2]) == {
+        "error": "timeout",
+        "message": "the body did not come to its end within 0.3 s",
+    }
+    writer.close()

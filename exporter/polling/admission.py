@@ -1,0 +1,99 @@
+"""May the upstream be asked, and how soon? Its health, the rate limit, the key, this machine.
+
+`core` decides; here its parts are held together, so that each answer bears on all of them.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from ..core.control import Rung
+from ..core.events import Event, EventType, Now
+from ..core.health import Gate, Health, Trial
+from ..core.job import Job
+from ..core.rate_limit import TokenBucket
+from ..core.reply import Kind, Reply
+from .protocols import PollerConfig
+
+KEY_CHECK_SECONDS: Final = 1.0
+"""How often a changed key is looked for while the key is rejected."""
+
+
+class Admission:
+    """What stands between whoever wants to ask and the upstream. Times are steady seconds."""
+
+    def __init__(
+        self,
+        health: Health,
+        config: Callable[[], PollerConfig],
+        steady: float,
+        log: structlog.stdlib.BoundLogger,
+        key_version: Callable[[], int],
+    ) -> None:
+        upstream = config().upstream
+        self.health = health
+        self.bucket = TokenBucket(upstream.rate, upstream.burst, steady)
+        self.unable_until = -math.inf
+        """When to try again, after this machine could not ask."""
+        self._config = config
+        self._log = log
+        self._key_version = key_version
+        self._key_sent = key_version()
+        self._state_told = health.state
+
+    def gate(self, steady: float) -> Gate:
+        """Return the gate; behind a closed one a changed key is tried at once."""
+        gate = self.health.gate()
+        if not gate.open and self._key_version() != self._key_sent:
+            # Until one is sent with it: what is under way may still be refused for the old key.
+            self.health.try_now(steady)
+            gate = self.health.gate()
+        return gate
+
+    def look_again(self, gate: Gate, until: float, steady: float) -> float:
+        """Return until when to wait at most: a changed key wakes nobody."""
+        if gate.open or gate.trial is not Trial.CONTROL:
+            return until
+        return min(until, steady + KEY_CHECK_SECONDS)
+
+    def sent(self) -> None:
+        """A request is made, with the key as it is now."""
+        self._key_sent = self._key_version()
+
+    def reconfigure(self, steady: float) -> None:
+        """Go by the config as it now is."""
+        config = self._config()
+        self.bucket.set_limits(config.upstream.rate, config.upstream.burst, steady)
+        self.health.set_rules(config.judgement, config.polling, steady)
+        self.health.heartbeat = config.upstream.heartbeat
+
+    def note(
+        self, job: Job | None, reply: Reply, now: Now, rung: Rung | None, asked: str | None
+    ) -> Event | None:
+        """Let a reply bear on all of it (see `Health.note`); return what is to be told of it."""
+        self._note_ability(reply, now.steady)
+        was_open = self.health.gate().open
+        self.health.note(reply, now, job=job, rung=rung, asked=asked)
+        if reply.kind is Kind.THROTTLED:
+            self.bucket.slow_down(now.steady)
+        is_open = self.health.gate().open
+        if was_open and not is_open:
+            self.bucket.hold(now.steady)
+        elif is_open and not was_open:
+            self.bucket.drain(now.steady)
+        before, after = self._state_told, self.health.state
+        if after is before:
+            return None
+        self._state_told = after  # changed by this answer, or as time went by since the one before
+        data = {"from": before.value, "to": after.value, "code": reply.code}
+        return Event(EventType.UPSTREAM_CHANGED, None, now.time, data)
+
+    def _note_ability(self, reply: Reply, steady: float) -> None:
+        if reply.kind is not Kind.UNASKED:
+            self.unable_until = -math.inf
+        elif steady >= self.unable_until:  # else it is one more of those made together
+            if self.unable_until == -math.inf:
+                self._log.error("this machine cannot ask the upstream", error=reply.detail)
+            self.unable_until = steady + self._config().polling.min_interval
