@@ -38,7 +38,7 @@ def rest(age: float | None, answered_ago: float | None, held_off: float, rules: 
     """
     lately = 0.0 if answered_ago is None else rules.max_age - answered_ago
     too_old = age is not None and age > rules.max_stale
-    return max(0.0, lately, 0.0 if too_old else held_off)
+    return max(lately, 0.0 if too_old else held_off)
 
 
 def serve(age: float | None, *, can_ask: bool, may_wait: bool, rules: Freshness) -> Serve:
