@@ -71,6 +71,10 @@ soak: .venv/dev.stamp ## a million jobs over a simulated week; ARGS="--jobs 1000
 crashes: .venv/dev.stamp ## SIGTERM and kill -9 at random moments; ARGS="--rounds 20"
 	$(BIN)/python benchmarks/crashes.py $(ARGS)
 
+.PHONY: measure
+measure: .venv/run.stamp ## size and shape of the code, and how plain its prose is; ARGS="OTHER_CHECKOUT"
+	$(BIN)/python benchmarks/measure.py $(ARGS)
+
 .PHONY: lint
 lint: .venv/dev.stamp ## ruff and mypy
 	$(BIN)/ruff check .

@@ -1,8 +1,8 @@
 """A database of an earlier version opens with every field, event, total and open key as it was.
 
 `tests/data/d1024ca.db` was written by the code of commit d1024ca: six simulated hours with jobs
-that are done, failed, expired, invalid, not found, forgotten, suspected (5xx and 404) or pending, some
-of them keyed, labelled or named by two sources. `d1024ca.json` is what that code read from it.
+that are done, failed, expired, invalid, not found, forgotten, suspected (5xx and 404) or pending,
+some of them keyed, labelled or named by two sources. `d1024ca.json` is what that code read from it.
 """
 
 import json
