@@ -39,9 +39,9 @@ from exporter import Exporter  # noqa: E402
 from exporter.config.loading import parse_config  # noqa: E402
 from exporter.core.events import Event  # noqa: E402
 from exporter.core.job import Source  # noqa: E402
-from exporter.registry.memory import MemoryStore  # noqa: E402
 from exporter.registry.staging import Telling  # noqa: E402
 from exporter.simulator.script import Kind  # noqa: E402
+from exporter.storage.memory import MemoryStore  # noqa: E402
 
 CONFIG = """
 upstream: {base_url: "http://127.0.0.1:9", api_key_env: KEY}

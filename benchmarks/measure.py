@@ -1,7 +1,7 @@
 """The size and the shape of the code, and how plain its prose is; `make measure`.
 
-    modules, lines, largest module, functions (median, 90th percentile, longest), test lines per line
-    of code, public docstrings, and the constructions of `tests/prose.py` in 1,000 words
+    modules, lines, largest module, functions (median, 90th percentile, longest), test lines per
+    line, public docstrings, and the constructions of `tests/prose.py` in 1,000 words
 
 Lines are physical lines. A function's length runs from `def` to its last line, its docstring
 included; nested functions count on their own and within the outer one.

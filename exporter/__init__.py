@@ -13,8 +13,8 @@ from .core.job import Job, JobState
 from .embedding import JOBS, ExporterStoppedError, Jobs, RegistrationError, UnknownJobError
 from .registry.feed import HistoryGapError
 from .registry.staging import RegistryFullError
-from .registry.store import StoredEvent, StoreError
 from .service import Exporter
+from .storage.store import StoredEvent, StoreError
 
 __version__ = version("removit-exporter")
 

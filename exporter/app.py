@@ -13,8 +13,8 @@ from aiohttp import web
 
 from .config import Config, ConfigFile
 from .embedding import JOBS, Jobs
-from .registry.store import Store
 from .service import Exporter
+from .storage.store import Store
 from .web.context import Context
 from .web.errors import Handler, answer_errors
 

@@ -24,10 +24,10 @@ from .config.credentials import SecretError, read_secret_file
 from .config.values import split_address
 from .drill.command import drill
 from .logs import make_logger
-from .registry.inspection import inspect
-from .registry.store import StoreError
 from .server import ServeError, Server, run_in_loop, serve
 from .simulator import FAULTS, Simulator, parse_fault
+from .storage.inspection import inspect
+from .storage.store import StoreError
 
 POSITIVE: Final = click.FloatRange(min=0, min_open=True)
 

@@ -17,8 +17,8 @@ from .core.job import Job, Source
 from .registry.feed import Wanted
 from .registry.registry import Registry
 from .registry.staging import RegistrationConflictError, RegistryFullError, Telling
-from .registry.store import StoredEvent
 from .registry.waiting import ExporterStoppedError
+from .storage.store import StoredEvent
 
 
 class RegistrationError(Exception):

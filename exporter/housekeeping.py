@@ -9,7 +9,7 @@ import structlog
 
 from .metrics.instruments import Instruments
 from .polling.clock import Clock
-from .registry.store import StoreError
+from .storage.store import StoreError
 
 TICK_SECONDS: Final = 1.0
 

@@ -19,9 +19,9 @@ from .config import Config, ConfigError, ConfigFile
 from .config.values import split_address
 from .logs import configure, set_level
 from .registry.changes import Published
-from .registry.store import StoreError
 from .reload import NoConfigFileError
 from .service import ANSWER_SECONDS
+from .storage.store import StoreError
 from .waiting_connections import WaitingConnections, raise_descriptors
 
 Result = TypeVar("Result")

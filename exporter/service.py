@@ -34,10 +34,10 @@ from .registry.changes import Published
 from .registry.commit import GroupCommit
 from .registry.limits import RegistryLimits
 from .registry.registry import Registry
-from .registry.sqlite import SqliteStore
 from .registry.staging import RegistryFullError, Telling
-from .registry.store import SUM, Store, StoreError
 from .reload import Reloader
+from .storage.sqlite import SqliteStore
+from .storage.store import SUM, Store, StoreError
 from .web.context import Context
 from .web.discovery import DiscoveryRoutes
 from .web.events import EventRoutes

@@ -19,9 +19,9 @@ from hypothesis import settings
 from exporter import EXPORTER, Config, Exporter, create_app
 from exporter.config import ConfigFile
 from exporter.config.loading import parse_config
-from exporter.registry.sqlite import SqliteStore
-from exporter.registry.store import Store
 from exporter.simulator import Simulator
+from exporter.storage.sqlite import SqliteStore
+from exporter.storage.store import Store
 
 # By default an example may take 200 ms, which says something of the machine only.
 settings.register_profile("any machine", deadline=None)

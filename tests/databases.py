@@ -10,8 +10,8 @@ from pathlib import Path
 
 from support import job
 
-from exporter.registry.sqlite import SqliteStore
-from exporter.registry.store import Accepted, Change
+from exporter.storage.sqlite import SqliteStore
+from exporter.storage.store import Accepted, Change
 
 
 async def opened(path: Path) -> SqliteStore:

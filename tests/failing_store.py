@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Sequence
 
-from exporter.registry.memory import MemoryStore
-from exporter.registry.store import Accepted, Change, Fenced, StoreError
+from exporter.storage.memory import MemoryStore
+from exporter.storage.store import Accepted, Change, Fenced, StoreError
 
 
 class FailingStore(MemoryStore):

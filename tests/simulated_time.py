@@ -25,8 +25,8 @@ from exporter.core.job import Source
 from exporter.core.reply import Reply, transport_failure
 from exporter.polling.clock import Clock
 from exporter.registry.staging import Telling
-from exporter.registry.store import JobFilter, Store
 from exporter.simulator.script import Kind, Script, body_at
+from exporter.storage.store import JobFilter, Store
 
 START = 1_800_000_000.0
 HOUR = 3600.0

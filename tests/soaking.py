@@ -22,9 +22,9 @@ from exporter.config.loading import parse_config
 from exporter.core.events import EventType
 from exporter.core.job import Source
 from exporter.registry.changes import Published
-from exporter.registry.memory import MemoryStore
 from exporter.registry.staging import Telling
 from exporter.simulator.script import draw
+from exporter.storage.memory import MemoryStore
 
 DAY = 24 * HOUR
 CONFIG: dict[str, Any] = {

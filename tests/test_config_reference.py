@@ -20,8 +20,8 @@ from exporter.config.loading import parse_config
 from exporter.config.reference import main, page, schema, write_duration
 from exporter.config.values import parse_duration
 from exporter.metrics.catalogue import Part
-from exporter.registry.memory import MemoryStore
 from exporter.simulator.script import Script
+from exporter.storage.memory import MemoryStore
 
 ROOT = Path(__file__).parent.parent
 PAGE = page()

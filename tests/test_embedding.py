@@ -33,8 +33,8 @@ from exporter import (
     UnknownJobError,
     setup,
 )
-from exporter.registry.sqlite import SqliteStore
 from exporter.simulator import Script, Simulator
+from exporter.storage.sqlite import SqliteStore
 
 MakeConfig = Callable[..., Config]
 

@@ -22,8 +22,8 @@ from ..core.reply import Kind, Reply, transport_failure
 from ..core.tally import label_set
 from ..metrics.catalogue import Part
 from ..metrics.job_series import lines
-from ..registry.memory import MemoryStore
 from ..service import Exporter
+from ..storage.memory import MemoryStore
 
 SECONDS_A_DAY: Final = 86400.0
 _SAMPLE_ID: Final = "019cdc54-2673-dc32-b9e5-6e1d36cc9e8a"

@@ -14,9 +14,9 @@ from ..config import Config
 from ..core.health import UpstreamState
 from ..core.job import Job, Source
 from ..registry.feed import Progress, Wanted
-from ..registry.memory import MemoryStore
 from ..registry.staging import Telling
 from ..service import Exporter
+from ..storage.memory import MemoryStore
 
 
 @dataclass(frozen=True, slots=True)

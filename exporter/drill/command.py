@@ -9,8 +9,8 @@ import click
 
 from ..commands.values import AddressType, DurationType, Failure
 from ..config import ConfigError
-from ..registry.store import StoreError
 from ..server import run_in_loop
+from ..storage.store import StoreError
 from .rehearsal import ACTS, DrillOptions, rehearse
 from .sight import DrillError
 from .theatre import PROMETHEUS_FILE, write

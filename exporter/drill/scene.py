@@ -17,9 +17,9 @@ from ..app import EXPORTER, create_app
 from ..config import Config, ConfigFile
 from ..core.job import Source
 from ..registry.staging import Telling
-from ..registry.store import StoreError
 from ..service import Exporter
 from ..simulator import Script, Simulator
+from ..storage.store import StoreError
 
 CONFIG: Final[Mapping[str, Any]] = {
     "upstream": {"rate": 200, "burst": 50, "concurrency": 64},

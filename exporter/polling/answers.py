@@ -12,8 +12,8 @@ from typing import Final
 from ..core.contract import media_type, render_status
 from ..core.reply import Kind, Reply
 from ..registry.changes import Published
-from ..registry.store import MAX_FINAL_BODY_BYTES, FinalAnswer
 from ..registry.waiting import Waiting
+from ..storage.store import MAX_FINAL_BODY_BYTES, FinalAnswer
 
 _JSON: Final = "application/json"
 _OF_THE_JOB: Final = frozenset({Kind.OK, Kind.NOT_FOUND, Kind.INVALID, Kind.SERVER_ERROR})

@@ -1,1 +1,1 @@
-"""The jobs: their sole owner and writer, and the stores that keep them."""
+"""The registry: the sole owner and writer of jobs."""

@@ -12,10 +12,10 @@ from ..core.events import Event
 from ..core.job import Job, JobState
 from ..core.ledger import LedgerChange, ledger_step
 from ..core.tally import Delta, Tally
+from ..storage.store import Accepted, Change, Fenced, FinalAnswer
 from .commit import GroupCommit, Settled
 from .feed import Feed
 from .held import HeldJobs
-from .store import Accepted, Change, Fenced, FinalAnswer
 from .waiting import Waiting
 
 

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from .store import Accepted, Change, Fenced, Store, StoreError
+from ..storage.store import Accepted, Change, Fenced, Store, StoreError
 
 RETRY_SECONDS: Final = 1.0
 SETTLE_SLICE: Final = 50

@@ -15,7 +15,7 @@ from typing import Final
 
 from ..core.events import Event
 from ..core.job import Job
-from .store import Store, StoredEvent
+from ..storage.store import Store, StoredEvent
 
 KEPT_ITEMS: Final = 10_000
 SLICE: Final = 500

@@ -15,6 +15,16 @@ from ..core.job import Job, JobState, Source
 from ..core.ledger import OpenFailure
 from ..core.registration import forget
 from ..core.tally import Tally, layout
+from ..storage.store import (
+    Change,
+    Fenced,
+    JobFilter,
+    RecheckDue,
+    Snapshot,
+    Store,
+    StoredEvent,
+    StoreError,
+)
 from .changes import Changes, Published
 from .commit import GroupCommit
 from .feed import Feed
@@ -32,7 +42,6 @@ from .staging import (
     fitting,
     stage,
 )
-from .store import Change, Fenced, JobFilter, RecheckDue, Snapshot, Store, StoredEvent, StoreError
 from .waiting import ExporterStoppedError, Waiting
 
 PRUNE_SLICE: Final = 1000

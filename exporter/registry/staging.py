@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from ..core.events import Event, Now
 from ..core.job import Job, Source
 from ..core.registration import Conflict, register, tell_again
-from .store import FinalAnswer
+from ..storage.store import FinalAnswer
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from ..core.job import Source
 from ..registry.staging import Refused, Telling
-from ..registry.store import StoreError
+from ..storage.store import StoreError
 from .bodies import load_json
 from .context import Context, dump_json
 from .errors import RETRY_AFTER_SECONDS, ApiError

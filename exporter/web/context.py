@@ -18,7 +18,7 @@ from ..polling.client import Client
 from ..polling.poller import Poller
 from ..polling.status_cache import StatusCache
 from ..registry.registry import Registry
-from ..registry.store import StoredEvent
+from ..storage.store import StoredEvent
 
 if TYPE_CHECKING:
     from ..config import Config

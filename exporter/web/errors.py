@@ -8,7 +8,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from ..registry.staging import RegistryFullError
-from ..registry.store import StoreError
+from ..storage.store import StoreError
 from .context import Context, answer
 from .stopping import answer_early, take_back, under_way
 

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from ..core.events import EventType
 from ..registry.feed import HistoryGapError, Item, Progress, Wanted
-from ..registry.store import StoreError
+from ..storage.store import StoreError
 from .context import Context, dump_json, rfc3339, show_event
 from .errors import ApiError, unavailable
 from .paging import is_number

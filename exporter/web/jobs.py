@@ -12,7 +12,7 @@ from ..registry.staging import (
     RegistryFullError,
     Telling,
 )
-from ..registry.store import JobFilter, StoreError
+from ..storage.store import JobFilter, StoreError
 from .auth import may_see_results, require_writer
 from .bodies import load_json, read_body, require_media_type
 from .bulk import NDJSON, BulkRegistration

@@ -22,7 +22,7 @@ from ..polling.status_cache import (
     Served,
     UnavailableError,
 )
-from ..registry.store import StoreError
+from ..storage.store import StoreError
 from .auth import require_api_key
 from .context import Context
 from .errors import ApiError, invalid_key, unavailable

@@ -17,7 +17,7 @@ from ..core.contract import parse_upload
 from ..core.job import Source
 from ..core.reply import MAX_BODY_BYTES, UploadReply
 from ..registry.staging import RegistrationConflictError, RegistryFullError, Telling
-from ..registry.store import StoreError
+from ..storage.store import StoreError
 from .auth import require_api_key
 from .context import Context
 from .errors import ApiError, error_response, unavailable

@@ -10,7 +10,7 @@ from exporter.core.tally import BUCKETS, Delta, LabelBounds, Tally
 from exporter.metrics.census import Census
 from exporter.metrics.job_series import Choice, lines
 from exporter.metrics.totals import Totals
-from exporter.registry.store import COUNTER, SUM
+from exporter.storage.store import COUNTER, SUM
 
 
 @dataclass

@@ -10,8 +10,8 @@ from exporter.core.reply import Kind, Reply, transport_failure
 from exporter.polling.answers import Answer, Answers, answer_of
 from exporter.polling.asks import MAX_STRANGERS, Asks
 from exporter.registry.changes import Published
-from exporter.registry.store import MAX_FINAL_BODY_BYTES
 from exporter.registry.waiting import Waiting
+from exporter.storage.store import MAX_FINAL_BODY_BYTES
 
 
 def make(kind: Kind = Kind.OK, body: bytes = b"{}", status: int = 200) -> Answer:

@@ -22,7 +22,7 @@ from exporter.registry.feed import Progress, Wanted
 from exporter.registry.limits import RegistryLimits
 from exporter.registry.registry import Registry
 from exporter.registry.staging import Outcome, RegistrationConflictError, RegistryFullError, Telling
-from exporter.registry.store import Accepted, Change, Fenced, JobFilter, StoreError
+from exporter.storage.store import Accepted, Change, Fenced, JobFilter, StoreError
 
 
 class House:

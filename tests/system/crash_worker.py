@@ -14,7 +14,7 @@ import sys
 from aiohttp import web
 
 from exporter import create_app, load_config
-from exporter.registry.sqlite import SqliteStore
+from exporter.storage.sqlite import SqliteStore
 
 
 async def main(config_file: str, kill_after: int) -> None:

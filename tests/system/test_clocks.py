@@ -20,9 +20,9 @@ from simulated_time import (
 )
 
 from exporter.polling.clock import SystemClock
-from exporter.registry.memory import MemoryStore
-from exporter.registry.store import SUM
 from exporter.simulator.script import Script, draw
+from exporter.storage.memory import MemoryStore
+from exporter.storage.store import SUM
 
 
 class JumpingClock(SimulatedClock):

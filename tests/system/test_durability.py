@@ -15,8 +15,8 @@ from conftest import Open, Site, until, until_ready
 from system_ports import free_port
 
 from exporter.config import ConfigFile
-from exporter.registry.sqlite import SqliteStore
 from exporter.simulator import Script, Simulator
+from exporter.storage.sqlite import SqliteStore
 
 
 async def pragma(site: Site, text: str) -> None:

@@ -20,9 +20,9 @@ from simulated_time import (
     tell,
 )
 
-from exporter.registry.memory import MemoryStore
-from exporter.registry.sqlite import SqliteStore
 from exporter.simulator.script import Script, draw
+from exporter.storage.memory import MemoryStore
+from exporter.storage.sqlite import SqliteStore
 
 
 def test_a_day_with_the_default_thresholds_ends_every_job_as_it_truly_ended(

@@ -20,7 +20,7 @@ from system_ports import free_port
 
 from exporter.client import AsyncClient
 from exporter.config import ConfigFile
-from exporter.registry.sqlite import SqliteStore
+from exporter.storage.sqlite import SqliteStore
 
 Write = Callable[..., ConfigFile]
 STOP_SECONDS = 9.5

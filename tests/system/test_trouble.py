@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from simulated_time import HOUR, SimulatedUpstream, exporting, simulate, states, tell
 
-from exporter.registry.memory import MemoryStore
 from exporter.simulator.script import Script
+from exporter.storage.memory import MemoryStore
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 A store takes changes in groups: one commit, or none of it. Each change names the version that it
 was made from, and one made from an older version, or from a former incarnation of the id, is
 fenced: nothing of it is stored or counted. Event ids are given at commit and only rise.
-One suite of tests (`tests/registry/test_store.py`) runs over every store.
+One suite of tests (`tests/storage/test_store.py`) runs over every store.
 """
 
 from collections.abc import Collection, Mapping, Sequence

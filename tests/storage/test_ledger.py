@@ -20,10 +20,10 @@ from support import START, job
 
 from exporter.core.job import Job, JobState
 from exporter.core.ledger import LedgerChange, LedgerStep, ledger_step, open_failure, takes_effect
-from exporter.registry.memory import MemoryStore
-from exporter.registry.schema import APPLICATION_ID, UPGRADES
-from exporter.registry.sqlite import SqliteStore
-from exporter.registry.store import Accepted, Change, Store
+from exporter.storage.memory import MemoryStore
+from exporter.storage.schema import APPLICATION_ID, UPGRADES
+from exporter.storage.sqlite import SqliteStore
+from exporter.storage.store import Accepted, Change, Store
 
 BAD = [JobState.FAILED, JobState.NOT_FOUND, JobState.INVALID, JobState.EXPIRED]
 

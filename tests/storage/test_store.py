@@ -17,10 +17,10 @@ from exporter.core.job import Verdict as JobVerdict
 from exporter.core.observation import conclude, observe
 from exporter.core.reply import Kind
 from exporter.core.tally import Delta
-from exporter.registry.memory import MemoryStore
-from exporter.registry.records import dump_job, load_job
-from exporter.registry.sqlite import SqliteStore
-from exporter.registry.store import (
+from exporter.storage.memory import MemoryStore
+from exporter.storage.records import dump_job, load_job
+from exporter.storage.sqlite import SqliteStore
+from exporter.storage.store import (
     COUNTER,
     SUM,
     Accepted,

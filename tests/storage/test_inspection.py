@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from databases import execute, make_backup, opened, put, running
 
-from exporter.registry.inspection import MAX_LINES, inspect
-from exporter.registry.schema import SCHEMA_VERSION, UPGRADES
-from exporter.registry.store import StoreUnusableError
+from exporter.storage.inspection import MAX_LINES, inspect
+from exporter.storage.schema import SCHEMA_VERSION, UPGRADES
+from exporter.storage.store import StoreUnusableError
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from databases import make_backup, opened, put, running
 
-from exporter.registry.sqlite import SqliteStore
-from exporter.registry.store import StoreError, StoreUnusableError
+from exporter.storage.sqlite import SqliteStore
+from exporter.storage.store import StoreError, StoreUnusableError
 
 
 async def known(path: Path, *names: str) -> str:

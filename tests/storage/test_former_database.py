@@ -17,8 +17,8 @@ import yaml
 from exporter import Exporter
 from exporter.config.loading import parse_config
 from exporter.core.tally import layout
-from exporter.registry.sqlite import SqliteStore
-from exporter.registry.store import JobFilter
+from exporter.storage.sqlite import SqliteStore
+from exporter.storage.store import JobFilter
 
 DATA = Path(__file__).parent.parent / "data"
 WRITTEN: dict[str, Any] = json.loads((DATA / "d1024ca.json").read_text())

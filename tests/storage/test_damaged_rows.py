@@ -12,8 +12,8 @@ from exporter.core.events import Event, EventType
 from exporter.core.job import Job, JobState
 from exporter.core.ledger import LedgerStep
 from exporter.core.tally import Delta
-from exporter.registry.sqlite import SqliteStore
-from exporter.registry.store import Accepted, Change, Fenced, JobFilter, Snapshot
+from exporter.storage.sqlite import SqliteStore
+from exporter.storage.store import Accepted, Change, Fenced, JobFilter, Snapshot
 
 DONE: dict[str, Any] = {"state": JobState.DONE, "finished_at": START}
 

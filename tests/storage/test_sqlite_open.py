@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from databases import execute, running
 
-from exporter.registry.opening import explain
-from exporter.registry.schema import APPLICATION_ID, SCHEMA_VERSION
-from exporter.registry.sqlite import SqliteStore
-from exporter.registry.store import StoreUnusableError
+from exporter.storage.opening import explain
+from exporter.storage.schema import APPLICATION_ID, SCHEMA_VERSION
+from exporter.storage.sqlite import SqliteStore
+from exporter.storage.store import StoreUnusableError
 
 
 async def refusal(path: Path) -> str:

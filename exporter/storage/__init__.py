@@ -1,0 +1,1 @@
+"""The store: its Protocol, SQLite, and the in-process double that simulated time uses."""
