@@ -25,7 +25,6 @@ from .metrics.collector import JobMetrics
 from .metrics.exposition import Exposition
 from .metrics.instruments import Instruments
 from .metrics.totals import Totals
-from .polling.client import Client
 from .polling.clock import Clock, SystemClock
 from .polling.poller import Poller
 from .polling.protocols import Asker
@@ -38,6 +37,7 @@ from .registry.staging import RegistryFullError, Telling
 from .reload import Reloader
 from .storage.sqlite import SqliteStore
 from .storage.store import SUM, Store, StoreError
+from .upstream.client import Client
 from .web.context import Context
 from .web.discovery import DiscoveryRoutes
 from .web.events import EventRoutes

@@ -1,1 +1,1 @@
-"""Asking the upstream: the clock, the HTTP client, and the poller that decides nothing itself."""
+"""Polling: the poller, which decides nothing itself, its schedule, and the status cache."""

@@ -1,9 +1,8 @@
-"""What the client and the poller need of others, spelt out so that a simulation can stand in.
+"""What the poller needs of others, spelt out so that a simulation can stand in.
 
 The properties are config keys, documented in `docs/configuration.md`; times in seconds.
 """
 
-from pathlib import Path
 from typing import Protocol
 
 from ..core.reply import Reply
@@ -29,23 +28,6 @@ class PollWatcher(Protocol):
 
     def lagged(self, seconds: float) -> None:
         """A scheduled poll started so long after it was due."""
-
-
-class ClientConfig(Protocol):
-    """The keys of the section `upstream` that the client goes by."""
-
-    @property
-    def base_url(self) -> str: ...
-    @property
-    def timeout(self) -> float: ...
-    @property
-    def connect_timeout(self) -> float: ...
-    @property
-    def upload_timeout(self) -> float: ...
-    @property
-    def proxy(self) -> str | None: ...
-    @property
-    def ca_file(self) -> Path | None: ...
 
 
 class LimitConfig(Protocol):

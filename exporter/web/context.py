@@ -14,11 +14,11 @@ from ..core.job import Job
 from ..metrics.collector import JobMetrics
 from ..metrics.exposition import Exposition
 from ..metrics.instruments import Instruments
-from ..polling.client import Client
 from ..polling.poller import Poller
 from ..polling.status_cache import StatusCache
 from ..registry.registry import Registry
 from ..storage.store import StoredEvent
+from ..upstream.client import Client
 
 if TYPE_CHECKING:
     from ..config import Config

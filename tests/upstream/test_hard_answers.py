@@ -25,9 +25,9 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter.core.reply import MAX_BODY_BYTES
-from exporter.polling.connections import our_own_trouble
-from exporter.polling.resolver import DaemonResolver
 from exporter.simulator import Script, Simulator
+from exporter.upstream.connections import our_own_trouble
+from exporter.upstream.resolver import DaemonResolver
 
 GOOD = json.dumps({"job_id": "a", "state": "pending", "status": "x", "progress": 5}).encode()
 Write = Callable[[bytes], Awaitable[None]]

@@ -69,7 +69,7 @@ def make_connector(tls: ssl.SSLContext | bool) -> aiohttp.TCPConnector:
     The poller holds the number of requests to `upstream.concurrency`; a second limit would hide.
     """
     connector = aiohttp.TCPConnector(limit=0, ssl=tls, resolver=DaemonResolver())
-    # There is no public way to it; tests/polling/test_hard_answers.py sees that it works.
+    # There is no public way to it; tests/upstream/test_hard_answers.py sees that it works.
     factory: Any = partial(OneAnswerHandler, loop=asyncio.get_running_loop())
     connector._factory = factory
     return connector

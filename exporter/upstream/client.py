@@ -7,8 +7,9 @@ compressed is asked for, and bodies are read to `MAX_BODY_BYTES`.
 import asyncio
 import ssl
 from collections.abc import AsyncIterable, Callable, Mapping
+from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 import aiohttp
 from multidict import CIMultiDict
@@ -17,10 +18,26 @@ from yarl import URL
 from ..core.contract import parse_reply
 from ..core.reply import MAX_BODY_BYTES, Reply, transport_failure, unasked
 from .connections import make_connector, our_own_trouble
-from .protocols import ClientConfig
 
 STATUS_PATH: Final = "/api/v1/status"
 UPLOAD_PATH: Final = "/api/v1/upload"
+
+
+class ClientConfig(Protocol):
+    """The keys of the section `upstream` that the client goes by."""
+
+    @property
+    def base_url(self) -> str: ...
+    @property
+    def timeout(self) -> float: ...
+    @property
+    def connect_timeout(self) -> float: ...
+    @property
+    def upload_timeout(self) -> float: ...
+    @property
+    def proxy(self) -> str | None: ...
+    @property
+    def ca_file(self) -> Path | None: ...
 
 
 class Client:
@@ -48,7 +65,7 @@ class Client:
             },
         )
         # Else it sends a GET a second time by itself when a kept connection breaks, past the rate
-        # limit and uncounted. There is no public way; test_hard_answers.py sees that it works.
+        # limit and uncounted. There is no public way; tests/upstream/test_hard_answers.py sees that it works.
         self._session._retry_connection = False
         return self
 
