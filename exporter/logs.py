@@ -14,7 +14,7 @@ from typing import Any, Final, TextIO
 import structlog
 
 from .core.events import Event, EventType
-from .core.health import UpstreamState
+from .core.health.health import UpstreamState
 from .core.job import Job, JobState
 from .registry.changes import Published
 

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from .config import Config, ConfigFile, LiveConfig
 from .config.credentials import Secret, SecretSource
 from .configured import ConfiguredJobs
-from .core.health import Health
+from .core.health.health import Health
 from .core.job import JobState, Source
 from .core.reply import Reply
 from .core.tally import LabelBounds, Tally

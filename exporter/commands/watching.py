@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ..client import AsyncClient
 from ..config import Config
-from ..core.health import UpstreamState
+from ..core.health.health import UpstreamState
 from ..core.job import Job, Source
 from ..registry.feed import Progress, Wanted
 from ..registry.staging import Telling

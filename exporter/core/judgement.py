@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from .chance import row_length
 from .events import Now
-from .health import Health
+from .health.chance import row_length
+from .health.health import Health
+from .health.states import PATIENT_STATES
 from .job import Job, JobState, Suspicion, Verdict
 from .reply import Kind, Reply
 from .rules import JudgementRules
-from .upstream import PATIENT_STATES
 
 
 def judge(

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from .events import Now
-from .health import Gate, Trial
+from .health.health import Gate, Trial
 from .job import Job, Suspicion
 from .reply import Reply
 from .rules import PollingRules

@@ -12,7 +12,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar as ClientExemplar
 
-from ..core.health import Health, UpstreamState
+from ..core.health.health import Health, UpstreamState
 from ..core.job import Job, JobState
 from ..core.ledger import LedgerChange
 from ..core.tally import BUCKETS, DURATION, Delta, Labels, Tally

@@ -9,9 +9,9 @@ from typing import Final
 
 import structlog
 
-from ..core.control import Rung
 from ..core.events import Event, EventType, Now
-from ..core.health import Gate, Health, Trial
+from ..core.health.control import Rung
+from ..core.health.health import Gate, Health, Trial
 from ..core.job import Job
 from ..core.rate_limit import TokenBucket
 from ..core.reply import Kind, Reply

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ..core.events import Now
-from ..core.health import Health
+from ..core.health.health import Health
 from ..core.job import FINAL_STATES, Job, JobState
 from ..core.judgement import judge, weigh_loss
 from ..core.observation import conclude, observe

@@ -15,10 +15,10 @@ from typing import Final
 
 import structlog
 
-from ..core.control import Rung
 from ..core.events import Now
-from ..core.evidence import TELLS_NOTHING, rank_for_trial
-from ..core.health import Health, Trial, UpstreamState
+from ..core.health.control import Rung
+from ..core.health.evidence import TELLS_NOTHING, rank_for_trial
+from ..core.health.health import Health, Trial, UpstreamState
 from ..core.job import Job
 from ..core.judgement import span
 from ..core.pacing import PollReason, Random, Turn, next_poll, next_turn

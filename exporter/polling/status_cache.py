@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Final
 
 from ..core.freshness import Freshness, Serve, rest, serve, serve_unanswered
-from ..core.health import UpstreamState
+from ..core.health.health import UpstreamState
 from ..core.job import Job, JobState
 from ..core.observation import NOT_THE_JOB
 from ..core.reply import Kind, Reply

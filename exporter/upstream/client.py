@@ -64,8 +64,9 @@ class Client:
                 "User-Agent": self._user_agent,
             },
         )
-        # Else it sends a GET a second time by itself when a kept connection breaks, past the rate
-        # limit and uncounted. There is no public way; tests/upstream/test_hard_answers.py sees that it works.
+        # Without this aiohttp sends a GET again by itself when a kept connection breaks: past the
+        # rate limit, and uncounted. There is no public switch; tests/upstream/test_hard_answers.py
+        # sees that this one works.
         self._session._retry_connection = False
         return self
 

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from support import JOB_ID, Judgement, Polling, answered, error, job, now, ok, timeout
 
-from exporter.core.chance import Share
-from exporter.core.control import Rung
 from exporter.core.events import Now
-from exporter.core.health import Health
+from exporter.core.health.chance import Share
+from exporter.core.health.control import Rung
+from exporter.core.health.health import Health
 from exporter.core.job import Job, JobState, Suspicion, Verdict
 from exporter.core.judgement import MOST_ANSWERS, RULES, judge, span, weigh_loss
 from exporter.core.observation import observe

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import START, Polling, answered, error, job, now, ok, timeout
 
-from exporter.core.health import Gate, Trial
+from exporter.core.health.health import Gate, Trial
 from exporter.core.job import Job, JobState
 from exporter.core.observation import observe
 from exporter.core.pacing import (

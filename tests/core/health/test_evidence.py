@@ -10,18 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import Judgement, answered, error, job, now, ok
 
-from exporter.core.answers import (
+from exporter.core.health.chance import Share, row_length
+from exporter.core.health.counts import (
     KEPT_SECONDS,
     MODES_A_SLOT,
     MOST_JOBS,
     AnswerShares,
     RecentAnswers,
 )
-from exporter.core.chance import Share, row_length
-from exporter.core.evidence import TELLS_NOTHING, Evidence, rank_for_trial, sort_of
+from exporter.core.health.evidence import TELLS_NOTHING, Evidence, rank_for_trial, sort_of
+from exporter.core.health.witnesses import MOST_WITNESSES, Witnesses
 from exporter.core.job import Job, JobState, Suspicion
 from exporter.core.reply import Kind, Reply
-from exporter.core.witnesses import MOST_WITNESSES, Witnesses
 
 
 @pytest.mark.parametrize("bad", [0, 1, 3, 20, 50])

@@ -9,9 +9,9 @@ asks by `Retry-After` is waited, to `polling.max_retry_after`. Times are steady 
 from dataclasses import dataclass
 from enum import StrEnum
 
-from .events import Now
-from .reply import Reply
-from .rules import PollingRules
+from ..events import Now
+from ..reply import Reply
+from ..rules import PollingRules
 
 
 class Trial(StrEnum):

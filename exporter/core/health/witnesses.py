@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import Any, Final, Self
 
-from .job import Job
-from .reply import Status
+from ..job import Job
+from ..reply import Status
 
 WITNESSES_A_MODE: Final = 2
 """The newest, and the newest of any other job."""

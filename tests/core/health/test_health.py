@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import START, Judgement, Polling, answered, error, job, now, ok, timeout
 
-from exporter.core.answers import RecentAnswers
-from exporter.core.control import Rung
-from exporter.core.health import Gate, Health, Trial, UpstreamState
+from exporter.core.health.control import Rung
+from exporter.core.health.counts import RecentAnswers
+from exporter.core.health.health import Gate, Health, Trial, UpstreamState
 from exporter.core.job import Job, JobState, Suspicion
 from exporter.core.reply import Kind, Reply, unasked
 

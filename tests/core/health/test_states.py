@@ -6,11 +6,11 @@ from itertools import product
 import pytest
 from support import Judgement, Polling, answered, error, job, now, ok, timeout
 
-from exporter.core.control import Rung
-from exporter.core.health import Health
+from exporter.core.health.control import Rung
+from exporter.core.health.health import Health
+from exporter.core.health.states import TRANSITIONS, Condition, Signal, UpstreamState, after
 from exporter.core.job import Job, JobState
 from exporter.core.reply import Reply
-from exporter.core.upstream import TRANSITIONS, Condition, Signal, UpstreamState, after
 
 ROWS = [
     ("served", "unknown", "well"),

@@ -1,7 +1,7 @@
 """Is the upstream well? What each answer says of it: evidence, the state, and the gate.
 
 `Health` takes in every answer, keeps what is needed of it (`evidence.py`), tells the machine of
-`upstream.py` what it means, and says whether polls may go on (`gate.py`). No job is called failed
+`states.py` what it means, and says whether polls may go on (`circuit.py`). No job is called failed
 without its evidence, see `judgement.py`.
 """
 
@@ -9,15 +9,15 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
+from ..events import Now
+from ..job import Job
+from ..reply import Kind, Reply, ReplyState
+from ..rules import JudgementRules, PollingRules
+from .circuit import Gate, Trial, Trials
 from .control import ControlLadder, Rung
-from .events import Now
 from .evidence import BAD_KINDS, Evidence, Sort
-from .gate import Gate, Trial, Trials
-from .job import Job
 from .refusal import Refusal
-from .reply import Kind, Reply, ReplyState
-from .rules import JudgementRules, PollingRules
-from .upstream import DOWN, PATIENT_STATES, REFUSED, Condition, Signal, UpstreamState, after
+from .states import DOWN, PATIENT_STATES, REFUSED, Condition, Signal, UpstreamState, after
 
 __all__ = ["PATIENT_STATES", "Gate", "Health", "Trial", "UpstreamState"]  # the subject's front door
 

@@ -8,8 +8,8 @@ makes them. Times are steady seconds.
 
 from typing import Final
 
-from .answers import AnswerShares
 from .chance import row_length
+from .counts import AnswerShares
 
 MEMORY_SECONDS: Final = 600.0
 CHANCE: Final = 1e-3

@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final, Self
 
-from .answers import AnswerShares, RecentAnswers
+from ..events import Now
+from ..job import Job, JobState
+from ..reply import Kind, Reply
+from ..rules import JudgementRules
 from .chance import Share
-from .events import Now
-from .job import Job, JobState
-from .reply import Kind, Reply
-from .rules import JudgementRules
+from .counts import AnswerShares, RecentAnswers
 from .witnesses import Witnesses
 
 
