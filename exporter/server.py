@@ -16,10 +16,10 @@ from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTO
 
 from .app import EXPORTER, create_app
 from .config import Config, ConfigError, ConfigFile
+from .config.reload import NoConfigFileError
 from .config.values import split_address
 from .logs import configure, set_level
 from .registry.changes import Published
-from .reload import NoConfigFileError
 from .service import ANSWER_SECONDS
 from .storage.store import StoreError
 from .waiting_connections import WaitingConnections, raise_descriptors

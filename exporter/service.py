@@ -13,7 +13,8 @@ from prometheus_client import CollectorRegistry
 
 from .config import Config, ConfigFile, LiveConfig
 from .config.credentials import Secret, SecretSource
-from .configured import ConfiguredJobs
+from .config.reload import Reloader
+from .configured.jobs import ConfiguredJobs
 from .core.health.health import Health
 from .core.job import JobState, Source
 from .core.reply import Reply
@@ -34,7 +35,6 @@ from .registry.commit import GroupCommit
 from .registry.limits import RegistryLimits
 from .registry.registry import Registry
 from .registry.staging import RegistryFullError, Telling
-from .reload import Reloader
 from .storage.sqlite import SqliteStore
 from .storage.store import SUM, Store, StoreError
 from .upstream.client import Client

@@ -7,7 +7,7 @@ restart would help neither.
 from aiohttp import web
 
 from ..config import ConfigError
-from ..reload import NoConfigFileError
+from ..config.reload import NoConfigFileError
 from .auth import require_writer
 from .context import Context, answer
 from .errors import ApiError, unavailable

@@ -7,8 +7,8 @@ see, but for `down`, which is two: whether the service fails or says nothing dec
 - A service that fails may still look up ids, or answer the door: only a job's 2xx ends that outage,
   or the control request, where that had failed too. One that said nothing is back with its first
   good answer.
-- An outage outweighs a 429, for `throttled` means a service that works; what `Retry-After` asks is
-  kept all the same (see `circuit.py`). When the wait is over nothing is known until the next answer.
+- An outage outweighs a 429: `throttled` means a service that works. What `Retry-After` asks is kept
+  all the same (see `circuit.py`). When the wait is over nothing is known until the next answer.
 - A refusal (a key, a firewall) outweighs all: as long as it stands nothing is learnt of what is
   behind it, and only an answer to a control request ends it.
 - `suspect` is a failing service with a witness against it; it ends with the window.

@@ -12,14 +12,14 @@ from typing import Final
 
 import structlog
 
-from .config import Config, ConfigError
-from .config.registration import Registration
-from .core.events import NOTHING
-from .core.job import Job, Source
+from ..config import Config, ConfigError
+from ..config.registration import Registration
+from ..core.events import NOTHING
+from ..core.job import Job, Source
+from ..metrics.instruments import Instruments
+from ..registry.registry import Registry
+from ..registry.staging import Refused, Telling
 from .job_files import JobFile, Stamp, find, read_job_file
-from .metrics.instruments import Instruments
-from .registry.registry import Registry
-from .registry.staging import Refused, Telling
 
 BATCH: Final = 250
 SHOWN_ERRORS: Final = 10

@@ -23,7 +23,7 @@ from exporter.metrics.catalogue import Part
 from exporter.simulator.script import Script
 from exporter.storage.memory import MemoryStore
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 PAGE = page()
 EXAMPLE = (ROOT / "config.example.yaml").read_text()
 

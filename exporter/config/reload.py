@@ -11,10 +11,10 @@ from pathlib import Path
 
 import structlog
 
-from .config import Config, ConfigError, ConfigFile, LiveConfig
-from .config.live import pin
-from .config.loading import label_clashes
-from .metrics.instruments import Instruments
+from ..metrics.instruments import Instruments
+from . import Config, ConfigError, ConfigFile, LiveConfig
+from .live import pin
+from .loading import label_clashes
 
 
 class NoConfigFileError(Exception):

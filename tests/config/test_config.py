@@ -19,7 +19,7 @@ from exporter.config.loading import parse_config
 from exporter.config.values import parse_duration, split_address
 
 ENVIRON = {"REMOVIT_API_KEY": "the-key"}
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 
 
 def parse(text: str, **more: Any) -> Config:

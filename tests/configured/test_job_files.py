@@ -14,7 +14,7 @@ from support import fuzzed
 
 from exporter.config import ConfigError
 from exporter.config.registration import Registration
-from exporter.job_files import find, read_job_file
+from exporter.configured.job_files import find, read_job_file
 
 REFUSED = 'removit_exporter_registrations_refused_total{{reason="{}"}}'
 RULES = Registration(allowed_labels=["shop"])

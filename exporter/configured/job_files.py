@@ -13,9 +13,9 @@ from typing import Any, Final, Protocol
 
 import yaml
 
-from .config import ConfigError
-from .config.document import MAX_FILE_BYTES, Document, read_document
-from .registry.staging import Telling
+from ..config import ConfigError
+from ..config.document import MAX_FILE_BYTES, Document, read_document
+from ..registry.staging import Telling
 
 KEY_LABEL: Final = "__key__"
 MAX_FILES: Final = 1000

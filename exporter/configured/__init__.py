@@ -1,0 +1,1 @@
+"""Jobs that the config and its job files name."""
