@@ -7,8 +7,8 @@ from typing import Final
 
 import structlog
 
+from .clock import Clock
 from .metrics.instruments import Instruments
-from .polling.clock import Clock
 from .storage.store import StoreError
 
 TICK_SECONDS: Final = 1.0

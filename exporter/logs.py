@@ -16,7 +16,7 @@ import structlog
 from .core.events import Event, EventType
 from .core.health.health import UpstreamState
 from .core.job import Job, JobState
-from .registry.changes import Published
+from .core.published import Published
 
 LOGGER_NAME: Final = "removit_exporter"
 DRIFT_SECONDS: Final = 3600.0

@@ -18,8 +18,8 @@ from .app import EXPORTER, create_app
 from .config import Config, ConfigError, ConfigFile
 from .config.reload import NoConfigFileError
 from .config.values import split_address
+from .core.published import Published
 from .logs import configure, set_level
-from .registry.changes import Published
 from .service import ANSWER_SECONDS
 from .storage.store import StoreError
 from .waiting_connections import WaitingConnections, raise_descriptors

@@ -11,12 +11,14 @@ from typing import Final
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from .clock import Clock, SystemClock
 from .config import Config, ConfigFile, LiveConfig
 from .config.credentials import Secret, SecretSource
 from .config.reload import Reloader
 from .configured.jobs import ConfiguredJobs
 from .core.health.health import Health
 from .core.job import JobState, Source
+from .core.published import Published
 from .core.reply import Reply
 from .core.tally import LabelBounds, Tally
 from .housekeeping import Chore, Housekeeping
@@ -26,11 +28,9 @@ from .metrics.collector import JobMetrics
 from .metrics.exposition import Exposition
 from .metrics.instruments import Instruments
 from .metrics.totals import Totals
-from .polling.clock import Clock, SystemClock
 from .polling.poller import Poller
 from .polling.protocols import Asker
 from .polling.status_cache import StatusCache
-from .registry.changes import Published
 from .registry.commit import GroupCommit
 from .registry.limits import RegistryLimits
 from .registry.registry import Registry

@@ -19,11 +19,11 @@ from typing import Any
 import yaml
 
 from exporter import Exporter
+from exporter.clock import Clock
 from exporter.config.loading import parse_config
 from exporter.core.contract import parse_reply
 from exporter.core.job import Source
 from exporter.core.reply import Reply, transport_failure
-from exporter.polling.clock import Clock
 from exporter.registry.staging import Telling
 from exporter.simulator.script import Kind, Script, body_at
 from exporter.storage.store import JobFilter, Store

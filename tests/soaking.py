@@ -21,7 +21,7 @@ from exporter import Exporter
 from exporter.config.loading import parse_config
 from exporter.core.events import EventType
 from exporter.core.job import Source
-from exporter.registry.changes import Published
+from exporter.core.published import Published
 from exporter.registry.staging import Telling
 from exporter.simulator.script import draw
 from exporter.storage.memory import MemoryStore

@@ -11,8 +11,8 @@ from support import JOB_ID, START, answered
 
 from exporter.core.events import Event, EventType
 from exporter.core.job import Job, JobState
+from exporter.core.published import Published
 from exporter.logs import EventLog, configure, make_logger
-from exporter.registry.changes import Published
 
 
 @pytest.fixture(autouse=True)

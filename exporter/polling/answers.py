@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..core.contract import media_type, render_status
+from ..core.published import Published
 from ..core.reply import Kind, Reply
-from ..registry.changes import Published
 from ..registry.waiting import Waiting
 from ..storage.store import MAX_FINAL_BODY_BYTES, FinalAnswer
 

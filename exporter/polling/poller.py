@@ -15,6 +15,7 @@ from typing import Final
 
 import structlog
 
+from ..clock import Clock
 from ..core.events import Now
 from ..core.health.control import Rung
 from ..core.health.evidence import TELLS_NOTHING, rank_for_trial
@@ -22,14 +23,13 @@ from ..core.health.health import Health, Trial, UpstreamState
 from ..core.job import Job
 from ..core.judgement import span
 from ..core.pacing import PollReason, Random, Turn, next_poll, next_turn
+from ..core.published import Published
 from ..core.reply import Kind, Reply, transport_failure, unasked
-from ..registry.changes import Published
 from ..registry.registry import Registry
 from ..registry.staging import Outcome
 from .admission import Admission
 from .answers import Answers
 from .asks import Asks
-from .clock import Clock
 from .outcomes import Outcomes
 from .protocols import Asker, PollerConfig, PollWatcher
 from .schedule import Poll, Schedule

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
+from ..clock import Clock
 from ..core.freshness import Freshness, Serve, rest, serve, serve_unanswered
 from ..core.health.health import UpstreamState
 from ..core.job import Job, JobState
@@ -19,7 +20,6 @@ from ..core.observation import NOT_THE_JOB
 from ..core.reply import Kind, Reply
 from ..registry.registry import Registry
 from .answers import Answer, answer_of, from_store
-from .clock import Clock
 from .poller import Poller
 
 UNKNOWN_SECONDS: Final = 5.0

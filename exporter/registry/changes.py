@@ -6,32 +6,18 @@ Changes of one job go one after the other.
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ..core.events import Event
 from ..core.job import Job, JobState
-from ..core.ledger import LedgerChange, ledger_step
-from ..core.tally import Delta, Tally
+from ..core.ledger import ledger_step
+from ..core.published import Published
+from ..core.tally import Tally
 from ..storage.store import Accepted, Change, Fenced, FinalAnswer
 from .commit import GroupCommit, Settled
 from .feed import Feed
 from .held import HeldJobs
 from .waiting import Waiting
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """A change that is now visible. `after` is None for a job that is forgotten or left memory.
-
-    `event_ids` are those of `events`; empty while the store cannot be written.
-    """
-
-    before: Job | None
-    after: Job | None
-    events: Sequence[Event] = ()
-    deltas: Sequence[Delta] = ()
-    event_ids: Sequence[int] = ()
-    ledger: LedgerChange | None = None
 
 
 class Changes:

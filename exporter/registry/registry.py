@@ -13,6 +13,7 @@ from typing import Final
 from ..core.events import Event, Now
 from ..core.job import Job, JobState, Source
 from ..core.ledger import OpenFailure
+from ..core.published import Published
 from ..core.registration import forget
 from ..core.tally import Tally, layout
 from ..storage.store import (
@@ -25,7 +26,7 @@ from ..storage.store import (
     StoredEvent,
     StoreError,
 )
-from .changes import Changes, Published
+from .changes import Changes
 from .commit import GroupCommit
 from .feed import Feed
 from .held import HeldJobs

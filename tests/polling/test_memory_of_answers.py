@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from support import answered, error, ok
 
+from exporter.core.published import Published
 from exporter.core.reply import Kind, Reply, transport_failure
 from exporter.polling.answers import Answer, Answers, answer_of
 from exporter.polling.asks import MAX_STRANGERS, Asks
-from exporter.registry.changes import Published
 from exporter.registry.waiting import Waiting
 from exporter.storage.store import MAX_FINAL_BODY_BYTES
 

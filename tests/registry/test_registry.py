@@ -14,9 +14,9 @@ from support import START, error, job, now, ok
 from exporter.core.events import Now
 from exporter.core.job import Job, JobState, Source, Verdict
 from exporter.core.observation import conclude, observe
+from exporter.core.published import Published
 from exporter.core.reply import ReplyState
 from exporter.core.tally import LabelBounds, Tally
-from exporter.registry.changes import Published
 from exporter.registry.commit import BACKLOG_SLICE, RETRY_SECONDS, GroupCommit
 from exporter.registry.feed import Progress, Wanted
 from exporter.registry.limits import RegistryLimits

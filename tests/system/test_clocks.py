@@ -19,7 +19,7 @@ from simulated_time import (
     tell,
 )
 
-from exporter.polling.clock import SystemClock
+from exporter.clock import SystemClock
 from exporter.simulator.script import Script, draw
 from exporter.storage.memory import MemoryStore
 from exporter.storage.store import SUM

@@ -19,8 +19,8 @@ from failing_store import FailingStore
 from multidict import CIMultiDict
 
 from exporter import EXPORTER, Config, Exporter, create_app
+from exporter.clock import SystemClock
 from exporter.polling import status_cache
-from exporter.polling.clock import SystemClock
 from exporter.simulator import Script, Simulator
 from exporter.web import status as status_module
 
