@@ -129,14 +129,14 @@ async def run(rounds: int, seed: int, folder: Path) -> bool:
         jobs = await stored(session, address)
         worker.kill()
         await worker.ends()
-        rows = compare(simulator.ledger.totals(), read_totals(page or ""))
-    wrong = [row for row in rows if not row.equal]
+        runs = compare(simulator.ledger.totals(), read_totals(page or ""))
+    wrong = [run for run in runs if not run.equal]
     missing = set(known) - jobs.keys()
     differing = judged_otherwise(simulator, jobs)
     print(", ".join(f"{count} by {way}" for way, count in sorted(ways.items())))
     print(f"{len(known)} acknowledged, {len(missing)} missing; {scraper.scrapes} scrapes")
-    for row in rows:
-        print(f"  {row}")
+    for run in runs:
+        print(f"  {run}")
     for text in [*scraper.wrong[:10], *differing[:10]]:
         print(f"wrong: {text}")
     return not (wrong or missing or scraper.wrong or differing)

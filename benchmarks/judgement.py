@@ -39,7 +39,7 @@ from exporter import Exporter  # noqa: E402
 from exporter.config.loading import parse_config  # noqa: E402
 from exporter.core.events import Event  # noqa: E402
 from exporter.core.job import Source  # noqa: E402
-from exporter.registry.staging import Telling  # noqa: E402
+from exporter.registry.staging import Registration  # noqa: E402
 from exporter.simulator.script import Kind  # noqa: E402
 from exporter.storage.memory import MemoryStore  # noqa: E402
 
@@ -109,7 +109,7 @@ def run(history: History, seed: int) -> Outcome:
         for job in sorted(history.jobs, key=lambda job: job.at):
             await asyncio.sleep(max(0.0, job.at - asyncio.get_running_loop().time()))
             upstream.add(job.job_id, job.script)
-            await exporter.registry.register([Telling(job.job_id)], Source.API)
+            await exporter.registry.register([Registration(job.job_id)], Source.API)
         left = history.seconds + history.tail - asyncio.get_running_loop().time()
         await asyncio.sleep(max(left, history.tail))
         started = exporter.registry._now().time - asyncio.get_running_loop().time()
@@ -122,12 +122,12 @@ def run(history: History, seed: int) -> Outcome:
 
 
 def _compare(history: History, store: MemoryStore, started: float, found: Outcome) -> None:
-    trial = _Trial(history, found)
+    probe = _Trial(history, found)
     for _, _, event in store.tables.events:
         if event.job_id is not None:
-            trial.take(event, event.time - started)
+            probe.take(event, event.time - started)
     for job in history.jobs:
-        _judge(job, trial.called, history, found)
+        _judge(job, probe.called, history, found)
 
 
 class _Trial:

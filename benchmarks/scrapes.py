@@ -22,7 +22,7 @@ import yaml
 
 from exporter.config.loading import parse_config
 from exporter.core.job import Source
-from exporter.registry.staging import Telling
+from exporter.registry.staging import Registration
 from exporter.server import Server, run_in_loop
 
 JOBS = 2000
@@ -74,8 +74,8 @@ async def main(scrapers: int) -> bool:
         server = Server(parse_config(yaml.safe_dump(document), directory=Path(folder)))
         await server.start()
         for start in range(0, JOBS, 500):
-            tellings = [Telling(f"job-{at}") for at in range(start, start + 500)]
-            await server.exporter.registry.register(tellings, Source.API)
+            registrations = [Registration(f"job-{at}") for at in range(start, start + 500)]
+            await server.exporter.registry.register(registrations, Source.API)
         before = peak()
         near, far = processes.Pipe()
         process = processes.Process(target=scrape, args=(server.url, scrapers, far), daemon=True)

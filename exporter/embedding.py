@@ -11,12 +11,12 @@ from typing import Final
 
 from aiohttp import web
 
-from .config.registration import Registration
+from .config.registration import RegistrationRules
 from .core.events import NOTHING
 from .core.job import Job, Source
 from .registry.feed import Wanted
 from .registry.registry import Registry
-from .registry.staging import RegistrationConflictError, RegistryFullError, Telling
+from .registry.staging import Registration, RegistrationConflictError, RegistryFullError
 from .registry.waiting import ExporterStoppedError
 from .storage.store import StoredEvent
 
@@ -36,7 +36,7 @@ class UnknownJobError(LookupError):
 class Jobs:
     """The jobs of an exporter, for programs in its process. Usable once the application runs."""
 
-    def __init__(self, registry: Registry, rules: Callable[[], Registration]) -> None:
+    def __init__(self, registry: Registry, rules: Callable[[], RegistrationRules]) -> None:
         self._registry = registry
         self._rules = rules
 
@@ -59,9 +59,9 @@ class Jobs:
         if details:
             raise RegistrationError(details)
         at = None if registered_at is None else registered_at.timestamp()
-        telling = Telling(job_id, dict(labels), key, at)
+        registration = Registration(job_id, dict(labels), key, at)
         try:
-            [registered] = await self._registry.register([telling], Source.PLUGIN)
+            [registered] = await self._registry.register([registration], Source.PLUGIN)
         except RegistrationConflictError as error:
             raise RegistrationError(
                 {conflict.field: [str(conflict)] for conflict in error.conflicts[0]}

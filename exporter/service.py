@@ -34,7 +34,7 @@ from .polling.status_cache import StatusCache
 from .registry.commit import GroupCommit
 from .registry.limits import RegistryLimits
 from .registry.registry import Registry
-from .registry.staging import RegistryFullError, Telling
+from .registry.staging import Registration, RegistryFullError
 from .storage.sqlite import SqliteStore
 from .storage.store import SUM, Store, StoreError
 from .upstream.client import Client
@@ -184,7 +184,7 @@ class Exporter:
                 set_aside=str(self.store.set_aside),
             )
         snapshot = await self.registry.load()
-        self.health.restore(snapshot.well_time)
+        self.health.restore(snapshot.healthy_time)
         self.tally.bounds.restore(snapshot.admitted)
         self.job_metrics.start_at_zero()
         self.job_metrics.totals.restore(
@@ -242,7 +242,7 @@ class Exporter:
         self._stops_at = asyncio.get_running_loop().time() + STOP_SECONDS
         self._hurry_store(GIVE_UP_SECONDS)
         self.registry.release()
-        self.poller.answers.changes.ring_all()
+        self.poller.answers.changes.notify_all()
         self._giving_up = asyncio.create_task(self._give_up(), name="giving up")
 
     async def _give_up(self) -> None:
@@ -255,13 +255,15 @@ class Exporter:
 
     def _hurry_store(self, seconds: float) -> None:
         if isinstance(self.store, SqliteStore):
-            self.store.hurry(seconds)
+            self.store.set_deadline(seconds)
 
     async def _track(self, job_id: str, reply: Reply) -> None:
         """Take in a job that someone asked about and the upstream knows, with its first answer."""
-        telling = Telling(job_id, answered=lambda job: self.poller.first_answer(job, reply))
+        registration = Registration(
+            job_id, answered=lambda job: self.poller.first_answer(job, reply)
+        )
         try:
-            await self.registry.register([telling], Source.STATUS)
+            await self.registry.register([registration], Source.STATUS)
         except RegistryFullError:
             self.instruments.refused("full")
         except StoreError as error:
@@ -293,7 +295,7 @@ class Exporter:
 
     async def _take_configured_jobs(self) -> None:
         await self.configured.take_config()
-        await self.configured.look()
+        await self.configured.check()
 
     def _prepare(self, config: Config) -> Callable[[], None]:
         """Return how to go by another config; what reads it by reference needs nothing here."""
@@ -315,8 +317,8 @@ class Exporter:
         return Housekeeping(
             (
                 Chore(5, "flush", self.registry.flush),
-                Chore(5, "reload", self.reloader.look),
-                Chore(5, "job_files", self.configured.look),
+                Chore(5, "reload", self.reloader.check),
+                Chore(5, "job_files", self.configured.check),
                 Chore(60, "prune", self.registry.prune),
                 # The store's sign of life, by which counters resume after a restart.
                 Chore(300, "stamp", self.registry.stamp),

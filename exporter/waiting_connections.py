@@ -17,7 +17,7 @@ from .web.errors import Handler
 HEAD_SECONDS: Final = 30.0
 """So long the first request may be awaited, to the end of its head (RFC 9110, 15.5.9)."""
 MOST_WAITING: Final = 10_000
-LOOK_SECONDS: Final = 1.0
+CHECK_SECONDS: Final = 1.0
 
 
 class WaitingConnections:
@@ -48,10 +48,10 @@ class WaitingConnections:
     async def watch(self, connections: Callable[[], Collection[Any]]) -> None:
         """Look, until cancelled, at those that are open."""
         while True:
-            self.look(connections(), asyncio.get_running_loop().time())
-            await asyncio.sleep(LOOK_SECONDS)
+            self.check(connections(), asyncio.get_running_loop().time())
+            await asyncio.sleep(CHECK_SECONDS)
 
-    def look(self, connections: Collection[Any], now: float) -> None:
+    def check(self, connections: Collection[Any], now: float) -> None:
         """Close those that have waited too long, and the idlest of too many."""
         self._served.intersection_update(connections)
         self._since = {

@@ -37,9 +37,9 @@ class FailingStore(MemoryStore):
         self.left -= 1
         return await super().apply(changes)
 
-    async def stamp(self, *, time: float, well_time: float) -> None:
+    async def stamp(self, *, time: float, healthy_time: float) -> None:
         self._check()
-        await super().stamp(time=time, well_time=well_time)
+        await super().stamp(time=time, healthy_time=healthy_time)
 
     def _check(self) -> None:
         if self.broken:

@@ -24,7 +24,7 @@ from exporter.config.loading import parse_config
 from exporter.core.contract import parse_reply
 from exporter.core.job import Source
 from exporter.core.reply import Reply, transport_failure
-from exporter.registry.staging import Telling
+from exporter.registry.staging import Registration
 from exporter.simulator.script import Kind, Script, body_at
 from exporter.storage.store import JobFilter, Store
 
@@ -193,7 +193,7 @@ async def exporting(
 
 
 async def tell(exporter: Exporter, *job_ids: str) -> None:
-    await exporter.registry.register([Telling(name) for name in job_ids], Source.API)
+    await exporter.registry.register([Registration(name) for name in job_ids], Source.API)
 
 
 async def states(exporter: Exporter) -> dict[str, str]:

@@ -22,7 +22,7 @@ from exporter.config.loading import parse_config
 from exporter.core.events import EventType
 from exporter.core.job import Source
 from exporter.core.published import Published
-from exporter.registry.staging import Telling
+from exporter.registry.staging import Registration
 from exporter.simulator.script import draw
 from exporter.storage.memory import MemoryStore
 
@@ -85,7 +85,7 @@ def soak(
             while at < jobs * hour / (24 * days):
                 at += 1
                 upstream.add(f"job-{at}", draw(rng))
-                await exporter.registry.register([Telling(f"job-{at}")], Source.API)
+                await exporter.registry.register([Registration(f"job-{at}")], Source.API)
                 await asyncio.sleep(max(0.0, at * days * DAY / jobs - loop.time()))
             await asyncio.sleep(max(0.0, hour * HOUR - loop.time()))
             _measure(exporter, store, upstream, found)
@@ -146,8 +146,8 @@ def sizes(exporter: Exporter, store: MemoryStore) -> dict[str, int]:
         "jobs in memory": len(registry.jobs),
         "plans": len(poller.queue._plans),
         "queue": len(poller.queue._heap),
-        "leaving": len(registry._held._leaving),
-        "unsaved": len(registry._held.unsaved),
+        "leaving": len(registry._resident._leaving),
+        "unsaved": len(registry._resident.unsaved),
         "busy": len(registry._changes.under_way),
         "places": len(census._places),
         "still": len(census._still),

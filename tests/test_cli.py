@@ -182,7 +182,7 @@ async def test_jobs_of_the_config_are_polled_and_forgotten_when_taken_out(
         async with session.get(f"{url}/api/v1/jobs/{job_id}") as response:
             assert response.status == 404
         async with session.get(f"{url}/api/v1/jobs/{shared}") as response:
-            assert (await response.json())["told_by"] == ["config", "api"]
+            assert (await response.json())["sources"] == ["config", "api"]
         async with session.get(f"{url}/metrics") as response:
             assert 'jobs_forgotten_total{reason="config",upstream="removit"} 1' in (
                 await response.text()

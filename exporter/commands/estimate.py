@@ -91,7 +91,7 @@ def _life(config: Config) -> list[Job]:
     """Return a usual job at each stage of its life that has series of its own."""
     at = 1_800_000_000.123
     labels = dict.fromkeys(config.registration.allowed_labels, "value")
-    told = Job(_SAMPLE_ID, Source.API, at, told_by=(Source.API,), labels=labels)
+    told = Job(_SAMPLE_ID, Source.API, at, sources=(Source.API,), labels=labels)
     running = [
         replace(told, mode="clipping", step=step, progress=50, last_progress_at=at)
         for step in _STEPS[:-1]

@@ -14,7 +14,7 @@ from ..config import Config
 from ..core.health.health import UpstreamState
 from ..core.job import Job, Source
 from ..registry.feed import Progress, Wanted
-from ..registry.staging import Telling
+from ..registry.staging import Registration
 from ..service import Exporter
 from ..storage.memory import MemoryStore
 
@@ -109,7 +109,7 @@ async def from_upstream(config: Config, job_ids: Sequence[str]) -> AsyncIterator
     async with _exporting(config) as exporter:
         registry = exporter.registry
         start = registry.feed.newest_id
-        await registry.register([Telling(job_id) for job_id in job_ids], Source.API)
+        await registry.register([Registration(job_id) for job_id in job_ids], Source.API)
         left = dict.fromkeys(job_ids)
         async for item in registry.feed.follow(start, Wanted(progress=True)):
             if exporter.poller.health.state is UpstreamState.KEY_REJECTED:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from .registration import ConfiguredJob, Registration
+from .registration import ConfiguredJob, RegistrationRules
 from .sections import (
     Judgement,
     Log,
@@ -36,7 +36,7 @@ class Config(Section):
     """Jobs to poll: ids, or `{job_id: …, labels: {…}, key: …}`."""
     job_files: Annotated[list[FilePath], Field(max_length=100)] = []
     """Files that name jobs, as globs, in the format of Prometheus's `file_sd`."""
-    registration: Registration = Registration()
+    registration: RegistrationRules = RegistrationRules()
     """What may be registered, and by whom."""
     metrics: Metrics = Metrics()
     """What `/metrics` contains."""

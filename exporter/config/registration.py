@@ -31,7 +31,7 @@ class ConfiguredJob(Section):
     """Your own name for what it produces."""
 
 
-class Registration(Section):
+class RegistrationRules(Section):
     """What may be registered, and by whom."""
 
     token_file: FilePath | None = None

@@ -69,7 +69,7 @@ class Reloader:
             await self._jobs()
             return held
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Reload when the file has changed and stood still since the last look."""
         if self._file is None:
             return

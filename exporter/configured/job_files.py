@@ -15,7 +15,7 @@ import yaml
 
 from ..config import ConfigError
 from ..config.document import MAX_FILE_BYTES, Document, read_document
-from ..registry.staging import Telling
+from ..registry.staging import Registration
 
 KEY_LABEL: Final = "__key__"
 MAX_FILES: Final = 1000
@@ -40,7 +40,7 @@ class TargetRules(Protocol):
 class JobFile:
     """What one file names, and what is wrong with it, a line each; good targets count anyhow."""
 
-    tellings: list[Telling] = field(default_factory=list)
+    registrations: list[Registration] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
 
@@ -66,8 +66,8 @@ async def read_job_file(path: Path, rules: TargetRules) -> JobFile:
     document = await asyncio.to_thread(_load, path)
     content = JobFile()
     for at, read in enumerate(_targets(document, rules)):
-        if isinstance(read, Telling):
-            content.tellings.append(read)
+        if isinstance(read, Registration):
+            content.registrations.append(read)
         if at % TARGETS_PER_STEP == TARGETS_PER_STEP - 1:
             await asyncio.sleep(0)
     content.errors = document.messages()
@@ -102,7 +102,7 @@ def _load_json(text: str, name: str) -> Document:
         raise ConfigError([f"{name}: not JSON that can be read: too deep or too long"]) from None
 
 
-def _targets(document: Document, rules: TargetRules) -> Iterator[Telling | None]:
+def _targets(document: Document, rules: TargetRules) -> Iterator[Registration | None]:
     """Yield each target; None for one that is wrong, which the document then says."""
     groups = document.data
     if not isinstance(groups, list):
@@ -133,7 +133,7 @@ def _target(
     job_id: Any,
     labels: Any,
     key: Any,
-) -> Telling | None:
+) -> Registration | None:
     details = rules.check(job_id, labels, key)
     at, index = place
     for name, texts in details.items():
@@ -142,4 +142,4 @@ def _target(
         else:
             path = ("labels", KEY_LABEL) if name == "key" else tuple(name.split(".", 1))
             document.error((at, *path), "; ".join(texts))
-    return None if details else Telling(job_id, labels, key)
+    return None if details else Registration(job_id, labels, key)

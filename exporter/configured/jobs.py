@@ -13,12 +13,12 @@ from typing import Final
 import structlog
 
 from ..config import Config, ConfigError
-from ..config.registration import Registration
+from ..config.registration import RegistrationRules
 from ..core.events import NOTHING
 from ..core.job import Job, Source
 from ..metrics.instruments import Instruments
 from ..registry.registry import Registry
-from ..registry.staging import Refused, Telling
+from ..registry.staging import Refused, Registration
 from .job_files import JobFile, Stamp, find, read_job_file
 
 BATCH: Final = 250
@@ -31,7 +31,7 @@ class _Watched:
     """A file as it was read: its stamp, the rules, the ids it named, whether all was good."""
 
     stamp: Stamp | None
-    rules: Registration | None = None
+    rules: RegistrationRules | None = None
     named: frozenset[str] = frozenset()
     good: bool = True
     taken: bool = True
@@ -60,10 +60,10 @@ class ConfiguredJobs:
     async def start(self) -> None:
         """Take in what is named, and forget what was named before the exporter stopped."""
         await self.take_config()
-        await self.look(at_start=True)
+        await self.check(at_start=True)
         if all(file.good and file.taken for file in self._files.values()):
             for source in (Source.CONFIG, Source.FILE):
-                told = [name for name, job in self._registry.jobs.items() if source in job.told_by]
+                told = [name for name, job in self._registry.jobs.items() if source in job.sources]
                 await self._forget(told, source.value)
 
     async def take_config(self) -> None:
@@ -72,11 +72,13 @@ class ConfiguredJobs:
             jobs = self._config().jobs
             before, self._in_config = self._in_config, frozenset(job.job_id for job in jobs)
             self._name()
-            tellings = [Telling(job.job_id, job.labels or NOTHING, job.key) for job in jobs]
-            await self._register(tellings, Source.CONFIG, "the config")
+            registrations = [
+                Registration(job.job_id, job.labels or NOTHING, job.key) for job in jobs
+            ]
+            await self._register(registrations, Source.CONFIG, "the config")
             await self._forget(before - self._in_config, "config")
 
-    async def look(self, *, at_start: bool = False) -> None:
+    async def check(self, *, at_start: bool = False) -> None:
         """Read the job files that changed; raises `StoreError`.
 
         One that changes is read once it has stood still from one look to the next, so that a file
@@ -114,13 +116,13 @@ class ConfiguredJobs:
                 errors=len(content.errors),
                 messages=content.errors[:SHOWN_ERRORS],
             )
-        named = frozenset(telling.job_id for telling in content.tellings)
+        named = frozenset(registration.job_id for registration in content.registrations)
         good = not content.errors
         watched = _Watched(stamp, rules, named if good else named | former.named, good, taken=False)
         self._files[path] = watched
         self._name()
         watched.taken = await self._register(
-            content.tellings, Source.FILE, str(path), counted=again
+            content.registrations, Source.FILE, str(path), counted=again
         )
         await self._forget(former.named - watched.named, "file")
 
@@ -134,7 +136,12 @@ class ConfiguredJobs:
         self._registry.configured = self._in_config.union(*files)
 
     async def _register(
-        self, tellings: Sequence[Telling], source: Source, name: str, *, counted: bool = False
+        self,
+        registrations: Sequence[Registration],
+        source: Source,
+        name: str,
+        *,
+        counted: bool = False,
     ) -> bool:
         """Register what can be; False when there was no room for all.
 
@@ -142,17 +149,17 @@ class ConfiguredJobs:
         """
         contradicted: list[str] = []
         conflicts = 0
-        for start in range(0, len(tellings), BATCH):
-            batch = tellings[start : start + BATCH]
+        for start in range(0, len(registrations), BATCH):
+            batch = registrations[start : start + BATCH]
             results = await self._registry.register_each(batch, source)
-            for telling, result in zip(batch, results, strict=False):
+            for registration, result in zip(batch, results, strict=False):
                 if isinstance(result, Refused):
                     conflicts += 1
                     contradicted += [
-                        f"{telling.job_id}: {one.field}: {one}" for one in result.conflicts
+                        f"{registration.job_id}: {one.field}: {one}" for one in result.conflicts
                     ]
             if len(results) < len(batch):
-                left_out = len(tellings) - start - len(results)
+                left_out = len(registrations) - start - len(results)
                 if not counted:
                     self._instruments.refused("full", left_out)
                 self._log.error("registration.max_pending reached", file=name, left_out=left_out)
@@ -178,4 +185,4 @@ class ConfiguredJobs:
 
 def _only_named(job: Job) -> bool:
     """Whether nothing but the config and files told of a job that is still pending."""
-    return job.pending and _NAMING.issuperset(job.told_by)
+    return job.pending and _NAMING.issuperset(job.sources)

@@ -41,10 +41,10 @@ class Now:
     """The time, three ways, all in seconds.
 
     `time` is since 1970 and never goes back. `steady` is monotonic, with an origin of its own.
-    `well_time` counts only while the exporter runs and the upstream is well: patience is measured
-    by it, so that no outage and no night switched off condemns a job.
+    `healthy_time` counts only while the exporter runs and the upstream is well. Patience uses it:
+    an outage, or a night switched off, condemns no job.
     """
 
     time: float
     steady: float
-    well_time: float
+    healthy_time: float

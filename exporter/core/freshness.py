@@ -30,15 +30,17 @@ class Serve(StrEnum):
     NOTHING = "nothing"  # there is nothing to give, and nobody to ask
 
 
-def rest(age: float | None, answered_ago: float | None, held_off: float, rules: Freshness) -> float:
+def cool_down(
+    age: float | None, answered_ago: float | None, asked_for: float, rules: Freshness
+) -> float:
     """Return for how many seconds yet the upstream is left alone about a job.
 
-    It answered about it lately, whatever it said (`answered_ago`, None: it did not), or it asked
-    to be left alone for `held_off` seconds; that is heeded while the last good answer may be told.
+    Either it answered about the job `answered_ago` seconds ago (None: it did not), or it asked to
+    be left alone for `asked_for` seconds, heeded while the last good answer may be served.
     """
     lately = 0.0 if answered_ago is None else rules.max_age - answered_ago
     too_old = age is not None and age > rules.max_stale
-    return max(lately, 0.0 if too_old else held_off)
+    return max(lately, 0.0 if too_old else asked_for)
 
 
 def serve(age: float | None, *, can_ask: bool, may_wait: bool, rules: Freshness) -> Serve:

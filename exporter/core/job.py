@@ -90,7 +90,7 @@ class Job:
     """All that is known of one job. Flat and immutable; a change is a new value.
 
     Identity (never changes): `job_id`, `incarnation`, `source`, `registered_at`; `key`, `labels`
-    and `told_by` may gain what was not there; `mode` is learned once.
+    and `sources` may gain what was not there; `mode` is learned once.
     Times are in seconds since 1970, except those in well time (see `Now`).
     `version` is the store's: it rises with each stored change.
     """
@@ -98,10 +98,10 @@ class Job:
     job_id: str
     source: Source
     registered_at: float
-    registered_well: float = 0.0
+    registered_healthy_time: float = 0.0
     incarnation: int = 0
     version: int = 0
-    told_by: tuple[Source, ...] = ()
+    sources: tuple[Source, ...] = ()
     key: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     mode: str | None = None
@@ -111,9 +111,9 @@ class Job:
     progress: float | None = None
     warnings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     ignored_variations: tuple[str, ...] = ()
-    told_warnings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    told_ignored: tuple[str, ...] = ()
-    told_drift: tuple[str, ...] = ()
+    reported_warnings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    reported_ignored: tuple[str, ...] = ()
+    reported_drift: tuple[str, ...] = ()
     final_url: str | None = None
     final_urls: Mapping[str, str] = field(default_factory=dict)
     first_answer_at: float | None = None

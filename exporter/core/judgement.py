@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from .events import Now
-from .health.chance import row_length
+from .health.chance import run_length
 from .health.health import Health
 from .health.states import PATIENT_STATES
 from .job import Job, JobState, Suspicion, Verdict
@@ -36,10 +36,12 @@ def weigh_loss(job: Job, health: Health, now: Now, rules: JudgementRules) -> Job
     Only while its row is younger than `judgement.lost_window`: later the jobs that were well then
     have ended, and others have come, so that the same loss looks larger or smaller than it was.
     """
-    row = job.suspicion
-    if row is None or row.kind is Kind.SERVER_ERROR or job.lost_with_others or not job.answered:
+    run = job.suspicion
+    if run is None or run.kind is Kind.SERVER_ERROR or job.lost_with_others or not job.answered:
         return job
-    if now.well_time - row.since > rules.lost_window or not health.evidence.jobs_lost(now, rules):
+    if now.healthy_time - run.since > rules.lost_window or not health.evidence.jobs_lost(
+        now, rules
+    ):
         return job
     return replace(job, lost_with_others=True)
 
@@ -61,23 +63,23 @@ MOST_ANSWERS: Final = 1000
 
 def span(job: Job, health: Health, rules: JudgementRules) -> tuple[int, float]:
     """Return how many answers, over how many seconds, a suspected job's verdict will take."""
-    row = job.suspicion
-    if row is None or row.kind is not Kind.SERVER_ERROR:
+    run = job.suspicion
+    if run is None or run.kind is not Kind.SERVER_ERROR:
         after = rules.lost_after if job.answered else rules.not_found_grace
         return rules.not_found_answers, after
-    strong = health.evidence.witnesses.strong(job, row.since) is not None
-    demands = _demands(job, row, health, rules, strong=strong)
-    by_gateway = strong and row.gateway_answers == row.answers
+    strong = health.evidence.witnesses.strong(job, run.since) is not None
+    demands = _demands(job, run, health, rules, strong=strong)
+    by_gateway = strong and run.gateway_answers == run.answers
     demand = demands[1] if by_gateway else demands[0]
     return min(demand.answers or MOST_ANSWERS, MOST_ANSWERS), demand.seconds
 
 
 def _demands(
-    job: Job, row: Suspicion, health: Health, rules: JudgementRules, *, strong: bool
+    job: Job, run: Suspicion, health: Health, rules: JudgementRules, *, strong: bool
 ) -> tuple[Demand, Demand]:
     """Return what it takes with answers of the service itself, and with those of a gateway."""
-    share = health.evidence.share_of_errors(job, row.since, of_mode=strong)
-    answers = row_length(share, rules.chance, rules.failed_answers)
+    share = health.evidence.share_of_errors(job, run.since, of_mode=strong)
+    answers = run_length(share, rules.chance, rules.failed_answers)
     if not strong:
         own = Demand(answers and max(answers, rules.weak_answers), rules.weak_after)
         return own, Demand(None, rules.weak_after)
@@ -88,7 +90,7 @@ def _demands(
 
 
 def _server_error(
-    job: Job, row: Suspicion, health: Health, now: Now, rules: JudgementRules
+    job: Job, run: Suspicion, health: Health, now: Now, rules: JudgementRules
 ) -> Verdict | None:
     """`failed`: a row of 5xx that chance does not make, while others were shown to be served.
 
@@ -98,27 +100,27 @@ def _server_error(
     """
     if health.state not in PATIENT_STATES:
         return None
-    strong = health.evidence.witnesses.strong(job, row.since)
-    witness = strong or health.evidence.weak_witness(row.since)
+    strong = health.evidence.witnesses.strong(job, run.since)
+    witness = strong or health.evidence.weak_witness(run.since)
     if witness is None or (strong is None and health.evidence.mode_in_trouble(job.mode, rules)):
         return None
-    own, gateway = _demands(job, row, health, rules, strong=strong is not None)
-    met = _met(row.answers - row.gateway_answers, row, own) or _met(row.answers, row, gateway)
+    own, gateway = _demands(job, run, health, rules, strong=strong is not None)
+    met = _met(run.answers - run.gateway_answers, run, own) or _met(run.answers, run, gateway)
     if not met:
         return None
-    share = health.evidence.share_of_errors(job, row.since, of_mode=strong is not None)
+    share = health.evidence.share_of_errors(job, run.since, of_mode=strong is not None)
     who = f"job {witness} was answered 2xx" if strong else witness
     others = f"{share.bad} of {share.answers} answers to controls and for jobs not suspected failed"
-    return Verdict(JobState.FAILED, f"{_row(row)} while {who}; {others}")
+    return Verdict(JobState.FAILED, f"{_row(run)} while {who}; {others}")
 
 
-def _met(answers: int, row: Suspicion, demand: Demand) -> bool:
+def _met(answers: int, run: Suspicion, demand: Demand) -> bool:
     enough = demand.answers is not None and answers >= demand.answers
-    return enough and row.length >= demand.seconds
+    return enough and run.length >= demand.seconds
 
 
 def _not_found(
-    job: Job, row: Suspicion, health: Health, now: Now, rules: JudgementRules
+    job: Job, run: Suspicion, health: Health, now: Now, rules: JudgementRules
 ) -> Verdict | None:
     """`not_found`: the id never was, or no longer is, known upstream.
 
@@ -126,24 +128,24 @@ def _not_found(
     come back.
     """
     answers, after = span(job, health, rules)
-    if row.answers < answers or row.length < after:
+    if run.answers < answers or run.length < after:
         return None
     if not job.answered:
-        return Verdict(JobState.NOT_FOUND, f"{_row(row)}, never a good answer")
+        return Verdict(JobState.NOT_FOUND, f"{_row(run)}, never a good answer")
     if job.lost_with_others or health.evidence.jobs_lost(now, rules):  # no job is to blame
         return None
     lost, asked = health.evidence.lost_of_asked()
     others = f"{lost} of {asked} jobs lately asked are lost"
-    return Verdict(JobState.NOT_FOUND, f"{_row(row)} after good answers; {others}")
+    return Verdict(JobState.NOT_FOUND, f"{_row(run)} after good answers; {others}")
 
 
 def _invalid(
-    job: Job, row: Suspicion, health: Health, now: Now, rules: JudgementRules
+    job: Job, run: Suspicion, health: Health, now: Now, rules: JudgementRules
 ) -> Verdict | None:
     """`invalid`: "job_id is missing or malformed"; of a job once known it means it was lost."""
     if job.answered:
-        return _not_found(job, row, health, now, rules)
-    return Verdict(JobState.INVALID, f"{row.http_status}, never a good answer")
+        return _not_found(job, run, health, now, rules)
+    return Verdict(JobState.INVALID, f"{run.http_status}, never a good answer")
 
 
 RULES: Final[
@@ -160,7 +162,7 @@ def _expired(
     job: Job, reply: Reply, health: Health, now: Now, give_up_after: float
 ) -> Verdict | None:
     """`expired`: no end in `give_up_after`, and one more answer of any kind after that."""
-    waited = now.well_time - job.registered_well
+    waited = now.healthy_time - job.registered_healthy_time
     if waited < give_up_after or reply.http_status is None:
         return None
     if health.state not in PATIENT_STATES:
@@ -168,7 +170,7 @@ def _expired(
     return Verdict(JobState.EXPIRED, f"no end in {waited:.0f} s, last answer {reply.code}")
 
 
-def _row(row: Suspicion) -> str:
-    is_5xx = row.kind is Kind.SERVER_ERROR  # they may be mixed
-    said = f"5xx, the last {row.http_status}," if is_5xx else row.http_status
-    return f"{row.answers} answers {said} over {row.length:.0f} s"
+def _row(run: Suspicion) -> str:
+    is_5xx = run.kind is Kind.SERVER_ERROR  # they may be mixed
+    said = f"5xx, the last {run.http_status}," if is_5xx else run.http_status
+    return f"{run.answers} answers {said} over {run.length:.0f} s"

@@ -46,14 +46,14 @@ def conclude(job: Job, verdict: Verdict, now: Now) -> tuple[Job, list[Event]]:
 
 
 def _tell_drift(job: Job, reply: Reply, at: float) -> tuple[Job, list[Event]]:
-    new = {drift.kind: drift for drift in reply.drift if drift.kind.value not in job.told_drift}
+    new = {drift.kind: drift for drift in reply.drift if drift.kind.value not in job.reported_drift}
     if not new:
         return job, []
     events = [
         Event(EventType.DRIFT, job.job_id, at, {"kind": kind.value, "detail": drift.detail})
         for kind, drift in new.items()
     ]
-    return replace(job, told_drift=(*job.told_drift, *(kind.value for kind in new))), events
+    return replace(job, reported_drift=(*job.reported_drift, *(kind.value for kind in new))), events
 
 
 def _looks_like_gateway(reply: Reply, gateway_codes: Collection[int]) -> bool:
@@ -91,22 +91,22 @@ def _suspect(
     """Begin or lengthen the row. It stands still while the upstream is not well: an answer counts
     only when well time has passed since the one before."""
     http_status = reply.http_status or 0
-    row = job.suspicion
-    if row is not None and row.kind is reply.kind:
-        if now.well_time <= row.until:
+    run = job.suspicion
+    if run is not None and run.kind is reply.kind:
+        if now.healthy_time <= run.until:
             return replace(job, setbacks=0), []
-        row = replace(
-            row,
-            answers=row.answers + 1,
-            until=max(row.until, now.well_time),
+        run = replace(
+            run,
+            answers=run.answers + 1,
+            until=max(run.until, now.healthy_time),
             http_status=http_status,
-            gateway_answers=row.gateway_answers + gateway,
+            gateway_answers=run.gateway_answers + gateway,
         )
-        return replace(job, suspicion=row, setbacks=0), []
-    row = Suspicion(reply.kind, 1, now.well_time, now.well_time, http_status, int(gateway))
+        return replace(job, suspicion=run, setbacks=0), []
+    run = Suspicion(reply.kind, 1, now.healthy_time, now.healthy_time, http_status, int(gateway))
     data = {"http_status": http_status, "error": reply.error}
     event = Event(EventType.SUSPECTED, job.job_id, at, data)
-    return replace(job, suspicion=row, setbacks=0), [event]
+    return replace(job, suspicion=run, setbacks=0), [event]
 
 
 def _clear(job: Job, at: float) -> tuple[Job, list[Event]]:
@@ -184,7 +184,7 @@ def _move(job: Job, status: Status, at: float) -> tuple[Job, list[Event]]:
 
 def _warn(job: Job, status: Status, at: float) -> tuple[Job, list[Event]]:
     """Tell of each message once a job, however often it comes."""
-    told = dict(job.told_warnings)
+    told = dict(job.reported_warnings)
     room = MAX_REMEMBERED_MESSAGES - sum(map(len, told.values()))
     events = []
     for variation, messages in status.warnings.items():
@@ -196,14 +196,14 @@ def _warn(job: Job, status: Status, at: float) -> tuple[Job, list[Event]]:
             data = {"variation": variation, "messages": list(new)}
             events.append(Event(EventType.WARNING_RAISED, job.job_id, at, data))
     if status.warnings != job.warnings or events:
-        job = replace(job, warnings=status.warnings, told_warnings=told)
+        job = replace(job, warnings=status.warnings, reported_warnings=told)
     return job, events
 
 
 def _ignore(job: Job, status: Status, at: float) -> tuple[Job, list[Event]]:
     """Tell of each ignored variation once a job, beside the warnings that name it."""
-    room = MAX_REMEMBERED_MESSAGES - len(job.told_ignored)
-    new = [name for name in status.ignored_variations if name not in job.told_ignored][:room]
+    room = MAX_REMEMBERED_MESSAGES - len(job.reported_ignored)
+    new = [name for name in status.ignored_variations if name not in job.reported_ignored][:room]
     events = [
         Event(
             EventType.VARIATION_IGNORED,
@@ -215,7 +215,7 @@ def _ignore(job: Job, status: Status, at: float) -> tuple[Job, list[Event]]:
     ]
     if status.ignored_variations != job.ignored_variations:
         job = replace(job, ignored_variations=status.ignored_variations)
-    return replace(job, told_ignored=(*job.told_ignored, *new)) if new else job, events
+    return replace(job, reported_ignored=(*job.reported_ignored, *new)) if new else job, events
 
 
 def _with(job: Job, **changes: Any) -> Job:

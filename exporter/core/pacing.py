@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from .events import Now
-from .health.health import Gate, Trial
+from .health.health import Circuit, Probe
 from .job import Job, Suspicion
 from .reply import Reply
 from .rules import PollingRules
@@ -106,13 +106,13 @@ def _resumed_delay(job: Job, now: Now, rules: PollingRules, rng: Random) -> floa
 
 
 def _suspected_interval(
-    row: Suspicion, rules: PollingRules, verdict_span: tuple[int, float]
+    run: Suspicion, rules: PollingRules, verdict_span: tuple[int, float]
 ) -> float:
     """Soon at first, for most suspicions clear at once; then so that the verdict is not late."""
     answers, seconds = verdict_span
     even = seconds / max(1, answers - 1)
-    soon = min(even, rules.min_interval * 2.0 ** min(row.answers, 16))
-    return max(soon, SUSPECTED_SHARE * row.length)
+    soon = min(even, rules.min_interval * 2.0 ** min(run.answers, 16))
+    return max(soon, SUSPECTED_SHARE * run.length)
 
 
 def _next_recheck(job: Job, now: Now, rules: PollingRules, rng: Random) -> NextPoll | None:
@@ -214,7 +214,7 @@ class Turn(StrEnum):
 def next_turn(
     now: float,
     *,
-    gate: Gate,
+    circuit: Circuit,
     asks: int,
     last_asks: int,
     asked_before: bool,
@@ -233,14 +233,14 @@ def next_turn(
     take from the same rate limit; through a closed gate goes one trial at a time.
     """
     never = math.inf
-    if in_flight >= concurrency or (not gate.open and in_flight):
+    if in_flight >= concurrency or (not circuit.closed and in_flight):
         return Turn.WAIT, never
     leaves_a_slot = in_flight + 1 < max(concurrency, 2)
-    last_at = spare_token_at if last_asks and gate.open and leaves_a_slot else never
+    last_at = spare_token_at if last_asks and circuit.closed and leaves_a_slot else never
     turn, earliest = Turn.POLL, never if next_due is None else next_due
-    if not gate.open:
-        by_control = gate.trial is Trial.CONTROL or next_due is None
-        turn, earliest = Turn.CONTROL if by_control else Turn.POLL, gate.trial_at
+    if not circuit.closed:
+        by_control = circuit.probe is Probe.CONTROL or next_due is None
+        turn, earliest = Turn.CONTROL if by_control else Turn.POLL, circuit.probe_at
     elif asks and not (asked_before and earliest <= now):
         turn, earliest = Turn.ASK, now
     elif last_at <= now < min(earliest, control_at):

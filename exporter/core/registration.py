@@ -22,8 +22,8 @@ def register(
         job_id=job_id,
         source=source,
         registered_at=at,
-        registered_well=now.well_time,
-        told_by=(source,),
+        registered_healthy_time=now.healthy_time,
+        sources=(source,),
         key=key,
         labels=dict(labels),
     )
@@ -42,7 +42,7 @@ class Conflict:
         return f"registered as {self.known!r}, cannot become {self.told!r}"
 
 
-def tell_again(
+def register_again(
     job: Job, source: Source, *, labels: Mapping[str, str] = NOTHING, key: str | None = None
 ) -> tuple[Job, list[Conflict]]:
     """Add to a known job what it lacks; what differs is a conflict and is not taken."""
@@ -55,7 +55,7 @@ def tell_again(
         conflicts.append(Conflict("key", str(job.key), key))
     told = replace(
         job,
-        told_by=job.told_by if source in job.told_by else (*job.told_by, source),
+        sources=job.sources if source in job.sources else (*job.sources, source),
         labels={**labels, **job.labels},
         key=key if job.key is None else job.key,
     )

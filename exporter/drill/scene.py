@@ -16,7 +16,7 @@ from aiohttp import web
 from ..app import EXPORTER, create_app
 from ..config import Config, ConfigFile
 from ..core.job import Source
-from ..registry.staging import Telling
+from ..registry.staging import Registration
 from ..service import Exporter
 from ..simulator import Script, Simulator
 from ..storage.store import StoreError
@@ -114,7 +114,7 @@ class Scene:
 
     async def tell(self, *job_ids: str) -> None:
         """Register jobs."""
-        await self.exporter.registry.register([Telling(one) for one in job_ids], Source.API)
+        await self.exporter.registry.register([Registration(one) for one in job_ids], Source.API)
 
     async def add(self, *scripts: Script) -> list[str]:
         """Have the simulator take in jobs, and the exporter told of them."""

@@ -23,7 +23,7 @@ GONE: Final = "RemovitExporterDown"
 AUTHOR: Final = "removit-exporter drill"
 """Who Alertmanager is told set a silence."""
 
-LOOK_SECONDS: Final = 1.0
+CHECK_SECONDS: Final = 1.0
 TIMEOUT: Final = aiohttp.ClientTimeout(total=10)
 
 
@@ -75,7 +75,7 @@ class Sight:
                 await self._look()
             looked, self._looked = self._looked, asyncio.Event()
             looked.set()
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(CHECK_SECONDS)
 
     async def until(self, condition: Callable[[], bool], seconds: float) -> bool:
         """Wait until a condition of what is seen holds; return whether it did in time."""

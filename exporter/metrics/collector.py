@@ -60,7 +60,7 @@ class JobMetrics(Collector):
     ) -> None:
         """Take in one change; `time` stamps its exemplars."""
         if before is None and after is not None:
-            self._greet(after)
+            self._start_at_zero(after)
         self.totals.add(deltas, time)
         self.census.update(before, after)
         for entry, amount in ((ledger.closed, -1), (ledger.opened, 1)) if ledger else ():
@@ -83,7 +83,7 @@ class JobMetrics(Collector):
         yield from self._census()
         yield from self._health()
 
-    def _greet(self, job: Job) -> None:
+    def _start_at_zero(self, job: Job) -> None:
         """The first job of a group brings that group's series, at zero."""
         groups = self.tally.groups(job.labels)
         known = tuple(groups.values())

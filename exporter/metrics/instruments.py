@@ -45,8 +45,8 @@ class Instruments:
         self.gauge("removit_exporter_build_info").labels(version, platform.python_version()).set(1)
         for level in ("debug", "info", "warning", "error"):
             self._log_events.labels(level)
-        for rung in ("finished", "random", "bare"):
-            self._controls.labels(rung)
+        for target in ("finished", "random", "bare"):
+            self._controls.labels(target)
         self._errors.labels("upload", "402", "insufficient_credits")
         for reason in ("conflict", "full", "invalid", "store"):
             self._refused.labels(reason)
@@ -79,9 +79,9 @@ class Instruments:
         """A status request was answered from memory, or was not."""
         self._served.labels(result).inc()
 
-    def controlled(self, rung: str) -> None:
+    def controlled(self, target: str) -> None:
         """See `polling.protocols.PollWatcher`."""
-        self._controls.labels(rung).inc()
+        self._controls.labels(target).inc()
 
     def lagged(self, seconds: float) -> None:
         """See `polling.protocols.PollWatcher`."""

@@ -10,8 +10,8 @@ from typing import Final
 import structlog
 
 from ..core.events import Event, EventType, Now
-from ..core.health.control import Rung
-from ..core.health.health import Gate, Health, Trial
+from ..core.health.control import ControlTarget
+from ..core.health.health import Circuit, Health, Probe
 from ..core.job import Job
 from ..core.rate_limit import TokenBucket
 from ..core.reply import Kind, Reply
@@ -43,18 +43,18 @@ class Admission:
         self._key_sent = key_version()
         self._state_told = health.state
 
-    def gate(self, steady: float) -> Gate:
+    def circuit(self, steady: float) -> Circuit:
         """Return the gate; behind a closed one a changed key is tried at once."""
-        gate = self.health.gate()
-        if not gate.open and self._key_version() != self._key_sent:
+        circuit = self.health.circuit()
+        if not circuit.closed and self._key_version() != self._key_sent:
             # Until one is sent with it: what is under way may still be refused for the old key.
             self.health.try_now(steady)
-            gate = self.health.gate()
-        return gate
+            circuit = self.health.circuit()
+        return circuit
 
-    def look_again(self, gate: Gate, until: float, steady: float) -> float:
+    def wait_until(self, circuit: Circuit, until: float, steady: float) -> float:
         """Return until when to wait at most: a changed key wakes nobody."""
-        if gate.open or gate.trial is not Trial.CONTROL:
+        if circuit.closed or circuit.probe is not Probe.CONTROL:
             return until
         return min(until, steady + KEY_CHECK_SECONDS)
 
@@ -70,18 +70,23 @@ class Admission:
         self.health.heartbeat = config.upstream.heartbeat
 
     def note(
-        self, job: Job | None, reply: Reply, now: Now, rung: Rung | None, asked: str | None
+        self,
+        job: Job | None,
+        reply: Reply,
+        now: Now,
+        target: ControlTarget | None,
+        asked: str | None,
     ) -> Event | None:
         """Let a reply bear on all of it (see `Health.note`); return what is to be told of it."""
         self._note_ability(reply, now.steady)
-        was_open = self.health.gate().open
-        self.health.note(reply, now, job=job, rung=rung, asked=asked)
+        was_closed = self.health.circuit().closed
+        self.health.note(reply, now, job=job, target=target, asked=asked)
         if reply.kind is Kind.THROTTLED:
             self.bucket.slow_down(now.steady)
-        is_open = self.health.gate().open
-        if was_open and not is_open:
+        is_closed = self.health.circuit().closed
+        if was_closed and not is_closed:
             self.bucket.hold(now.steady)
-        elif is_open and not was_open:
+        elif is_closed and not was_closed:
             self.bucket.drain(now.steady)
         before, after = self._state_told, self.health.state
         if after is before:

@@ -13,7 +13,7 @@ from ..core.judgement import judge, weigh_loss
 from ..core.observation import conclude, observe
 from ..core.reply import Reply
 from ..registry.staging import Outcome
-from .answers import Answer, Answers, answer_of, as_it_came, final_answer
+from .last_answers import Answer, LastAnswers, answer_of, as_it_came, final_answer
 from .protocols import PollerConfig
 
 
@@ -21,7 +21,7 @@ class Outcomes:
     """The outcomes of replies, given the upstream's `health`; `answers` are the last ones."""
 
     def __init__(
-        self, health: Health, answers: Answers, config: Callable[[], PollerConfig]
+        self, health: Health, answers: LastAnswers, config: Callable[[], PollerConfig]
     ) -> None:
         self._health = health
         self._answers = answers

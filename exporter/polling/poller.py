@@ -17,9 +17,9 @@ import structlog
 
 from ..clock import Clock
 from ..core.events import Now
-from ..core.health.control import Rung
-from ..core.health.evidence import TELLS_NOTHING, rank_for_trial
-from ..core.health.health import Health, Trial, UpstreamState
+from ..core.health.control import ControlTarget
+from ..core.health.evidence import TELLS_NOTHING, rank_for_probe
+from ..core.health.health import Health, Probe, UpstreamState
 from ..core.job import Job
 from ..core.judgement import span
 from ..core.pacing import PollReason, Random, Turn, next_poll, next_turn
@@ -28,8 +28,8 @@ from ..core.reply import Kind, Reply, transport_failure, unasked
 from ..registry.registry import Registry
 from ..registry.staging import Outcome
 from .admission import Admission
-from .answers import Answers
 from .asks import Asks
+from .last_answers import LastAnswers
 from .outcomes import Outcomes
 from .protocols import Asker, PollerConfig, PollWatcher
 from .schedule import Poll, Schedule
@@ -54,7 +54,7 @@ class Poller:
         self.queue = Schedule()
         self._admission = Admission(health, config, clock.monotonic(), log, key_version)
         self.bucket = self._admission.bucket
-        self.answers = Answers()
+        self.answers = LastAnswers()
         self._registry = registry
         self._asker = asker
         self._clock = clock
@@ -86,7 +86,7 @@ class Poller:
     def now(self) -> Now:
         """Return the time, three ways."""
         steady = self._clock.monotonic()
-        return Now(self._clock.time(), steady, self.health.well_time(steady))
+        return Now(self._clock.time(), steady, self.health.healthy_time(steady))
 
     def start(self) -> None:
         """Begin to poll."""
@@ -132,21 +132,21 @@ class Poller:
             if ask is not None:
                 self._asks.leave(ask)
 
-    def asks(self, job_id: str) -> bool:
+    def is_in_flight(self, job_id: str) -> bool:
         """Whether a request about a job is under way, to the end of what it changes."""
         return job_id in self._flights
 
     def can_ask(self, job_id: str) -> bool:
         """Whether a question about a job would be under way at once, or is."""
-        if self.asks(job_id):
+        if self.is_in_flight(job_id):
             return True
-        if not self.health.gate().open:  # then what is queued waits as well
+        if not self.health.circuit().closed:  # then what is queued waits as well
             return False
         free = self._config().upstream.concurrency - len(self._flights)
         tokens = self.bucket.tokens(self._clock.monotonic())
         return job_id in self._asks or min(free, tokens) >= self._asks.first + 1
 
-    def held_off(self, job_id: str) -> float:
+    def cool_down(self, job_id: str) -> float:
         """Return the seconds for which the upstream asked to be left alone about a job."""
         return max(0.0, self.queue.held_until(job_id) - self._clock.monotonic())
 
@@ -157,8 +157,8 @@ class Poller:
 
     def tried_again_in(self) -> float:
         """Return the seconds until the upstream is asked again; 0 while nothing holds that up."""
-        gate = self.health.gate()
-        return 0.0 if gate.open else max(0.0, gate.trial_at - self._clock.monotonic())
+        circuit = self.health.circuit()
+        return 0.0 if circuit.closed else max(0.0, circuit.probe_at - self._clock.monotonic())
 
     def next_poll(self, job_id: str) -> tuple[float, PollReason] | None:
         """Return when (since 1970) a job is polled next, and why then; None: not any more."""
@@ -166,11 +166,11 @@ class Poller:
         due = now.steady if job_id in self._flights else self.queue.due_of(job_id)
         if due is None:
             return None
-        gate = self.health.gate()
+        circuit = self.health.circuit()
         reason = self.queue.reason(job_id)
-        if not gate.open:
-            due = max(due, gate.trial_at)
-            reason = _GATE_REASONS.get(self.health.state, PollReason.KEY_REJECTED)
+        if not circuit.closed:
+            due = max(due, circuit.probe_at)
+            reason = _CIRCUIT_REASONS.get(self.health.state, PollReason.KEY_REJECTED)
         return now.time + (due - now.steady), reason
 
     def polls(self, job_id: str) -> Sequence[Poll]:
@@ -196,10 +196,10 @@ class Poller:
                 await self._clock.wait(self._wake, until - now)
                 continue
             self.bucket.take(now)
-            if turn is Turn.POLL and self.health.gate().open:
+            if turn is Turn.POLL and self.health.circuit().closed:
                 self._launch_due(*self.queue.pop(), now)
             elif turn is Turn.POLL:
-                self._launch_trial(now)
+                self._launch_probe(now)
             elif turn is Turn.CONTROL:
                 self._launch_control()
             else:
@@ -209,12 +209,12 @@ class Poller:
     def _next_turn(self, now: float) -> tuple[Turn, float]:
         if now < self._admission.unable_until:
             return Turn.WAIT, self._admission.unable_until
-        gate = self._admission.gate(now)
+        circuit = self._admission.circuit(now)
         # A control need not wait for polls under way: it names no job.
-        control = not gate.open and gate.trial is Trial.CONTROL
+        control = not circuit.closed and circuit.probe is Probe.CONTROL
         turn, until = next_turn(
             now,
-            gate=gate,
+            circuit=circuit,
             asks=self._asks.first,
             last_asks=self._asks.last,
             asked_before=self._asked_before,
@@ -225,11 +225,11 @@ class Poller:
             in_flight=int(None in self._flights) if control else len(self._flights),
             concurrency=self._config().upstream.concurrency,
         )
-        return turn, self._admission.look_again(gate, until, now)
+        return turn, self._admission.wait_until(circuit, until, now)
 
-    def _launch_trial(self, now: float) -> None:
+    def _launch_probe(self, now: float) -> None:
         """Ask about the job that tells most of the upstream, or about none where none does."""
-        found = self.queue.pop_lowest(self._rank_for_trial, TELLS_NOTHING)
+        found = self.queue.pop_lowest(self._rank_for_probe, TELLS_NOTHING)
         if found is None:
             self._launch_control()
         else:
@@ -243,29 +243,29 @@ class Poller:
         self._due[job_id] = due
         self._launch(job_id, "recheck" if recheck else "poll")
 
-    def _rank_for_trial(self, job_id: str) -> int:
-        job, well_time = self._registry.jobs.get(job_id), self.now().well_time
+    def _rank_for_probe(self, job_id: str) -> int:
+        job, healthy_time = self._registry.jobs.get(job_id), self.now().healthy_time
         if job is None:
             return TELLS_NOTHING
-        return rank_for_trial(job, well_time, self._config().judgement)
+        return rank_for_probe(job, healthy_time, self._config().judgement)
 
     def _launch_control(self) -> None:
         """Make the control request: it concerns no pending job and changes none."""
-        rung, job_id = self.health.control.rung(self._config().judgement.control)
-        if rung is Rung.RANDOM:
+        target, job_id = self.health.control.target(self._config().judgement.control)
+        if target is ControlTarget.RANDOM:
             bits = int(self._rng.random() * 2**53) << 64 | int(self._rng.random() * 2**53)
             job_id = str(uuid.UUID(int=bits, version=4))
-        self._watcher.controlled(rung)
+        self._watcher.controlled(target)
         self._admission.sent()
-        flight = asyncio.create_task(self._fly_control(rung, job_id), name=f"control {rung}")
+        flight = asyncio.create_task(self._fly_control(target, job_id), name=f"control {target}")
         self._flights[None] = flight
         flight.add_done_callback(lambda task: self._landed(None, task))
 
-    async def _fly_control(self, rung: Rung, job_id: str | None) -> Reply:
+    async def _fly_control(self, target: ControlTarget, job_id: str | None) -> Reply:
         started = self._clock.monotonic()
         reply = await self._asker.status(job_id)
         self._watcher.asked("control", reply, self._clock.monotonic() - started)
-        await self._note(None, reply, self.now(), rung, job_id)
+        await self._note(None, reply, self.now(), target, job_id)
         return reply
 
     def _launch_ask(self, *, last: bool) -> None:
@@ -335,11 +335,11 @@ class Poller:
         job: Job | None,
         reply: Reply,
         now: Now,
-        rung: Rung | None = None,
+        target: ControlTarget | None = None,
         asked: str | None = None,
     ) -> None:
         """Let the reply bear on the upstream's health, and tell when its state changes."""
-        if (event := self._admission.note(job, reply, now, rung, asked)) is not None:
+        if (event := self._admission.note(job, reply, now, target, asked)) is not None:
             await self._registry.record(event)
 
     def first_answer(self, job: Job, reply: Reply) -> Outcome:
@@ -374,7 +374,7 @@ class Poller:
             self._plan(before.job_id, None)
 
 
-_GATE_REASONS: Final = {
+_CIRCUIT_REASONS: Final = {
     UpstreamState.DOWN: PollReason.UPSTREAM_DOWN,
     UpstreamState.BLOCKED: PollReason.UPSTREAM_DOWN,
     UpstreamState.THROTTLED: PollReason.RETRY_AFTER,

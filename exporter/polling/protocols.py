@@ -23,7 +23,7 @@ class PollWatcher(Protocol):
     def asked(self, purpose: str, reply: Reply, seconds: float) -> None:
         """A request was answered, or was not, after so long."""
 
-    def controlled(self, rung: str) -> None:
+    def controlled(self, target: str) -> None:
         """A control request of this rung is made."""
 
     def lagged(self, seconds: float) -> None:

@@ -13,13 +13,13 @@ from enum import StrEnum
 from typing import Final
 
 from ..clock import Clock
-from ..core.freshness import Freshness, Serve, rest, serve, serve_unanswered
+from ..core.freshness import Freshness, Serve, cool_down, serve, serve_unanswered
 from ..core.health.health import UpstreamState
 from ..core.job import Job, JobState
 from ..core.observation import NOT_THE_JOB
 from ..core.reply import Kind, Reply
 from ..registry.registry import Registry
-from .answers import Answer, answer_of, from_store
+from .last_answers import Answer, answer_of, from_store
 from .poller import Poller
 
 UNKNOWN_SECONDS: Final = 5.0
@@ -107,11 +107,11 @@ class StatusCache:
 
     async def _pending(self, job: Job) -> Served:
         known = self._usable(job.job_id)
-        age, resting = self._age(known), self._rest(job.job_id)
+        age, cooling_down = self._age(known), self._cool_down(job.job_id)
         match serve(
             age,
-            can_ask=not resting and self._poller.can_ask(job.job_id),
-            may_wait=not resting and self._poller.health.gate().open,
+            can_ask=not cooling_down and self._poller.can_ask(job.job_id),
+            may_wait=not cooling_down and self._poller.health.circuit().closed,
             rules=self._rules(),
         ):
             case Serve.FRESH:
@@ -119,7 +119,7 @@ class StatusCache:
             case Serve.STALE:
                 return _served(known, age, Result.STALE)
             case Serve.NOTHING:
-                if not resting:
+                if not cooling_down:
                     raise self._unavailable("the upstream is not asked just now")
                 why = "the upstream was asked about the job lately, and its answer does not tell"
                 return self._as_it_was(job.job_id, job, why)
@@ -149,17 +149,17 @@ class StatusCache:
         suspected = known is not None and held is not None and held.suspicion is not None
         if suspected or serve_unanswered(age, self._rules()) is Serve.STALE:
             return _served(known, age, Result.STALE)
-        raise self._unavailable(why, min(self._rest(job_id), self._poller.due_in(job_id)))
+        raise self._unavailable(why, min(self._cool_down(job_id), self._poller.due_in(job_id)))
 
-    def _rest(self, job_id: str) -> float:
-        """See `freshness.rest`; an answer under way is awaited, whatever is known of the last."""
-        if self._poller.asks(job_id):  # it may be in `polls` already, while it is being stored
+    def _cool_down(self, job_id: str) -> float:
+        """See `freshness.cool_down`; a request in flight is awaited in every case."""
+        if self._poller.is_in_flight(job_id):  # its answer may be in `polls` before it is stored
             return 0.0
         polls, ago = self._poller.polls(job_id), None
         if polls and polls[-1].kind not in NOT_THE_JOB:
             ago = self._clock.monotonic() - polls[-1].at
         age = self._age(self._usable(job_id))
-        return rest(age, ago, self._poller.held_off(job_id), self._rules())
+        return cool_down(age, ago, self._poller.cool_down(job_id), self._rules())
 
     async def _ended(self, job: Job) -> Served:
         answer = self._poller.answers.final(job.job_id)
@@ -178,7 +178,7 @@ class StatusCache:
         age = self._age(known)
         if known is not None and age is not None and age < self._remembered_for(known):
             return self._told(known, age)
-        if not self._poller.health.gate().open:
+        if not self._poller.health.circuit().closed:
             raise self._unavailable("the upstream is not asked just now")
         learning = self._learning.get(job_id)
         if learning is None:

@@ -16,7 +16,7 @@ from ..core.tally import Tally
 from ..storage.store import Accepted, Change, Fenced, FinalAnswer
 from .commit import GroupCommit, Settled
 from .feed import Feed
-from .held import HeldJobs
+from .resident import ResidentJobs
 from .waiting import Waiting
 
 
@@ -24,7 +24,7 @@ class Changes:
     """Changes under way, and who is told when they are through."""
 
     def __init__(
-        self, commit: GroupCommit, tally: Tally, held: HeldJobs, feed: Feed, endings: Waiting
+        self, commit: GroupCommit, tally: Tally, held: ResidentJobs, feed: Feed, endings: Waiting
     ) -> None:
         self.by_state: Counter[JobState] = Counter()
         """How many jobs are stored, by state."""
@@ -32,7 +32,7 @@ class Changes:
         """By job_id: set when the job's change is through."""
         self._commit = commit
         self._tally = tally
-        self._held = held
+        self._resident = held
         self._feed = feed
         self._endings = endings
         self._listeners: list[Callable[[Published], None]] = []
@@ -93,7 +93,7 @@ class Changes:
 
     def move(self, before: Job, after: Job) -> None:
         """Show at once what is no event; the next flush stores it."""
-        self._held.move(before, after)
+        self._resident.move(before, after)
         self.publish(Published(before, after))
 
     def publish(self, published: Published) -> None:
@@ -106,7 +106,7 @@ class Changes:
             self._feed.moved(before, after)
         self._feed.written(published.events, published.event_ids)
         if before is not None and before.pending and (after is None or not after.pending):
-            self._endings.ring(before.job_id)
+            self._endings.notify(before.job_id)
 
     def _settler(self, before: Job | None, change: Change) -> Settled:
         def settled(result: Accepted | Fenced | None) -> None:
@@ -125,15 +125,15 @@ class Changes:
         after = change.job
         if after is not None and change.forgotten:
             self.by_state[after.state] -= 1
-            self._held.let_go(after)
+            self._resident.let_go(after)
             after = None
         elif after is not None:
             after = replace(after, incarnation=accepted.incarnation)
             if before is not None:
                 self.by_state[before.state] -= 1
             self.by_state[after.state] += 1
-            if before is None or before.job_id in self._held.jobs:
-                self._held.hold(before, after)
+            if before is None or before.job_id in self._resident.jobs:
+                self._resident.hold(before, after)
         self.publish(
             Published(
                 before, after, change.events, change.deltas, accepted.event_ids, accepted.ledger
@@ -150,10 +150,10 @@ class Changes:
 
     def _yield_to(self, before: Job, known: Job | None) -> None:
         """Another writer was first: what it stored is what is true."""
-        if before.job_id not in self._held.jobs:
+        if before.job_id not in self._resident.jobs:
             return
         if known is None:
-            self._held.let_go(before)
+            self._resident.let_go(before)
         else:
-            self._held.hold(before, known)
+            self._resident.hold(before, known)
         self.publish(Published(before, known))

@@ -29,17 +29,17 @@ from ..storage.store import (
 from .changes import Changes
 from .commit import GroupCommit
 from .feed import Feed
-from .held import HeldJobs
 from .limits import RegistryLimits
+from .resident import ResidentJobs
 from .staging import (
     Outcome,
     Refused,
     Registered,
+    Registration,
     RegistrationConflictError,
     RegistryFullError,
     Stage,
     Staged,
-    Telling,
     fitting,
     stage,
 )
@@ -69,20 +69,20 @@ class Registry:
         self.configured: Collection[str] = frozenset()
         """Ids listed in the config or in job files: they are neither pruned nor deleted."""
         self._now = now
-        self._held = HeldJobs(limits, lambda: now().time)
-        self._changes = Changes(commit, tally, self._held, self.feed, self.endings)
+        self._resident = ResidentJobs(limits, lambda: now().time)
+        self._changes = Changes(commit, tally, self._resident, self.feed, self.endings)
         self._registering = asyncio.Lock()
         self._released = False
 
     @property
     def jobs(self) -> Mapping[str, Job]:
         """The jobs in memory, by id."""
-        return self._held.jobs
+        return self._resident.jobs
 
     @property
     def pending(self) -> int:
         """How many jobs are pending."""
-        return self._held.pending
+        return self._resident.pending
 
     @property
     def by_state(self) -> Counter[JobState]:
@@ -92,11 +92,11 @@ class Registry:
     @property
     def limits(self) -> RegistryLimits:
         """What the registry goes by."""
-        return self._held.limits
+        return self._resident.limits
 
     def reconfigure(self, limits: RegistryLimits) -> None:
         """Go by `limits` from now on."""
-        self._held.limits = limits
+        self._resident.limits = limits
 
     def listen(self, listener: Callable[[Published], None]) -> None:
         """Have `listener` called with each change, right after its commit. It must be quick."""
@@ -119,7 +119,7 @@ class Registry:
         """Go on from what was loaded; its jobs are published without events."""
         self.by_state.update(snapshot.by_state)
         for job in snapshot.jobs:
-            self._held.hold(None, job)
+            self._resident.hold(None, job)
             self._changes.publish(Published(None, job))
         self.commit.start()
 
@@ -127,7 +127,7 @@ class Registry:
         """Let go of all who follow the events or wait for an end: the exporter is about to stop."""
         self._released = True
         self.feed.close()
-        self.endings.ring_all()
+        self.endings.notify_all()
 
     async def close(self) -> None:
         """Store what is not stored yet, and end; raises `StoreError`. The store stays open."""
@@ -159,24 +159,26 @@ class Registry:
     ) -> tuple[list[Job], int | None]:
         """Return jobs, newest first, as memory has them; see `Store.page`."""
         jobs, following = await self.store.page(job_filter, limit=limit, before=before)
-        return [self._held.newest(job) for job in jobs], following
+        return [self._resident.newest(job) for job in jobs], following
 
-    async def register(self, tellings: Sequence[Telling], source: Source) -> list[Registered]:
+    async def register(
+        self, registrations: Sequence[Registration], source: Source
+    ) -> list[Registered]:
         """Take in jobs, all or none, and return them once they are safe.
 
         Raises `RegistrationConflictError`, `RegistryFullError`, `StoreError`.
         """
-        results = await self._take_in(tellings, source, whole=True)
+        results = await self._take_in(registrations, source, whole=True)
         return [result for result in results if isinstance(result, Registered)]
 
     async def register_each(
-        self, tellings: Sequence[Telling], source: Source
+        self, registrations: Sequence[Registration], source: Source
     ) -> list[Registered | Refused]:
         """Take in each job that can be, and return what became of them once they are safe.
 
         Fewer results than tellings: from there on there was no room. Raises `StoreError`.
         """
-        return await self._take_in(tellings, source, whole=False)
+        return await self._take_in(registrations, source, whole=False)
 
     async def change(
         self, job_id: str, incarnation: int, work: Callable[[Job], Outcome]
@@ -228,11 +230,11 @@ class Registry:
 
     async def flush(self) -> None:
         """Store the progress of the jobs that moved since the last time; raises `StoreError`."""
-        if self._held.unsaved or not self.commit.writable:
+        if self._resident.unsaved or not self.commit.writable:
             # First the clock of patience: were it behind the jobs after a kill, their rows of
             # answers would stand still until it had come as far again.
             await self.stamp()
-        unsaved, under_way = self._held.unsaved, self._changes.under_way
+        unsaved, under_way = self._resident.unsaved, self._changes.under_way
         names = [name for name in unsaved if name in self.jobs and name not in under_way]
         jobs = [self.jobs[name] for name in names]
         unsaved.intersection_update(under_way)
@@ -249,7 +251,7 @@ class Registry:
         """Write a sign of life, by which the counters may resume; raises `StoreError`."""
         now = self._now()
         try:
-            await self.store.stamp(time=now.time, well_time=now.well_time)
+            await self.store.stamp(time=now.time, healthy_time=now.healthy_time)
         except StoreError as error:
             self.commit.failed(error)
             raise
@@ -289,7 +291,7 @@ class Registry:
 
     def evict(self) -> None:
         """Let go of the jobs that have lingered; the store still has them."""
-        for job in self._held.evict(self._changes.under_way):
+        for job in self._resident.evict(self._changes.under_way):
             self._changes.publish(Published(job, None))
 
     async def _known(self, job_ids: Collection[str]) -> dict[str, Job]:
@@ -301,16 +303,16 @@ class Registry:
         return stored | held
 
     async def _take_in(
-        self, tellings: Sequence[Telling], source: Source, *, whole: bool
+        self, registrations: Sequence[Registration], source: Source, *, whole: bool
     ) -> list[Registered | Refused]:
         self.commit.check()
         async with self._registering:
             while True:
                 self.commit.check()  # who waited for another's failure need not wait for their own
-                known = await self._known({one.job_id for one in tellings})
+                known = await self._known({one.job_id for one in registrations})
                 room = self.limits.max_pending - self.pending
-                taken = tellings[: fitting(tellings, known, room)]
-                if whole and len(taken) < len(tellings):
+                taken = registrations[: fitting(registrations, known, room)]
+                if whole and len(taken) < len(registrations):
                     raise RegistryFullError
                 staged = stage(taken, known, source, self._now())
                 if whole and staged.conflicts:
@@ -319,11 +321,11 @@ class Registry:
                     break
         return [self._result(at, one, staged) for at, one in enumerate(taken)]
 
-    def _result(self, at: int, telling: Telling, staged: Stage) -> Registered | Refused:
+    def _result(self, at: int, registration: Registration, staged: Stage) -> Registered | Refused:
         if at in staged.conflicts:
             return Refused(staged.conflicts[at])
-        one = staged.jobs[telling.job_id]
-        return Registered(self.jobs.get(telling.job_id) or one.after, new=one.new_at == at)
+        one = staged.jobs[registration.job_id]
+        return Registered(self.jobs.get(registration.job_id) or one.after, new=one.new_at == at)
 
     async def _store_staged(self, staged: Iterable[Staged]) -> bool:
         """Commit what differs; False when another writer was first with one of the jobs."""

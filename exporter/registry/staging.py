@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from ..core.events import Event, Now
 from ..core.job import Job, Source
-from ..core.registration import Conflict, register, tell_again
+from ..core.registration import Conflict, register, register_again
 from ..storage.store import FinalAnswer
 
 
@@ -19,7 +19,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
+class Registration:
     """Someone's word of one job, checked; `registered_at` (seconds since 1970) back-fills.
 
     `mode` is the upstream's word from the upload; `answered` is what an answer of the upstream that
@@ -80,50 +80,54 @@ class Stage:
     conflicts: Mapping[int, Sequence[Conflict]]
 
 
-def stage(tellings: Sequence[Telling], known: Mapping[str, Job], source: Source, now: Now) -> Stage:
+def stage(
+    registrations: Sequence[Registration], known: Mapping[str, Job], source: Source, now: Now
+) -> Stage:
     """Return what the tellings make of each job; twice the same id is one job.
 
     One that contradicts what is known, or an earlier one, changes nothing.
     """
     staged: dict[str, Staged] = {}
     conflicts: dict[int, Sequence[Conflict]] = {}
-    for at, telling in enumerate(tellings):
-        former = staged.get(telling.job_id)
-        before = known.get(telling.job_id)
+    for at, registration in enumerate(registrations):
+        former = staged.get(registration.job_id)
+        before = known.get(registration.job_id)
         job = former.after if former else before
         if job is None:
-            staged[telling.job_id] = _first_word(telling, at, source, now)
+            staged[registration.job_id] = _first_word(registration, at, source, now)
             continue
-        told, differs = tell_again(job, source, labels=telling.labels, key=telling.key)
+        told, differs = register_again(
+            job, source, labels=registration.labels, key=registration.key
+        )
         if differs:
             conflicts[at] = differs
             continue
-        staged[telling.job_id] = replace(former or Staged(before, told), after=told)
+        staged[registration.job_id] = replace(former or Staged(before, told), after=told)
     return Stage(staged, conflicts)
 
 
-def fitting(tellings: Sequence[Telling], known: Mapping[str, Job], room: int) -> int:
+def fitting(registrations: Sequence[Registration], known: Mapping[str, Job], room: int) -> int:
     """Return how many of the tellings, from the first, need no more than `room` new jobs."""
     new = set[str]()
-    for at, telling in enumerate(tellings):
-        if telling.job_id not in known:
-            new.add(telling.job_id)
+    for at, registration in enumerate(registrations):
+        if registration.job_id not in known:
+            new.add(registration.job_id)
             if len(new) > room:
                 return at
-    return len(tellings)
+    return len(registrations)
 
 
-def _first_word(telling: Telling, at: int, source: Source, now: Now) -> Staged:
+def _first_word(registration: Registration, at: int, source: Source, now: Now) -> Staged:
     job, events = register(
-        telling.job_id,
+        registration.job_id,
         source,
         now,
-        labels=telling.labels,
-        key=telling.key,
-        registered_at=telling.registered_at,
+        labels=registration.labels,
+        key=registration.key,
+        registered_at=registration.registered_at,
     )
-    job = replace(job, mode=telling.mode)
-    if telling.answered is None:
+    job = replace(job, mode=registration.mode)
+    if registration.answered is None:
         return Staged(None, job, events, at)
-    outcome = telling.answered(job)
+    outcome = registration.answered(job)
     return Staged(None, outcome.job, [*events, *outcome.events], at, outcome.final)

@@ -16,15 +16,15 @@ class Waiting:
     def __len__(self) -> int:
         return len(self._bells)
 
-    def ring(self, name: str) -> None:
+    def notify(self, name: str) -> None:
         """Wake all who wait for a name."""
         if (entry := self._bells.pop(name, None)) is not None:
             entry[0].set()
 
-    def ring_all(self) -> None:
+    def notify_all(self) -> None:
         """Wake everyone."""
         for name in list(self._bells):
-            self.ring(name)
+            self.notify(name)
 
     async def wait(self, name: str) -> None:
         """Wait until the name rings. What is to be read then is read again by the caller."""

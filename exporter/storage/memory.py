@@ -97,7 +97,7 @@ class MemoryStore:
             totals=[SeriesTotal(*series, amount) for series, amount in tables.totals.items()],
             admitted=list(tables.admitted),
             by_state=Counter(job.state for job in jobs),
-            well_time=float(tables.meta.get("well_time", 0.0)),
+            healthy_time=float(tables.meta.get("well_time", 0.0)),
             unresolved=[(entry.labels, 1) for _, _, entry in tables.failures.values()],
         )
 
@@ -165,9 +165,9 @@ class MemoryStore:
         row = self.tables.failures.pop(key, None)
         return None if row is None else LedgerChange(closed=row[2])
 
-    async def stamp(self, *, time: float, well_time: float) -> None:
+    async def stamp(self, *, time: float, healthy_time: float) -> None:
         """See `Store.stamp`."""
-        self.tables.meta |= {"alive_at": time, "well_time": well_time}
+        self.tables.meta |= {"alive_at": time, "well_time": healthy_time}
 
     async def prune(
         self, *, finished_before: float, keep: Collection[str], history: int, limit: int

@@ -18,8 +18,17 @@ _DEFAULTS: Final = {
     for field in fields(Job)
     if field.name not in _COLUMNS
 }
-_TUPLES: Final = ("ignored_variations", "told_ignored", "told_drift")
-_MESSAGES: Final = ("warnings", "told_warnings")
+_STORED_NAMES: Final = {
+    "sources": "told_by",
+    "registered_healthy_time": "registered_well",
+    "reported_warnings": "told_warnings",
+    "reported_ignored": "told_ignored",
+    "reported_drift": "told_drift",
+}
+"""Fields that the schema knows by an earlier name."""
+_FIELDS: Final = {stored: name for name, stored in _STORED_NAMES.items()}
+_TUPLES: Final = ("ignored_variations", "reported_ignored", "reported_drift")
+_MESSAGES: Final = ("warnings", "reported_warnings")
 
 
 class RecordError(ValueError):
@@ -32,7 +41,7 @@ def dump_job(job: Job) -> str:
     for name, default in _DEFAULTS.items():
         value = getattr(job, name)
         if default is MISSING or value != default:
-            document[name] = value
+            document[_STORED_NAMES.get(name, name)] = value
     if job.suspicion is not None:
         row = job.suspicion
         document["suspicion"] = [
@@ -52,9 +61,10 @@ def load_job(job_id: str | bytes, incarnation: int, version: int, document: str 
 
 
 def _fields(document: str | bytes) -> dict[str, Any]:
-    data: dict[str, Any] = json.loads(_text(document))
+    stored: dict[str, Any] = json.loads(_text(document))
+    data = {_FIELDS.get(name, name): value for name, value in stored.items()}
     data["source"] = Source(data["source"])
-    data["told_by"] = tuple(Source(name) for name in data.get("told_by", ()))
+    data["sources"] = tuple(Source(name) for name in data.get("sources", ()))
     if "state" in data:
         data["state"] = JobState(data["state"])
     for name in _TUPLES:

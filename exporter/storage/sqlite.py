@@ -75,7 +75,7 @@ class SqliteStore:
         self.set_aside: Path | None = None
         """Where a damaged file was moved when this one was opened in its place."""
         self.damage = ""
-        self._hurry_until: float | None = None
+        self._deadline: float | None = None
 
     async def open(self) -> None:
         """Open or create the file; raises `StoreUnusableError`."""
@@ -92,9 +92,9 @@ class SqliteStore:
         self._file.unlock()
         self._thread.shutdown(wait=False)
 
-    def hurry(self, seconds: float) -> None:
+    def set_deadline(self, seconds: float) -> None:
         """From now on wait for so long in all for others that lock the file: we are to stop."""
-        self._hurry_until = monotonic() + seconds
+        self._deadline = monotonic() + seconds
 
     async def load(
         self,
@@ -121,7 +121,7 @@ class SqliteStore:
                 totals=select_totals(database),
                 admitted=database.execute("SELECT label, value FROM admitted").fetchall(),
                 by_state=count_by_state(database),
-                well_time=meta.get("well_time", 0.0),
+                healthy_time=meta.get("well_time", 0.0),
                 unresolved=count_unresolved(database),
             )
 
@@ -195,10 +195,10 @@ class SqliteStore:
         """See `Store.acknowledge`."""
         return await self._transaction(lambda database: delete_failure(database, key))
 
-    async def stamp(self, *, time: float, well_time: float) -> None:
+    async def stamp(self, *, time: float, healthy_time: float) -> None:
         """See `Store.stamp`."""
         await self._transaction(
-            lambda database: put_meta(database, alive_at=time, well_time=well_time)
+            lambda database: put_meta(database, alive_at=time, well_time=healthy_time)
         )
 
     async def prune(
@@ -240,8 +240,8 @@ class SqliteStore:
     def _begin(self) -> Iterator[sqlite3.Connection]:
         self._keep_in_place()
         database = self._connection()
-        if self._hurry_until is not None:
-            left = min(self._busy_seconds, max(0.0, self._hurry_until - monotonic()))
+        if self._deadline is not None:
+            left = min(self._busy_seconds, max(0.0, self._deadline - monotonic()))
             database.execute(f"PRAGMA busy_timeout = {left * 1000:.0f}")
         database.execute("BEGIN IMMEDIATE")
         try:

@@ -121,7 +121,7 @@ class Snapshot:
     totals: Sequence[SeriesTotal]
     admitted: Sequence[tuple[str, str]]
     by_state: Mapping[JobState, int]
-    well_time: float
+    healthy_time: float
     unresolved: Sequence[tuple[Mapping[str, str], int]] = ()
     """How many keys of the failure ledger are open, by their jobs' labels."""
 
@@ -222,7 +222,7 @@ class Store(Protocol):
         """Close a key; None when it is not open."""
         ...
 
-    async def stamp(self, *, time: float, well_time: float) -> None:
+    async def stamp(self, *, time: float, healthy_time: float) -> None:
         """Write a sign of life."""
 
     async def prune(

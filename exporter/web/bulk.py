@@ -15,13 +15,13 @@ from typing import Any, Final
 from aiohttp import web
 
 from ..core.job import Source
-from ..registry.staging import Refused, Telling
+from ..registry.staging import Refused, Registration
 from ..storage.store import StoreError
 from .bodies import load_json
 from .context import Context, dump_json
 from .errors import RETRY_AFTER_SECONDS, ApiError
+from .registrations import read_registration
 from .stopping import StoppingError, answer_early, take_back, unless
-from .tellings import read_telling
 
 NDJSON: Final = "application/x-ndjson"
 MAX_LINE_BYTES: Final = 64 * 1024
@@ -136,19 +136,19 @@ class BulkRegistration:
 
     async def _take(self, lines: list[Line]) -> bool:
         """Register a batch and say what became of it; False when no more can be taken."""
-        tellings: list[Telling] = []
+        registrations: list[Registration] = []
         numbers: list[int] = []
         for line in lines:
-            telling = await self._read(line)
-            if telling is not None:
-                tellings.append(telling)
+            registration = await self._read(line)
+            if registration is not None:
+                registrations.append(registration)
                 numbers.append(line.number)
         await asyncio.sleep(0)
         try:
-            results = await self._context.registry.register_each(tellings, Source.API)
+            results = await self._context.registry.register_each(registrations, Source.API)
         except StoreError as error:
             self._context.log.error("store unavailable", error=str(error))
-            self._context.instruments.refused("store", len(tellings))
+            self._context.instruments.refused("store", len(registrations))
             await self._end("exporter_unavailable")
             return False
         for number, result in zip(numbers, results, strict=False):
@@ -159,15 +159,15 @@ class BulkRegistration:
                 self._registered += 1
             else:
                 self._known += 1
-        full = len(results) < len(tellings)
+        full = len(results) < len(registrations)
         through = numbers[len(results)] - 1 if full else lines[-1].number
         await self._write({"acknowledged_through": through, **self._counts()})
         if full:
-            self._context.instruments.refused("full", len(tellings) - len(results))
+            self._context.instruments.refused("full", len(registrations) - len(results))
             await self._end("full")
         return not full
 
-    async def _read(self, line: Line) -> Telling | None:
+    async def _read(self, line: Line) -> Registration | None:
         """Read a line; one that is bad is answered."""
         if line.content is None:
             message = f"the line is longer than {MAX_LINE_BYTES} bytes"
@@ -180,10 +180,10 @@ class BulkRegistration:
             return None
         context = self._context
         now = context.poller.now().time
-        telling, details = read_telling(document, context.config().registration, now)
-        if telling is None:
+        registration, details = read_registration(document, context.config().registration, now)
+        if registration is None:
             await self._refuse(line.number, "validation", details=details)
-        return telling
+        return registration
 
     async def _refuse(self, number: int, error: str, **more: Any) -> None:
         self._refused += 1

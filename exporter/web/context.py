@@ -95,7 +95,7 @@ def show_job(context: Context, job: Job, *, results: bool) -> dict[str, Any]:
     return {
         "job_id": job.job_id,
         "source": job.source.value,
-        "told_by": [source.value for source in job.told_by],
+        "sources": [source.value for source in job.sources],
         "key": job.key,
         "labels": dict(job.labels),
         "mode": job.mode,

@@ -8,9 +8,9 @@ from aiohttp import web
 from ..core.job import JobState, Source
 from ..registry.staging import (
     Registered,
+    Registration,
     RegistrationConflictError,
     RegistryFullError,
-    Telling,
 )
 from ..storage.store import JobFilter, StoreError
 from .auth import may_see_results, require_writer
@@ -19,7 +19,7 @@ from .bulk import NDJSON, BulkRegistration
 from .context import Context, answer, show_event, show_job, show_polls
 from .errors import ApiError
 from .paging import Paging, read_page
-from .tellings import Details, read_telling
+from .registrations import Details, read_registration
 
 SHOWN_EVENTS: Final = 1000
 
@@ -49,10 +49,10 @@ class JobRoutes:
         if body:
             require_media_type(request, "application/json")
             document = load_json(body)
-        telling, details = self._read(document, request.match_info["job_id"])
-        if telling is None:
+        registration, details = self._read(document, request.match_info["job_id"])
+        if registration is None:
             self._refuse(details)
-        [registered] = await self._register([telling], {0: ""})
+        [registered] = await self._register([registration], {0: ""})
         status = 201 if registered.new else 200
         return answer(self._show(registered, request), status)
 
@@ -69,17 +69,17 @@ class JobRoutes:
         documents = load_json(body)
         if not isinstance(documents, list):
             self._refuse({"": ['expected a list of jobs such as [{"job_id": "…"}]']})
-        tellings: list[Telling] = []
+        registrations: list[Registration] = []
         details: Details = {}
         for at, document in enumerate(documents):
-            telling, wrong = self._read(document)
+            registration, wrong = self._read(document)
             details |= {f"{at}.{field}".rstrip("."): texts for field, texts in wrong.items()}
-            if telling is not None:
-                tellings.append(telling)
+            if registration is not None:
+                registrations.append(registration)
         if details:
             self._refuse(details, jobs=len(documents))
-        paths = {at: f"{at}." for at in range(len(tellings))}
-        registered = await self._register(tellings, paths)
+        paths = {at: f"{at}." for at in range(len(registrations))}
+        registered = await self._register(registrations, paths)
         new = sum(one.new for one in registered)
         return answer({"registered": new, "known": len(registered) - new})
 
@@ -131,20 +131,22 @@ class JobRoutes:
             raise _unknown(job_id)
         return web.Response(status=204)
 
-    def _read(self, document: Any, path_id: str | None = None) -> tuple[Telling | None, Details]:
+    def _read(
+        self, document: Any, path_id: str | None = None
+    ) -> tuple[Registration | None, Details]:
         context = self._context
-        return read_telling(
+        return read_registration(
             document, context.config().registration, context.poller.now().time, path_id
         )
 
     async def _register(
-        self, tellings: list[Telling], paths: Mapping[int, str]
+        self, registrations: list[Registration], paths: Mapping[int, str]
     ) -> list[Registered]:
         instruments = self._context.instruments
         try:
-            return await self._context.registry.register(tellings, Source.API)
+            return await self._context.registry.register(registrations, Source.API)
         except RegistrationConflictError as error:
-            instruments.refused("conflict", len(tellings))
+            instruments.refused("conflict", len(registrations))
             details = {
                 f"{paths[at]}{conflict.field}": [str(conflict)]
                 for at, conflicts in error.conflicts.items()
@@ -152,10 +154,10 @@ class JobRoutes:
             }
             raise ApiError(409, details=details) from None
         except RegistryFullError:
-            instruments.refused("full", len(tellings))
+            instruments.refused("full", len(registrations))
             raise
         except StoreError:
-            instruments.refused("store", len(tellings))
+            instruments.refused("store", len(registrations))
             raise
 
     def _refuse(self, details: Details, jobs: int = 1) -> NoReturn:

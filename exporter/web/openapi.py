@@ -9,7 +9,7 @@ from typing import Any, Final
 import yaml
 from aiohttp import web
 
-from ..config.registration import Registration
+from ..config.registration import RegistrationRules
 from ..config.values import MAX_KEY_CHARS
 from .context import Context, answer
 
@@ -22,7 +22,7 @@ def _parsed() -> dict[str, Any]:
     return made
 
 
-def document(rules: Registration, prefix: str) -> dict[str, Any]:
+def document(rules: RegistrationRules, prefix: str) -> dict[str, Any]:
     """Return the document; the routes stand below `prefix`."""
     made = copy.deepcopy(_parsed())
     made["info"]["version"] = version("removit-exporter")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from .errors import ApiError
-from .tellings import Details
+from .registrations import Details
 
 MAX_PAGE: Final = 1000
 DEFAULT_PAGE: Final = 100

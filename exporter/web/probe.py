@@ -40,9 +40,9 @@ class ProbeRoutes:
         deadline = _deadline(request)
         context, started = self._context, time.perf_counter()
         tracked = job_id in context.registry.jobs
-        gate = context.poller.health.gate()
+        circuit = context.poller.health.circuit()
         reply = None
-        if gate.open:
+        if circuit.closed:
             reply = await context.poller.ask(job_id, "probe", deadline, last=not tracked)
         seconds = time.perf_counter() - started
         if debug:

@@ -30,7 +30,7 @@ from .errors import ApiError, invalid_key, unavailable
 CACHE_NAME: Final = "removit-exporter"
 MAX_WAIT_SECONDS: Final = 300.0
 MAX_WAITING: Final = 1000
-LOOK_SECONDS: Final = 2.0
+CHECK_SECONDS: Final = 2.0
 """How often it is looked whether a client that waits is still there: nothing else would tell."""
 _ETAG: Final = re.compile(r'(?:W/)?("[^"]*")')
 _REFUSED: Final = {401: Result.UNAUTHORIZED, 422: Result.INVALID}
@@ -104,7 +104,7 @@ class StatusRoutes:
             if known is None or not known.says_the_same(served.answer):
                 break
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(ends_at - time(), LOOK_SECONDS)):
+                async with asyncio.timeout(min(ends_at - time(), CHECK_SECONDS)):
                     await answers.changes.wait(job_id)
         now = await self._context.status_cache.get(job_id)
         return replace(now, reply=now.reply or served.reply)

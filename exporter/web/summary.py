@@ -69,7 +69,7 @@ class SummaryRoute:
             "up": health.up,
             "key_valid": health.key_valid,
             "last_success_at": rfc3339(health.last_success),
-            "next_try_at": None if health.gate().open else rfc3339(time + wait),
+            "next_try_at": None if health.circuit().closed else rfc3339(time + wait),
         }
 
     def _count(self, steady: float) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from aiohttp import web
 from ..core.contract import parse_upload
 from ..core.job import Source
 from ..core.reply import MAX_BODY_BYTES, UploadReply
-from ..registry.staging import RegistrationConflictError, RegistryFullError, Telling
+from ..registry.staging import Registration, RegistrationConflictError, RegistryFullError
 from ..storage.store import StoreError
 from .auth import require_api_key
 from .context import Context
@@ -166,9 +166,9 @@ class UploadRoutes:
             context.instruments.refused("invalid")
             log.warning("upload not tracked", errors=wrong)
             return
-        telling = Telling(job_id, labels, key, mode=reply.mode)
+        registration = Registration(job_id, labels, key, mode=reply.mode)
         try:
-            await context.registry.register([telling], Source.UPLOAD)
+            await context.registry.register([registration], Source.UPLOAD)
         except RegistrationConflictError:
             context.instruments.refused("conflict")
             log.warning("upload not tracked", error="the job has other labels or another key")

@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 from support import fuzzed
 
 from exporter.config import ConfigError
-from exporter.config.registration import Registration
+from exporter.config.registration import RegistrationRules
 from exporter.configured.job_files import find, read_job_file
 
 REFUSED = 'removit_exporter_registrations_refused_total{{reason="{}"}}'
-RULES = Registration(allowed_labels=["shop"])
+RULES = RegistrationRules(allowed_labels=["shop"])
 
 
 def read(path: Path, content: str | bytes) -> tuple[list[str], list[str]]:
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     found = asyncio.run(read_job_file(path, RULES))
-    return [one.job_id for one in found.tellings], found.errors
+    return [one.job_id for one in found.registrations], found.errors
 
 
 async def test_groups_of_targets_with_labels_and_a_key(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ async def test_groups_of_targets_with_labels_and_a_key(tmp_path: Path) -> None:
         path.write_text(text)
         content = await read_job_file(path, RULES)
         assert content.errors == []
-        assert [(one.job_id, dict(one.labels), one.key) for one in content.tellings] == [
+        assert [(one.job_id, dict(one.labels), one.key) for one in content.registrations] == [
             ("a", {"shop": "eu"}, "sku"),
             ("b", {"shop": "eu"}, "sku"),
             ("c", {}, None),
@@ -168,9 +168,9 @@ def test_globs_find_files_with_their_stamps(tmp_path: Path) -> None:
     assert find([tmp_path / "nowhere" / "*"]) == {}
 
 
-async def look(site: Site, times: int = 2) -> None:
+async def check_files(site: Site, times: int = 2) -> None:
     for _ in range(times):
-        await site.exporter.configured.look()
+        await site.exporter.configured.check()
 
 
 def names(site: Site) -> set[str]:
@@ -194,14 +194,14 @@ async def test_files_are_followed_as_they_come_change_and_go(
     assert names(site) == {"a", "b"}
     assert (await site.job("a"))["source"] == "file"
     (folder / "two.json").write_text('[{"targets": ["b", "c"]}]')
-    await look(site)
+    await check_files(site)
     assert names(site) == {"a", "b", "c"}
     await site.put("c")
     (folder / "one.yaml").write_text("- targets: [d]")
-    await look(site)
+    await check_files(site)
     assert names(site) == {"b", "c", "d"}  # b is in the other file
     (folder / "two.json").unlink()
-    await look(site, 1)
+    await check_files(site, 1)
     assert names(site) == {"c", "d"}  # c was told of over HTTP too
     assert await site.value('removit_jobs_forgotten_total{reason="file"}') == 2
     refused = await site.client.delete("/api/v1/jobs/d")
@@ -217,15 +217,15 @@ async def test_a_half_written_file_takes_nothing_away(
     path.write_text("- targets: [a, b]")
     site = await open_site(**QUIET)
     path.write_text("- targets: [a, c")
-    await look(site, 4)
+    await check_files(site, 4)
     assert names(site) == {"a", "b"}
     assert await site.value("removit_exporter_job_file_errors") == 1
     said = [record for record in caplog.records if "job file has errors" in record.getMessage()]
     assert len(said) == 1
     path.write_text("- targets: [a, c]")
-    await look(site, 1)
+    await check_files(site, 1)
     assert names(site) == {"a", "b"}  # it may still be being written
-    await look(site, 1)
+    await check_files(site, 1)
     assert names(site) == {"a", "c"}
     assert await site.value("removit_exporter_job_file_errors") == 0
 
@@ -258,7 +258,7 @@ async def test_what_disagrees_is_said_once_and_the_stored_wins(
     (folder / "a.yaml").write_text("- targets: [a, b]\n  labels: {__key__: one}")
     (folder / "b.yaml").write_text("- targets: [a, b]\n  labels: {__key__: two}")
     site = await open_site(**QUIET)
-    await look(site, 3)
+    await check_files(site, 3)
     assert (await site.job("a"))["key"] == "one"
     said = [r for r in caplog.records if "which stay" in r.getMessage()]
     assert len(said) == 1
@@ -286,10 +286,10 @@ async def test_what_finds_no_room_is_taken_in_when_there_is_some(
     (folder / "a.yaml").write_text("- targets: [b, c]")
     site = await open_site(**QUIET, jobs=["a"], registration={"max_pending": 2})
     assert names(site) == {"a", "b"}
-    await look(site, 3)
+    await check_files(site, 3)
     assert await site.value(REFUSED.format("full")) == 1  # tried again, but counted once
     site.exporter.registry.limits.max_pending = 3
-    await look(site)
+    await check_files(site)
     assert names(site) == {"a", "b", "c"}
 
 

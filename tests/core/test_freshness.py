@@ -2,7 +2,7 @@
 
 import pytest
 
-from exporter.core.freshness import Serve, rest, serve, serve_unanswered
+from exporter.core.freshness import Serve, cool_down, serve, serve_unanswered
 
 
 class Rules:
@@ -39,7 +39,7 @@ def test_what_is_given_when_the_upstream_told_nothing(age: float | None, what: S
 
 
 @pytest.mark.parametrize(
-    ("age", "answered_ago", "held_off", "seconds"),
+    ("age", "answered_ago", "asked_for", "seconds"),
     [
         (None, None, 0.0, 0.0),
         (None, 0.5, 0.0, 1.5),
@@ -53,6 +53,6 @@ def test_what_is_given_when_the_upstream_told_nothing(age: float | None, what: S
     ],
 )
 def test_how_long_the_upstream_is_left_alone_about_a_job(
-    age: float | None, answered_ago: float | None, held_off: float, seconds: float
+    age: float | None, answered_ago: float | None, asked_for: float, seconds: float
 ) -> None:
-    assert rest(age, answered_ago, held_off, Rules()) == seconds
+    assert cool_down(age, answered_ago, asked_for, Rules()) == seconds

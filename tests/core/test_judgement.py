@@ -8,7 +8,7 @@ from support import JOB_ID, Judgement, Polling, answered, error, job, now, ok, t
 
 from exporter.core.events import Now
 from exporter.core.health.chance import Share
-from exporter.core.health.control import Rung
+from exporter.core.health.control import ControlTarget
 from exporter.core.health.health import Health
 from exporter.core.job import Job, JobState, Suspicion, Verdict
 from exporter.core.judgement import MOST_ANSWERS, RULES, judge, span, weigh_loss
@@ -29,7 +29,7 @@ class Court:
 
     def at(self, seconds: float) -> Now:
         moment = now(seconds)
-        return Now(moment.time, moment.steady, self.health.well_time(moment.steady))
+        return Now(moment.time, moment.steady, self.health.healthy_time(moment.steady))
 
     def hear(self, reply: Reply, seconds: float) -> Verdict | None:
         moment = self.at(seconds)
@@ -46,9 +46,9 @@ class Court:
             other = answered(f"other{number}", **changes)
             self.health.note(reply, self.at(seconds), job=other)
 
-    def control(self, rung: Rung, reply: Reply, seconds: float) -> None:
+    def control(self, target: ControlTarget, reply: Reply, seconds: float) -> None:
         """Make a control request."""
-        self.health.note(reply, self.at(seconds), job=None, rung=rung, asked="old")
+        self.health.note(reply, self.at(seconds), job=None, target=target, asked="old")
 
 
 def row_of(court: Court, until: float, every: float, first: float = 0.0) -> Verdict | None:
@@ -181,40 +181,40 @@ def test_weak_witnesses_take_ten_answers_over_ten_minutes() -> None:
     court = Court(answered())
     for number in range(15):
         assert court.hear(error(500), number * 40) is None, number
-        court.control(Rung.FINISHED, ok("done"), number * 40 + 1)
+        court.control(ControlTarget.FINISHED, ok("done"), number * 40 + 1)
     verdict = court.hear(error(500), 600)
     assert verdict is not None
     assert "finished job old was answered 200 again" in verdict.evidence
 
 
 def test_an_unknown_id_that_is_answered_404_is_a_weak_witness_and_422_is_none() -> None:
-    for rung, reply, convicts in (
-        (Rung.RANDOM, error(404), True),
-        (Rung.BARE, error(422), False),
-        (Rung.FINISHED, error(404), False),
+    for target, reply, convicts in (
+        (ControlTarget.RANDOM, error(404), True),
+        (ControlTarget.BARE, error(422), False),
+        (ControlTarget.FINISHED, error(404), False),
     ):
         court = Court(answered())
         for number in range(30):
             court.hear(error(500), number * 40)
-            court.control(rung, reply, number * 40 + 1)
-        assert (court.verdict is not None) is convicts, rung
+            court.control(target, reply, number * 40 + 1)
+        assert (court.verdict is not None) is convicts, target
 
 
 @pytest.mark.parametrize(
-    ("rung", "reply", "convicts"),
-    [(Rung.RANDOM, error(404), False), (Rung.FINISHED, ok("done"), True)],
+    ("target", "reply", "convicts"),
+    [(ControlTarget.RANDOM, error(404), False), (ControlTarget.FINISHED, ok("done"), True)],
 )
 def test_while_two_jobs_fail_only_data_that_are_served_are_a_witness(
-    rung: Rung, reply: Reply, convicts: bool
+    target: ControlTarget, reply: Reply, convicts: bool
 ) -> None:
     """A dead database looks like that: the door is open, ids are looked up, known jobs fail."""
     court = Court(answered(mode="clipping"))
-    row = Suspicion(Kind.SERVER_ERROR, 1, 0.0, 0.0, 500)
-    other = answered("other", mode="params", suspicion=row)
+    run = Suspicion(Kind.SERVER_ERROR, 1, 0.0, 0.0, 500)
+    other = answered("other", mode="params", suspicion=run)
     for number in range(30):
         court.hear(error(500), number * 40)
         court.health.note(error(500), court.at(number * 40 + 1), job=other)
-        court.control(rung, reply, number * 40 + 2)
+        court.control(target, reply, number * 40 + 2)
     assert (court.verdict is not None) is convicts
 
 
@@ -225,7 +225,7 @@ def test_one_job_that_goes_on_failing_once_the_other_is_served_is_suspected_alon
     for number in range(30):
         court.health.note(error(404), court.at(number * 40), job=other)
         court.hear(error(500), number * 40)
-        court.control(Rung.RANDOM, error(404), number * 40 + 2)
+        court.control(ControlTarget.RANDOM, error(404), number * 40 + 2)
     assert court.verdict is not None
 
 
@@ -233,7 +233,7 @@ def test_weak_witnesses_never_convict_by_gateway_answers() -> None:
     court = Court(answered())
     for number in range(100):
         assert court.hear(error(502), number * 60) is None
-        court.control(Rung.FINISHED, ok("done"), number * 60 + 1)
+        court.control(ControlTarget.FINISHED, ok("done"), number * 60 + 1)
 
 
 def test_weak_witnesses_convict_nobody_while_a_whole_mode_is_in_trouble() -> None:
@@ -452,12 +452,12 @@ def test_an_outage_expires_nobody() -> None:
     for name in ("a", "b", "c", "d", "e"):
         court.health.note(error(503), court.at(GIVE_UP - 10), job=answered(name))
     assert court.hear(error(500), 3 * GIVE_UP) is None
-    assert court.at(3 * GIVE_UP).well_time == GIVE_UP - 10
+    assert court.at(3 * GIVE_UP).healthy_time == GIVE_UP - 10
 
 
 def test_a_rejected_key_expires_nobody() -> None:
     court = Court(answered())
-    court.health.note(error(401), court.at(10), job=None, rung=Rung.BARE)
+    court.health.note(error(401), court.at(10), job=None, target=ControlTarget.BARE)
     assert court.hear(error(401), 3 * GIVE_UP) is None
 
 
@@ -482,10 +482,10 @@ def test_while_the_key_is_rejected_a_straggler_convicts_nobody() -> None:
     court = Court(answered())
     assert row_of(court, 600, 40) is None
     for _ in range(20):
-        court.control(Rung.RANDOM, error(404), 601)
-    court.control(Rung.RANDOM, error(401), 601)
+        court.control(ControlTarget.RANDOM, error(404), 601)
+    court.control(ControlTarget.RANDOM, error(401), 601)
     assert court.hear(error(500), 602) is None
-    court.control(Rung.RANDOM, error(404), 662)
+    court.control(ControlTarget.RANDOM, error(404), 662)
     assert court.hear(error(500), 663) is not None
 
 
@@ -530,7 +530,7 @@ def test_a_control_about_nothing_that_answers_404_is_no_witness() -> None:
     court = Court(answered())
     for number in range(30):
         court.hear(error(500), number * 40)
-        court.control(Rung.BARE, error(404), number * 40 + 1)
+        court.control(ControlTarget.BARE, error(404), number * 40 + 1)
     assert court.verdict is None
 
 
@@ -538,13 +538,13 @@ def test_the_random_ids_404_is_named_as_evidence() -> None:
     court = Court(answered())
     for number in range(17):
         court.hear(error(500), number * 40)
-        court.control(Rung.RANDOM, error(404), number * 40 + 1)
+        court.control(ControlTarget.RANDOM, error(404), number * 40 + 1)
     assert court.verdict is not None
     assert " while an id that never was is answered 404; 0 of " in court.verdict.evidence
 
 
 def test_the_day_of_a_job_begins_with_its_registration() -> None:
-    court = Court(answered(registered_well=1000.0))
+    court = Court(answered(registered_healthy_time=1000.0))
     assert court.hear(ok(), GIVE_UP) is None
     assert court.hear(ok(), GIVE_UP + 1000) == Verdict(
         JobState.EXPIRED, "no end in 86400 s, last answer 200"

@@ -176,8 +176,8 @@ def test_an_upstream_with_ever_new_warnings_fills_no_memory() -> None:
             if event.type is EventType.WARNING_RAISED
         )
     assert counted == MAX_REMEMBERED_MESSAGES
-    assert len(current.told_warnings["a"]) == MAX_REMEMBERED_MESSAGES
-    assert len(current.told_ignored) == MAX_REMEMBERED_MESSAGES
+    assert len(current.reported_warnings["a"]) == MAX_REMEMBERED_MESSAGES
+    assert len(current.reported_ignored) == MAX_REMEMBERED_MESSAGES
 
 
 def test_drift_is_told_once_a_job_and_kind() -> None:
@@ -185,7 +185,7 @@ def test_drift_is_told_once_a_job_and_kind() -> None:
     after, events = observe(job(), replace(ok(), drift=drifts), now(1))
     told = [event for event in events if event.type is EventType.DRIFT]
     assert [event.data["kind"] for event in told] == ["unknown_field"]
-    assert after.told_drift == ("unknown_field",)
+    assert after.reported_drift == ("unknown_field",)
 
 
 @pytest.mark.parametrize("http_status", [500, 404, 422])
@@ -514,8 +514,8 @@ def test_an_end_forgets_the_suspicion_and_begins_to_count_rechecks() -> None:
 
 
 def test_an_overturned_job_that_was_suspected_is_not_any_more() -> None:
-    row = observe(answered(), error(500), now(5))[0].suspicion
-    before = replace(ended(NOT_FOUND), suspicion=row)
+    run = observe(answered(), error(500), now(5))[0].suspicion
+    before = replace(ended(NOT_FOUND), suspicion=run)
     after, events = observe(before, ok(), now(120))
     assert after.suspicion is None
     assert "cleared" not in types(events)
@@ -531,6 +531,6 @@ def test_a_job_first_seen_final_is_told_so_at_that_end_only() -> None:
 def test_the_messages_told_are_counted_over_all_variations() -> None:
     texts = {name: tuple(f"{name}{at}" for at in range(400)) for name in "abc"}
     after, events = observe(job(), ok(warnings=texts), now(1))
-    assert sum(map(len, after.told_warnings.values())) == MAX_REMEMBERED_MESSAGES
+    assert sum(map(len, after.reported_warnings.values())) == MAX_REMEMBERED_MESSAGES
     told = [len(event.data["messages"]) for event in events if event.type == "warning_raised"]
     assert told == [400, 400, 200]

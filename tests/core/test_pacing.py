@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import START, Polling, answered, error, job, now, ok, timeout
 
-from exporter.core.health.health import Gate, Trial
+from exporter.core.health.health import Circuit, Probe
 from exporter.core.job import Job, JobState
 from exporter.core.observation import observe
 from exporter.core.pacing import (
@@ -245,7 +245,7 @@ def test_new_limits_keep_no_more_than_they_admit() -> None:
     assert bucket.ready_at(0.0) == 1.0
 
 
-OPEN = Gate(True)
+OPEN = Circuit(True)
 
 
 @pytest.mark.parametrize(
@@ -283,19 +283,20 @@ OPEN = Gate(True)
         ({"last_asks": 1, "asks": 1}, (Turn.ASK, 10.0)),
         ({"last_asks": 1, "control_at": 10.0}, (Turn.CONTROL, 10.0)),
         ({"last_asks": 1, "control_at": 11.0}, (Turn.ASK_LAST, 10.0)),
-        ({"last_asks": 1, "gate": Gate(False, 15.0, Trial.CONTROL)}, (Turn.WAIT, 15.0)),
-        ({"gate": Gate(False, 9.0, Trial.CONTROL)}, (Turn.CONTROL, 10.0)),
-        ({"gate": Gate(False, 15.0, Trial.CONTROL), "asks": 1}, (Turn.WAIT, 15.0)),
-        ({"gate": Gate(False, 9.0, Trial.CONTROL), "in_flight": 1}, (Turn.WAIT, math.inf)),
-        ({"gate": Gate(False, 9.0, Trial.POLL)}, (Turn.CONTROL, 10.0)),  # no job is to be asked
-        ({"gate": Gate(False, 9.0, Trial.POLL), "in_flight": 1}, (Turn.WAIT, math.inf)),
-        ({"gate": Gate(False, 9.0, Trial.POLL), "next_due": 50.0}, (Turn.POLL, 10.0)),
-        ({"gate": Gate(False, 19.0, Trial.POLL), "next_due": 5.0}, (Turn.WAIT, 19.0)),
+        ({"last_asks": 1, "circuit": Circuit(False, 15.0, Probe.CONTROL)}, (Turn.WAIT, 15.0)),
+        ({"circuit": Circuit(False, 9.0, Probe.CONTROL)}, (Turn.CONTROL, 10.0)),
+        ({"circuit": Circuit(False, 15.0, Probe.CONTROL), "asks": 1}, (Turn.WAIT, 15.0)),
+        ({"circuit": Circuit(False, 9.0, Probe.CONTROL), "in_flight": 1}, (Turn.WAIT, math.inf)),
+        # No job is to be asked.
+        ({"circuit": Circuit(False, 9.0, Probe.POLL)}, (Turn.CONTROL, 10.0)),
+        ({"circuit": Circuit(False, 9.0, Probe.POLL), "in_flight": 1}, (Turn.WAIT, math.inf)),
+        ({"circuit": Circuit(False, 9.0, Probe.POLL), "next_due": 50.0}, (Turn.POLL, 10.0)),
+        ({"circuit": Circuit(False, 19.0, Probe.POLL), "next_due": 5.0}, (Turn.WAIT, 19.0)),
     ],
 )
 def test_whose_turn_it_is(changes: dict[str, Any], turn: tuple[Turn, float]) -> None:
     state: dict[str, Any] = {
-        "gate": OPEN,
+        "circuit": OPEN,
         "asks": 0,
         "last_asks": 0,
         "asked_before": False,

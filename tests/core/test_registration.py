@@ -4,13 +4,17 @@ from support import START, job, now, types
 
 from exporter.core.events import Event, EventType
 from exporter.core.job import Source
-from exporter.core.registration import Conflict, forget, register, tell_again
+from exporter.core.registration import Conflict, forget, register, register_again
 
 
 def test_a_new_job_is_pending_and_tells_its_source() -> None:
     made, events = register("a", Source.CONFIG, now(3), labels={"shop": "eu"}, key="sku")
-    assert (made.pending, made.registered_at, made.registered_well) == (True, START + 3, 3.0)
-    assert (made.labels, made.key, made.told_by) == ({"shop": "eu"}, "sku", (Source.CONFIG,))
+    assert (made.pending, made.registered_at, made.registered_healthy_time) == (
+        True,
+        START + 3,
+        3.0,
+    )
+    assert (made.labels, made.key, made.sources) == ({"shop": "eu"}, "sku", (Source.CONFIG,))
     assert types(events) == ["registered"]
     assert events[0].data == {"source": "config"}
 
@@ -23,16 +27,16 @@ def test_back_filling_is_held_to_the_past() -> None:
 
 def test_telling_again_adds_what_was_missing_and_changes_nothing() -> None:
     before = job(labels={"shop": "eu"})
-    after, conflicts = tell_again(before, Source.FILE, labels={"team": "a"}, key="sku")
+    after, conflicts = register_again(before, Source.FILE, labels={"team": "a"}, key="sku")
     assert conflicts == []
     assert (after.labels, after.key) == ({"shop": "eu", "team": "a"}, "sku")
-    assert (after.source, after.told_by) == (Source.API, (Source.API, Source.FILE))
-    assert tell_again(after, Source.FILE, labels={"team": "a"}) == (after, [])
+    assert (after.source, after.sources) == (Source.API, (Source.API, Source.FILE))
+    assert register_again(after, Source.FILE, labels={"team": "a"}) == (after, [])
 
 
 def test_what_differs_is_a_conflict() -> None:
     before = job(labels={"shop": "eu"}, key="sku")
-    after, conflicts = tell_again(before, Source.API, labels={"shop": "us"}, key="other")
+    after, conflicts = register_again(before, Source.API, labels={"shop": "us"}, key="other")
     assert conflicts == [Conflict("labels.shop", "eu", "us"), Conflict("key", "sku", "other")]
     assert (after.labels, after.key) == ({"shop": "eu"}, "sku")
 

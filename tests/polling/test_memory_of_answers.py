@@ -8,8 +8,8 @@ from support import answered, error, ok
 
 from exporter.core.published import Published
 from exporter.core.reply import Kind, Reply, transport_failure
-from exporter.polling.answers import Answer, Answers, answer_of
 from exporter.polling.asks import MAX_STRANGERS, Asks
+from exporter.polling.last_answers import Answer, LastAnswers, answer_of
 from exporter.registry.waiting import Waiting
 from exporter.storage.store import MAX_FINAL_BODY_BYTES
 
@@ -19,7 +19,7 @@ def make(kind: Kind = Kind.OK, body: bytes = b"{}", status: int = 200) -> Answer
 
 
 def test_an_error_takes_no_good_answers_place_before_the_end() -> None:
-    answers = Answers()
+    answers = LastAnswers()
     answers.put("a", make())
     answers.put("a", make(Kind.SERVER_ERROR, status=500))
     assert answers.get("a") == make()
@@ -31,7 +31,7 @@ def test_an_error_takes_no_good_answers_place_before_the_end() -> None:
 
 
 def test_what_memory_holds_no_more_is_let_go() -> None:
-    answers, job = Answers(), answered("a")
+    answers, job = LastAnswers(), answered("a")
     answers.put("a", make(), final=True)
     answers.published(Published(job, job))
     assert len(answers) == 1
@@ -61,14 +61,14 @@ async def test_a_bell_wakes_those_who_wait_for_its_name_and_leaves_nothing_behin
     tasks = {name: asyncio.create_task(waiting.wait(name)) for name in ("a", "b", "c")}
     again = asyncio.create_task(waiting.wait("a"))
     await asyncio.sleep(0)
-    waiting.ring("a")
-    waiting.ring("nobody waits for this")
+    waiting.notify("a")
+    waiting.notify("nobody waits for this")
     await asyncio.wait([tasks["a"], again], timeout=20)
     assert not tasks["b"].done()
     tasks["b"].cancel()
     await asyncio.gather(tasks["b"], return_exceptions=True)
     assert len(waiting) == 1
-    waiting.ring_all()
+    waiting.notify_all()
     await asyncio.wait_for(tasks["c"], 20)
     assert len(waiting) == 0
 

@@ -21,7 +21,12 @@ from exporter.registry.commit import BACKLOG_SLICE, RETRY_SECONDS, GroupCommit
 from exporter.registry.feed import Progress, Wanted
 from exporter.registry.limits import RegistryLimits
 from exporter.registry.registry import Registry
-from exporter.registry.staging import Outcome, RegistrationConflictError, RegistryFullError, Telling
+from exporter.registry.staging import (
+    Outcome,
+    Registration,
+    RegistrationConflictError,
+    RegistryFullError,
+)
 from exporter.storage.store import Accepted, Change, Fenced, JobFilter, StoreError
 
 
@@ -49,8 +54,8 @@ class House:
         self.failures.append(operation)
 
     async def add(self, *names: str, **fields: object) -> list[Job]:
-        tellings = [replace(Telling(name), **fields) for name in names]
-        return [one.job for one in await self.registry.register(tellings, Source.API)]
+        registrations = [replace(Registration(name), **fields) for name in names]
+        return [one.job for one in await self.registry.register(registrations, Source.API)]
 
     async def poll(self, name: str, work: Callable[[Job], Outcome]) -> Job | None:
         return await self.registry.change(name, self.registry.jobs[name].incarnation, work)

@@ -22,6 +22,14 @@ from exporter.storage.store import JobFilter
 
 DATA = Path(__file__).parent.parent / "data"
 WRITTEN: dict[str, Any] = json.loads((DATA / "d1024ca.json").read_text())
+FORMER_NAMES = {
+    "sources": "told_by",
+    "registered_healthy_time": "registered_well",
+    "reported_warnings": "told_warnings",
+    "reported_ignored": "told_ignored",
+    "reported_drift": "told_drift",
+}
+"""Fields of a job whose names have changed since, with the name they had."""
 LIVED_AT = 1_800_019_325.0
 """Seconds since 1970: the simulated time at which the database was left."""
 
@@ -50,7 +58,10 @@ async def read(store: SqliteStore) -> dict[str, Any]:
     finals = {job.job_id: await store.final_answer(job.job_id) for job in jobs}
     failures, _ = await store.failures(limit=1000, before=None)
     data = {
-        "jobs": [asdict(job) for job in jobs],
+        "jobs": [
+            {FORMER_NAMES.get(name, name): value for name, value in asdict(job).items()}
+            for job in jobs
+        ],
         "history": [
             [one.id, one.event.type, one.event.job_id, one.event.time, dict(one.event.data)]
             for one in await store.history(after=0, limit=10_000)
@@ -63,7 +74,7 @@ async def read(store: SqliteStore) -> dict[str, Any]:
         "totals": [[one.name, one.labels, one.bucket, one.amount] for one in snapshot.totals],
         "admitted": snapshot.admitted,
         "by_state": snapshot.by_state,
-        "well_time": snapshot.well_time,
+        "well_time": snapshot.healthy_time,
         "unresolved": snapshot.unresolved,
         "failures": [asdict(failure) for failure in failures],
     }

@@ -101,7 +101,7 @@ async def test_a_job_comes_back_as_it_was_put(box: Box) -> None:
         "a",
         labels={"shop": 'e"u\n', "ü": "✓"},
         key="sku",
-        told_by=(Source.API, Source.CONFIG),
+        sources=(Source.API, Source.CONFIG),
         rechecks=1,
         setbacks=2,
     )
@@ -209,10 +209,10 @@ async def test_a_store_that_never_gave_a_sign_of_life_begins_at_zero(box: Box) -
 async def test_a_sign_of_life_keeps_the_totals_and_the_clock_of_patience(box: Box) -> None:
     await load(box.store)
     await box.store.apply([Change(None, deltas=(Delta("x_total", ()),))])
-    await box.store.stamp(time=START + 7000, well_time=123.5)
+    await box.store.stamp(time=START + 7000, healthy_time=123.5)
     snapshot = await load(await box.reopen(), START + 9000)
     assert snapshot.totals
-    assert snapshot.well_time == 123.5
+    assert snapshot.healthy_time == 123.5
 
 
 async def test_loading_brings_pending_jobs_and_those_finished_lately(box: Box) -> None:
@@ -345,7 +345,7 @@ JOBS = st.builds(
     progress=st.none() | st.floats(0, 100) | st.integers(0, 100),
     warnings=st.dictionaries(st.text("ab"), st.lists(st.text("cd")).map(tuple)),
     ignored_variations=st.lists(st.text("ab")).map(tuple),
-    told_drift=st.lists(st.text("ab")).map(tuple),
+    reported_drift=st.lists(st.text("ab")).map(tuple),
     suspicion=st.none()
     | st.builds(
         Suspicion,

@@ -127,7 +127,7 @@ async def test_a_changed_file_is_read_by_itself_once_it_stands_still(
     open_site: Open, write_config: Write, tmp_path: Path
 ) -> None:
     site = await open_site(config_file=write_config(jobs=["a"]))
-    look = site.exporter.reloader.look
+    look = site.exporter.reloader.check
     write_config(jobs=["b"])
     await look()
     assert "b" not in site.exporter.registry.jobs
@@ -146,7 +146,7 @@ async def test_a_changed_file_is_read_by_itself_once_it_stands_still(
 async def test_an_embedded_exporter_without_a_file_says_so(site: Site) -> None:
     status, body = await reload(site)
     assert (status, body["error"]) == (409, "conflict")
-    await site.exporter.reloader.look()
+    await site.exporter.reloader.check()
     refused = await site.client.post("/-/reload", headers={"X-Forwarded-For": "10.0.0.1"})
     assert refused.status == 403
 

@@ -40,9 +40,9 @@ def test_of_too_many_those_are_closed_that_have_waited_longest() -> None:
     waiting = WaitingConnections(head_seconds=1000.0, most=3)
     found = [Connection() for _ in range(5)]
     for at in range(1, 5):
-        waiting.look(found[:at], float(at))
+        waiting.check(found[:at], float(at))
     assert closed(found) == [0]
-    waiting.look(found[1:], 5.0)
+    waiting.check(found[1:], 5.0)
     assert closed(found) == [0, 1]
 
 
@@ -52,9 +52,9 @@ async def test_one_that_asks_now_and_then_has_waited_only_since_its_last_answer(
 
     waiting = WaitingConnections(head_seconds=1000.0, most=1)
     busy, idle = found = [Connection(), Connection()]
-    waiting.look([busy], 0.0)
+    waiting.check([busy], 0.0)
     await waiting.middleware(SimpleNamespace(protocol=busy), answer)  # type: ignore[arg-type]
-    waiting.look([busy, idle], 2.0)
+    waiting.check([busy, idle], 2.0)
     assert closed(found) == [1]
 
 
@@ -66,10 +66,10 @@ async def test_of_those_that_have_asked_the_one_is_closed_that_has_waited_longes
     found = [Connection() for _ in range(3)]
     for one in found[:2]:
         await waiting.middleware(SimpleNamespace(protocol=one), answer)  # type: ignore[arg-type]
-    waiting.look(found[:2], 0.0)
+    waiting.check(found[:2], 0.0)
     for one in (found[0], found[2]):
         await waiting.middleware(SimpleNamespace(protocol=one), answer)  # type: ignore[arg-type]
-    waiting.look(found, 2.0)
+    waiting.check(found, 2.0)
     assert closed(found) == [1]
 
 
@@ -77,9 +77,9 @@ def test_one_whose_answer_is_being_read_waits_for_nothing() -> None:
     waiting = WaitingConnections(head_seconds=10.0, most=1)
     found = [Connection(unread=1), Connection(), Connection(unread=1)]
     for at in (0.0, 9.9):
-        waiting.look(found, at)
+        waiting.check(found, at)
     assert closed(found) == []
-    waiting.look(found, 10.0)
+    waiting.check(found, 10.0)
     assert closed(found) == [1]
 
 
@@ -88,7 +88,7 @@ async def serving(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Server]:
     """Serve with short waits: those of real ones are too long for a test."""
-    monkeypatch.setattr(waiting_connections, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(waiting_connections, "CHECK_SECONDS", 0.05)
     monkeypatch.setattr(WaitingConnections.__init__, "__defaults__", (0.3, 10_000))
     server = Server(make_config(web={"listen_address": f"127.0.0.1:{free_port()}"}))
     await server.start()

@@ -38,7 +38,7 @@ async def test_put_is_201_when_new_and_200_when_known(open_site: Open) -> None:
     status, first = await call(site, "PUT", "/api/v1/jobs/a", json=document)
     assert status == 201
     assert (first["job_id"], first["labels"], first["key"]) == ("a", {"shop": "eu"}, "sku-1")
-    assert (first["source"], first["told_by"]) == ("api", ["api"])
+    assert (first["source"], first["sources"]) == ("api", ["api"])
     status, second = await call(site, "PUT", "/api/v1/jobs/a", json=document)
     assert (status, second["registered_at"]) == (200, first["registered_at"])
     assert await site.value('removit_jobs_registered_total{shop="eu",source="api"}') == 1

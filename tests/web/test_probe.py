@@ -178,7 +178,7 @@ async def test_what_a_stranger_is_answered_does_not_suspend_polling(
         for _ in range(2):
             samples = await probe(site, stranger)
             assert samples["removit_probe_http_status_code"] == status
-            await until(lambda: site.exporter.health.gate().open)  # a control has cleared it
+            await until(lambda: site.exporter.health.circuit().closed)  # a control has cleared it
             polls = simulator.ledger.jobs[job_id].polls
             await until(lambda polls=polls: simulator.ledger.jobs[job_id].polls > polls)
     async with site.client.get("/api/v1/events", params={"type": "upstream_changed"}) as response:

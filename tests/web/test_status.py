@@ -584,7 +584,7 @@ async def test_a_key_that_the_upstream_rejects_is_401_as_it_would_say(
         for asked in (job_id, UNKNOWN_ID):
             status, body, _ = await ask(site, asked)
             assert (status, json.loads(body)["error"]) == (401, "unauthorized")
-    await until(lambda: site.exporter.health.gate().open)
+    await until(lambda: site.exporter.health.circuit().closed)
     assert (await ask(site, job_id))[0] == 200
 
 
@@ -655,7 +655,7 @@ async def plain_url(make_config: Callable[..., Config]) -> AsyncIterator[tuple[s
 async def test_who_goes_away_waits_no_longer_and_so_many_may_wait(
     plain_url: tuple[str, Exporter], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(status_module, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(status_module, "CHECK_SECONDS", 0.05)
     monkeypatch.setattr(status_module, "MAX_WAITING", 10)
     url, exporter = plain_url
     job_id = simulator.add(Script.stuck(0.0))

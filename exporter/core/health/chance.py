@@ -62,7 +62,7 @@ class Share:
         return min(1.0, (2 * n * p + z2 + 1 + _Z * root) / (2 * (n + z2)))
 
 
-def row_length(share: Share, chance: float, least: int) -> int | None:
+def run_length(share: Share, chance: float, least: int) -> int | None:
     """Return how many 5xx in a row chance would make with a probability below `chance`.
 
     At least `least`; None while so little is known that no row would do.

@@ -14,7 +14,7 @@ from ..reply import Reply
 from ..rules import PollingRules
 
 
-class Trial(StrEnum):
+class Probe(StrEnum):
     """How a closed gate is tried."""
 
     CONTROL = "control"  # a request that concerns no pending job
@@ -22,15 +22,15 @@ class Trial(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class Circuit:
     """Whether polls may go on; if not, when (steady seconds) and how one trial is made."""
 
-    open: bool
-    trial_at: float = 0.0
-    trial: Trial = Trial.POLL
+    closed: bool
+    probe_at: float = 0.0
+    probe: Probe = Probe.POLL
 
 
-class Trials:
+class Probes:
     """When the next trial is made, while the gate is closed."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 REMEMBERED_FINISHED: Final = 3
 
 
-class Rung(StrEnum):
+class ControlTarget(StrEnum):
     """The control request's rungs, the most telling first; `judgement.control` switches them."""
 
     FINISHED = "finished"  # a job that is done, asked again: 200 shows its data is served
@@ -20,7 +20,7 @@ class Rung(StrEnum):
     BARE = "bare"  # no id: 422 shows that the door is open and the key good
 
 
-class ControlLadder:
+class Control:
     """When a control request is due (steady seconds), and which rung is asked."""
 
     def __init__(self, steady: float) -> None:
@@ -29,13 +29,16 @@ class ControlLadder:
         self._made_at = -math.inf
         self._answered_at = steady
 
-    def rung(self, switched_on: Collection[str]) -> tuple[Rung, str | None]:
+    def target(self, switched_on: Collection[str]) -> tuple[ControlTarget, str | None]:
         """Return the most telling rung that can be asked, and the finished job where it is that."""
-        if Rung.FINISHED in switched_on and self._finished:
-            return Rung.FINISHED, self._finished[-1]
-        if Rung.RANDOM in switched_on:
-            return Rung.RANDOM, None
-        return Rung.BARE, None  # a closed gate has to be tried somehow, even with none switched on
+        if ControlTarget.FINISHED in switched_on and self._finished:
+            return ControlTarget.FINISHED, self._finished[-1]
+        if ControlTarget.RANDOM in switched_on:
+            return ControlTarget.RANDOM, None
+        return (
+            ControlTarget.BARE,
+            None,
+        )  # a closed gate has to be tried somehow, even with none switched on
 
     def due(self, switched_on: Collection[str], heartbeat: float) -> float:
         """Return when the next is due: one that is wanted, or after so long without a request."""

@@ -46,21 +46,21 @@ def sort_of(kind: Kind, job: Job) -> Sort:
     return Sort.LOST if job.answered else Sort.UNKNOWN_ID
 
 
-def is_old_news(job: Job, well_time: float, rules: JudgementRules) -> bool:
+def is_old_news(job: Job, healthy_time: float, rules: JudgementRules) -> bool:
     """Whether a 5xx of this job tells nothing of the upstream: it failed, or was like that before.
 
     When most of what is pending has failed, that would look like an outage for ever.
     """
-    row = job.suspicion
-    if row is None or row.kind is not Kind.SERVER_ERROR:
+    run = job.suspicion
+    if run is None or run.kind is not Kind.SERVER_ERROR:
         return job.state is JobState.FAILED
-    return well_time - row.since >= rules.outage_window
+    return healthy_time - run.since >= rules.outage_window
 
 
 TELLS_NOTHING: Final = 3
 
 
-def rank_for_trial(job: Job, well_time: float, rules: JudgementRules) -> int:
+def rank_for_probe(job: Job, healthy_time: float, rules: JudgementRules) -> int:
     """Return how little an answer about a job would tell of the upstream, to `TELLS_NOTHING`.
 
     Of a job that is answered 404 or 422, which ends no outage; then of one that failed, was
@@ -68,7 +68,7 @@ def rank_for_trial(job: Job, well_time: float, rules: JudgementRules) -> int:
     """
     if job.suspicion is not None and job.suspicion.kind is not Kind.SERVER_ERROR:
         return TELLS_NOTHING
-    if is_old_news(job, well_time, rules):
+    if is_old_news(job, healthy_time, rules):
         return 2
     return int(job.suspicion is not None or job.setbacks > 0)
 
@@ -89,7 +89,7 @@ class Evidence:
     def take(self, reply: Reply, now: Now, job: Job, rules: JudgementRules) -> Sort:
         """Take in an answer about a job as it was before; return what it says of the upstream."""
         sort, failed = sort_of(reply.kind, job), reply.kind is Kind.SERVER_ERROR
-        if failed and is_old_news(job, now.well_time, rules):
+        if failed and is_old_news(job, now.healthy_time, rules):
             sort = Sort.OLD_NEWS
         if sort in _OF_THE_SERVICE:
             self.recent.add(job.job_id, sort, now.steady, rules.outage_window)
@@ -98,10 +98,10 @@ class Evidence:
             suspect = job.mode or "" if failed else _CLEARED
             self.suspects.add(job.job_id, suspect, now.steady, rules.weak_after)
         if sort is Sort.WITNESS:
-            self.witnesses.remember(job, reply.status, now.well_time)
+            self.witnesses.remember(job, reply.status, now.healthy_time)
         if reply.kind in (Kind.OK, Kind.SERVER_ERROR) and job.suspicion is None:
             mode = job.mode or (reply.status.mode if reply.status else None)
-            self.shares.add(mode, bad=failed, at=now.well_time)
+            self.shares.add(mode, bad=failed, at=now.healthy_time)
         return sort
 
     def witnessed(self) -> bool:

@@ -13,13 +13,13 @@ from ..events import Now
 from ..job import Job
 from ..reply import Kind, Reply, ReplyState
 from ..rules import JudgementRules, PollingRules
-from .circuit import Gate, Trial, Trials
-from .control import ControlLadder, Rung
+from .circuit import Circuit, Probe, Probes
+from .control import Control, ControlTarget
 from .evidence import BAD_KINDS, Evidence, Sort
 from .refusal import Refusal
 from .states import DOWN, PATIENT_STATES, REFUSED, Condition, Signal, UpstreamState, after
 
-__all__ = ["PATIENT_STATES", "Gate", "Health", "Trial", "UpstreamState"]  # the subject's front door
+__all__ = ["PATIENT_STATES", "Circuit", "Health", "Probe", "UpstreamState"]
 
 _ANSWERED_KINDS: Final = frozenset({Kind.OK, Kind.NOT_FOUND, Kind.INVALID})
 _CONTROL_FAILED: Final[Mapping[Kind, bool]] = {
@@ -48,9 +48,9 @@ class Health:
         """Seconds since 1970 of the last good answer."""
         self.key_valid: bool | None = None
         self.evidence = Evidence()
-        self.control = ControlLadder(steady)
+        self.control = Control(steady)
         self._condition = Condition.UNKNOWN
-        self._trials = Trials()
+        self._probes = Probes()
         self._refusal = Refusal()
         self._control_next = False
         """While down, or refused undecidedly, the control and the jobs take turns in trials."""
@@ -61,7 +61,7 @@ class Health:
         self._hint: tuple[str, float] | None = None
         self._unable = False
         """The exporter could not ask, last time: no job is to blame for its silence."""
-        self._well_time = 0.0
+        self._healthy_time = 0.0
         self._counted_to = steady
 
     @property
@@ -76,20 +76,20 @@ class Health:
             return None
         return self.state not in (UpstreamState.DOWN, UpstreamState.BLOCKED)
 
-    def well_time(self, steady: float) -> float:
+    def healthy_time(self, steady: float) -> float:
         """Seconds, so far, in which the upstream was well and the exporter ran and could ask."""
-        if self.gate().open and not self._unable:
-            self._well_time += max(0.0, steady - self._counted_to)
+        if self.circuit().closed and not self._unable:
+            self._healthy_time += max(0.0, steady - self._counted_to)
         self._counted_to = max(self._counted_to, steady)  # now, from here on
         self.evidence.recent.prune(steady - self.rules.outage_window)
         self._weigh(None)
-        return self._well_time
+        return self._healthy_time
 
-    def restore(self, well_time: float) -> None:
+    def restore(self, healthy_time: float) -> None:
         """Take back the clock of patience as it was stored."""
-        self._well_time = well_time
+        self._healthy_time = healthy_time
 
-    def gate(self) -> Gate:
+    def circuit(self) -> Circuit:
         """Whether polls may go on, or when and how one may be tried."""
         if self.state in PATIENT_STATES and not self._refusal.open:
             return _OPEN
@@ -97,16 +97,16 @@ class Health:
             by_poll = self._refusal.undecided and not self._control_next
         else:
             by_poll = self._condition in DOWN and not self._controls_turn()
-        return Gate(False, self._trials.at, Trial.POLL if by_poll else Trial.CONTROL)
+        return Circuit(False, self._probes.at, Probe.POLL if by_poll else Probe.CONTROL)
 
     def set_rules(self, rules: JudgementRules, polling: PollingRules, steady: float) -> None:
         """Go by other rules from now on, a wait under way included."""
         self.rules, self.polling = rules, polling
-        self._trials.limit(steady, polling)
+        self._probes.limit(steady, polling)
 
     def try_now(self, steady: float) -> None:
         """Let the next trial be made at once: the key has changed."""
-        self._trials.set(steady)
+        self._probes.set(steady)
 
     def next_control(self) -> float:
         """Return when (steady seconds) a control request is due; infinity while none is wanted."""
@@ -118,41 +118,41 @@ class Health:
         now: Now,
         *,
         job: Job | None,
-        rung: Rung | None = None,
+        target: ControlTarget | None = None,
         asked: str | None = None,
     ) -> None:
         """Take in one answer; `job` is as it was before, None for a control or untracked id.
 
-        `rung` is that of a control request, which alone confirms; `asked` is the job_id that a
+        `target` is that of a control request, which alone confirms; `asked` is the job_id that a
         control or a stranger asked about.
         """
-        now = Now(now.time, now.steady, self.well_time(now.steady))
+        now = Now(now.time, now.steady, self.healthy_time(now.steady))
         self._unable = reply.kind is Kind.UNASKED
-        self.control.answered(now.steady, of_control=rung is not None)
+        self.control.answered(now.steady, of_control=target is not None)
         if reply.kind in (Kind.KEY_REJECTED, Kind.BLOCKED):
-            self._note_refusal(reply.kind, now.steady, control=rung is not None)
+            self._note_refusal(reply.kind, now.steady, control=target is not None)
         elif reply.kind is Kind.THROTTLED:
             self._throttle(reply, now)
         elif reply.kind is Kind.TRANSPORT:
             self._note_silence(now.steady)
         elif reply.kind is not Kind.UNASKED:
-            self._note_answer(reply, now, job, rung)
-            if rung is not None:
-                self._note_control(reply, now, rung, asked)
+            self._note_answer(reply, now, job, target)
+            if target is not None:
+                self._note_control(reply, now, target, asked)
             elif reply.kind in BAD_KINDS and not self.evidence.witnessed():
                 self.control.want(now.steady, self.polling.min_interval)
-            self._note_hint(reply, now, rung, job.job_id if job else asked)
-        if rung is not None and reply.kind not in (Kind.KEY_REJECTED, Kind.BLOCKED):
+            self._note_hint(reply, now, target, job.job_id if job else asked)
+        if target is not None and reply.kind not in (Kind.KEY_REJECTED, Kind.BLOCKED):
             self._refusal.undecided = True  # if it is still open
-        if rung is not None and reply.kind in _CONTROL_FAILED:
+        if target is not None and reply.kind in _CONTROL_FAILED:
             self._control_failed = _CONTROL_FAILED[reply.kind]
-        if not self.gate().open and now.steady >= self._trials.at:
-            self._put_off_trial(now.steady, rung)
+        if not self.circuit().closed and now.steady >= self._probes.at:
+            self._put_off_probe(now.steady, target)
 
     def _signal(self, signal: Signal) -> None:
         before, self._condition = self._condition, after(self._condition, signal)
         if self._condition in DOWN and before not in DOWN:
-            self._trials.begin(self._counted_to)
+            self._probes.begin(self._counted_to)
             self._control_failed = None
 
     def _controls_turn(self) -> bool:
@@ -178,15 +178,17 @@ class Health:
             if kind is Kind.KEY_REJECTED:
                 self.key_valid = False
         elif control:
-            self._trials.set(steady + self.polling.min_interval)
+            self._probes.set(steady + self.polling.min_interval)
         elif first and self._condition is not Condition.THROTTLED:  # else it is waited all the same
-            self._trials.set(steady)
+            self._probes.set(steady)
 
     def _throttle(self, reply: Reply, now: Now) -> None:
-        self._trials.wait(reply, now, self.polling, closed=not self.gate().open)
+        self._probes.wait(reply, now, self.polling, closed=not self.circuit().closed)
         self._signal(Signal.THROTTLE)
 
-    def _note_hint(self, reply: Reply, now: Now, rung: Rung | None, asked: str | None) -> None:
+    def _note_hint(
+        self, reply: Reply, now: Now, target: ControlTarget | None, asked: str | None
+    ) -> None:
         """`Retry-After` on a bad answer: one job's hint, unless a second one says so too.
 
         And nobody is served: jobs that failed may say it for ever. A good answer says when to ask
@@ -197,7 +199,7 @@ class Health:
         known, name = self._hint, asked or ""
         second = known is not None and known[0] != name
         lately = known is not None and now.steady - known[1] <= self.rules.outage_window
-        if rung is not None or (second and lately and not self.evidence.witnessed()):
+        if target is not None or (second and lately and not self.evidence.witnessed()):
             self._throttle(reply, now)
         self._hint = (name, now.steady)
 
@@ -210,14 +212,16 @@ class Health:
         if lasted and self._silent_tries >= self.rules.outage_jobs:
             self._signal(Signal.SILENCE)
 
-    def _note_answer(self, reply: Reply, now: Now, job: Job | None, rung: Rung | None) -> None:
-        if now.steady >= self._trials.at:  # before that it is a straggler, sent before the 429
+    def _note_answer(
+        self, reply: Reply, now: Now, job: Job | None, target: ControlTarget | None
+    ) -> None:
+        if now.steady >= self._probes.at:  # before that it is a straggler, sent before the 429
             self._signal(Signal.WAIT_OVER)
         sort = None if job is None else self.evidence.take(reply, now, job, self.rules)
         if reply.kind in _ANSWERED_KINDS:
-            self._note_key(now.steady, control=rung is not None)
+            self._note_key(now.steady, control=target is not None)
             if sort is not Sort.LOST:
-                self._note_served(reply, now, rung)
+                self._note_served(reply, now, target)
         if job is not None and reply.status and reply.status.state is ReplyState.DONE:
             self.control.remember_finished(job.job_id)
         self._weigh(sort)
@@ -230,44 +234,46 @@ class Health:
             self._refusal.answered(steady)
             self.key_valid = True
 
-    def _note_served(self, reply: Reply, now: Now, rung: Rung | None) -> None:
+    def _note_served(self, reply: Reply, now: Now, target: ControlTarget | None) -> None:
         """The upstream did its work."""
         self._silent_since = None
         if reply.kind is Kind.OK:
             self.last_success = now.time
-        if reply.kind is Kind.OK and rung is None:
-            self._trials.reset()
+        if reply.kind is Kind.OK and target is None:
+            self._probes.reset()
             self._signal(Signal.SERVED)
             return
         self._signal(Signal.LOOKED_UP)
         # A control where a job's turn was: there is no job left to ask.
         decides = self._control_failed or not self._controls_turn()
-        if rung is not None and decides and now.steady >= self._trials.at:
+        if target is not None and decides and now.steady >= self._probes.at:
             self._signal(Signal.RECOVERED)
 
-    def _note_control(self, reply: Reply, now: Now, rung: Rung, asked: str | None) -> None:
+    def _note_control(
+        self, reply: Reply, now: Now, target: ControlTarget, asked: str | None
+    ) -> None:
         """The control's own word: failing it is an outage, unless a witness stands against it."""
         bad, lost = reply.kind in BAD_KINDS, reply.kind in (Kind.NOT_FOUND, Kind.INVALID)
-        self.evidence.shares.add(None, bad=bad, at=now.well_time)
+        self.evidence.shares.add(None, bad=bad, at=now.healthy_time)
         if bad and not self.evidence.witnessed():
             self._signal(Signal.ERRORS)
         sign = ""
-        if rung is Rung.FINISHED and asked is not None:
+        if target is ControlTarget.FINISHED and asked is not None:
             self.control.asked_finished(asked, known=not lost)
             sign = f"finished job {asked} was answered 200 again" if reply.kind is Kind.OK else ""
-        elif rung is Rung.RANDOM and reply.kind is Kind.NOT_FOUND:
+        elif target is ControlTarget.RANDOM and reply.kind is Kind.NOT_FOUND:
             sign = "an id that never was is answered 404"
         if sign:
-            has_data = rung is Rung.FINISHED
-            self.evidence.witnesses.remember_weak(sign, now.well_time, has_data=has_data)
+            has_data = target is ControlTarget.FINISHED
+            self.evidence.witnesses.remember_weak(sign, now.healthy_time, has_data=has_data)
 
-    def _put_off_trial(self, steady: float, rung: Rung | None) -> None:
+    def _put_off_probe(self, steady: float, target: ControlTarget | None) -> None:
         """After a trial that did not open the gate."""
         if self._condition in REFUSED:
-            self._trials.set(steady + self.polling.key_retry)
-        elif rung is not None or not self._refusal.open:
-            self._trials.put_off(steady, self.polling)
-        self._control_next = rung is None
+            self._probes.set(steady + self.polling.key_retry)
+        elif target is not None or not self._refusal.open:
+            self._probes.put_off(steady, self.polling)
+        self._control_next = target is None
 
 
-_OPEN: Final = Gate(True)
+_OPEN: Final = Circuit(True)

@@ -8,7 +8,7 @@ makes them. Times are steady seconds.
 
 from typing import Final
 
-from .chance import row_length
+from .chance import run_length
 from .counts import AnswerShares
 
 MEMORY_SECONDS: Final = 600.0
@@ -53,4 +53,4 @@ class Refusal:
         contradicted = self._answers.share(steady - MEMORY_SECONDS)
         if not contradicted.bad:
             return 1
-        return min(MOST_CONTROLS, row_length(contradicted, CHANCE, 1) or MOST_CONTROLS)
+        return min(MOST_CONTROLS, run_length(contradicted, CHANCE, 1) or MOST_CONTROLS)

@@ -204,9 +204,9 @@ function results(job, summary) {
 function facts(job) {
   const labels = Object.entries(job.labels).map(([name, value]) => `${name}=${value}`).join(", ");
   const time = (text) => (text ? fullTime(seconds(text)) : null);
-  const told = job.told_by.map(sourceWord).join(", then ");
+  const sources = job.sources.map(sourceWord).join(", then ");
   const rows = [
-    ["Key", job.key], ["Labels", labels], ["Mode", job.mode], ["Registered by", told || sourceWord(job.source)],
+    ["Key", job.key], ["Labels", labels], ["Mode", job.mode], ["Registered by", sources || sourceWord(job.source)],
     ["Registered", time(job.registered_at)], ["Last asked", time(job.last_polled_at)], ["Ended", time(job.finished_at)],
   ].filter(([, value]) => value);
   return [heading("Facts"), el("dl", { class: "facts" }, rows.flatMap(([name, value]) => [el("dt", { text: name }), el("dd", { text: value })]))];

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import Judgement, answered, error, job, now, ok
 
-from exporter.core.health.chance import Share, row_length
+from exporter.core.health.chance import Share, run_length
 from exporter.core.health.counts import (
     KEPT_SECONDS,
     MODES_A_SLOT,
@@ -18,7 +18,7 @@ from exporter.core.health.counts import (
     AnswerShares,
     RecentAnswers,
 )
-from exporter.core.health.evidence import TELLS_NOTHING, Evidence, rank_for_trial, sort_of
+from exporter.core.health.evidence import TELLS_NOTHING, Evidence, rank_for_probe, sort_of
 from exporter.core.health.witnesses import MOST_WITNESSES, Witnesses
 from exporter.core.job import Job, JobState, Suspicion
 from exporter.core.reply import Kind, Reply
@@ -77,12 +77,12 @@ def test_the_bound_holds_as_often_as_it_says() -> None:
     ],
 )
 def test_the_row_is_as_long_as_chance_demands(share: Share, expected: int | None) -> None:
-    assert row_length(share, 1e-9, 3) == expected
+    assert run_length(share, 1e-9, 3) == expected
 
 
 def test_a_row_of_that_length_is_as_improbable_as_asked() -> None:
     share = Share(10, 100)
-    length = row_length(share, 1e-9, 3)
+    length = run_length(share, 1e-9, 3)
     assert length is not None
     bound = share.upper_bound()
     assert bound**length < 1e-9 <= bound ** (length - 1)
@@ -260,8 +260,8 @@ def test_each_answer_says_of_the_upstream_what_the_designs_table_says(
 
 def test_answers_for_a_suspected_job_do_not_count_in_the_shares() -> None:
     evidence = Evidence()
-    row = Suspicion(Kind.SERVER_ERROR, 2, 0.0, 5.0, 500)
-    evidence.take(error(500), now(9), answered(suspicion=row), Judgement())
+    run = Suspicion(Kind.SERVER_ERROR, 2, 0.0, 5.0, 500)
+    evidence.take(error(500), now(9), answered(suspicion=run), Judgement())
     assert evidence.shares.share(0.0) == Share(0, 0)
     evidence.take(error(500), now(9), answered(), Judgement())
     assert evidence.shares.share(0.0) == Share(1, 1)
@@ -409,9 +409,9 @@ def test_a_5xx_of_a_job_that_was_like_that_before_tells_nothing_of_the_upstream(
     subject: Job, old: bool
 ) -> None:
     evidence = Evidence()
-    rank = rank_for_trial(subject, 100.0, Judgement())
-    row = subject.suspicion
-    assert rank == (2 if old else row is not None and row.kind is Kind.SERVER_ERROR)
+    rank = rank_for_probe(subject, 100.0, Judgement())
+    run = subject.suspicion
+    assert rank == (2 if old else run is not None and run.kind is Kind.SERVER_ERROR)
     assert evidence.take(error(500), now(100), subject, Judgement()) == (
         "old news" if old else "bad"
     )
@@ -435,7 +435,7 @@ def test_a_5xx_of_a_job_that_was_like_that_before_tells_nothing_of_the_upstream(
     ],
 )
 def test_who_tells_most_of_the_upstream_makes_the_trial(subject: Job, rank: int) -> None:
-    assert rank_for_trial(subject, 100.0, Judgement()) == rank
+    assert rank_for_probe(subject, 100.0, Judgement()) == rank
 
 
 def test_of_answers_of_the_same_time_the_same_are_kept_whoever_merges() -> None:

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import START, Judgement, Polling, answered, error, job, now, ok, timeout
 
-from exporter.core.health.control import Rung
+from exporter.core.health.control import ControlTarget
 from exporter.core.health.counts import RecentAnswers
-from exporter.core.health.health import Gate, Health, Trial, UpstreamState
+from exporter.core.health.health import Circuit, Health, Probe, UpstreamState
 from exporter.core.job import Job, JobState, Suspicion
 from exporter.core.reply import Kind, Reply, unasked
 
@@ -27,8 +27,8 @@ class Upstream:
     ) -> UpstreamState:
         """Take in an answer about a job; None is the bare control request."""
         asked = answered(subject, **changes) if isinstance(subject, str) else subject
-        rung = Rung.BARE if asked is None else None
-        self.health.note(reply, now(seconds), job=asked, rung=rung)
+        target = ControlTarget.BARE if asked is None else None
+        self.health.note(reply, now(seconds), job=asked, target=target)
         return self.health.state
 
     def says_to_a_stranger(self, reply: Reply, seconds: float, asked: str) -> UpstreamState:
@@ -47,8 +47,8 @@ class Upstream:
         assert self.health.state is UpstreamState.KEY_REJECTED
 
     @property
-    def gate(self) -> Gate:
-        return self.health.gate()
+    def circuit(self) -> Circuit:
+        return self.health.circuit()
 
 
 def test_nothing_is_known_before_the_first_answer() -> None:
@@ -59,7 +59,7 @@ def test_nothing_is_known_before_the_first_answer() -> None:
         None,
         None,
     )
-    assert upstream.gate.open
+    assert upstream.circuit.closed
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_a_strong_witness_in_the_window_makes_it_only_suspect() -> None:
     for name in "abcde":
         upstream.says(error(500), 1, name)
     assert upstream.health.state is UpstreamState.SUSPECT
-    assert upstream.gate.open
+    assert upstream.circuit.closed
     assert upstream.health.up is True
 
 
@@ -152,7 +152,7 @@ def test_suspicion_of_the_upstream_ends_with_the_window() -> None:
     upstream.says(ok(), 0, "witness")
     for name in "abcde":
         upstream.says(error(500), 1, name)
-    upstream.health.well_time(now(62).steady)
+    upstream.health.healthy_time(now(62).steady)
     assert upstream.health.state is UpstreamState.WELL
 
 
@@ -205,11 +205,13 @@ def test_while_down_one_trial_is_made_each_later_than_the_one_before() -> None:
     upstream = Upstream()
     upstream.goes_down(0)
     waits, seconds = [], 0.0
-    upstream.health.note(error(404), now(1), job=None, rung=Rung.RANDOM)  # the door is open
+    upstream.health.note(
+        error(404), now(1), job=None, target=ControlTarget.RANDOM
+    )  # the door is open
     for _ in range(8):
-        assert upstream.gate.trial is Trial.POLL
-        waits.append(upstream.gate.trial_at - 1000 - seconds)
-        seconds = upstream.gate.trial_at - 1000
+        assert upstream.circuit.probe is Probe.POLL
+        waits.append(upstream.circuit.probe_at - 1000 - seconds)
+        seconds = upstream.circuit.probe_at - 1000
         upstream.says(error(503), seconds)
     assert waits == [2, 4, 8, 16, 32, 60, 60, 60]
 
@@ -220,23 +222,23 @@ def test_while_down_jobs_and_the_control_take_turns_until_one_control_is_answere
     turns = []
     for reply in (error(503), timeout(), error(503), error(418), error(404)):
         for _ in range(2):
-            seconds = upstream.gate.trial_at - 1000
-            turns.append(upstream.gate.trial)
-            if upstream.gate.trial is Trial.CONTROL:
-                upstream.health.note(reply, now(seconds), job=None, rung=Rung.RANDOM)
+            seconds = upstream.circuit.probe_at - 1000
+            turns.append(upstream.circuit.probe)
+            if upstream.circuit.probe is Probe.CONTROL:
+                upstream.health.note(reply, now(seconds), job=None, target=ControlTarget.RANDOM)
             else:
                 upstream.says(error(503), seconds, "a")
-    assert turns == [Trial.CONTROL, Trial.POLL] * 5
+    assert turns == [Probe.CONTROL, Probe.POLL] * 5
     assert upstream.health.state is UpstreamState.UNKNOWN  # it had failed, and is back
 
 
 def test_a_control_that_never_failed_ends_no_outage_of_jobs_and_is_asked_once() -> None:
     upstream = Upstream()
     upstream.goes_down(0)
-    upstream.health.note(error(404), now(2), job=None, rung=Rung.RANDOM)
+    upstream.health.note(error(404), now(2), job=None, target=ControlTarget.RANDOM)
     for _ in range(4):
-        assert upstream.gate.trial is Trial.POLL
-        seconds = upstream.gate.trial_at - 1000
+        assert upstream.circuit.probe is Probe.POLL
+        seconds = upstream.circuit.probe_at - 1000
         assert upstream.says(error(503), seconds) is UpstreamState.DOWN
 
 
@@ -245,24 +247,24 @@ def test_with_its_rungs_switched_off_the_control_takes_no_turn() -> None:
     upstream.health.rules = Judgement(control=())
     upstream.goes_down(0)
     upstream.says(error(503), 2)
-    assert upstream.gate.trial is Trial.POLL
+    assert upstream.circuit.probe is Probe.POLL
 
 
 def test_a_control_answered_when_no_job_is_left_to_ask_ends_the_outage() -> None:
     upstream = Upstream()
     upstream.goes_down(0)
-    upstream.health.note(error(404), now(2), job=None, rung=Rung.RANDOM)
-    assert upstream.gate.trial is Trial.POLL
-    seconds = upstream.gate.trial_at - 1000 + 61
-    upstream.health.note(error(404), now(seconds), job=None, rung=Rung.RANDOM)
+    upstream.health.note(error(404), now(2), job=None, target=ControlTarget.RANDOM)
+    assert upstream.circuit.probe is Probe.POLL
+    seconds = upstream.circuit.probe_at - 1000 + 61
+    upstream.health.note(error(404), now(seconds), job=None, target=ControlTarget.RANDOM)
     assert upstream.health.state is UpstreamState.UNKNOWN
 
 
 def test_a_control_sent_before_the_outage_does_not_end_it() -> None:
     upstream = Upstream()
     upstream.goes_down(0)
-    upstream.health.note(error(500), now(2), job=None, rung=Rung.RANDOM)
-    upstream.health.note(error(404), now(2.5), job=None, rung=Rung.RANDOM)
+    upstream.health.note(error(500), now(2), job=None, target=ControlTarget.RANDOM)
+    upstream.health.note(error(404), now(2.5), job=None, target=ControlTarget.RANDOM)
     assert upstream.health.state is UpstreamState.DOWN
 
 
@@ -272,7 +274,7 @@ def test_an_outage_that_asks_to_be_waited_for_is_an_outage_and_is_waited_for() -
         upstream.says(error(503, Retry_After="30"), 0, name)
     assert upstream.health.state is UpstreamState.DOWN
     assert upstream.health.up is False
-    assert upstream.gate.trial_at == 1030.0
+    assert upstream.circuit.probe_at == 1030.0
 
 
 def test_a_known_job_that_is_lost_is_no_evidence_of_the_service_but_of_the_key() -> None:
@@ -287,38 +289,40 @@ def test_of_the_finished_jobs_another_is_asked_each_time() -> None:
         upstream.health.control.remember_finished(name)
     asked = []
     for seconds in range(4):
-        _, name = upstream.health.control.rung(("finished",))
+        _, name = upstream.health.control.target(("finished",))
         asked.append(name)
         reply = error(500) if seconds == 1 else ok("done")
-        upstream.health.note(reply, now(seconds), job=None, rung=Rung.FINISHED, asked=name)
+        upstream.health.note(
+            reply, now(seconds), job=None, target=ControlTarget.FINISHED, asked=name
+        )
     assert asked == ["c", "b", "a", "c"]
 
 
 def test_stragglers_of_an_outage_do_not_put_the_trial_off() -> None:
     upstream = Upstream()
     upstream.goes_down(0)
-    at = upstream.gate.trial_at
+    at = upstream.circuit.probe_at
     for _ in range(10):
         upstream.says(error(503), 0.5)
-    assert upstream.gate.trial_at == at
+    assert upstream.circuit.probe_at == at
 
 
 def test_a_401_closes_the_gate_and_a_control_confirms_it() -> None:
     upstream = Upstream()
     assert upstream.says(error(401), 5) is UpstreamState.UNKNOWN
-    assert upstream.gate == Gate(False, 1005.0, Trial.CONTROL)
+    assert upstream.circuit == Circuit(False, 1005.0, Probe.CONTROL)
     assert upstream.health.key_valid is None
     assert upstream.says(error(401), 6, None) is UpstreamState.KEY_REJECTED
     assert upstream.health.key_valid is False
     assert upstream.health.up is True
-    assert upstream.gate == Gate(False, 1066.0, Trial.CONTROL)
+    assert upstream.circuit == Circuit(False, 1066.0, Probe.CONTROL)
 
 
 def test_a_control_that_is_answered_clears_the_key() -> None:
     upstream = Upstream()
     upstream.says(error(401), 5)
     assert upstream.says(error(422), 6, None) is UpstreamState.WELL
-    assert (upstream.gate.open, upstream.health.key_valid) == (True, True)
+    assert (upstream.circuit.closed, upstream.health.key_valid) == (True, True)
 
 
 @pytest.mark.parametrize("reply", [error(401), error(403), error(403, b"<html>")])
@@ -326,12 +330,12 @@ def test_what_a_stranger_is_refused_is_for_the_control_to_confirm(reply: Reply) 
     upstream = Upstream()
     upstream.says(ok(), 4)
     assert upstream.says_to_a_stranger(reply, 5, "x") is UpstreamState.WELL
-    assert upstream.gate == Gate(False, 1005.0, Trial.CONTROL)
+    assert upstream.circuit == Circuit(False, 1005.0, Probe.CONTROL)
     assert upstream.says_to_a_stranger(reply, 5.5, "y") is UpstreamState.WELL
-    assert upstream.gate == Gate(False, 1005.0, Trial.CONTROL)  # nothing is put off by it
+    assert upstream.circuit == Circuit(False, 1005.0, Probe.CONTROL)  # nothing is put off by it
     assert upstream.health.key_valid is True
     assert upstream.says(error(404), 6, None) is UpstreamState.WELL
-    assert upstream.gate.open
+    assert upstream.circuit.closed
 
 
 def test_a_strangers_answer_does_not_reopen_a_confirmed_rejection() -> None:
@@ -340,7 +344,7 @@ def test_a_strangers_answer_does_not_reopen_a_confirmed_rejection() -> None:
     for reply in (error(404), ok(), error(503, Retry_After="5")):
         assert upstream.says_to_a_stranger(reply, 1, "x") is UpstreamState.KEY_REJECTED
     assert upstream.health.key_valid is False
-    assert upstream.gate == Gate(False, 1060.0, Trial.CONTROL)
+    assert upstream.circuit == Circuit(False, 1060.0, Probe.CONTROL)
 
 
 def test_retry_after_of_one_stranger_is_no_control_and_with_a_second_id_it_counts() -> None:
@@ -349,27 +353,27 @@ def test_retry_after_of_one_stranger_is_no_control_and_with_a_second_id_it_count
     for seconds in (61, 62):
         asked = error(503, Retry_After="120")
         assert upstream.says_to_a_stranger(asked, seconds, "x") is UpstreamState.WELL
-    assert upstream.gate.open
+    assert upstream.circuit.closed
     assert upstream.says(error(503, Retry_After="30"), 63, "b") is UpstreamState.THROTTLED
-    assert upstream.gate.trial_at == 1093.0
+    assert upstream.circuit.probe_at == 1093.0
 
 
 def test_a_rejected_key_is_tried_once_a_minute() -> None:
     upstream = Upstream()
     upstream.rejects(0)
     for _ in range(3):
-        at = upstream.gate.trial_at
+        at = upstream.circuit.probe_at
         upstream.says(error(401), at - 1000, None)
-        assert upstream.gate.trial_at == at + 60
+        assert upstream.circuit.probe_at == at + 60
 
 
 def test_a_rejected_key_stays_rejected_while_the_control_gets_nothing_better() -> None:
     upstream = Upstream()
     upstream.rejects(0)
     assert upstream.says(error(503), 60, None) is UpstreamState.KEY_REJECTED
-    assert upstream.gate.trial_at == 1120.0
+    assert upstream.circuit.probe_at == 1120.0
     assert upstream.says(timeout(), 120, None) is UpstreamState.KEY_REJECTED
-    assert upstream.gate.trial_at == 1180.0
+    assert upstream.circuit.probe_at == 1180.0
 
 
 def test_an_unconfirmed_401_is_tried_again_ever_later_while_the_control_fails() -> None:
@@ -378,8 +382,8 @@ def test_an_unconfirmed_401_is_tried_again_ever_later_while_the_control_fails() 
     waits, seconds = [], 0.0
     for _ in range(3):
         upstream.says(error(503), seconds, None)
-        waits.append(upstream.gate.trial_at - 1000 - seconds)
-        seconds = upstream.gate.trial_at - 1000
+        waits.append(upstream.circuit.probe_at - 1000 - seconds)
+        seconds = upstream.circuit.probe_at - 1000
     assert waits == [2, 4, 8]
 
 
@@ -402,20 +406,20 @@ def test_a_changed_key_may_be_tried_at_once() -> None:
     upstream = Upstream()
     upstream.rejects(0)
     upstream.health.try_now(now(10).steady)
-    assert upstream.gate.trial_at == 1010.0
+    assert upstream.circuit.probe_at == 1010.0
 
 
 def test_a_429_makes_all_wait_as_long_as_it_says() -> None:
     upstream = Upstream()
     assert upstream.says(error(429, Retry_After="30"), 0) is UpstreamState.THROTTLED
-    assert upstream.gate == Gate(False, 1030.0, Trial.CONTROL)
+    assert upstream.circuit == Circuit(False, 1030.0, Probe.CONTROL)
     assert upstream.health.up is True
 
 
 def test_a_429_never_makes_it_wait_longer_than_the_limit() -> None:
     upstream = Upstream()
     upstream.says(error(429, Retry_After="100000"), 0)
-    assert upstream.gate.trial_at == 1300.0
+    assert upstream.circuit.probe_at == 1300.0
 
 
 def test_a_429_without_retry_after_waits_longer_each_time() -> None:
@@ -423,8 +427,8 @@ def test_a_429_without_retry_after_waits_longer_each_time() -> None:
     waits, seconds = [], 0.0
     for _ in range(7):
         upstream.says(error(429), seconds, None)
-        waits.append(upstream.gate.trial_at - 1000 - seconds)
-        seconds = upstream.gate.trial_at - 1000
+        waits.append(upstream.circuit.probe_at - 1000 - seconds)
+        seconds = upstream.circuit.probe_at - 1000
     assert waits == [2, 4, 8, 16, 32, 60, 60]
 
 
@@ -439,7 +443,7 @@ def test_a_second_429_never_shortens_the_wait() -> None:
     upstream = Upstream()
     upstream.says(error(429, Retry_After="30"), 0)
     upstream.says(error(429, Retry_After="5"), 1, "b")
-    assert upstream.gate.trial_at == 1030.0
+    assert upstream.circuit.probe_at == 1030.0
 
 
 def test_retry_after_on_one_jobs_5xx_is_a_hint_for_that_job_only() -> None:
@@ -453,7 +457,7 @@ def test_a_second_job_with_retry_after_makes_all_wait() -> None:
     upstream = Upstream()
     upstream.says(error(503, Retry_After="30"), 1, "a")
     assert upstream.says(error(503, Retry_After="20"), 2, "b") is UpstreamState.THROTTLED
-    assert upstream.gate.trial_at == 1022.0
+    assert upstream.circuit.probe_at == 1022.0
 
 
 def test_failed_jobs_with_retry_after_make_nobody_wait_while_another_is_served() -> None:
@@ -483,33 +487,33 @@ def test_retry_after_on_a_good_answer_holds_up_nobody(reply: Reply) -> None:
     asking = replace(reply, retry_after=120.0)
     upstream.says(error(429, Retry_After="30"), 0)
     assert upstream.says(asking, 30, None) is UpstreamState.WELL
-    assert upstream.gate.open
+    assert upstream.circuit.closed
     for seconds, name in ((31, "a"), (32, "b"), (33, "c")):
         assert upstream.says(asking, seconds, name) is UpstreamState.WELL
-    assert upstream.gate.open
+    assert upstream.circuit.closed
 
 
 def test_patience_stands_still_unless_the_upstream_may_be_well() -> None:
     upstream = Upstream()
-    well_time = upstream.health.well_time
-    assert well_time(now(10).steady) == 10
+    healthy_time = upstream.health.healthy_time
+    assert healthy_time(now(10).steady) == 10
     upstream.says(ok(), 20)
-    assert well_time(now(30).steady) == 30
+    assert healthy_time(now(30).steady) == 30
     upstream.goes_down(90)
-    assert well_time(now(500).steady) == 90
+    assert healthy_time(now(500).steady) == 90
     upstream.says(ok(), 600)
-    assert well_time(now(610).steady) == 100
+    assert healthy_time(now(610).steady) == 100
     upstream.says(error(401), 620)
-    assert well_time(now(900).steady) == 110  # unconfirmed, and yet nobody is polled
+    assert healthy_time(now(900).steady) == 110  # unconfirmed, and yet nobody is polled
     upstream.says(error(422), 900, None)
-    assert well_time(now(905).steady) == 115
-    assert well_time(now(800).steady) == 115  # a clock that goes back adds nothing
+    assert healthy_time(now(905).steady) == 115
+    assert healthy_time(now(800).steady) == 115  # a clock that goes back adds nothing
 
 
 def test_patience_goes_on_from_where_it_was_stored() -> None:
     upstream = Upstream()
     upstream.health.restore(5000.0)
-    assert upstream.health.well_time(now(3).steady) == 5003.0
+    assert upstream.health.healthy_time(now(3).steady) == 5003.0
 
 
 def test_a_witness_is_another_pending_job_with_a_2xx_since() -> None:
@@ -528,20 +532,20 @@ def test_a_witness_is_another_pending_job_with_a_2xx_since() -> None:
 
 def test_the_control_climbs_down_its_ladder() -> None:
     health = Upstream().health
-    assert health.control.rung(health.rules.control) == (Rung.RANDOM, None)
+    assert health.control.target(health.rules.control) == (ControlTarget.RANDOM, None)
     for name in "abcd":
         health.control.remember_finished(name)
-    assert health.control.rung(health.rules.control) == (Rung.FINISHED, "d")
-    health.note(error(404), now(1), job=None, rung=Rung.FINISHED, asked="d")
-    assert health.control.rung(health.rules.control) == (Rung.FINISHED, "c")
+    assert health.control.target(health.rules.control) == (ControlTarget.FINISHED, "d")
+    health.note(error(404), now(1), job=None, target=ControlTarget.FINISHED, asked="d")
+    assert health.control.target(health.rules.control) == (ControlTarget.FINISHED, "c")
     for name in "cb":
-        health.note(error(404), now(2), job=None, rung=Rung.FINISHED, asked=name)
-    assert health.control.rung(health.rules.control) == (Rung.RANDOM, None)
+        health.note(error(404), now(2), job=None, target=ControlTarget.FINISHED, asked=name)
+    assert health.control.target(health.rules.control) == (ControlTarget.RANDOM, None)
     health.rules = Judgement(control=("bare",))
-    assert health.control.rung(health.rules.control) == (Rung.BARE, None)
+    assert health.control.target(health.rules.control) == (ControlTarget.BARE, None)
     health.rules = Judgement(control=())
-    assert health.control.rung(health.rules.control) == (
-        Rung.BARE,
+    assert health.control.target(health.rules.control) == (
+        ControlTarget.BARE,
         None,
     )  # a closed gate has to be tried somehow
 
@@ -549,7 +553,10 @@ def test_the_control_climbs_down_its_ladder() -> None:
 def test_a_job_that_is_done_is_remembered_for_the_control() -> None:
     upstream = Upstream()
     upstream.says(ok("done"), 1, "a")
-    assert upstream.health.control.rung(upstream.health.rules.control) == (Rung.FINISHED, "a")
+    assert upstream.health.control.target(upstream.health.rules.control) == (
+        ControlTarget.FINISHED,
+        "a",
+    )
 
 
 def test_a_control_is_made_when_a_5xx_has_no_witness_and_when_nobody_asks() -> None:
@@ -562,7 +569,7 @@ def test_a_control_is_made_when_a_5xx_has_no_witness_and_when_nobody_asks() -> N
     assert health.next_control() == 1310.0  # the witness speaks for it
     upstream.says(error(500), 100, "b")
     assert health.next_control() == 1100.0
-    health.note(error(404), now(101), job=None, rung=Rung.RANDOM)
+    health.note(error(404), now(101), job=None, target=ControlTarget.RANDOM)
     assert health.next_control() == 1401.0
     upstream.says(error(500), 102, "b")
     assert health.next_control() == 1103.0  # not more often than polling.min_interval
@@ -573,11 +580,11 @@ def test_a_control_is_made_when_a_5xx_has_no_witness_and_when_nobody_asks() -> N
 def test_a_5xx_to_the_control_is_an_outage_unless_a_witness_stands_against_it() -> None:
     upstream = Upstream()
     upstream.says(error(500), 1, "a")
-    upstream.health.note(error(500), now(2), job=None, rung=Rung.RANDOM)
+    upstream.health.note(error(500), now(2), job=None, target=ControlTarget.RANDOM)
     assert upstream.health.state is UpstreamState.DOWN
     witnessed = Upstream()
     witnessed.says(ok(), 1, "a")
-    witnessed.health.note(error(500), now(2), job=None, rung=Rung.RANDOM)
+    witnessed.health.note(error(500), now(2), job=None, target=ControlTarget.RANDOM)
     assert witnessed.health.state is UpstreamState.WELL
 
 
@@ -622,24 +629,24 @@ def test_waits_begin_anew_once_the_upstream_serves() -> None:
     upstream = Upstream()
     for seconds in (0, 2, 6):
         upstream.says(error(429), seconds, None)
-    assert upstream.gate.trial_at == 1014.0
+    assert upstream.circuit.probe_at == 1014.0
     upstream.says(ok(), 14)
     upstream.says(error(429), 20)
-    assert upstream.gate.trial_at == 1022.0
+    assert upstream.circuit.probe_at == 1022.0
     upstream.says(ok(), 30)
     upstream.goes_down(31)
-    assert upstream.gate.trial_at == 1033.0
+    assert upstream.circuit.probe_at == 1033.0
 
 
 def test_a_wait_asked_for_by_a_date_ends_at_that_date() -> None:
     upstream = Upstream()
     upstream.says(error(429, Retry_After="Fri, 15 Jan 2027 08:00:40 GMT"), 10)
-    assert upstream.gate.trial_at == 1040.0
+    assert upstream.circuit.probe_at == 1040.0
     other = Upstream()
     date = {"Retry_After": "Fri, 15 Jan 2027 08:00:40 GMT"}
     other.says(error(503, **date), 10, "a")
     assert other.says(error(503, **date), 10, "b") is UpstreamState.THROTTLED
-    assert other.gate.trial_at == 1040.0
+    assert other.circuit.probe_at == 1040.0
 
 
 def test_a_wait_of_former_times_does_not_lengthen_a_new_one() -> None:
@@ -647,11 +654,11 @@ def test_a_wait_of_former_times_does_not_lengthen_a_new_one() -> None:
     upstream.says(error(401), 0)
     for seconds in (0, 2, 6, 14, 30):
         upstream.says(error(503), seconds, None)
-    assert upstream.gate.trial_at == 1062.0
+    assert upstream.circuit.probe_at == 1062.0
     upstream.says(ok(), 31, "b")  # a straggler that was accepted: it was not the key
-    assert upstream.gate.open
+    assert upstream.circuit.closed
     upstream.says(error(429, Retry_After="5"), 32)
-    assert upstream.gate.trial_at == 1037.0
+    assert upstream.circuit.probe_at == 1037.0
 
 
 def test_a_hint_from_the_edge_of_the_window_counts() -> None:
@@ -670,14 +677,14 @@ def test_a_confirmed_refusal_leaves_no_accusation_behind() -> None:
     upstream.says(error(401), 0)
     upstream.says(error(401), 1, None)
     assert upstream.says(error(422), 61, None) is UpstreamState.WELL
-    assert upstream.gate.open
+    assert upstream.circuit.closed
 
 
 def test_a_straggler_of_a_rejected_key_changes_nothing() -> None:
     upstream = Upstream()
     upstream.rejects(0)
     upstream.says(error(401), 10, "b")
-    assert upstream.gate == Gate(False, 1060.0, Trial.CONTROL)
+    assert upstream.circuit == Circuit(False, 1060.0, Probe.CONTROL)
 
 
 def test_five_silent_tries_in_less_than_a_minute_are_no_outage() -> None:
@@ -691,9 +698,9 @@ def test_jobs_that_have_failed_or_failed_before_make_no_outage() -> None:
     upstream.says(error(404), 0, job("ghost"))
     for seconds in (0, 70, 75, 80):
         for number in range(20):
-            row = Suspicion(Kind.SERVER_ERROR, 1, 0.0, 0.0, 500) if seconds else None
+            run = Suspicion(Kind.SERVER_ERROR, 1, 0.0, 0.0, 500) if seconds else None
             state = JobState.FAILED if number % 2 else JobState.PENDING
-            subject = answered(f"a{number}", suspicion=row, state=state)
+            subject = answered(f"a{number}", suspicion=run, state=state)
             if seconds or number % 2:
                 assert upstream.says(error(500), seconds, subject) is UpstreamState.WELL
 
@@ -702,15 +709,15 @@ def test_waits_begin_with_the_shortest_however_short_it_is() -> None:
     upstream = Upstream()
     upstream.health.polling = Polling(min_interval=0.25)
     assert upstream.says(error(429), 0) is UpstreamState.THROTTLED
-    assert upstream.gate.trial_at == 1000.25
+    assert upstream.circuit.probe_at == 1000.25
     upstream.says(error(429), 0.25, None)
     upstream.says(ok(), 10)
     upstream.says(error(429), 10)
-    assert upstream.gate.trial_at == 1010.25
+    assert upstream.circuit.probe_at == 1010.25
     upstream.says(error(429), 10.25, None)
     upstream.says(error(422), 20, None)
     upstream.goes_down(30)
-    assert upstream.gate.trial_at == 1030.25
+    assert upstream.circuit.probe_at == 1030.25
 
 
 def test_that_this_machine_cannot_ask_says_nothing_of_the_upstream_and_patience_stands_still() -> (
@@ -721,20 +728,20 @@ def test_that_this_machine_cannot_ask_says_nothing_of_the_upstream_and_patience_
     for seconds in range(1, 200):
         assert upstream.says(unasked("internal", "no"), seconds) is UpstreamState.WELL
     assert upstream.says(unasked("internal", "no"), 200, None) is UpstreamState.WELL
-    assert upstream.gate.open
-    assert upstream.health.well_time(1205.0) == 1.0
+    assert upstream.circuit.closed
+    assert upstream.health.healthy_time(1205.0) == 1.0
     upstream.says(ok(), 206)
-    assert upstream.health.well_time(1210.0) == 5.0
+    assert upstream.health.healthy_time(1210.0) == 5.0
 
 
 def test_a_trial_that_could_not_be_made_is_put_off_and_decides_nothing() -> None:
     upstream = Upstream()
     upstream.goes_down(0)
     assert upstream.says(unasked("internal", "no"), 0, None) is UpstreamState.DOWN
-    assert upstream.gate.trial_at == 1002.0
+    assert upstream.circuit.probe_at == 1002.0
     upstream.says(error(503), 2)
     # Of the control nothing is known yet, so it still has its turn.
-    assert upstream.gate.trial is Trial.CONTROL
+    assert upstream.circuit.probe is Probe.CONTROL
 
 
 def test_the_first_refusal_is_confirmed_by_one_control_also_after_many_good_answers() -> None:
@@ -750,19 +757,19 @@ def test_where_refusals_were_contradicted_more_controls_are_asked_to_confirm_one
     wall = error(403, b"<html>")
     for seconds in range(0, 100, 10):  # every tenth request is refused
         upstream.says(wall, seconds)
-        assert not upstream.gate.open
+        assert not upstream.circuit.closed
         upstream.says(error(404), seconds, None)
         for _ in range(8):
             upstream.says(ok(), seconds)
     upstream.says(wall, 200)
     refused = []
     while upstream.health.state is UpstreamState.WELL:
-        at = upstream.gate.trial_at - 1000
+        at = upstream.circuit.probe_at - 1000
         refused.append(at)
         upstream.says(wall, at, None)
     assert refused == [200, 202, 204, 206]  # 0.17, the upper bound of a tenth, to the power of 4
     assert upstream.health.state is UpstreamState.BLOCKED
-    assert upstream.gate.trial_at == 1266.0
+    assert upstream.circuit.probe_at == 1266.0
 
 
 def test_ten_refused_controls_confirm_however_often_refusals_were_contradicted() -> None:
@@ -800,24 +807,24 @@ def test_a_straggler_that_is_refused_does_not_put_off_the_control() -> None:
     upstream.says(error(422), 0, None)
     upstream.says(error(401), 10)
     upstream.says(error(401), 11)
-    assert upstream.gate == Gate(False, 1010.0, Trial.CONTROL)
+    assert upstream.circuit == Circuit(False, 1010.0, Probe.CONTROL)
 
 
 def test_a_wait_under_way_is_no_longer_than_other_rules_admit() -> None:
     upstream = Upstream()
     upstream.says(error(429, Retry_After="300"), 0)
     upstream.health.set_rules(Judgement(), Polling(max_retry_after=100.0), 1010.0)
-    assert upstream.gate.trial_at == 1110.0
+    assert upstream.circuit.probe_at == 1110.0
     upstream.health.set_rules(Judgement(), Polling(), 1020.0)
-    assert upstream.gate.trial_at == 1110.0
+    assert upstream.circuit.probe_at == 1110.0
     for rules in (Polling(max_retry_after=1.0), Polling(max_retry_after=1.0, max_interval=5.0)):
         upstream.health.set_rules(Judgement(), rules, 1020.0)
-        assert upstream.gate.trial_at == 1080.0  # `key_retry` is a wait as well
+        assert upstream.circuit.probe_at == 1080.0  # `key_retry` is a wait as well
     upstream = Upstream()
     upstream.says(error(429, Retry_After="300"), 0)
     rules = Polling(max_retry_after=1.0, max_interval=90.0)
     upstream.health.set_rules(Judgement(), rules, 1020.0)
-    assert upstream.gate.trial_at == 1110.0  # as is `max_interval`
+    assert upstream.circuit.probe_at == 1110.0  # as is `max_interval`
 
 
 def test_one_contradicted_refusal_among_thousands_of_answers_leaves_one_control_to_confirm() -> (
@@ -847,17 +854,17 @@ def test_a_refusal_that_no_control_can_decide_is_contradicted_by_a_job() -> None
     upstream = Upstream()
     upstream.says(ok(), 0)
     upstream.says(error(401), 1)
-    assert upstream.gate == Gate(False, 1001.0, Trial.CONTROL)
+    assert upstream.circuit == Circuit(False, 1001.0, Probe.CONTROL)
     upstream.says(error(400), 1, None)
-    assert upstream.gate == Gate(False, 1003.0, Trial.POLL)
+    assert upstream.circuit == Circuit(False, 1003.0, Probe.POLL)
     upstream.says(error(401), 3)
-    assert upstream.gate == Gate(False, 1003.0, Trial.CONTROL)
+    assert upstream.circuit == Circuit(False, 1003.0, Probe.CONTROL)
     upstream.says(timeout(), 3, None)
-    assert upstream.gate == Gate(False, 1007.0, Trial.POLL)
+    assert upstream.circuit == Circuit(False, 1007.0, Probe.POLL)
     upstream.says(ok(), 7)
-    assert upstream.gate.open
+    assert upstream.circuit.closed
     upstream.says(error(401), 8)
-    assert upstream.gate.trial is Trial.CONTROL
+    assert upstream.circuit.probe is Probe.CONTROL
 
 
 def test_a_jobs_answer_that_says_neither_leaves_the_refusal_to_the_control() -> None:
@@ -869,7 +876,7 @@ def test_a_jobs_answer_that_says_neither_leaves_the_refusal_to_the_control() -> 
     upstream.says(error(401), 4)
     for straggler in (error(500), timeout()):
         upstream.says(straggler, 5, "b")
-        assert upstream.gate == Gate(False, 1123.0, Trial.CONTROL)
+        assert upstream.circuit == Circuit(False, 1123.0, Probe.CONTROL)
 
 
 def test_a_rejected_key_is_tried_by_controls_only() -> None:
@@ -880,14 +887,14 @@ def test_a_rejected_key_is_tried_by_controls_only() -> None:
     assert upstream.health.state is UpstreamState.KEY_REJECTED
     for seconds in (62, 122):
         upstream.says(error(503), seconds, None)
-        assert upstream.gate.trial is Trial.CONTROL
+        assert upstream.circuit.probe is Probe.CONTROL
 
 
 def test_a_refusal_hastens_no_wait_that_was_asked_for() -> None:
     upstream = Upstream()
     upstream.says(error(429, Retry_After="120"), 0)
     upstream.says(error(401), 1)
-    assert upstream.gate == Gate(False, 1120.0, Trial.CONTROL)
+    assert upstream.circuit == Circuit(False, 1120.0, Probe.CONTROL)
 
 
 def test_a_refusal_after_an_outage_is_put_to_the_control_at_once() -> None:
@@ -896,6 +903,6 @@ def test_a_refusal_after_an_outage_is_put_to_the_control_at_once() -> None:
     for seconds in (0, 2, 6, 14, 30):
         upstream.says(error(503), seconds, None)
     upstream.says(ok(), 31)
-    assert upstream.gate.open
+    assert upstream.circuit.closed
     upstream.says(error(401), 32)
-    assert upstream.gate == Gate(False, 1032.0, Trial.CONTROL)
+    assert upstream.circuit == Circuit(False, 1032.0, Probe.CONTROL)

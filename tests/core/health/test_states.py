@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 from support import Judgement, Polling, answered, error, job, now, ok, timeout
 
-from exporter.core.health.control import Rung
+from exporter.core.health.control import ControlTarget
 from exporter.core.health.health import Health
 from exporter.core.health.states import TRANSITIONS, Condition, Signal, UpstreamState, after
 from exporter.core.job import Job, JobState
@@ -66,11 +66,11 @@ class Upstream:
         self.seconds += later
         self.health.note(reply, now(self.seconds), job=subject)
 
-    def controls(self, reply: Reply, rung: Rung = Rung.RANDOM) -> None:
-        self.health.note(reply, now(self.seconds), job=None, rung=rung)
+    def controls(self, reply: Reply, target: ControlTarget = ControlTarget.RANDOM) -> None:
+        self.health.note(reply, now(self.seconds), job=None, target=target)
 
     def to_its_trial(self) -> None:
-        self.seconds = max(self.seconds, self.health.gate().trial_at - 1000.0)
+        self.seconds = max(self.seconds, self.health.circuit().probe_at - 1000.0)
 
     def fails_for(self, names: str) -> None:
         for name in names:
@@ -142,7 +142,7 @@ def recover(upstream: Upstream) -> None:
 
 
 def pass_the_window(upstream: Upstream) -> None:
-    upstream.health.well_time(now(upstream.seconds + 61).steady)
+    upstream.health.healthy_time(now(upstream.seconds + 61).steady)
 
 
 def mix(upstream: Upstream) -> None:
@@ -151,7 +151,7 @@ def mix(upstream: Upstream) -> None:
         upstream.says(ok(), answered(name, state=JobState.FAILED))
     upstream.seconds += 30
     upstream.fails_for("abcde")
-    upstream.health.well_time(now(upstream.seconds + 31).steady)
+    upstream.health.healthy_time(now(upstream.seconds + 31).steady)
 
 
 def fail_most(upstream: Upstream) -> None:
@@ -182,7 +182,7 @@ GIVE: dict[str, Callable[[Upstream], None]] = {
 }
 
 each_row = pytest.mark.parametrize(
-    ("signal", "former", "then"), ROWS, ids=[" ".join(row) for row in ROWS]
+    ("signal", "former", "then"), ROWS, ids=[" ".join(run) for run in ROWS]
 )
 
 
@@ -201,10 +201,10 @@ def test_the_evidence_gives_the_signal(signal: str, former: str, then: str) -> N
 
 
 def test_no_other_signal_means_anything() -> None:
-    rows = {(signal, former) for signal, former, _ in ROWS}
-    assert {(s.value, c.value) for s in TRANSITIONS for c in TRANSITIONS[s]} == rows
+    runs = {(signal, former) for signal, former, _ in ROWS}
+    assert {(s.value, c.value) for s in TRANSITIONS for c in TRANSITIONS[s]} == runs
     for signal, condition in product(Signal, Condition):
-        if (signal.value, condition.value) not in rows:
+        if (signal.value, condition.value) not in runs:
             assert after(condition, signal) is condition
 
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Final, Protocol
 
-from ..registry.staging import Telling
+from ..registry.staging import Registration
 
 FUTURE_SECONDS: Final = 60.0
 """A `registered_at` may be this far ahead of our clock."""
@@ -20,9 +20,9 @@ class RegistrationRules(Protocol):
         ...
 
 
-def read_telling(
+def read_registration(
     document: Any, rules: RegistrationRules, now: float, path_id: str | None = None
-) -> tuple[Telling | None, Details]:
+) -> tuple[Registration | None, Details]:
     """Read one job to register at `now` (since 1970); `path_id` where the id is not in it."""
     if not isinstance(document, dict):
         return None, {"": ['expected an object such as {"labels": {}, "key": "…"}']}
@@ -40,7 +40,7 @@ def read_telling(
         details |= {"registered_at": [wrong]} if wrong else {}
     if details or not isinstance(job_id, str):
         return None, details
-    return Telling(job_id, labels, key, registered_at), {}
+    return Registration(job_id, labels, key, registered_at), {}
 
 
 def _read_time(value: Any, now: float) -> tuple[float | None, str | None]:

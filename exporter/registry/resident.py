@@ -12,7 +12,7 @@ LOOK_AGAIN_SECONDS: Final = 30.0
 """How often a finished job whose recheck is late is looked at: thousands may be, all at once."""
 
 
-class HeldJobs:
+class ResidentJobs:
     """Jobs by id. `time` gives the seconds since 1970."""
 
     def __init__(self, limits: RegistryLimits, time: Callable[[], float]) -> None:

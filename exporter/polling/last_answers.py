@@ -74,7 +74,7 @@ def from_store(final: FinalAnswer, at: float, kind: Kind) -> Answer:
     return Answer(final.http_status, content_type, final.body, at, kind)
 
 
-class Answers:
+class LastAnswers:
     """The last answer about each job, the last good one where there was any."""
 
     def __init__(self) -> None:
@@ -102,11 +102,11 @@ class Answers:
         self._latest[job_id] = answer
         (self._final.add if final else self._final.discard)(job_id)
         if former is None or not former.says_the_same(answer):
-            self.changes.ring(job_id)
+            self.changes.notify(job_id)
 
     def published(self, published: Published) -> None:
         """Let go of what memory holds no more; a listener of the registry."""
         if published.after is None and published.before is not None:
             self._latest.pop(published.before.job_id, None)
             self._final.discard(published.before.job_id)
-            self.changes.ring(published.before.job_id)
+            self.changes.notify(published.before.job_id)
