@@ -80,7 +80,6 @@ lint: .venv/dev.stamp ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy grafana/removit_dashboards
 
 .PHONY: format
 format: .venv/dev.stamp ## let ruff rewrite what it can

@@ -15,7 +15,7 @@ for in the current directory too). Draw from that generator only, and the seed t
 
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from exporter.simulator.script import Kind, Script, draw
@@ -331,13 +331,13 @@ def lone(rng: random.Random, shares: Sequence[float]) -> History:
     )
 
 
-SHAPES: Mapping[str, Shape] = {
+SHAPES: dict[str, Shape] = {
     made.__name__: made
     for made in (
         *(well, outage, database, few, strangers, share, balancer, slow, maintenance),
         *(firewall, revoked, throttled, forgets, lone, one_mode, shard, most, bursts, alone),
     )
 }
-RARE: Mapping[str, Shape] = {"crowd": crowd}
+RARE: dict[str, Shape] = {"crowd": crowd}
 """Large ones: one in so many histories is of these."""
 RARITY = 1000

@@ -5,7 +5,7 @@ import inspect
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +158,12 @@ class AsTheCommand(TestServer):
         return await super()._make_runner(**settings | {"handler_cancellation": False})
 
 
+async def grows(count: Callable[[], int], by: int = 1) -> None:
+    """Wait until a count has grown from what it is now."""
+    target = count() + by
+    await until(lambda: count() >= target)
+
+
 async def break_store(site: Site) -> None:
     """Have every call of an exporter's store fail from now on."""
     store = site.exporter.store
@@ -233,6 +239,5 @@ async def site(open_site: Open) -> Site:
 
 
 @pytest.fixture(autouse=True)
-def no_key_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def no_key_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REMOVIT_API_KEY", raising=False)
-    return

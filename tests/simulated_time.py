@@ -12,9 +12,10 @@ import selectors
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, TypeVarTuple
 
 import yaml
 
@@ -36,6 +37,8 @@ REAL_SECONDS = 240.0
 """How long a simulation may take in real time, unless it asks for more."""
 _CLOSING_SECONDS = 2.0
 
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 ENDS = {
     Kind.SOUND: "done",
@@ -86,9 +89,11 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self.selector.now
 
-    def run_in_executor(self, executor: Any, func: Any, *arguments: Any) -> Any:
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts
+    ) -> asyncio.Future[T]:
         self.selector.outstanding += 1
-        future = super().run_in_executor(executor, func, *arguments)
+        future = super().run_in_executor(executor, func, *args)
         future.add_done_callback(self._returned)
         return future
 

@@ -63,7 +63,14 @@ async def test_failures_are_listed_and_acknowledged(open_site: Open, simulator: 
 
 async def test_a_stream_keeps_what_is_good_and_names_what_is_bad(site: Site) -> None:
     seen: list[int] = []
-    jobs = ["a", Registration("b", key="sku"), "b/c", b'{"job_id": "d"}', b"{", "a"]
+    jobs: list[str | Registration | bytes] = [
+        "a",
+        Registration("b", key="sku"),
+        "b/c",
+        b'{"job_id": "d"}',
+        b"{",
+        "a",
+    ]
     async with AsyncClient(site.url) as client:
         summary = await client.register_many(jobs, seen.append)
     assert (summary.registered, summary.known, summary.taken) == (3, 1, 4)

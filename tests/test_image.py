@@ -68,7 +68,8 @@ def mounted(service: str, target: str) -> Path:
     for mount in SERVICES[service]["volumes"]:
         source, inside, _ = mount.split(":")
         if Path(target).is_relative_to(inside):
-            return (COMPOSE / source / Path(target).relative_to(inside)).resolve()
+            source_path: Path = COMPOSE / source
+            return (source_path / Path(target).relative_to(inside)).resolve()
     raise AssertionError(target)
 
 

@@ -37,6 +37,9 @@ def event(what: EventType, /, time: float = START, **data: Any) -> Event:
     return Event(what, JOB_ID, time, data)
 
 
+FROM_FAILED: dict[str, Any] = {"from": "failed"}
+
+
 @pytest.mark.parametrize(
     ("happened", "name", "level", "fields"),
     [
@@ -60,7 +63,7 @@ def event(what: EventType, /, time: float = START, **data: Any) -> Event:
             {"state": "failed", "evidence": "why"},
         ),
         (
-            event(EventType.OVERTURNED, **{"from": "failed"}),
+            event(EventType.OVERTURNED, **FROM_FAILED),
             "verdict overturned",
             "warning",
             {"from_state": "failed"},

@@ -51,10 +51,11 @@ async def watch_from_the_beginning(
         for job_id in job_ids:
             await site.put(job_id)
         process = await start("--exporter.url", site.url, *arguments)
-        assert process.stdout is not None
+        output = process.stdout
+        assert output is not None
         said = ""
         while not all(job_id in said for job_id in job_ids):
-            line = await asyncio.wait_for(process.stdout.readline(), 60)
+            line = await asyncio.wait_for(output.readline(), 60)
             assert line, said
             said += line.decode()
     out, _ = await asyncio.wait_for(process.communicate(), 60)
@@ -227,13 +228,14 @@ async def test_a_job_that_is_forgotten_ends_its_own_watch_only(
         await site.put(stays)
         await site.put(goes)
         process = await start("--exporter.url", site.url)
-        assert process.stdout is not None
+        output = process.stdout
+        assert output is not None
         said = ""
 
         async def says(*texts: str) -> None:
             nonlocal said
             while not all(text in said for text in texts):
-                line = await asyncio.wait_for(process.stdout.readline(), 60)  # type: ignore[union-attr]
+                line = await asyncio.wait_for(output.readline(), 60)
                 assert line, said
                 said += line.decode()
 
@@ -260,7 +262,7 @@ async def test_a_rejected_key_ends_a_watch_of_the_upstream(
 
 def cut(site: Site) -> None:
     """Break every connection to a site."""
-    for connection in list(site.client.server.handler.connections):  # type: ignore[union-attr]
+    for connection in list(site.client.server.handler.connections):
         connection.force_close()
         if connection.transport is not None:
             connection.transport.abort()

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -481,7 +482,7 @@ def test_the_kinds_of_drift_are_a_closed_list() -> None:
     ],
 )
 def test_what_strays_is_told_by_kind_and_field(
-    fields: dict[str, object], drift: tuple[str, str]
+    fields: dict[str, Any], drift: tuple[str, str]
 ) -> None:
     assert drift_of(parse(**fields)) == [drift]
 

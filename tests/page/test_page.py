@@ -26,7 +26,9 @@ def row(page: Page, job_id: str) -> Any:
 
 def cut(site: Site) -> None:
     """Break every connection to a site."""
-    server = site.client.server.runner.server
+    runner = site.client.server.runner
+    assert runner is not None
+    server = runner.server
     assert server is not None
     for connection in server.connections:
         if connection.transport is not None:
@@ -340,7 +342,7 @@ async def test_loss_and_return_of_the_server_show_and_nothing_is_missed(
     async def start(port: int = 0) -> TestClient[Any, Any]:
         app = web.Application()
         setup(app, make_config())
-        client = TestClient(TestServer(app, port=port or None))  # type: ignore[arg-type]
+        client = TestClient(TestServer(app, port=port or None))
         await client.start_server()
         return client
 
@@ -704,7 +706,7 @@ async def test_jobs_that_are_kept_no_longer_leave_an_open_page(
 
     async def gone() -> bool:
         await page.clock.fast_forward(11_000)
-        return await row(page, old).count() == 0
+        return not await row(page, old).count()
 
     await until(gone)
     await expect(page.locator("#count-text")).to_have_text("1 job")

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import structlog
@@ -53,7 +54,7 @@ class House:
     def failed(self, operation: str) -> None:
         self.failures.append(operation)
 
-    async def add(self, *names: str, **fields: object) -> list[Job]:
+    async def add(self, *names: str, **fields: Any) -> list[Job]:
         registrations = [replace(Registration(name), **fields) for name in names]
         return [one.job for one in await self.registry.register(registrations, Source.API)]
 
@@ -72,7 +73,7 @@ class House:
 Move = Callable[..., Awaitable[House]]
 
 
-LIMITS = {
+LIMITS: dict[str, Any] = {
     "max_pending": 100_000,
     "retention": 86_400.0,
     "history_events": 100_000,
@@ -84,7 +85,7 @@ LIMITS = {
 
 
 @asynccontextmanager
-async def opened(former: House | None = None, **limits: object) -> AsyncIterator[House]:
+async def opened(former: House | None = None, **limits: Any) -> AsyncIterator[House]:
     house = House(FailingStore(former.store if former else None), RegistryLimits(**LIMITS | limits))
     house.registry.start(await house.registry.load())
     try:
@@ -95,7 +96,7 @@ async def opened(former: House | None = None, **limits: object) -> AsyncIterator
         await house.registry.close()
 
 
-def answered(**fields: object) -> Callable[[Job], Outcome]:
+def answered(**fields: Any) -> Callable[[Job], Outcome]:
     def work(job: Job) -> Outcome:
         return Outcome(*observe(job, ok(**fields), now(1)))
 
@@ -388,8 +389,9 @@ async def test_all_or_nothing_when_one_contradicts() -> None:
 
 
 async def test_finished_jobs_leave_memory_and_stay_in_the_store() -> None:
-    limits = {"linger": 10.0, "linger_failed": 50.0, "recheck_after": (20.0,), "retention": 100.0}
-    async with opened(**limits) as house:
+    async with opened(
+        linger=10.0, linger_failed=50.0, recheck_after=(20.0,), retention=100.0
+    ) as house:
         await house.add("done", "failed", "lost", "pending")
         await house.poll("done", answered(state="done"))
         await house.poll("failed", judged(JobState.FAILED))

@@ -64,8 +64,8 @@ async def test_a_job_goes_through_its_steps_to_the_vendors_done_body(
 
 @pytest.mark.parametrize("kind", list(Kind))
 def test_every_kind_says_what_it_is_at_its_end(kind: Kind) -> None:
-    make = {"lost": lambda: Script.lost(), "failing": lambda: Script.failing(1.0)}
-    script = make.get(kind.value, lambda: getattr(Script, kind.value)(1.0))()
+    make = getattr(Script, kind.value)
+    script = make() if kind is Kind.LOST else make(1.0)
     body = body_at(script, UUID, 2.0)
     states = {"stuck": "pending", "explicit": "failed"}
     if kind is Kind.FAILING:

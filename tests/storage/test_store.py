@@ -75,8 +75,8 @@ def new(name: str, **changes: Any) -> Change:
 
 
 async def load(store: Store, time: float = START, **changes: Any) -> Snapshot:
-    wanted = {"finished_after": 0.0, "resume_within": 3600.0, "layout": "one"} | changes
-    return await store.load(time=time, **wanted)
+    wanted: dict[str, Any] = {"finished_after": 0.0, "resume_within": 3600.0, "layout": "one"}
+    return await store.load(time=time, **wanted | changes)
 
 
 async def put(store: Store, change: Change) -> Job:

@@ -6,7 +6,6 @@ import random
 import signal
 import sqlite3
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
@@ -24,7 +23,7 @@ JOBS = 150
 
 
 @pytest.fixture
-async def crash_config(tmp_path: Path, simulator: Simulator) -> AsyncIterator[tuple[Path, str]]:
+async def crash_config(tmp_path: Path, simulator: Simulator) -> tuple[Path, str]:
     (tmp_path / "api.key").write_text(KEY)
     address = f"127.0.0.1:{free_port()}"
     document = merge(

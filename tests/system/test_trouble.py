@@ -71,7 +71,11 @@ def test_after_an_outage_jobs_come_back_within_the_rate_limit_oldest_first(tmp_p
             await asyncio.sleep(1800)
             assert exporter.health.state == "down"
             order: list[str] = []
-            upstream.fault = lambda job_id: order.append(job_id or "control")
+
+            def note(job_id: str | None) -> None:
+                order.append(job_id or "control")
+
+            upstream.fault = note
             dues = dict(exporter.poller.queue._due)
             back = len(upstream.asked)
             await asyncio.sleep(120)
@@ -81,8 +85,8 @@ def test_after_an_outage_jobs_come_back_within_the_rate_limit_oldest_first(tmp_p
             assert set(first) == set(names)
             times = upstream.asked[back:]
             assert len(times) > 300
-            for first in range(0, len(times) - 100, 10):  # 10 a second, and no burst
-                assert times[first + 100] - times[first] >= 100 / 10 - 2.1
+            for at in range(0, len(times) - 100, 10):  # 10 a second, and no burst
+                assert times[at + 100] - times[at] >= 100 / 10 - 2.1
             assert set((await states(exporter)).values()) == {"pending"}
 
     simulate(outage)

@@ -28,7 +28,7 @@ async def read(site: Site, **query: Any) -> list[dict[str, Any]]:
 
 async def follow(response: ClientResponse, last: str) -> list[dict[str, Any]]:
     """Return the events of a stream that does not end, to the first of type `last`."""
-    found = []
+    found: list[dict[str, Any]] = []
     async with asyncio.timeout(20):
         while not found or found[-1]["type"] != last:
             line = await response.content.readline()

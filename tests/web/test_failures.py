@@ -57,7 +57,8 @@ async def test_acknowledging_closes_a_key(site: Site, simulator: Simulator) -> N
 
 
 async def test_what_is_wrong_with_a_request_is_said(site: Site) -> None:
-    for document in ({}, [], {"key": 1}, {"key": "a", "more": 1}):
+    documents: list[Any] = [{}, [], {"key": 1}, {"key": "a", "more": 1}]
+    for document in documents:
         response = await site.client.post("/api/v1/failures/ack", json=document)
         assert (response.status, (await response.json())["error"]) == (422, "validation")
     response = await site.client.get("/api/v1/failures?limit=0&shop=eu")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Open, Site, until
+from conftest import Open, Site, grows, until
 from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as openmetrics_families,
 )
@@ -179,8 +179,7 @@ async def test_what_a_stranger_is_answered_does_not_suspend_polling(
             samples = await probe(site, stranger)
             assert samples["removit_probe_http_status_code"] == status
             await until(lambda: site.exporter.health.circuit().closed)  # a control has cleared it
-            polls = simulator.ledger.jobs[job_id].polls
-            await until(lambda polls=polls: simulator.ledger.jobs[job_id].polls > polls)
+            await grows(lambda: simulator.ledger.jobs[job_id].polls)
     async with site.client.get("/api/v1/events", params={"type": "upstream_changed"}) as response:
         changes = [json.loads(line)["data"] for line in (await response.text()).splitlines()]
     assert {change["to"] for change in changes} <= {"well"}

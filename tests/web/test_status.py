@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
-from conftest import KEY, Open, Site, break_store, until
+from conftest import KEY, Open, Site, break_store, grows, until
 from failing_store import FailingStore
 from multidict import CIMultiDict
 
@@ -273,8 +273,7 @@ async def test_unknown_ids_keep_no_tracked_job_from_being_refreshed(
     async with strangers(site, simulator) as answered:
         with simulator.faults.slow(0.1):
             for polls in range(1, 4):
-                before = answered()  # and what the burst held is spent
-                await until(lambda before=before: answered() >= before + 20)
+                await grows(answered, by=20)  # and what the burst held is spent
                 await ask(site, job_id)
                 assert simulator.ledger.jobs[job_id].polls == polls + 1
 

@@ -290,7 +290,7 @@ async def test_an_answers_fields_come_back_but_for_what_is_about_a_connection_or
     ]
 
     async def answer(request: web.Request) -> web.StreamResponse:
-        return web.Response(status=422, body=b"{}", headers=[*passed, *held])  # type: ignore[arg-type]
+        return web.Response(status=422, body=b"{}", headers=[*passed, *held])
 
     upstream.answer = answer
     status, body, headers = await upload(site)

@@ -289,11 +289,11 @@ def test_of_the_finished_jobs_another_is_asked_each_time() -> None:
         upstream.health.control.remember_finished(name)
     asked = []
     for seconds in range(4):
-        _, name = upstream.health.control.target(("finished",))
-        asked.append(name)
+        _, finished = upstream.health.control.target(("finished",))
+        asked.append(finished)
         reply = error(500) if seconds == 1 else ok("done")
         upstream.health.note(
-            reply, now(seconds), job=None, target=ControlTarget.FINISHED, asked=name
+            reply, now(seconds), job=None, target=ControlTarget.FINISHED, asked=finished
         )
     assert asked == ["c", "b", "a", "c"]
 
@@ -639,13 +639,13 @@ def test_waits_begin_anew_once_the_upstream_serves() -> None:
 
 
 def test_a_wait_asked_for_by_a_date_ends_at_that_date() -> None:
+    date = "Fri, 15 Jan 2027 08:00:40 GMT"
     upstream = Upstream()
-    upstream.says(error(429, Retry_After="Fri, 15 Jan 2027 08:00:40 GMT"), 10)
+    upstream.says(error(429, Retry_After=date), 10)
     assert upstream.circuit.probe_at == 1040.0
     other = Upstream()
-    date = {"Retry_After": "Fri, 15 Jan 2027 08:00:40 GMT"}
-    other.says(error(503, **date), 10, "a")
-    assert other.says(error(503, **date), 10, "b") is UpstreamState.THROTTLED
+    other.says(error(503, Retry_After=date), 10, "a")
+    assert other.says(error(503, Retry_After=date), 10, "b") is UpstreamState.THROTTLED
     assert other.circuit.probe_at == 1040.0
 
 
