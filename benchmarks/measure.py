@@ -1,7 +1,8 @@
 """The size and the shape of the code, and how plain its prose is; `make measure`.
 
     modules, lines, largest module, functions (median, 90th percentile, longest), test lines per
-    line, public docstrings, and the constructions of `tests/prose.py` in 1,000 words
+    line, public docstrings, and the constructions of `tests/prose.py` in 1,000 words;
+    then lines and prose of each part
 
 Lines are physical lines. A function's length runs from `def` to its last line, its docstring
 included; nested functions count on their own and within the outer one.
@@ -17,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from prose import Prose, read_prose  # noqa: E402
+from prose import Prose, documented, parts, read_prose  # noqa: E402
 
 
 def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -28,20 +29,6 @@ def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]
 
 def lines(path: Path) -> int:
     return len(path.read_text().splitlines())
-
-
-def public_definitions(tree: ast.Module) -> Iterator[bool]:
-    """For each public module, class, function and method: whether it has a docstring."""
-    yield ast.get_docstring(tree) is not None
-    scopes: list[ast.Module | ast.ClassDef] = [tree]
-    while scopes:
-        for node in scopes.pop().body:
-            if not isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-                continue
-            if not node.name.startswith("_"):
-                yield ast.get_docstring(node) is not None
-                if isinstance(node, ast.ClassDef):
-                    scopes.append(node)
 
 
 def measure(root: Path) -> Iterator[tuple[str, str]]:
@@ -59,7 +46,7 @@ def measure(root: Path) -> Iterator[tuple[str, str]]:
     ]
     lengths = sorted(length for length, _ in found)
     longest, name = max(found)
-    documented = [known for tree in trees.values() for known in public_definitions(tree)]
+    known = documented(modules)
     test_lines = sum(map(lines, tests))
     yield "modules", f"{len(modules)}"
     yield "lines of exporter/", f"{code}"
@@ -69,21 +56,19 @@ def measure(root: Path) -> Iterator[tuple[str, str]]:
     yield "function length, p90", f"{lengths[len(lengths) * 9 // 10]}"
     yield "function length, longest", f"{longest} ({name})"
     yield "test lines per line", f"{test_lines / code:.2f} ({test_lines})"
-    yield "public docstrings", f"{sum(documented) / len(documented):.1%} of {len(documented)}"
-    for folder in ("exporter", "tests"):
-        yield f"prose of {folder}/", _describe(read_prose(root / folder))
+    yield "public docstrings", f"{sum(known) / len(known):.1%} of {len(known)}"
+    yield "prose of exporter/", _describe(read_prose(modules))
+    yield "prose of tests/", _describe(read_prose(tests))
 
 
 def packages(root: Path) -> Iterator[tuple[str, str]]:
-    """Yield lines and prose of each package."""
-    for folder in sorted((root / "exporter").iterdir()):
-        if folder.is_dir() and (folder / "__init__.py").exists():
-            size = sum(map(lines, folder.rglob("*.py")))
-            yield f"  {folder.name}/", f"{size:5} lines, {_describe(read_prose(folder))}"
+    """Yield lines and prose of each part of the project."""
+    for name, paths in parts(root).items():
+        yield f"  {name}", f"{sum(map(lines, paths)):5} lines, {_describe(read_prose(paths))}"
 
 
 def _describe(prose: Prose) -> str:
-    return f"{prose.hits} hits in {prose.words} words, {prose.per_thousand:.1f} in 1,000"
+    return f"{len(prose.hits)} hits in {prose.words} words, {prose.per_thousand:.1f} in 1,000"
 
 
 def main() -> None:
