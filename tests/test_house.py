@@ -1,89 +1,153 @@
-"""The arrows of the house run one way, and what is pure stays pure."""
+"""The layout of the code: imports run one way, and what is pure stays pure."""
 
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "exporter"
+TESTS = Path(__file__).parent
+PACKAGE = TESTS.parent / "exporter"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
+BELOW_WEB = {"polling", "registry", "storage", "config", "metrics", "core", "clock"}
+BELOW_SERVICE = BELOW_WEB | {"web", "upstream", "configured", "housekeeping", "logs"}
+BELOW_APP = BELOW_SERVICE | {"service", "embedding"}
+BELOW_SERVER = BELOW_APP | {"app", "waiting_connections"}
+BELOW_COMMANDS = BELOW_SERVER | {"server", "simulator", "client"}
+
 MAY_IMPORT = {
-    "core": {"core"},
-    "storage": {"storage", "core"},
-    "upstream": {"upstream", "core"},
-    "registry": {"registry", "storage", "core"},
-    "polling": {"polling", "registry", "storage", "core", "clock"},
-    "metrics": {"metrics", "core"},
-    "config": {"config", "metrics"},
-    "web": {"config", "core", "metrics", "polling", "registry", "storage", "upstream", "web"},
-    "alerting": {"alerting", "config"},
-    "simulator": {"simulator"},
-    "client": {"client"},
-    "configured": {"configured", "config", "core", "metrics", "registry"},
-    "embedding.py": {"config", "core", "registry", "storage"},
-    "housekeeping.py": {"clock", "metrics", "storage"},
-    "logs.py": {"core"},
+    "core": set(),
+    "clock": set(),
+    "simulator": set(),
+    "client": set(),
+    "upstream": {"core"},
+    "logs": {"core"},
+    "metrics": {"core"},
+    "storage": {"core"},
+    "registry": {"storage", "core"},
+    "config": {"metrics", "core"},
+    "alerting": {"config"},
+    "configured": {"registry", "config", "metrics", "core"},
+    "polling": {"registry", "storage", "core", "clock"},
+    "housekeeping": {"storage", "metrics", "clock"},
+    "embedding": {"registry", "storage", "config", "core"},
+    "web": BELOW_WEB | {"upstream"},
+    "waiting_connections": {"web"},
+    "service": BELOW_SERVICE,
+    "app": BELOW_APP,
+    "server": BELOW_SERVER,
+    "commands": BELOW_COMMANDS,
+    "drill": BELOW_COMMANDS | {"commands", "alerting"},
+    "cli": BELOW_COMMANDS | {"commands", "drill"},
+    "__init__": BELOW_APP | {"app"},
+    "__main__": {"cli"},
 }
-"""What is not here (the wiring, the command, the demo) may know every room."""
+"""What each package, and each module outside of packages, may import besides itself."""
 
 IMPURE = {"asyncio", "aiohttp", "sqlite3", "redis", "time", "random", "os"}
+LIBRARIES = {"pydantic", "structlog", "prometheus_client", "yaml"}
 NAMELESS = {"utils", "helpers", "common", "models", "manager"}
 
+LONG = {
+    "core/contract.py": "the whole contract is one subject",
+    "registry/registry.py": "the one writer of jobs: all its verbs",
+    "metrics/catalogue.py": "a table",
+    "storage/sqlite.py": "one store: its file, its thread, its calls",
+    "service.py": "the wiring names every package",
+    "polling/poller.py": "all requests share one rate limit and one limit of concurrency",
+}
+"""The modules longer than 320 lines, each with its reason."""
 
-def imports(path: Path) -> Iterator[tuple[str, bool]]:
-    """Each module that a file imports, and whether it is one of the project's rooms."""
-    depth = len(path.relative_to(PACKAGE).parts)
+NOT_A_PACKAGE = {
+    "data": "databases of former versions, the vendor's examples",
+    "page": "the page in a browser: exporter/web/page/ has no Python",
+    "system": "tests across several packages, and the drill",
+}
+"""The folders of tests/ that no package of `exporter/` belongs to."""
+
+
+def named(path: Path) -> tuple[str, ...]:
+    """Return the names from `exporter` down to a module; a package's `__init__` is the package."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts
+
+
+def imports(path: Path) -> Iterator[tuple[tuple[str, ...], bool]]:
+    """Yield each name that a module imports, split at its dots, and whether it is ours."""
+    above = path.relative_to(PACKAGE).parent.parts
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from ((alias.name, False) for alias in node.names)
+            yield from ((tuple(alias.name.split(".")), False) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            name = node.module or ""
-            inside = [*path.relative_to(PACKAGE).parts[: depth - node.level], *name.split(".")]
-            yield (inside[0], True) if node.level else (name, False)
+            module = tuple(node.module.split(".")) if node.module else ()
+            if not node.level:
+                yield module, False
+                continue
+            base = above[: len(above) - node.level + 1] + module
+            for alias in node.names:
+                yield (*base, alias.name), True
 
 
-def room(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0]
+def part(path: Path) -> str:
+    """Return the package of a module, or its own name."""
+    return named(path)[0]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_arrows_run_one_way(path: Path) -> None:
-    admitted = MAY_IMPORT.get(room(path))
-    if admitted is not None:
-        rooms = {name for name, own in imports(path) if own}
-        assert rooms <= admitted
+def test_imports_run_one_way(path: Path) -> None:
+    parts = {name[0] for name, ours in imports(path) if ours}
+    assert parts <= MAY_IMPORT[part(path)] | {part(path)}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_inside_the_package_imports_are_relative(path: Path) -> None:
-    assert not [name for name, own in imports(path) if not own and name.split(".")[0] == "exporter"]
+    assert not [name for name, ours in imports(path) if not ours and name[0] == "exporter"]
+
+
+def test_the_table_names_every_part_and_has_no_cycle() -> None:
+    assert MAY_IMPORT.keys() == {part(path) for path in MODULES}
+    TopologicalSorter(MAY_IMPORT).prepare()
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    modules = {named(path): path for path in MODULES}
+    graph = {}
+    for own, path in modules.items():
+        targets = {name if name in modules else name[:-1] for name, ours in imports(path) if ours}
+        graph[own] = targets & modules.keys() - {own}
+    TopologicalSorter(graph).prepare()
 
 
 def test_the_core_is_pure() -> None:
     for path in (PACKAGE / "core").rglob("*.py"):
-        outside = {name.split(".")[0] for name, own in imports(path) if not own}
-        assert not outside & IMPURE, path
-        assert not outside & {"pydantic", "structlog", "prometheus_client", "yaml"}, path
+        outside = {name[0] for name, ours in imports(path) if not ours}
+        assert not outside & (IMPURE | LIBRARIES), path
+        waits = ast.AsyncFunctionDef | ast.Await
+        assert not any(isinstance(node, waits) for node in ast.walk(ast.parse(path.read_text())))
 
 
 def test_no_module_has_a_name_that_says_nothing() -> None:
-    assert not {path.stem for path in MODULES} & NAMELESS
+    assert not {name for path in MODULES for name in named(path)} & NAMELESS
 
 
-def test_modules_stay_readable() -> None:
-    reasons = {
-        "core/contract.py": "the whole contract is one subject",
-        "registry/registry.py": "the one writer of jobs: all its verbs",
-        "metrics/catalogue.py": "a table",
-        "storage/sqlite.py": "one store: its file, its thread, its calls",
-        "service.py": "the wiring names every room",
-        "polling/poller.py": "all requests share one rate limit and one limit of concurrency",
-    }
+def test_a_long_module_has_a_reason() -> None:
     long = {
         str(path.relative_to(PACKAGE))
         for path in MODULES
         if len(path.read_text().splitlines()) > 320
     }
-    assert long == reasons.keys()
+    assert long == LONG.keys()
+
+
+def test_the_folders_of_tests_are_the_packages() -> None:
+    folders = {
+        folder.relative_to(TESTS)
+        for folder in TESTS.rglob("*")
+        if folder.is_dir() and folder.name != "__pycache__"
+    }
+    others = {folder for folder in folders if folder.parts[0] not in NOT_A_PACKAGE}
+    packages = {path.parent.relative_to(PACKAGE) for path in PACKAGE.rglob("*/__init__.py")}
+    assert others == packages - {Path("drill")}
+    assert {folder.parts[0] for folder in folders - others} == NOT_A_PACKAGE.keys()
