@@ -76,7 +76,7 @@ async def test_the_docs_list_the_metrics_of_a_probe_with_their_help(
 async def test_a_pending_job_is_a_success_and_an_error_is_none(
     site: Site, simulator: Simulator
 ) -> None:
-    assert (await probe(site, simulator.add(Script.stuck(60))))["probe_success"] == 1
+    assert (await probe(site, simulator.add(Script.stuck(0.0))))["probe_success"] == 1
     for job_id, status in ((UNKNOWN_ID, 404), ("no-uuid", 422)):
         samples = await probe(site, job_id)
         assert samples["probe_success"] == 0
@@ -85,7 +85,7 @@ async def test_a_pending_job_is_a_success_and_an_error_is_none(
 
 
 async def test_the_page_is_openmetrics_when_asked_for(site: Site, simulator: Simulator) -> None:
-    job_id = simulator.add(Script.stuck(60))
+    job_id = simulator.add(Script.stuck(0.0))
     accept = {"Accept": "application/openmetrics-text; version=1.0.0"}
     async with site.client.get("/probe", params={"job_id": job_id}, headers=accept) as response:
         text = await response.text()
@@ -93,7 +93,7 @@ async def test_the_page_is_openmetrics_when_asked_for(site: Site, simulator: Sim
 
 
 async def test_a_probe_ends_before_the_scrape_does(site: Site, simulator: Simulator) -> None:
-    job_id = simulator.add(Script.stuck(60))
+    job_id = simulator.add(Script.stuck(0.0))
     timeout = {"X-Prometheus-Scrape-Timeout-Seconds": "0.6"}
     with simulator.faults.stall():
         samples = await probe(site, job_id, **timeout)
@@ -104,7 +104,7 @@ async def test_a_probe_ends_before_the_scrape_does(site: Site, simulator: Simula
 
 async def test_a_probe_keeps_to_the_rate_limit(open_site: Open, simulator: Simulator) -> None:
     site = await open_site(upstream={"rate": 0.01, "burst": 1})
-    job_id = simulator.add(Script.stuck(60))
+    job_id = simulator.add(Script.stuck(0.0))
     assert (await probe(site, job_id))["probe_success"] == 1
     timeout = {"X-Prometheus-Scrape-Timeout-Seconds": "0.2"}
     assert (await probe(site, job_id, **timeout))["probe_success"] == 0
@@ -115,7 +115,7 @@ async def test_a_probe_keeps_to_the_rate_limit(open_site: Open, simulator: Simul
 async def test_while_the_upstream_is_down_a_probe_says_so_at_once(
     site: Site, simulator: Simulator
 ) -> None:
-    names = [simulator.add(Script.stuck(60)) for _ in range(8)]
+    names = [simulator.add(Script.stuck(0.0)) for _ in range(8)]
     for name in names:
         await site.put(name)
     with simulator.faults.outage():
@@ -171,7 +171,7 @@ async def test_what_a_stranger_is_answered_does_not_suspend_polling(
     open_site: Open, simulator: Simulator, status: int, body: bytes, headers: dict[str, str]
 ) -> None:
     site = await open_site(polling={"max_retry_after": "5m"})
-    job_id, stranger = simulator.add(Script.stuck(60)), simulator.add(Script.stuck(60))
+    job_id, stranger = simulator.add(Script.stuck(0.0)), simulator.add(Script.stuck(0.0))
     await site.put(job_id)
     await until(lambda: site.exporter.health.state == "well")
     with simulator.faults.override(stranger, status, body, headers=headers):

@@ -54,7 +54,7 @@ async def upstream_says(simulator: Simulator, job_id: str) -> bytes:
 
 async def test_bodies_are_the_upstreams_byte_for_byte(site: Site, simulator: Simulator) -> None:
     odd = b'{ "state":"pending",\n "progress" : 33.0, "job_id": "%s", "new": [1] }'
-    pending, done = simulator.add(Script.stuck(6000)), simulator.add(Script.sound(0))
+    pending, done = simulator.add(Script.stuck(0.0)), simulator.add(Script.sound(0))
     body = odd % pending.encode()
     with simulator.faults.override(pending, 200, body, "application/json; charset=utf-8"):
         await site.put(pending)
@@ -101,7 +101,7 @@ async def test_without_the_upstreams_key_it_is_401_in_the_upstreams_words(
 
 
 async def test_both_ways_of_sending_the_key_are_taken(site: Site, simulator: Simulator) -> None:
-    job_id = simulator.add(Script.stuck(60))
+    job_id = simulator.add(Script.stuck(0.0))
     for headers in ({"X-API-Key": KEY}, {"Authorization": f"Bearer {KEY}"}):
         assert (await get(site, {"job_id": job_id}, headers))[0] == 200
 
@@ -139,7 +139,7 @@ async def test_an_unknown_id_is_asked_for_once_and_tracked_when_the_upstream_kno
     site = await open_site(
         status={"max_age": "60s", "max_stale": "60s"}, upstream={"timeout": "60s"}
     )
-    pending, done = simulator.add(Script.stuck(6000)), simulator.add(Script.sound(0))
+    pending, done = simulator.add(Script.stuck(0.0)), simulator.add(Script.sound(0))
     for job_id in (pending, done):
         answers = await ask_at_once(site, simulator, 20, job_id)
         assert {(status, body) for status, body, _ in answers} == {
@@ -173,9 +173,9 @@ async def test_what_is_passed_on_of_an_untracked_id_is_asked_for_once_in_max_age
     site = await open_site(
         registration={"max_pending": 1}, status={"max_age": "60s", "max_stale": "60s"}
     )
-    await site.put(simulator.add(Script.stuck(60)))
+    await site.put(simulator.add(Script.stuck(0.0)))
     await until(lambda: site.exporter.health.state == "well")
-    pending, failing = simulator.add(Script.stuck(60)), simulator.add(Script.failing(0.0))
+    pending, failing = simulator.add(Script.stuck(0.0)), simulator.add(Script.failing(0.0))
     for job_id, status, hit in ((pending, 200, "hit; ttl="), (failing, 500, "hit")):
         _, first, headers = await ask(site, job_id)
         said = f"removit-exporter; fwd=uri-miss; fwd-status={status}; stored"
@@ -193,7 +193,7 @@ async def test_an_untracked_ids_5xx_is_not_told_from_memory_once_the_upstream_is
 ) -> None:
     site = await open_site(status={"max_age": "60s", "max_stale": "60s"})
     failing = simulator.add(Script.failing(0.0))
-    jobs = [simulator.add(Script.stuck(60)) for _ in range(8)]
+    jobs = [simulator.add(Script.stuck(0.0)) for _ in range(8)]
     for job_id in jobs:
         await site.put(job_id)
     await until(lambda: site.exporter.health.state == "well")
@@ -213,7 +213,7 @@ async def test_a_wall_clock_that_is_set_back_makes_no_answer_younger(
     clock = site.exporter.clock
     assert isinstance(clock, SystemClock)
     clock._wall = lambda: time.time() - 3600.0
-    job_id = simulator.add(Script.stuck(60))
+    job_id = simulator.add(Script.stuck(0.0))
     await site.put(job_id)
 
     async def asked_three_times() -> bool:
@@ -230,7 +230,7 @@ async def test_unknown_ids_take_the_rate_limit_last(open_site: Open, simulator: 
         upstream={"rate": 5, "burst": 1, "timeout": "500ms"},
         polling={"min_interval": "100ms", "max_interval": "100ms"},
     )
-    names = [simulator.add(Script.stuck(60)) for _ in range(5)]
+    names = [simulator.add(Script.stuck(0.0)) for _ in range(5)]
     for name in names:
         await site.put(name)
     floods = [ask(site, f"019cdc54-2673-dc32-b9e5-{at:012x}") for at in range(50)]
@@ -267,7 +267,7 @@ async def test_unknown_ids_keep_no_tracked_job_from_being_refreshed(
 ) -> None:
     slow = {"min_interval": "60s", "max_interval": "60s"}
     site = await open_site(upstream={"rate": 20, **limits}, polling=slow, status={"max_age": "1ms"})
-    job_id = simulator.add(Script.stuck(60))
+    job_id = simulator.add(Script.stuck(0.0))
     await site.put(job_id)
     await until(lambda: simulator.ledger.jobs[job_id].polls == 1)
     async with strangers(site, simulator) as answered:
@@ -285,7 +285,7 @@ async def test_with_a_burst_of_one_unknown_ids_and_tracked_jobs_take_turns(
     site = await open_site(
         upstream={"rate": 20, "burst": 1}, polling=slow, status={"max_age": "1ms"}
     )
-    job_id = simulator.add(Script.stuck(60))
+    job_id = simulator.add(Script.stuck(0.0))
     await site.put(job_id)
 
     async def refreshed() -> bool:
@@ -304,7 +304,7 @@ async def test_callers_share_one_call_and_an_old_answer_is_refreshed_first(
 ) -> None:
     slow = {"min_interval": "60s", "max_interval": "60s"}
     site = await open_site(polling=slow, status={"max_age": "1ms"}, upstream={"timeout": "60s"})
-    job_id = simulator.add(Script.stuck(60))
+    job_id = simulator.add(Script.stuck(0.0))
     await site.put(job_id)
     await until(lambda: site.exporter.registry.jobs[job_id].answered)
     answers = await ask_at_once(site, simulator, 50, job_id)
@@ -324,7 +324,7 @@ async def test_a_poll_of_the_schedule_answers_those_who_wait_to_ask(
     poller = site.exporter.poller
     for _ in range(20):  # so that nobody is asked before all are there
         poller.bucket.take(time.monotonic())
-    jobs = [simulator.add(Script.stuck(60)) for _ in range(4)]
+    jobs = [simulator.add(Script.stuck(0.0)) for _ in range(4)]
     for job_id in jobs:
         await site.put(job_id)
     # Asks and due jobs take turns: while the first is asked about, another is polled.
@@ -336,7 +336,7 @@ async def test_a_poll_of_the_schedule_answers_those_who_wait_to_ask(
 async def test_a_young_answer_costs_no_call(open_site: Open, simulator: Simulator) -> None:
     slow = {"min_interval": "60s", "max_interval": "60s"}
     site = await open_site(polling=slow, status={"max_age": "60s"})
-    job_id = simulator.add(Script.stuck(60))
+    job_id = simulator.add(Script.stuck(0.0))
     await site.put(job_id)
     await ask(site, job_id)
     for _ in range(20):
@@ -351,7 +351,7 @@ async def test_past_the_rate_limit_the_older_answer_is_given_with_its_age(
     site = await open_site(
         upstream={"rate": 0.01, "burst": 1}, status={"max_age": "1ms", "max_stale": "60s"}
     )
-    job_id = simulator.add(Script.stuck(60))
+    job_id = simulator.add(Script.stuck(0.0))
     await site.put(job_id)
     await until(lambda: simulator.ledger.jobs[job_id].polls == 1)
     await until(lambda: site.exporter.poller.answers.get(job_id))
@@ -363,7 +363,7 @@ async def test_past_the_rate_limit_the_older_answer_is_given_with_its_age(
 
 
 async def test_the_same_answer_is_304_for_who_has_it(site: Site, simulator: Simulator) -> None:
-    job_id = simulator.add(Script.stuck(60))
+    job_id = simulator.add(Script.stuck(0.0))
     await site.put(job_id)
     _, body, headers = await ask(site, job_id)
     etag = headers["ETag"]
@@ -375,7 +375,7 @@ async def test_the_same_answer_is_304_for_who_has_it(site: Site, simulator: Simu
 
 
 async def test_every_line_of_validators_is_read(site: Site, simulator: Simulator) -> None:
-    job_id, key = simulator.add(Script.stuck(60)), ("X-API-Key", KEY)
+    job_id, key = simulator.add(Script.stuck(0.0)), ("X-API-Key", KEY)
     await site.put(job_id)
     _, _, headers = await ask(site, job_id)
     for last, expected in ((headers["ETag"], 304), ('"b"', 200), ("", 200)):
@@ -387,7 +387,7 @@ async def with_an_old_answer(open_site: Open, simulator: Simulator) -> tuple[Sit
     """Open an exporter whose one job was answered once, and is asked again when a client asks."""
     slow = {"min_interval": "60s", "max_interval": "60s"}
     site = await open_site(polling=slow, status={"max_age": "1ms"})
-    job_id = simulator.add(Script.stuck(60))
+    job_id = simulator.add(Script.stuck(0.0))
     await site.put(job_id)
     await until(lambda: site.exporter.poller.answers.get(job_id))
     return site, job_id
@@ -397,7 +397,7 @@ async def test_a_job_that_fails_is_asked_about_no_more_often_than_one_that_does_
     open_site: Open, simulator: Simulator
 ) -> None:
     slow = {"min_interval": "20s", "max_interval": "60s"}
-    never_answered, answered = simulator.add(Script.stuck(60)), simulator.add(Script.stuck(60))
+    never_answered, answered = simulator.add(Script.stuck(0.0)), simulator.add(Script.stuck(0.0))
     site = await open_site(polling=slow, status={"max_age": "30s", "max_stale": "60s"})
     with simulator.faults.override(never_answered, 500, b"{}"):
         for job_id in (never_answered, answered):
@@ -417,7 +417,7 @@ async def test_an_answer_that_is_being_stored_is_awaited(
     open_site: Open, simulator: Simulator
 ) -> None:
     store = FailingStore()
-    site, job_id = await open_site(store=store), simulator.add(Script.stuck(60))
+    site, job_id = await open_site(store=store), simulator.add(Script.stuck(0.0))
     with simulator.faults.slow(0.3):
         await site.put(job_id)
         store.gate.clear()
@@ -433,7 +433,7 @@ async def test_retry_after_about_one_job_holds_for_clients_as_well(
 ) -> None:
     waits = {"min_interval": "150s", "max_interval": "150s", "max_retry_after": "5m"}
     site = await open_site(polling=waits, status={"max_age": "1ms", "max_stale": "60s"})
-    job_id = simulator.add(Script.stuck(60))
+    job_id = simulator.add(Script.stuck(0.0))
     await site.put(job_id)
     good = (await ask(site, job_id))[1]
     with simulator.faults.override(job_id, 503, b"{}", headers={"Retry-After": "120"}):
@@ -473,7 +473,7 @@ async def test_in_an_outage_the_last_answer_then_a_503_that_is_no_jobs_failure(
     open_site: Open, simulator: Simulator
 ) -> None:
     site = await open_site(status={"max_age": "10ms", "max_stale": "1s"})
-    jobs = [simulator.add(Script.stuck(60)) for _ in range(8)]
+    jobs = [simulator.add(Script.stuck(0.0)) for _ in range(8)]
     for job_id in jobs:
         await site.put(job_id)
         await ask(site, job_id)
@@ -502,7 +502,7 @@ async def test_in_an_outage_the_last_answer_is_given_at_once_though_someone_wait
         upstream={"timeout": "5m"}, status={"max_age": "1ms", "max_stale": "60s"}
     )
     poller = site.exporter.poller
-    jobs = [simulator.add(Script.stuck(60)) for _ in range(8)]
+    jobs = [simulator.add(Script.stuck(0.0)) for _ in range(8)]
     for job_id in jobs:
         await site.put(job_id)
         await ask(site, job_id)
@@ -522,7 +522,7 @@ async def test_a_suspected_job_is_told_as_it_was_and_a_failed_one_as_the_upstrea
     site = await open_site(
         status={"max_age": "1ms", "max_stale": "1ms"}, judgement={"failed_after": "400ms"}
     )
-    job_id, witness = simulator.add(Script.stuck(60)), simulator.add(Script.stuck(60))
+    job_id, witness = simulator.add(Script.stuck(0.0)), simulator.add(Script.stuck(0.0))
     await site.put(job_id)
     _, good, _ = await ask(site, job_id)
     await site.put(witness)
@@ -551,7 +551,7 @@ async def test_an_expired_job_is_told_by_its_last_good_answer(
     open_site: Open, simulator: Simulator
 ) -> None:
     site = await open_site(polling={"give_up_after": "400ms"})
-    job_id = simulator.add(Script.stuck(60))
+    job_id = simulator.add(Script.stuck(0.0))
     await site.put(job_id)
     await site.ends(job_id, "expired")
     status, body, headers = await ask(site, job_id)
@@ -562,7 +562,7 @@ async def test_an_expired_job_is_told_by_its_last_good_answer(
 async def test_an_expired_job_that_never_had_an_answer_to_keep_is_told_by_what_came_last(
     open_site: Open, simulator: Simulator
 ) -> None:
-    job_id, body = simulator.add(Script.stuck(60)), b"<html>no status</html>"
+    job_id, body = simulator.add(Script.stuck(0.0)), b"<html>no status</html>"
     with simulator.faults.override(job_id, 200, body, "text/html"):
         first = await open_site(polling={"give_up_after": "300ms"})
         await first.put(job_id)
@@ -576,7 +576,7 @@ async def test_an_expired_job_that_never_had_an_answer_to_keep_is_told_by_what_c
 async def test_a_key_that_the_upstream_rejects_is_401_as_it_would_say(
     site: Site, simulator: Simulator
 ) -> None:
-    job_id = simulator.add(Script.stuck(60))
+    job_id = simulator.add(Script.stuck(0.0))
     await site.put(job_id)
     with simulator.faults.revoked_key():
         await until(lambda: site.exporter.health.state == "key_rejected")
@@ -626,7 +626,7 @@ async def test_a_wait_that_runs_out_tells_the_age_as_it_is_and_refreshes_what_is
 ) -> None:
     slow, key = {"min_interval": "60s", "max_interval": "60s"}, {"X-API-Key": KEY}
     site = await open_site(polling=slow, status={"max_age": "100ms", "max_stale": "60s"})
-    job_id = simulator.add(Script.stuck(60))
+    job_id = simulator.add(Script.stuck(0.0))
     await site.put(job_id)
     await until(lambda: site.exporter.poller.answers.get(job_id))
     query = {"job_id": job_id, "wait": "500ms"}
@@ -710,7 +710,7 @@ async def test_who_waits_is_let_go_when_the_exporter_stops(
 async def test_a_store_that_cannot_be_read_is_503_for_what_memory_does_not_hold(
     site: Site, simulator: Simulator
 ) -> None:
-    job_id = simulator.add(Script.stuck(60))
+    job_id = simulator.add(Script.stuck(0.0))
     await site.put(job_id)
     assert (await ask(site, job_id))[0] == 200
     await break_store(site)
@@ -760,7 +760,7 @@ async def test_the_pages_own_example_works_with_nothing_but_another_base_url(
         "many": simulator.add(Script.warned(0)),
         "failing": simulator.add(Script.failing(0)),
     }
-    witness = simulator.add(Script.stuck(60))
+    witness = simulator.add(Script.stuck(0.0))
     for job_id in (jobs["failing"], witness):
         await site.put(job_id)
     await site.ends(jobs["failing"], "failed")
