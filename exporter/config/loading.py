@@ -4,9 +4,10 @@ import difflib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from .config import Config
 from .credentials import SecretError
@@ -26,20 +27,45 @@ def load_config(
     `overrides` are values that win over the file's, by dotted key (`web.listen_address`).
     """
     path = Path(path)
+    return parse_config(
+        read_config_text(path),
+        name=str(path),
+        directory=path.parent,
+        environ=environ,
+        overrides=overrides,
+    )
+
+
+def read_config_text(path: Path) -> str:
+    """Read a file of YAML, at most `MAX_FILE_BYTES` long; raises `ConfigError`."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
         if len(content) > MAX_FILE_BYTES:
             raise ConfigError([f"{path}:1: longer than {MAX_FILE_BYTES} bytes"])
-        text = content.decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror or error}"]) from None
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ConfigError([f"{path}:{line}: not UTF-8"]) from None
-    return parse_config(
-        text, name=str(path), directory=path.parent, environ=environ, overrides=overrides
-    )
+
+
+SomeSection = TypeVar("SomeSection", bound=BaseModel)
+
+
+def validate(model: type[SomeSection], document: Document, directory: Path) -> SomeSection:
+    """Make a model of a document; raises `ConfigError` with everything that is wrong.
+
+    Relative paths are those below `directory`.
+    """
+    try:
+        return model.model_validate(document.data, context={"directory": directory})
+    except ValidationError as error:
+        for problem in error.errors(include_url=False, include_input=False):
+            _note(document, problem, model)
+        document.raise_errors()
+        raise
 
 
 class ConfigFile:
@@ -74,26 +100,19 @@ def parse_config(
     for key, value in (overrides or {}).items():
         section, _, field = key.partition(".")
         document.data.setdefault(section, {})[field] = value
-    config = None
-    try:
-        config = Config.model_validate(document.data, context={"directory": directory})
-    except ValidationError as error:
-        for problem in error.errors(include_url=False, include_input=False):
-            _note(document, problem, error)
-    if config is not None:
-        _cross_check(config, document)
-        _check_secrets(config, document, environ)
+    config = validate(Config, document, directory)
+    _cross_check(config, document)
+    _check_secrets(config, document, environ)
     document.raise_errors()
-    assert config is not None  # noqa: S101 - else its errors were raised
     return config
 
 
-def _note(document: Document, problem: Any, error: ValidationError) -> None:
+def _note(document: Document, problem: Any, model: type[BaseModel]) -> None:
     """Note one of pydantic's errors in our words."""
     path = tuple(part for part in problem["loc"] if not _is_internal(part))
     kind, context = problem["type"], problem.get("ctx", {})
     if kind == "extra_forbidden":
-        document.error(path, _unknown_key(path), of_key=True)
+        document.error(path, _unknown_key(model, path), of_key=True)
         return
     if kind == "value_error":
         document.error(path, str(context["error"]))
@@ -139,17 +158,24 @@ def _value_at(data: Any, path: tuple[str | int, ...]) -> object:
     return data
 
 
-def _unknown_key(path: tuple[str | int, ...]) -> str:
-    model: Any = Config
+def _unknown_key(whole: type[BaseModel], path: tuple[str | int, ...]) -> str:
+    model: Any = whole
     for part in path[:-1]:
         if isinstance(part, str) and isinstance(model, type) and issubclass(model, BaseModel):
             field = model.model_fields.get(part)
-            model = ConfiguredJob if part == "jobs" else field.annotation if field else None
-    fields = getattr(model, "model_fields", None)
-    known = list(fields) if fields else []
+            model = ConfiguredJob if part == "jobs" else _section_of(field)
+    fields = getattr(model, "model_fields", None) or {}
+    known = [field.alias or name for name, field in fields.items()]
     close = difflib.get_close_matches(str(path[-1]), known, 1)
     hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
     return f"unknown key; {hint}"
+
+
+def _section_of(field: FieldInfo | None) -> Any:
+    """Return the model of a field, also of one that may be absent."""
+    annotation = field.annotation if field else None
+    models = [one for one in get_args(annotation) if isinstance(one, type)]
+    return models[0] if models else annotation
 
 
 def label_clashes(config: Config) -> Iterator[tuple[tuple[str | int, ...], str]]:

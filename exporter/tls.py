@@ -1,0 +1,73 @@
+"""TLS of the exporter's own server: the context of a web config file, and a client's names."""
+
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from .config.document import ConfigError
+from .config.web_file import CIPHERS, ClientAuth, TlsServer
+
+_VERIFY: Final = {
+    ClientAuth.NONE: ssl.CERT_NONE,
+    ClientAuth.IF_GIVEN: ssl.CERT_OPTIONAL,
+    ClientAuth.REQUIRED: ssl.CERT_REQUIRED,
+}
+_SAN_KINDS: Final = frozenset({"DNS", "IP Address", "email", "URI"})
+
+
+def make_context(rules: TlsServer) -> ssl.SSLContext:
+    """Return a server's context with the certificates as their files are now.
+
+    Raises `ConfigError` that names the file.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version, context.maximum_version = rules.versions
+    if rules.cipher_suites:
+        context.set_ciphers(":".join(CIPHERS[name] for name in rules.cipher_suites))
+    if not rules.prefer_server_cipher_suites:
+        context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+    _load_certificate(context, rules.cert_file, rules.key_file)
+    if rules.client_ca_file is not None:
+        _load_client_ca(context, rules.client_ca_file)
+    context.verify_mode = _VERIFY[rules.client_auth_type]
+    return context
+
+
+def client_names(certificate: Mapping[str, Any] | None) -> set[str]:
+    """Return the Subject Alternate Names of a certificate as `SSLObject.getpeercert` gives it."""
+    names = (certificate or {}).get("subjectAltName", ())
+    return {value for kind, value in names if kind in _SAN_KINDS}
+
+
+def _load_certificate(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+    for name, path in (("cert_file", certificate), ("key_file", key)):
+        _check_readable(name, path)
+    try:
+        # A passphrase is never asked for on the terminal: an empty one is given instead.
+        context.load_cert_chain(certificate, key, password="")
+    except (ssl.SSLError, OSError, ValueError) as error:
+        raise ConfigError(
+            [f"tls_server_config: {certificate} and {key} are no certificate with its key: {error}"]
+        ) from None
+
+
+def _load_client_ca(context: ssl.SSLContext, path: Path) -> None:
+    _check_readable("client_ca_file", path)
+    try:
+        context.load_verify_locations(path)
+    except (ssl.SSLError, OSError) as error:
+        raise ConfigError(
+            [f"tls_server_config.client_ca_file: {path} has no certificate in PEM: {error}"]
+        ) from None
+
+
+def _check_readable(name: str, path: Path) -> None:
+    try:
+        if not path.is_file():
+            raise ConfigError([f"tls_server_config.{name}: {path} is not a regular file"])
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        why = error.strerror or error
+        raise ConfigError([f"tls_server_config.{name}: cannot read {path}: {why}"]) from None
