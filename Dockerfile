@@ -12,6 +12,11 @@ RUN python -m venv /app
 COPY requirements.txt .
 RUN /app/bin/pip install --require-hashes --requirement requirements.txt
 COPY pyproject.toml README.md LICENSE ./
+COPY config.example.yaml ./
+COPY docs/runbooks docs/runbooks
+COPY grafana/dashboards grafana/dashboards
+COPY grafana/provisioning grafana/provisioning
+COPY prometheus prometheus
 COPY exporter exporter
 # What only the build needs goes, pip too.
 RUN /app/bin/pip install --no-deps --no-build-isolation --no-index . \

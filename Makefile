@@ -93,7 +93,7 @@ docs: .venv/run.stamp ## write the pages that are made from the code
 	$(BIN)/python -m exporter.config.reference schema > docs/config.schema.json
 
 .PHONY: rules
-rules: .venv/run.stamp ## write Prometheus's rule files from prometheus/thresholds.yml
+rules: .venv/run.stamp ## write Prometheus's rule files from exporter/alerting/thresholds.yml
 	$(BIN)/python -m exporter.alerting prometheus/rules
 
 .PHONY: dashboards

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import click
 
+from .commands.assets import assets, rules
 from .commands.demo import DemoOptions, run_demo
 from .commands.estimate import estimate
 from .commands.register import register
@@ -38,7 +39,9 @@ def main() -> None:
     """Prometheus exporter for asynchronous jobs of the Removit image API."""
 
 
+main.add_command(assets)
 main.add_command(register)
+main.add_command(rules)
 main.add_command(drill)
 main.add_command(watch)
 

@@ -124,21 +124,3 @@ def test_grafana_finds_data_source_and_dashboards_with_no_click() -> None:
         assert environment[variable] == "http://prometheus:9090"
     scrape = yaml.safe_load((COMPOSE / "prometheus.yml").read_text())["scrape_configs"]
     assert scrape[0]["static_configs"] == [{"targets": ["exporter:10977"]}]
-
-
-@pytest.mark.slow
-def test_a_wheel_holds_the_thresholds_that_the_drill_needs(tmp_path: Path) -> None:
-    built = subprocess.run(
-        [
-            *(sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"),
-            *("--no-index", "--quiet", "--wheel-dir", str(tmp_path), str(ROOT)),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert built.returncode == 0, built.stderr
-    [wheel] = tmp_path.glob("*.whl")
-    shutil.unpack_archive(wheel, tmp_path / "wheel", "zip")
-    held = tmp_path / "wheel" / "exporter" / "alerting" / "thresholds.yml"
-    assert held.read_text() == (ROOT / "prometheus" / "thresholds.yml").read_text()

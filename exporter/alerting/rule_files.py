@@ -12,7 +12,9 @@ from .promql import Promql
 from .recording import recordings
 from .upstream_alerts import upstream_alerts
 
-HEADER: Final = "# Generated from prometheus/thresholds.yml by `make rules`; do not edit.\n"
+HEADER: Final = (
+    "# Made by `removit-exporter rules` from a file of thresholds; change that file instead.\n"
+)
 
 RECORDING_FILE: Final = "removit-recording.yml"
 ALERTS_FILE: Final = "removit-alerts.yml"
