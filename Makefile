@@ -100,6 +100,10 @@ rules: .venv/run.stamp ## write Prometheus's rule files from exporter/alerting/t
 dashboards: .venv/dev.stamp ## write Grafana's dashboards from their code
 	PYTHONPATH=grafana $(BIN)/python -m removit_dashboards grafana/dashboards
 
+.PHONY: kubernetes
+kubernetes: .venv/run.stamp ## write the Kubernetes objects made from rules and dashboards
+	$(BIN)/python deploy/kubernetes/generate.py
+
 .PHONY: docs-check
 docs-check: .venv/dev.stamp
 	@{ $(BIN)/python -m exporter.metrics | diff -u docs/metrics.md - \
