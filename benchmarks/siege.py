@@ -24,7 +24,7 @@ import tempfile
 import time
 import uuid
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,7 +63,7 @@ class Target:
         return "\r\n".join([*lines, "", ""]).encode()
 
 
-Attack = Callable[[Target], Awaitable[str]]
+Attack = Callable[[Target], Coroutine[Any, Any, str]]
 """Attacks until the time is over, and says in a few words what it did."""
 
 

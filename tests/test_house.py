@@ -14,7 +14,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 BELOW_WEB = {"polling", "registry", "storage", "config", "metrics", "core", "clock"}
 BELOW_SERVICE = BELOW_WEB | {"web", "upstream", "configured", "housekeeping", "logs"}
 BELOW_APP = BELOW_SERVICE | {"service", "embedding"}
-BELOW_SERVER = BELOW_APP | {"app", "waiting_connections"}
+BELOW_SERVER = BELOW_APP | {"app", "tls", "waiting_connections"}
 BELOW_COMMANDS = BELOW_SERVER | {"server", "simulator", "client"}
 
 MAY_IMPORT = {
@@ -34,11 +34,12 @@ MAY_IMPORT = {
     "housekeeping": {"storage", "metrics", "clock"},
     "embedding": {"registry", "storage", "config", "core"},
     "web": BELOW_WEB | {"upstream"},
+    "tls": {"config"},
     "waiting_connections": {"web"},
     "service": BELOW_SERVICE,
     "app": BELOW_APP,
     "server": BELOW_SERVER,
-    "commands": BELOW_COMMANDS,
+    "commands": BELOW_COMMANDS | {"alerting"},
     "drill": BELOW_COMMANDS | {"commands", "alerting"},
     "cli": BELOW_COMMANDS | {"commands", "drill"},
     "__init__": BELOW_APP | {"app"},

@@ -31,7 +31,7 @@ def checks(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
         seen.append(password)
         return original(password, known)
 
-    monkeypatch.setattr(module.bcrypt, "checkpw", checkpw)
+    monkeypatch.setattr(bcrypt, "checkpw", checkpw)
     monkeypatch.setattr(module, "_ANYONE", hashed("nobody").reveal().encode())
     return seen
 
@@ -100,7 +100,7 @@ async def test_guesses_neither_push_a_good_login_out_nor_fill_the_memory(
     logins: Logins, monkeypatch: pytest.MonkeyPatch, checks: list[bytes]
 ) -> None:
     assert await logins.admit(basic("alice", "secret"))
-    monkeypatch.setattr(module.bcrypt, "checkpw", lambda password, known: False)
+    monkeypatch.setattr(bcrypt, "checkpw", lambda password, known: False)
     for at in range(MAX_REMEMBERED + 5):
         assert not await logins.admit(basic("alice", f"guess {at}"))
     assert len(logins._remembered) == MAX_REMEMBERED
