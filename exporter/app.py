@@ -53,7 +53,7 @@ def setup(
         config_file=config_file,
     )
     app[EXPORTER] = exporter
-    app[JOBS] = Jobs(exporter.registry, lambda: exporter.config.current.registration)
+    app[JOBS] = Jobs(exporter.registry, lambda: exporter.config().registration)
     for route in exporter.routes():
         handler = _observed(exporter.context, prefix + route.path, route.handler)
         web.RouteDef(route.method, prefix + route.path, handler, route.kwargs).register(app.router)
@@ -63,11 +63,11 @@ def setup(
         yield
         await exporter.stop()
 
-    async def release(app: web.Application) -> None:
-        exporter.release()
+    async def begin_stop(app: web.Application) -> None:
+        exporter.begin_stop()
 
     app.cleanup_ctx.append(run)
-    app.on_shutdown.append(release)
+    app.on_shutdown.append(begin_stop)
     return exporter
 
 

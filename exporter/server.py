@@ -20,7 +20,7 @@ from .config.reload import NoConfigFileError
 from .config.values import split_address
 from .core.published import Published
 from .logs import configure, set_level
-from .service import ANSWER_SECONDS
+from .stop import SERVER_SECONDS
 from .storage.store import StoreError
 from .waiting_connections import WaitingConnections, raise_descriptors
 
@@ -99,7 +99,7 @@ class Server:
         self.exporter = app[EXPORTER]
         self._watching: asyncio.Task[None] | None = None
         self._runner = web.AppRunner(
-            app, access_log=None, handle_signals=False, shutdown_timeout=ANSWER_SECONDS
+            app, access_log=None, handle_signals=False, shutdown_timeout=SERVER_SECONDS
         )
         self.url = ""
 
@@ -108,7 +108,7 @@ class Server:
         sys.setswitchinterval(SWITCH_SECONDS)
         exporter, web_config = self.exporter, self._config.web
         host, port = split_address(web_config.listen_address)
-        exporter.config.subscribe(_level)
+        exporter.config.subscribe(lambda config: set_level(config.log.level))
         for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
             exporter.metrics.register(collector)
         waiting = WaitingConnections(most=raise_descriptors())
@@ -130,7 +130,7 @@ class Server:
         self.url = f"http://{shown}:{bound[1]}{web_config.prefix}"
 
     async def stop(self) -> None:
-        """Stop listening, and the exporter with it; see `service.STOP_SECONDS`."""
+        """Stop listening, and the exporter with it; see `stop.py`."""
         if self._watching is not None:
             self._watching.cancel()
         await self._runner.cleanup()
@@ -138,10 +138,6 @@ class Server:
     def _connections(self) -> Collection[Any]:
         server = self._runner.server
         return server.connections if server is not None else ()
-
-
-def _level(config: Config) -> Callable[[], None]:
-    return lambda: set_level(config.log.level)
 
 
 async def serve(
@@ -154,7 +150,7 @@ async def serve(
     SIGHUP has the config file read again. Logs go to stderr.
     """
     server = Server(config, config_file)
-    configure(config.log.level, config.log.format, server.exporter.secrets)
+    configure(config.log.level, config.log.format, server.exporter.secrets.known)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

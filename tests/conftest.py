@@ -97,6 +97,12 @@ class Site:
         self.exporter: Exporter = client.app[EXPORTER]
         self.url = str(client.make_url("/")).rstrip("/")
 
+    def change_config(self, section: str, **changes: Any) -> None:
+        """Put another config in force, which differs in these keys of one section."""
+        config = self.exporter.config()
+        changed = getattr(config, section).model_copy(update=changes)
+        self.exporter.config.apply(config.model_copy(update={section: changed}))
+
     async def put(self, job_id: str, **document: Any) -> dict[str, Any]:
         """Register a job; return it."""
         async with self.client.put(f"/api/v1/jobs/{job_id}", json=document) as response:

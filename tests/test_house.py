@@ -12,7 +12,15 @@ PACKAGE = TESTS.parent / "exporter"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 BELOW_WEB = {"polling", "registry", "storage", "config", "metrics", "core", "clock"}
-BELOW_SERVICE = BELOW_WEB | {"web", "upstream", "configured", "housekeeping", "logs"}
+BELOW_SERVICE = BELOW_WEB | {
+    "web",
+    "upstream",
+    "housekeeping",
+    "configured",
+    "gauges",
+    "logs",
+    "stop",
+}
 BELOW_APP = BELOW_SERVICE | {"service", "embedding"}
 BELOW_SERVER = BELOW_APP | {"app", "tls", "waiting_connections"}
 BELOW_COMMANDS = BELOW_SERVER | {"server", "simulator", "client"}
@@ -33,7 +41,9 @@ MAY_IMPORT = {
     "polling": {"registry", "storage", "core", "clock"},
     "housekeeping": {"storage", "metrics", "clock"},
     "embedding": {"registry", "storage", "config", "core"},
-    "web": BELOW_WEB | {"upstream"},
+    "gauges": {"polling", "registry", "metrics", "core"},
+    "stop": {"polling", "registry", "storage", "upstream", "housekeeping"},
+    "web": BELOW_WEB | {"upstream", "stop"},
     "tls": {"config"},
     "waiting_connections": {"web"},
     "service": BELOW_SERVICE,

@@ -18,6 +18,7 @@ from prometheus_client import (
 
 from ..config import Config
 from ..core.job import Job, JobState, Source
+from ..core.published import Published
 from ..core.reply import Kind, Reply, transport_failure
 from ..core.tally import label_set
 from ..metrics.catalogue import Part
@@ -118,7 +119,7 @@ def _base(config: Config) -> tuple[int, int, int]:
     if not exporter.tally.group_labels:
         return _count(page), len(page), 0
     [told, *_] = _life(config)
-    exporter.job_metrics.published(None, told, (), 0.0)
+    exporter.job_metrics.published(Published(None, told))
     return _count(page), len(page), _count(_page(exporter)) - _count(page)
 
 

@@ -1,4 +1,4 @@
-"""The config that is in force, and how another takes its place."""
+"""The config in force, and how a reload replaces it."""
 
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -15,11 +15,11 @@ NEEDS_RESTART: Final = (
     "web",
     "log.format",
 )
-"""Sections and keys that are fixed from the start: series' identities, and what is opened once."""
+"""Sections and keys that only a restart changes: they name the series, or are opened once."""
 
 
 def pin(old: Config, new: Config, keys: Iterable[str] = NEEDS_RESTART) -> tuple[Config, list[str]]:
-    """Return `new` with the old values of what cannot change, and the keys that would have."""
+    """Return `new` with the old values of the fixed `keys`, and those of them that differed."""
     held = []
     for key in keys:
         section, _, name = key.partition(".")
@@ -37,24 +37,27 @@ def pin(old: Config, new: Config, keys: Iterable[str] = NEEDS_RESTART) -> tuple[
 
 
 class LiveConfig:
-    """The config that is in force, held by reference, and changed in two phases.
+    """The config in force. Call it to read it, at each use: a reload may have replaced it.
 
-    Whoever goes by it subscribes with a `prepare` that checks and makes ready what a new config
-    needs, and returns how to switch to it. Preparing may fail, and then nothing has changed;
-    switching may not.
+    Components take it, or a function that returns one of its sections, and keep no copies. A
+    component that has to do something at a reload (refill a bucket, look for a key elsewhere)
+    subscribes.
     """
 
     def __init__(self, config: Config) -> None:
-        self.current = config
-        self._prepares: list[Callable[[Config], Callable[[], None]]] = []
+        self._config = config
+        self._listeners: list[Callable[[Config], None]] = []
 
-    def subscribe(self, prepare: Callable[[Config], Callable[[], None]]) -> None:
-        """Have `prepare` called with each new config; what it returns is called to switch."""
-        self._prepares.append(prepare)
+    def __call__(self) -> Config:
+        """Return the config in force."""
+        return self._config
+
+    def subscribe(self, listener: Callable[[Config], None]) -> None:
+        """Have `listener` called with each new config once it is in force. It must not raise."""
+        self._listeners.append(listener)
 
     def apply(self, config: Config) -> None:
-        """Put a new config in force, wholly or, when any `prepare` raises, not at all."""
-        switches = [prepare(config) for prepare in self._prepares]
-        self.current = config
-        for switch in switches:
-            switch()
+        """Put a new config in force."""
+        self._config = config
+        for listener in self._listeners:
+            listener(config)

@@ -55,7 +55,7 @@ class Reloader:
             self._seen = _stamp(self._file.path)
             try:
                 config = await asyncio.to_thread(self._file.load)
-                config, held = pin(self._live.current, config)
+                config, held = pin(self._live(), config)
                 _check_held(config, held)
                 self._live.apply(config)
             except ConfigError as error:

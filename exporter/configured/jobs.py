@@ -66,6 +66,11 @@ class ConfiguredJobs:
                 told = [name for name, job in self._registry.jobs.items() if source in job.sources]
                 await self._forget(told, source.value)
 
+    async def reload(self) -> None:
+        """Take in the config as it now is, and the job files that it names; raises `StoreError`."""
+        await self.take_config()
+        await self.check()
+
     async def take_config(self) -> None:
         """Take in the jobs of the config as it now is; raises `StoreError`."""
         async with self._busy:

@@ -1,6 +1,6 @@
 """Our own numbers as prometheus-client families: jobs from totals and census, and the upstream."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate
 
 from prometheus_client import Metric
@@ -14,8 +14,8 @@ from prometheus_client.samples import Exemplar as ClientExemplar
 
 from ..core.health.health import Health, UpstreamState
 from ..core.job import Job, JobState
-from ..core.ledger import LedgerChange
-from ..core.tally import BUCKETS, DURATION, Delta, Labels, Tally
+from ..core.published import Published
+from ..core.tally import BUCKETS, DURATION, Labels, Tally
 from ..core.usual import OverdueRules, overdue_after
 from .catalogue import FAMILIES, Part
 from .census import Census
@@ -50,22 +50,18 @@ class JobMetrics(Collector):
         if not self.tally.group_labels:
             self.totals.add(list(self.tally.zeros({})), 0.0)
 
-    def published(
-        self,
-        before: Job | None,
-        after: Job | None,
-        deltas: Sequence[Delta],
-        time: float,
-        ledger: LedgerChange | None = None,
-    ) -> None:
-        """Take in one change; `time` stamps its exemplars."""
+    def published(self, published: Published) -> None:
+        """Take in a change; a listener of the registry. Its first event stamps the exemplars."""
+        before, after = published.before, published.after
         if before is None and after is not None:
             self._start_at_zero(after)
-        self.totals.add(deltas, time)
+        time = published.events[0].time if published.events else 0.0
+        self.totals.add(published.deltas, time)
         self.census.update(before, after)
-        for entry, amount in ((ledger.closed, -1), (ledger.opened, 1)) if ledger else ():
-            if entry is not None:
-                self.census.count_unresolved(entry.labels, amount)
+        if (ledger := published.ledger) is not None:
+            for entry, amount in ((ledger.closed, -1), (ledger.opened, 1)):
+                if entry is not None:
+                    self.census.count_unresolved(entry.labels, amount)
 
     def describe(self) -> Iterable[Metric]:
         """Name what `collect` and the per-job lines give, so that no other metric takes a name."""

@@ -7,18 +7,23 @@ job's failure. No trouble of ours is ever given in a form that reads as one.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol
+
+import structlog
 
 from ..clock import Clock
 from ..core.freshness import Freshness, Serve, cool_down, serve, serve_unanswered
 from ..core.health.health import UpstreamState
-from ..core.job import Job, JobState
+from ..core.job import Job, JobState, Source
 from ..core.observation import NOT_THE_JOB
+from ..core.registration import register
 from ..core.reply import Kind, Reply
 from ..registry.registry import Registry
+from ..registry.staging import RegistryFullError
+from ..storage.store import StoreError
 from .last_answers import Answer, answer_of, from_store
 from .poller import Poller
 
@@ -65,27 +70,54 @@ class KeyRejectedError(Exception):
     """The upstream accepts the key no more, and would say so to whoever asks it."""
 
 
-class StatusCache:
-    """What the upstream said of each job, asked again when it is too old.
+class Timeout(Protocol):
+    """The section `upstream`, as far as the status cache reads it."""
 
-    `track` takes in a job that the upstream turned out to know, with that answer.
-    """
+    @property
+    def timeout(self) -> float:
+        """How long an answer is awaited, in seconds."""
+        ...
+
+
+class StatusConfig(Protocol):
+    """The sections of the config that the status cache reads."""
+
+    @property
+    def status(self) -> Freshness:
+        """How old an answer may be."""
+        ...
+
+    @property
+    def upstream(self) -> Timeout:
+        """How long to wait for a new one."""
+        ...
+
+
+class RefusalWatcher(Protocol):
+    """Counts the registrations that were refused, for the metrics."""
+
+    def refused(self, reason: str) -> None:
+        """Count one."""
+
+
+class StatusCache:
+    """What the upstream last said about each job, asked again when it is too old."""
 
     def __init__(
         self,
         registry: Registry,
         poller: Poller,
         clock: Clock,
-        rules: Callable[[], Freshness],
-        patience: Callable[[], float],
-        track: Callable[[str, Reply], Awaitable[None]],
+        config: Callable[[], StatusConfig],
+        watcher: RefusalWatcher,
+        log: structlog.stdlib.BoundLogger,
     ) -> None:
         self._registry = registry
         self._poller = poller
         self._clock = clock
-        self._rules = rules
-        self._patience = patience
-        self._track = track
+        self._config = config
+        self._watcher = watcher
+        self._log = log
         self._unknown: OrderedDict[str, Answer] = OrderedDict()
         self._learning: dict[str, asyncio.Task[Served]] = {}
 
@@ -112,7 +144,7 @@ class StatusCache:
             age,
             can_ask=not cooling_down and self._poller.can_ask(job.job_id),
             may_wait=not cooling_down and self._poller.health.circuit().closed,
-            rules=self._rules(),
+            rules=self._config().status,
         ):
             case Serve.FRESH:
                 return _served(known, age, Result.FRESH)
@@ -123,7 +155,7 @@ class StatusCache:
                     raise self._unavailable("the upstream is not asked just now")
                 why = "the upstream was asked about the job lately, and its answer does not tell"
                 return self._as_it_was(job.job_id, job, why)
-        reply = await self._poller.ask(job.job_id, "client", self._patience())
+        reply = await self._poller.ask(job.job_id, "client", self._config().upstream.timeout)
         held = self._registry.jobs.get(job.job_id)
         if held is not None and not held.pending:
             served = await self._ended(held)
@@ -147,7 +179,7 @@ class StatusCache:
         known = self._usable(job_id)
         age = self._age(known)
         suspected = known is not None and held is not None and held.suspicion is not None
-        if suspected or serve_unanswered(age, self._rules()) is Serve.STALE:
+        if suspected or serve_unanswered(age, self._config().status) is Serve.STALE:
             return _served(known, age, Result.STALE)
         raise self._unavailable(why, min(self._cool_down(job_id), self._poller.due_in(job_id)))
 
@@ -159,7 +191,7 @@ class StatusCache:
         if polls and polls[-1].kind not in NOT_THE_JOB:
             ago = self._clock.monotonic() - polls[-1].at
         age = self._age(self._usable(job_id))
-        return cool_down(age, ago, self._poller.cool_down(job_id), self._rules())
+        return cool_down(age, ago, self._poller.cool_down(job_id), self._config().status)
 
     async def _ended(self, job: Job) -> Served:
         answer = self._poller.answers.final(job.job_id)
@@ -193,15 +225,16 @@ class StatusCache:
             learning.exception()  # seen, should nobody be waiting any more
 
     async def _learn(self, job_id: str) -> Served:
-        """Ask, last of all; track the job when the upstream knows it."""
-        reply = await self._poller.ask(job_id, "client", self._patience(), last=True)
+        """Ask the upstream after everyone else, and register the job if the upstream knows it."""
+        patience = self._config().upstream.timeout
+        reply = await self._poller.ask(job_id, "client", patience, last=True)
         if reply.kind is Kind.KEY_REJECTED:
             raise KeyRejectedError
         answer = answer_of(reply, self._clock.monotonic())
         if answer is None:
             raise self._unavailable(f"the upstream's last answer does not tell: {reply.code}")
         if reply.kind is Kind.OK:
-            await self._track(job_id, reply)
+            await self._register(job_id, reply)
             if (held := self._registry.jobs.get(job_id)) is not None:
                 self._poller.answers.put(job_id, answer, final=not held.pending)
                 return Served(answer, 0.0, Result.LEARNED, reply)
@@ -210,6 +243,19 @@ class StatusCache:
         while len(self._unknown) > MAX_UNKNOWN:
             self._unknown.popitem(last=False)
         return self._told(answer, 0.0, reply)
+
+    async def _register(self, job_id: str, reply: Reply) -> None:
+        """Register a job together with its first answer; where it cannot be, count and log why."""
+        new, events = register(job_id, Source.STATUS, self._poller.now())
+        first = self._poller.first_answer(new, reply)
+        answered = replace(first, events=(*events, *first.events))
+        try:
+            await self._registry.register_answered(answered)
+        except RegistryFullError:
+            self._watcher.refused("full")
+        except StoreError as error:
+            self._watcher.refused("store")
+            self._log.error("store unavailable", error=str(error))
 
     def _told(self, answer: Answer, age: float, reply: Reply | None = None) -> Served:
         """What the upstream said of an id that is not tracked; a 5xx only while it is well."""
@@ -222,7 +268,7 @@ class StatusCache:
 
     def _remembered_for(self, answer: Answer) -> float:
         lasting = answer.kind in (Kind.NOT_FOUND, Kind.INVALID)
-        return UNKNOWN_SECONDS if lasting else self._rules().max_age
+        return UNKNOWN_SECONDS if lasting else self._config().status.max_age
 
     def _unavailable(self, message: str, seconds: float = 0.0) -> UnavailableError:
         return UnavailableError(message, max(seconds, self._poller.tried_again_in()))

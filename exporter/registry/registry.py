@@ -43,7 +43,7 @@ from .staging import (
     fitting,
     stage,
 )
-from .waiting import ExporterStoppedError, Waiting
+from .waiting import Waiting
 
 PRUNE_SLICE: Final = 1000
 """Rows dropped in one commit: old jobs and events go in slices, so that no commit takes long."""
@@ -57,7 +57,7 @@ class Registry:
         store: Store,
         commit: GroupCommit,
         tally: Tally,
-        limits: RegistryLimits,
+        limits: Callable[[], RegistryLimits],
         now: Callable[[], Now],
     ) -> None:
         self.store = store
@@ -68,11 +68,11 @@ class Registry:
         """Rings, by job_id, when a job has ended or is gone."""
         self.configured: Collection[str] = frozenset()
         """Ids listed in the config or in job files: they are neither pruned nor deleted."""
+        self._limits = limits
         self._now = now
         self._resident = ResidentJobs(limits, lambda: now().time)
         self._changes = Changes(commit, tally, self._resident, self.feed, self.endings)
         self._registering = asyncio.Lock()
-        self._released = False
 
     @property
     def jobs(self) -> Mapping[str, Job]:
@@ -92,11 +92,7 @@ class Registry:
     @property
     def limits(self) -> RegistryLimits:
         """What the registry goes by."""
-        return self._resident.limits
-
-    def reconfigure(self, limits: RegistryLimits) -> None:
-        """Go by `limits` from now on."""
-        self._resident.limits = limits
+        return self._limits()
 
     def listen(self, listener: Callable[[Published], None]) -> None:
         """Have `listener` called with each change, right after its commit. It must be quick."""
@@ -124,10 +120,9 @@ class Registry:
         self.commit.start()
 
     def release(self) -> None:
-        """Let go of all who follow the events or wait for an end: the exporter is about to stop."""
-        self._released = True
+        """End every stream of events and every wait for the end of a job: the exporter stops."""
         self.feed.close()
-        self.endings.notify_all()
+        self.endings.close()
 
     async def close(self) -> None:
         """Store what is not stored yet, and end; raises `StoreError`. The store stays open."""
@@ -144,13 +139,11 @@ class Registry:
     async def wait_for_end(self, job_id: str) -> Job | None:
         """Return a job once it has ended; None when it is unknown or forgotten meanwhile.
 
-        Raises `ExporterStoppedError` for one that had not ended by then, `StoreError`.
+        Raises `ExporterStoppedError` when the exporter stops before the end, `StoreError`.
         """
         while (job := await self.get(job_id)) is not None and job.pending:
             if job_id in self.jobs and not self.jobs[job_id].pending:
                 continue  # it ended while the store was read
-            if self._released:
-                raise ExporterStoppedError(f"job {job_id} has not ended")
             await self.endings.wait(job_id)
         return job
 
@@ -179,6 +172,22 @@ class Registry:
         Fewer results than tellings: from there on there was no room. Raises `StoreError`.
         """
         return await self._take_in(registrations, source, whole=False)
+
+    async def register_answered(self, outcome: Outcome) -> None:
+        """Take in a new job as its first answer left it, in one commit.
+
+        A job that has become known meanwhile stays as it is. Raises `RegistryFullError`,
+        `StoreError`.
+        """
+        self.commit.check()
+        async with self._registering:
+            self.commit.check()
+            if await self._known([outcome.job.job_id]):
+                return
+            if self.pending >= self.limits.max_pending:
+                raise RegistryFullError
+            change = self._changes.make(None, outcome.job, outcome.events, final=outcome.final)
+            await self._changes.submit([(None, change)], must_store=True)
 
     async def change(
         self, job_id: str, incarnation: int, work: Callable[[Job], Outcome]
@@ -330,7 +339,7 @@ class Registry:
     async def _store_staged(self, staged: Iterable[Staged]) -> bool:
         """Commit what differs; False when another writer was first with one of the jobs."""
         changed = [
-            (job.before, self._changes.make(job.before, job.after, job.events, final=job.final))
+            (job.before, self._changes.make(job.before, job.after, job.events))
             for job in staged
             if job.after != job.before
         ]

@@ -15,8 +15,8 @@ LOOK_AGAIN_SECONDS: Final = 30.0
 class ResidentJobs:
     """Jobs by id. `time` gives the seconds since 1970."""
 
-    def __init__(self, limits: RegistryLimits, time: Callable[[], float]) -> None:
-        self.limits = limits
+    def __init__(self, limits: Callable[[], RegistryLimits], time: Callable[[], float]) -> None:
+        self._limits = limits
         self.jobs: dict[str, Job] = {}
         self.pending = 0
         self.unsaved: set[str] = set()
@@ -31,7 +31,7 @@ class ResidentJobs:
         self.unsaved.discard(after.job_id)
         self.pending += after.pending - (before is not None and before.pending)
         if not after.pending:
-            self._let_leave(after, leaves_at(after, self.limits, self._time()))
+            self._let_leave(after, leaves_at(after, self._limits(), self._time()))
 
     def move(self, before: Job, after: Job) -> None:
         """Take a job with what is no event, to be stored with the next flush if it is worth it."""
@@ -52,7 +52,7 @@ class ResidentJobs:
             job = self.jobs.get(job_id)
             if job is None or job.incarnation != incarnation or job.pending:
                 continue
-            leaves = leaves_at(job, self.limits, now)
+            leaves = leaves_at(job, self._limits(), now)
             if leaves > now or job_id in busy or job_id in self.unsaved:
                 self._let_leave(job, max(leaves, now + 1))
                 continue

@@ -1,6 +1,6 @@
 """What being told of jobs changes, worked out before anything is stored."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..core.events import Event, Now
@@ -22,8 +22,7 @@ class Outcome:
 class Registration:
     """Someone's word of one job, checked; `registered_at` (seconds since 1970) back-fills.
 
-    `mode` is the upstream's word from the upload; `answered` is what an answer of the upstream that
-    is there already makes of the new job.
+    `mode` is the upstream's word from the upload.
     """
 
     job_id: str
@@ -31,7 +30,6 @@ class Registration:
     key: str | None = None
     registered_at: float | None = None
     mode: str | None = None
-    answered: Callable[[Job], Outcome] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,6 @@ class Staged:
     after: Job
     events: Sequence[Event] = ()
     new_at: int | None = None
-    final: FinalAnswer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +123,4 @@ def _first_word(registration: Registration, at: int, source: Source, now: Now) -
         key=registration.key,
         registered_at=registration.registered_at,
     )
-    job = replace(job, mode=registration.mode)
-    if registration.answered is None:
-        return Staged(None, job, events, at)
-    outcome = registration.answered(job)
-    return Staged(None, outcome.job, [*events, *outcome.events], at, outcome.final)
+    return Staged(None, replace(job, mode=registration.mode), events, at)

@@ -12,6 +12,7 @@ class Waiting:
 
     def __init__(self) -> None:
         self._bells: dict[str, tuple[asyncio.Event, int]] = {}
+        self._closed = False
 
     def __len__(self) -> int:
         return len(self._bells)
@@ -21,13 +22,19 @@ class Waiting:
         if (entry := self._bells.pop(name, None)) is not None:
             entry[0].set()
 
-    def notify_all(self) -> None:
-        """Wake everyone."""
+    def close(self) -> None:
+        """Wake everyone. From now on waiting raises `ExporterStoppedError`."""
+        self._closed = True
         for name in list(self._bells):
             self.notify(name)
 
     async def wait(self, name: str) -> None:
-        """Wait until the name rings. What is to be read then is read again by the caller."""
+        """Wait until someone notifies the name, or `close` is called; then read again.
+
+        Raises `ExporterStoppedError` when it is closed already.
+        """
+        if self._closed:
+            raise ExporterStoppedError("the exporter is stopping")
         bell, waiting = self._bells.get(name) or (asyncio.Event(), 0)
         self._bells[name] = bell, waiting + 1
         try:

@@ -68,6 +68,9 @@ class MemoryStore:
     async def open(self) -> None:
         """Nothing to open."""
 
+    def set_deadline(self, seconds: float) -> None:
+        """Nothing locks it."""
+
     async def close(self) -> None:
         """Nothing to close."""
 

@@ -40,6 +40,7 @@ from .store import (
     JobFilter,
     Pruned,
     RecheckDue,
+    SetAside,
     Snapshot,
     StoredEvent,
     StoreError,
@@ -77,13 +78,16 @@ class SqliteStore:
         self.damage = ""
         self._deadline: float | None = None
 
-    async def open(self) -> None:
-        """Open or create the file; raises `StoreUnusableError`."""
+    async def open(self) -> SetAside | None:
+        """See `Store.open`."""
         try:
             await self._run(self._open)
         except BaseException:
             await self.close()
             raise
+        if self.set_aside is None:
+            return None
+        return SetAside(str(self.path), str(self.set_aside), self.damage)
 
     async def close(self) -> None:
         """Close the file; the next to open it finds it whole."""
@@ -93,7 +97,7 @@ class SqliteStore:
         self._thread.shutdown(wait=False)
 
     def set_deadline(self, seconds: float) -> None:
-        """From now on wait for so long in all for others that lock the file: we are to stop."""
+        """See `Store.set_deadline`."""
         self._deadline = monotonic() + seconds
 
     async def load(

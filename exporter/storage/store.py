@@ -147,11 +147,23 @@ def parts_of(delta: Delta) -> list[tuple[int, float]]:
     return [(delta.bucket, 1.0), (SUM, delta.amount)]
 
 
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A damaged database, which was moved out of the way when another was begun in its place."""
+
+    path: str
+    moved_to: str
+    damage: str
+
+
 class Store(Protocol):
     """A place for jobs, events and totals. All times are in seconds since 1970."""
 
-    async def open(self) -> None:
-        """Open or create; raises `StoreUnusableError`."""
+    async def open(self) -> SetAside | None:
+        """Open or create; return what was damaged and set aside. Raises `StoreUnusableError`."""
+
+    def set_deadline(self, seconds: float) -> None:
+        """Let all writes from now on wait `seconds` in total for others that lock the store."""
 
     async def close(self) -> None:
         """Close; what was applied stays."""

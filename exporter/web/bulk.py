@@ -16,12 +16,13 @@ from aiohttp import web
 
 from ..core.job import Source
 from ..registry.staging import Refused, Registration
+from ..stop import Stop
 from ..storage.store import StoreError
 from .bodies import load_json
 from .context import Context, dump_json
+from .early_answer import answer_early
 from .errors import RETRY_AFTER_SECONDS, ApiError
 from .registrations import read_registration
-from .stopping import StoppingError, answer_early, take_back, unless
 
 NDJSON: Final = "application/x-ndjson"
 MAX_LINE_BYTES: Final = 64 * 1024
@@ -38,6 +39,10 @@ class Line:
 
     number: int
     content: bytes | None
+
+
+class StoppingError(Exception):
+    """The exporter stops, and reads no further."""
 
 
 class CutShortError(Exception):
@@ -77,17 +82,18 @@ async def read_lines(content: Any, limit: int = MAX_LINE_BYTES) -> AsyncIterator
 class _Body:
     """A request's body, read until the exporter is about to stop."""
 
-    def __init__(self, content: Any, closing: asyncio.Event) -> None:
+    def __init__(self, content: Any, stop: Stop) -> None:
         self._content = content
-        self._closing = closing
+        self._stop = stop
 
     async def readany(self) -> bytes:
         """Return what has come; raises `CutShortError`, `StoppingError`."""
         try:
-            async with asyncio.timeout(IDLE_SECONDS):
-                return await unless(self._closing, self._content.readany())
+            async with self._stop.limit_wait(IDLE_SECONDS):
+                data: bytes = await self._content.readany()
+                return data
         except TimeoutError as error:
-            raise CutShortError from error
+            raise (StoppingError if self._stop.begun else CutShortError) from error
 
 
 class BulkRegistration:
@@ -113,7 +119,7 @@ class BulkRegistration:
         except StoppingError:
             await self._stop()
         except asyncio.CancelledError:
-            if not take_back(self._context):
+            if not self._context.stop.time_is_up:
                 raise
             await self._stop()
         except ConnectionError:
@@ -121,11 +127,11 @@ class BulkRegistration:
         return self._response
 
     async def _take_all(self) -> None:
-        closing = self._context.closing
-        async for lines in read_lines(_Body(self._request.content, closing)):
+        stop = self._context.stop
+        async for lines in read_lines(_Body(self._request.content, stop)):
             if not await self._take(lines):
                 return
-            if closing.is_set():
+            if stop.begun:
                 raise StoppingError
         await self._write({"done": True, **self._counts(), "refused": self._refused})
 

@@ -1,11 +1,10 @@
-"""What the routes stand on: the rooms of one exporter, and how one job is shown."""
+"""What all routes share: the parts of the exporter, and how jobs and events are shown."""
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 from aiohttp import web
@@ -17,6 +16,7 @@ from ..metrics.instruments import Instruments
 from ..polling.poller import Poller
 from ..polling.status_cache import StatusCache
 from ..registry.registry import Registry
+from ..stop import State, Stop
 from ..storage.store import StoredEvent
 from ..upstream.client import Client
 
@@ -25,9 +25,18 @@ if TYPE_CHECKING:
     from ..config.credentials import Secret
 
 
+class Task(Protocol):
+    """A task that must not end before the exporter stops."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        ...
+
+
 @dataclass(slots=True)
 class Context:
-    """The rooms of one exporter. `token` is None when writing takes no token."""
+    """The parts of one exporter that routes use. `token` gives None when writing takes no token."""
 
     registry: Registry
     poller: Poller
@@ -41,32 +50,26 @@ class Context:
     api_key: "Callable[[], Secret | None]"
     log: structlog.stdlib.BoundLogger
     reload: "Callable[[], Awaitable[list[str]]]"
-    """Puts the config's file in force, see `Reloader.reload`."""
-    broken: Callable[[], list[str]]
-    """Names the exporter's tasks that have ended though they must not."""
+    """See `Reloader.reload`."""
+    stop: Stop
+    tasks: "Mapping[str, Task]"
+    """The tasks that run until the exporter stops, by name."""
     version: str
     started_at: float
     """Seconds since 1970."""
     prefix: str = ""
     listen_host: str | None = None
-    """The address that the command line listens on; None where a host application does."""
-    ready: bool = field(default=False)
-    closing: asyncio.Event = field(default_factory=asyncio.Event)
-    """The exporter is about to stop: nobody is to wait any more."""
-    under_way: "set[asyncio.Task[Any]]" = field(default_factory=set)
-    """The requests that are being answered."""
-    given_up: bool = field(default=False)
-    """They were told to end at once, and to say so."""
+    """The address on which the command listens; None in an application that embeds us."""
 
-    def give_up(self) -> None:
-        """Have all requests end that are under way."""
-        self.given_up = True
-        for task in self.under_way:
-            task.cancel()
+    def ended_tasks(self) -> list[str]:
+        """Name the tasks that an internal error has ended, which only a restart repairs."""
+        if self.stop.state is not State.RUNNING:
+            return []
+        return [name for name, task in self.tasks.items() if not task.alive]
 
 
 def dump_json(document: Any) -> bytes:
-    """Write JSON in UTF-8; what is quoted of a client's input may be no text, and is replaced."""
+    """Write JSON in UTF-8. Surrogates, which a client's input may hold, are replaced."""
     return json.dumps(document, ensure_ascii=False).encode(errors="replace")
 
 
@@ -89,7 +92,7 @@ def rfc3339(time: float | None) -> str | None:
 
 
 def show_job(context: Context, job: Job, *, results: bool) -> dict[str, Any]:
-    """Return a job as `openapi.yaml` has it; without `results` its result URLs are held back."""
+    """Return a job as `openapi.yaml` describes it; its result URLs only with `results`."""
     planned = context.poller.next_poll(job.job_id)
     suspicion = job.suspicion
     return {
@@ -126,7 +129,7 @@ def show_polls(context: Context, job_id: str) -> list[Mapping[str, Any]]:
 
 
 def show_event(stored: StoredEvent) -> dict[str, Any]:
-    """Return an event as `openapi.yaml` has it."""
+    """Return an event as `openapi.yaml` describes it."""
     event = stored.event
     return {
         "id": stored.id,

@@ -1,6 +1,5 @@
 """Errors of our own, in the upstream's form: `{"error": code}` with `details` or `message`."""
 
-import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
@@ -10,7 +9,7 @@ from aiohttp import web
 from ..registry.staging import RegistryFullError
 from ..storage.store import StoreError
 from .context import Context, answer
-from .stopping import answer_early, take_back, under_way
+from .early_answer import answer_early
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -75,17 +74,16 @@ def invalid_key() -> ApiError:
 async def answer_errors(
     context: Context, handler: Handler, request: web.Request
 ) -> web.StreamResponse:
-    """Call a handler; whatever it raises becomes an answer in JSON.
+    """Call a handler, and turn whatever it raises into an answer in JSON.
 
-    So does that it is given up because the exporter stops.
+    A handler that does not answer before the deadline of a stop is cancelled and answered 503.
     """
-    with under_way(context):
-        try:
+    try:
+        async with context.stop.limit_request():
             return await _answer(context, handler, request)
-        except asyncio.CancelledError:
-            begun = request.writer.output_size > 0  # then only a cut tells that it is not whole
-            if begun or not take_back(context):
-                raise
+    except TimeoutError:
+        if request.writer.output_size > 0:  # only a cut shows that the answer is not whole
+            raise
     message = "the exporter is shutting down; the request may or may not have been carried out"
     response = error_response(unavailable(message))
     await answer_early(request, response)

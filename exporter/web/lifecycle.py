@@ -1,6 +1,6 @@
-"""`/-/healthy`, `/-/ready` and `/-/reload`, as Prometheus and its family have them.
+"""`/-/healthy`, `/-/ready` and `/-/reload`, spelt as Prometheus spells them.
 
-Ready means that the jobs are loaded; never that the upstream is well or the disk has room, for a
+Ready means that the jobs are loaded. It does not depend on the upstream or on a full disk: a
 restart would help neither.
 """
 
@@ -8,13 +8,14 @@ from aiohttp import web
 
 from ..config import ConfigError
 from ..config.reload import NoConfigFileError
+from ..stop import State
 from .auth import require_writer
 from .context import Context, answer
 from .errors import ApiError, unavailable
 
 
 class LifecycleRoutes:
-    """Whether the process is alive, and whether it has loaded its jobs."""
+    """Tells whether the exporter works and has loaded its jobs, and reloads its config."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -28,22 +29,23 @@ class LifecycleRoutes:
         ]
 
     async def healthy(self, request: web.Request) -> web.Response:
-        """Alive: the event loop answers, and what must go on goes on; else 503: restart it."""
-        if broken := self._context.broken():
-            tasks = ", ".join(broken)
-            raise unavailable(f"stopped by an internal error: {tasks}; restart the exporter")
+        """200 while the event loop answers and no permanent task has ended; otherwise 503."""
+        if ended := self._context.ended_tasks():
+            names = ", ".join(ended)
+            raise unavailable(f"stopped by an internal error: {names}; restart the exporter")
         return web.Response(text="removit-exporter is healthy.\n")
 
     async def ready(self, request: web.Request) -> web.Response:
-        """Ready, or 503 while jobs are being loaded or the exporter stops."""
-        if self._context.closing.is_set():
-            raise unavailable("the exporter is shutting down")
-        if not self._context.ready:
-            raise unavailable("jobs are still being loaded")
+        """200, or 503 while the jobs are being loaded and when the exporter stops."""
+        match self._context.stop.state:
+            case State.LOADING:
+                raise unavailable("jobs are still being loaded")
+            case State.STOPPING:
+                raise unavailable("the exporter is shutting down")
         return web.Response(text="removit-exporter is ready.\n")
 
     async def reload(self, request: web.Request) -> web.Response:
-        """`POST /-/reload`: put the config's file in force, or say all that is wrong with it."""
+        """`POST /-/reload`: put the config file in force, or list everything wrong with it."""
         require_writer(self._context, request)
         try:
             held = await self._context.reload()

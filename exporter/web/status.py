@@ -95,16 +95,17 @@ class StatusRoutes:
         self, request: web.Request, job_id: str, served: Served, seconds: float
     ) -> Served:
         """Return what is to be answered once the answer is another one, or after so long."""
-        answers, time = self._context.poller.answers, asyncio.get_running_loop().time
+        answers, stop = self._context.poller.answers, self._context.stop
+        time = asyncio.get_running_loop().time
         ends_at = time() + seconds
         while time() < ends_at:
-            if self._context.closing.is_set() or _gone(request):
+            if stop.begun or _gone(request):
                 return served
             known = answers.get(job_id)
             if known is None or not known.says_the_same(served.answer):
                 break
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(ends_at - time(), CHECK_SECONDS)):
+                async with stop.limit_wait(min(ends_at - time(), CHECK_SECONDS)):
                     await answers.changes.wait(job_id)
         now = await self._context.status_cache.get(job_id)
         return replace(now, reply=now.reply or served.reply)

@@ -142,7 +142,7 @@ class SummaryRoute:
             "config_reloaded_at": rfc3339(read(instruments.reload_time)),
             "job_file_errors": int(read(instruments.job_file_errors)),
             "series_left_out_jobs": int(read(instruments.left_out)),
-            "broken": context.broken(),
+            "broken": context.ended_tasks(),
         }
 
 

@@ -20,9 +20,9 @@ from ..registry.staging import Registration, RegistrationConflictError, Registry
 from ..storage.store import StoreError
 from .auth import require_api_key
 from .context import Context
+from .early_answer import answer_early
 from .errors import ApiError, error_response, unavailable
 from .forwarding import is_decoded, passed_back, passed_on
-from .stopping import answer_early, take_back
 
 LABEL_PREFIX: Final = "removit-exporter-label-"
 KEY_HEADER: Final = "removit-exporter-key"
@@ -85,9 +85,9 @@ class UploadRoutes:
                 length=None if is_decoded(request) else request.content_length,
             )
         except asyncio.CancelledError:  # the exporter stops, or the client has left
-            if body.whole or self._context.given_up:
-                self._tell_given_up(body, labels, key, started)
-            if not take_back(self._context):
+            if body.whole or self._context.stop.time_is_up:
+                self._log_given_up(body, labels, key, started)
+            if not self._context.stop.time_is_up:
                 raise
             answer = error_response(_stopping(body))
             await answer_early(request, answer)
@@ -144,12 +144,12 @@ class UploadRoutes:
     async def _track_in_time(
         self, reply: UploadReply, labels: Mapping[str, str], key: str | None
     ) -> None:
-        """Register the job, or leave that to go on by itself while the answer is given."""
+        """Register the job; at the deadline of a stop the answer no longer waits for that."""
         try:
             # The host may cancel handlers whose client has gone, but the job is under way.
             await asyncio.shield(self._track(reply, labels, key))
         except asyncio.CancelledError:
-            if not take_back(self._context):
+            if not self._context.stop.time_is_up:
                 raise
             log = self._context.log.bind(job_id=reply.job_id)
             log.error("upload not tracked", error="the exporter is shutting down")
@@ -202,7 +202,7 @@ class UploadRoutes:
             f"the upstream did not answer the upload ({code}); it may or may not have accepted it"
         )
 
-    def _tell_given_up(
+    def _log_given_up(
         self, body: _Body, labels: Mapping[str, str], key: str | None, started: float
     ) -> None:
         """Log an upload whose answer nobody sees: the upstream may have taken it."""

@@ -288,7 +288,7 @@ async def test_what_finds_no_room_is_taken_in_when_there_is_some(
     assert names(site) == {"a", "b"}
     await check_files(site, 3)
     assert await site.value(REFUSED.format("full")) == 1  # tried again, but counted once
-    site.exporter.registry.limits.max_pending = 3
+    site.change_config("registration", max_pending=3)
     await check_files(site)
     assert names(site) == {"a", "b", "c"}
 

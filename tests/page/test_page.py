@@ -700,7 +700,7 @@ async def test_jobs_that_are_kept_no_longer_leave_an_open_page(
     registry = site.exporter.registry
     registry.evict()
     assert old not in registry.jobs
-    registry.limits.retention = 0.0
+    site.change_config("storage", retention=0.0)
     await registry.prune()
     await page.clock.fast_forward(601_000)
 

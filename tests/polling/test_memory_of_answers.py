@@ -68,7 +68,7 @@ async def test_a_bell_wakes_those_who_wait_for_its_name_and_leaves_nothing_behin
     tasks["b"].cancel()
     await asyncio.gather(tasks["b"], return_exceptions=True)
     assert len(waiting) == 1
-    waiting.notify_all()
+    waiting.close()
     await asyncio.wait_for(tasks["c"], 20)
     assert len(waiting) == 0
 

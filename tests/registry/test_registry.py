@@ -42,7 +42,7 @@ class House:
         log = structlog.get_logger("removit_exporter")
         self.commit = GroupCommit(store, self, lambda: self.at, self._sleep, log)
         self.tally = Tally(LabelBounds(50), ("shop",))
-        self.registry = Registry(store, self.commit, self.tally, limits, self.now)
+        self.registry = Registry(store, self.commit, self.tally, lambda: limits, self.now)
         self.registry.listen(self.published.append)
 
     def now(self) -> Now:

@@ -503,10 +503,7 @@ async def test_other_limits_hold_from_the_moment_they_are_set(
     for _ in range(5):
         await site.put(simulator.add(Script.stuck(0.1)))
     await until(lambda: simulator.ledger.requests["GET", "/api/v1/status", 200] == 1)
-    config = site.exporter.config.current
-    upstream = config.upstream.model_copy(update={"rate": 500.0, "burst": 50})
-    site.exporter.config.apply(config.model_copy(update={"upstream": upstream}))
-    site.exporter.poller.reconfigure()
+    site.change_config("upstream", rate=500.0, burst=50)
     await until(lambda: simulator.ledger.requests["GET", "/api/v1/status", 200] >= 20)
 
 
@@ -516,10 +513,10 @@ async def test_a_chore_that_fails_is_logged_and_the_others_go_on(
     async def fail() -> None:
         raise PermissionError("nobody may look there")
 
-    chores = site.exporter._house._chores
-    site.exporter._house._chores = [Chore(1, "job_files", fail), *chores]
+    chores = site.exporter.housekeeping._chores
+    site.exporter.housekeeping._chores = [Chore(1, "job_files", fail), *chores]
     await until(lambda: "chore failed" in caplog.text)
-    assert site.exporter._house.alive
+    assert site.exporter.housekeeping.alive
     async with site.client.get("/-/healthy") as response:
         assert response.status == 200
 

@@ -60,13 +60,13 @@ async def test_a_bad_config_changes_nothing_and_says_all_that_is_wrong(
     open_site: Open, write_config: Write, tmp_path: Path
 ) -> None:
     site = await open_site(config_file=write_config(jobs=["a"]))
-    before = site.exporter.config.current
+    before = site.exporter.config()
     (tmp_path / "config.yaml").write_text("polling:\n  min_interval: soon\nnonsense: 1\n")
     status, body = await reload(site)
     assert (status, body["error"]) == (422, "validation")
     assert [line.rpartition("config.yaml")[2].split(" ")[0] for line in body["details"]["config"]]
     assert len(body["details"]["config"]) >= 2
-    assert site.exporter.config.current is before
+    assert site.exporter.config() is before
     assert await site.value(OK) == 0
     (tmp_path / "config.yaml").unlink()
     assert (await reload(site))[0] == 422
@@ -87,7 +87,7 @@ async def test_what_needs_a_restart_says_so_and_keeps_its_value(
     )
     held = ["upstream.name", "metrics.const_labels", "storage.path", "web"]
     assert await reload(site) == (200, {"reloaded": True, "needs_restart": held})
-    config = site.exporter.config.current
+    config = site.exporter.config()
     assert (config.upstream.name, config.upstream.rate) == ("removit", 77)
     assert (config.storage.path.name, config.storage.retention) == ("jobs.db", 3600)
     assert 'upstream="other"' not in await site.metrics()
@@ -105,7 +105,7 @@ async def test_a_label_that_is_constant_until_a_restart_is_no_jobs_label(
         " which keeps its value until a restart",
         "restart the exporter to change metrics.const_labels",
     ]
-    assert site.exporter.config.current.registration.allowed_labels == []
+    assert site.exporter.config().registration.allowed_labels == []
 
 
 async def test_another_key_file_is_used_at_once(
@@ -120,7 +120,7 @@ async def test_another_key_file_is_used_at_once(
     write_config(upstream={"api_key_file": "new.key"}, polling={"key_retry": "1h"})
     assert (await reload(site))[0] == 200
     await site.ends(job_id, "done")
-    assert {KEY, KEY + "-new"} <= site.exporter.secrets  # neither shows in a log line
+    assert {KEY, KEY + "-new"} <= site.exporter.secrets.known  # neither shows in a log line
 
 
 async def test_a_changed_file_is_read_by_itself_once_it_stands_still(

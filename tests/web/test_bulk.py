@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import fuzzed
 
-from exporter import service
+from exporter import stop
 from exporter.simulator import Script, Simulator
 from exporter.web import bulk
 from exporter.web.bulk import MAX_LINE_BYTES, CutShortError, read_lines
@@ -243,7 +243,7 @@ async def test_what_is_cut_off_in_the_middle_of_a_line_is_left_out(rest: bytes) 
 async def test_when_the_exporter_stops_the_answer_ends_after_the_batch_under_way(
     open_site: Open, monkeypatch: pytest.MonkeyPatch, stuck: bool
 ) -> None:
-    monkeypatch.setattr(service, "GIVE_UP_SECONDS", 0.2)
+    monkeypatch.setattr(stop, "REQUEST_SECONDS", 0.2)
     site = await open_site(server=AsTheCommand)
     going = asyncio.Event()
 

@@ -174,7 +174,7 @@ async def test_one_who_falls_behind_reads_the_store_and_misses_nothing(
 
 async def drop_history(site: Site) -> None:
     """Keep the newest event only."""
-    site.exporter.registry.limits.history_events = 1
+    site.change_config("storage", history_events=1)
     await site.exporter.registry.prune()
 
 
@@ -272,7 +272,7 @@ async def test_so_many_may_follow_and_who_leaves_makes_room(
 async def test_followers_are_let_go_when_the_exporter_stops(site: Site) -> None:
     async with site.client.get("/api/v1/events", headers=SSE) as response:
         assert await response.content.readuntil(b"\n\n")
-        site.exporter.release()
+        site.exporter.begin_stop()
         rest = await asyncio.wait_for(response.content.read(), 20)
     assert rest == b""
 

@@ -9,6 +9,7 @@ import pytest
 from conftest import AsTheCommand, Open, Site, until
 
 from exporter.simulator import Script, Simulator
+from exporter.stop import State
 from exporter.web import bodies
 
 QUIET = {"polling": {"min_interval": "1h", "max_interval": "1h"}}
@@ -354,10 +355,10 @@ async def test_healthy_and_ready_never_hang_on_the_upstream(
         for path in ("/-/healthy", "/-/ready"):
             async with site.client.get(path) as response:
                 assert (response.status, response.content_type) == (200, "text/plain")
-    site.exporter.context.ready = False
+    site.exporter.stopping.state = State.LOADING
     status, answer = await call(site, "GET", "/-/ready")
     assert (status, answer["message"]) == (503, "jobs are still being loaded")
-    site.exporter.context.closing.set()
+    site.exporter.begin_stop()
     status, answer = await call(site, "GET", "/-/ready")
     assert (status, answer["message"]) == (503, "the exporter is shutting down")
 
@@ -425,7 +426,7 @@ async def test_a_client_that_leaves_before_its_answer_is_no_error_of_ours(
     url = site.client.make_url("/")
     _, writer = await asyncio.open_connection(url.host, url.port)
     writer.write(b"PUT /api/v1/jobs/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
-    await until(lambda: site.exporter.context.under_way)
+    await until(lambda: site.exporter.stopping.requests)
     writer.transport.abort()
     answered = 'http_requests_total{code="400",method="PUT",route="/api/v1/jobs/{job_id}"}'
     await until(lambda: site.value(f"removit_exporter_{answered}"))

@@ -441,9 +441,7 @@ async def test_retry_after_about_one_job_holds_for_clients_as_well(
     asked = len(site.exporter.poller.polls(job_id))
     assert [(await ask(site, job_id))[:2] for _ in range(5)] == [(200, good)] * 5
     assert len(site.exporter.poller.polls(job_id)) == asked
-    config = site.exporter.config.current
-    status = config.status.model_copy(update={"max_stale": 0.001})
-    site.exporter.config.apply(config.model_copy(update={"status": status}))
+    site.change_config("status", max_stale=0.001)
     assert (await ask(site, job_id))[0] == 200  # older than may be told
     assert len(site.exporter.poller.polls(job_id)) == asked + 1
 
@@ -703,7 +701,7 @@ async def test_who_waits_is_let_go_when_the_exporter_stops(
     query = {"job_id": job_id, "wait": "5m"}
     waiting = asyncio.create_task(get(site, query, {"X-API-Key": KEY}))
     await until(lambda: len(site.exporter.poller.answers.changes) == 1)
-    site.exporter.release()
+    site.exporter.begin_stop()
     assert (await asyncio.wait_for(waiting, 20))[0] == 200
 
 

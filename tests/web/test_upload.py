@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from conftest import KEY, AsTheCommand, Open, Site, break_store, until
 
-from exporter import service
+from exporter import stop as stop_module
 from exporter.simulator import Simulator
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -659,7 +659,7 @@ async def test_what_hinders_tracking_hinders_no_upload(
 
 @pytest.fixture
 def short_stop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "GIVE_UP_SECONDS", 0.2)
+    monkeypatch.setattr(stop_module, "REQUEST_SECONDS", 0.2)
 
 
 def stop(site: Site) -> "asyncio.Task[None]":

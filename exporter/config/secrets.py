@@ -1,0 +1,52 @@
+"""The secrets in force: the API key and the token for writing, and what no log line may show."""
+
+from . import Config, LiveConfig
+from .credentials import Secret, SecretSource
+
+
+class Secrets:
+    """Reads the key and the token anew, as their files and the config change."""
+
+    def __init__(self, config: LiveConfig) -> None:
+        self._key = config().upstream.key_source()
+        self._token = config().registration.token_source()
+        self.known: set[str] = set()
+        """Every key, token and proxy password that was ever in force. Log lines hide them."""
+        self._read_all(config())
+        config.subscribe(self._move)
+
+    @property
+    def key_version(self) -> int:
+        """A number that rises with each different API key."""
+        return self._key.version
+
+    def key(self) -> Secret | None:
+        """Return the upstream's API key; None where the config names none."""
+        return self._read(self._key)
+
+    def key_text(self) -> str:
+        """Return the API key to be sent; empty where there is none."""
+        key = self.key()
+        return "" if key is None else key.reveal()
+
+    def token(self) -> Secret | None:
+        """Return the token that writing takes; None where writing takes none."""
+        return self._read(self._token)
+
+    def _move(self, config: Config) -> None:
+        """Read the secrets from where a new config says."""
+        self._key.move(config.upstream.api_key_file, config.upstream.api_key_env)
+        self._token.move(config.registration.token_file)
+        self._read_all(config)
+
+    def _read_all(self, config: Config) -> None:
+        self.key()
+        self.token()
+        if password := config.upstream.proxy_password:
+            self.known.add(password)
+
+    def _read(self, source: SecretSource) -> Secret | None:
+        secret = source.current()
+        if secret is not None:
+            self.known.add(secret.reveal())
+        return secret
