@@ -66,7 +66,6 @@ LONG = {
     "registry/registry.py": "the one writer of jobs: all its verbs",
     "metrics/catalogue.py": "a table",
     "storage/sqlite.py": "one store: its file, its thread, its calls",
-    "service.py": "the wiring names every package",
     "polling/poller.py": "all requests share one rate limit and one limit of concurrency",
 }
 """The modules longer than 320 lines, each with its reason."""

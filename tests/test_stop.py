@@ -1,7 +1,7 @@
 """The stop: one state, one deadline, and the order of its steps."""
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from conftest import until
@@ -67,10 +67,10 @@ def parts() -> Parts:
 
 @pytest.fixture
 def stop(parts: Parts) -> Stop:
-    made: list[Any] = [
-        Part(parts, name) for name in ("poller", "housekeeping", "registry", "client")
-    ]
-    return Stop(*made, make_logger())
+    poller, housekeeping, registry, client = (
+        cast(Any, Part(parts, name)) for name in ("poller", "housekeeping", "registry", "client")
+    )
+    return Stop(poller, housekeeping, registry, client, make_logger())
 
 
 @pytest.fixture
