@@ -231,7 +231,9 @@ async def test_a_missing_config_or_key_says_what_to_do(command: Any, tmp_path: P
     (tmp_path / "config.yaml").write_text("upstream: {api_key_file: no.key}\n")
     process = await command("run")
     assert await process.ends() == 1
-    expected = "config.yaml:1: upstream.api_key_file: cannot read no.key: No such file or directory"
+    expected = (
+        "config.yaml:1: upstream.api_key_file: no.key: cannot be read: No such file or directory"
+    )
     assert process.err == expected + "\n"
 
 

@@ -7,17 +7,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from .files import FileError, Stamp, read_limited, read_stamp
+
 MAX_SECRET_BYTES: Final = 64 * 1024
 STAT_SECONDS: Final = 1.0
-"""A file is looked at for changes at most this often."""
+"""Minimum time between two checks of a file for changes."""
 
 
 class SecretError(Exception):
-    """A secret cannot be read; the message names its place, never its content."""
+    """A secret cannot be read; the message names where it is kept, never its content."""
 
 
 class Secret:
-    """A text that does not print itself."""
+    """A text that is never printed."""
 
     __slots__ = ("_value",)
 
@@ -28,10 +30,10 @@ class Secret:
         return "<secret>"
 
     def __reduce__(self) -> str:
-        raise TypeError("a secret is not to be pickled")
+        raise TypeError("a secret cannot be pickled")
 
     def reveal(self) -> str:
-        """Return the text, to be sent and nothing else."""
+        """Return the text. Use it only to send it."""
         return self._value
 
     def matches(self, candidate: str) -> bool:
@@ -42,19 +44,16 @@ class Secret:
 
 
 def read_secret_file(path: Path) -> Secret:
-    """Read a secret of one line; raises `SecretError`."""
+    """Read a file with one line of text; raises `SecretError`."""
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_SECRET_BYTES + 1)
-    except OSError as error:
-        raise SecretError(f"cannot read {path}: {error.strerror or error}") from None
-    if len(content) > MAX_SECRET_BYTES:
-        raise SecretError(f"{path} is longer than {MAX_SECRET_BYTES} bytes")
-    return _checked(content.decode("utf-8", errors="replace").strip("\r\n"), str(path))
+        content = read_limited(path, MAX_SECRET_BYTES)
+    except FileError as error:
+        raise SecretError(str(error)) from None
+    return _check_text(content.decode("utf-8", errors="replace").strip("\r\n"), str(path))
 
 
-def _checked(value: str, place: str) -> Secret:
-    """A header's value is visible ASCII (RFC 9110, 5.5)."""
+def _check_text(value: str, place: str) -> Secret:
+    """Check that a text can be sent in a header: visible ASCII (RFC 9110, 5.5)."""
     if not value:
         raise SecretError(f"{place} is empty")
     if not all("!" <= character <= "~" for character in value):
@@ -65,7 +64,7 @@ def _checked(value: str, place: str) -> Secret:
 class SecretSource:
     """Where a secret comes from: a file, which may change at any time, or the environment.
 
-    The file wins where both are given. While it cannot be read, the last good secret stays.
+    If both are given, the file is used. While it cannot be read, the last good secret stays.
     """
 
     def __init__(
@@ -81,53 +80,52 @@ class SecretSource:
         self._clock = clock
         self._secret: Secret | None = None
         self._version = 0
-        self._seen: tuple[int, int, int] | None = None
-        self._looked_at: float | None = None
+        self._stamp: Stamp | None = None
+        self._checked_at: float | None = None
 
     def move(self, file: Path | None, env: str | None = None) -> None:
-        """Take the secret from another place from now on."""
+        """Read the secret from another place from now on."""
         if (file, env) != (self._file, self._env):
             self._file, self._env = file, env
-            self._seen = self._looked_at = None
+            self._stamp = self._checked_at = None
             if file is None:
                 self._secret = None
 
     @property
     def version(self) -> int:
-        """Rises with each different secret."""
+        """A number that rises whenever the secret changes."""
         self.current()
         return self._version
 
     def current(self) -> Secret | None:
-        """Return the secret as it is now; None where there is none."""
+        """Return the present secret; None if there is none."""
         if self._file is not None:
-            self._look(self._file)
+            self._read_if_changed(self._file)
         elif self._env is not None and self._secret is None and self._env in self._environ:
             self._take(Secret(self._environ[self._env]))
         return self._secret
 
     def check(self) -> None:
-        """Raise `SecretError` where the secret is wanted and cannot be had."""
+        """Raise `SecretError` if a place is given and no secret can be read from it."""
         if self._file is not None:
             read_secret_file(self._file)
         elif self._env is not None:
             if not self._environ.get(self._env):
                 raise SecretError(f"the environment variable {self._env} is not set")
-            _checked(self._environ[self._env], f"the environment variable {self._env}")
+            _check_text(self._environ[self._env], f"the environment variable {self._env}")
 
-    def _look(self, file: Path) -> None:
+    def _read_if_changed(self, file: Path) -> None:
         now = self._clock()
-        if self._looked_at is not None and now - self._looked_at < STAT_SECONDS:
+        if self._checked_at is not None and now - self._checked_at < STAT_SECONDS:
             return
-        self._looked_at = now
+        self._checked_at = now
         try:
-            status = file.stat()
-            seen = (status.st_ino, status.st_size, status.st_mtime_ns)
-            if seen != self._seen:
+            stamp = read_stamp(file)
+            if stamp != self._stamp:
                 self._take(read_secret_file(file))
-                self._seen = seen
+                self._stamp = stamp
         except (OSError, SecretError):
-            return  # half-written or gone: the last good one stays
+            return  # half-written or missing: the last good secret stays
 
     def _take(self, secret: Secret) -> None:
         if self._secret is None or not self._secret.matches(secret.reveal()):

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from .config import Config
 from .credentials import SecretError
 from .document import MAX_FILE_BYTES, ConfigError, Document, read_document
+from .files import FileError, read_text
 from .registration import ConfiguredJob
 from .values import show
 
@@ -39,16 +40,9 @@ def load_config(
 def read_config_text(path: Path) -> str:
     """Read a file of YAML, at most `MAX_FILE_BYTES` long; raises `ConfigError`."""
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
-        if len(content) > MAX_FILE_BYTES:
-            raise ConfigError([f"{path}:1: longer than {MAX_FILE_BYTES} bytes"])
-        return content.decode("utf-8-sig")
-    except OSError as error:
-        raise ConfigError([f"{path}: cannot be read: {error.strerror or error}"]) from None
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise ConfigError([f"{path}:{line}: not UTF-8"]) from None
+        return read_text(path, MAX_FILE_BYTES)
+    except FileError as error:
+        raise ConfigError([str(error)]) from None
 
 
 SomeSection = TypeVar("SomeSection", bound=BaseModel)

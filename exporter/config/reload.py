@@ -13,6 +13,7 @@ import structlog
 
 from ..metrics.instruments import Instruments
 from . import Config, ConfigError, ConfigFile, LiveConfig
+from .files import Stamp, read_stamp
 from .live import pin
 from .loading import label_clashes
 
@@ -41,7 +42,7 @@ class Reloader:
         self._time = time
         self._busy = asyncio.Lock()
         self._seen = _stamp(file.path) if file else None
-        self._changing: object = None
+        self._changing: Stamp | None = None
         instruments.reloaded(time())
 
     async def reload(self) -> list[str]:
@@ -93,9 +94,8 @@ def _check_held(config: Config, held: list[str]) -> None:
         raise ConfigError([*errors, f"restart the exporter to change {', '.join(held)}"])
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
+def _stamp(path: Path) -> Stamp | None:
     try:
-        status = path.stat()
+        return read_stamp(path)
     except OSError:
         return None
-    return status.st_ino, status.st_size, status.st_mtime_ns

@@ -1,7 +1,7 @@
-"""Jobs that the config and its `job_files` name: taking them in, and forgetting them again.
+"""Jobs that the config and its `job_files` name: registering them, and forgetting them again.
 
-A job that is named no more is forgotten, unless something else told of it too. While a file
-cannot be read wholly, nothing that it named is forgotten.
+A job that is no longer named is forgotten, unless it was also registered in another way. While a
+file has errors, no job that it named before is forgotten.
 """
 
 import asyncio
@@ -13,33 +13,38 @@ from typing import Final
 import structlog
 
 from ..config import Config, ConfigError
+from ..config.files import Stamp
 from ..config.registration import RegistrationRules
 from ..core.events import NOTHING
 from ..core.job import Job, Source
 from ..metrics.instruments import Instruments
 from ..registry.registry import Registry
 from ..registry.staging import Refused, Registration
-from .job_files import JobFile, Stamp, find, read_job_file
+from .job_files import JobFile, find, read_job_file
 
 BATCH: Final = 250
+"""How many jobs are registered at once."""
 SHOWN_ERRORS: Final = 10
-_NAMING: Final = {Source.CONFIG, Source.FILE}
+"""Maximum number of errors in one log line."""
+_CONFIGURED: Final = {Source.CONFIG, Source.FILE}
 
 
 @dataclass(slots=True)
-class _Watched:
-    """A file as it was read: its stamp, the rules, the ids it named, whether all was good."""
+class _ReadFile:
+    """A job file as it was read last."""
 
     stamp: Stamp | None
     rules: RegistrationRules | None = None
     named: frozenset[str] = frozenset()
-    good: bool = True
-    taken: bool = True
-    """Whether all that it named was registered; else it is read again."""
+    """The ids that it names; while it has errors, also those that it named before."""
+    valid: bool = True
+    """Whether it was read without errors."""
+    registered: bool = True
+    """Whether all its jobs were registered. If not, the file is read again."""
 
 
 class ConfiguredJobs:
-    """Keeps the registry to what the config and the job files name."""
+    """Registers the jobs that the config and the job files name, and forgets the others."""
 
     def __init__(
         self,
@@ -53,18 +58,18 @@ class ConfiguredJobs:
         self._log = log
         self._config = config
         self._in_config: frozenset[str] = frozenset()
-        self._files: dict[Path, _Watched] = {}
+        self._files: dict[Path, _ReadFile] = {}
         self._changing: dict[Path, Stamp | None] = {}
         self._busy = asyncio.Lock()
 
     async def start(self) -> None:
-        """Take in what is named, and forget what was named before the exporter stopped."""
+        """Register what is named, and forget what is no longer named since the last run."""
         await self.take_config()
         await self.check(at_start=True)
-        if all(file.good and file.taken for file in self._files.values()):
+        if all(file.valid and file.registered for file in self._files.values()):
             for source in (Source.CONFIG, Source.FILE):
-                told = [name for name, job in self._registry.jobs.items() if source in job.sources]
-                await self._forget(told, source.value)
+                known = [name for name, job in self._registry.jobs.items() if source in job.sources]
+                await self._forget(known, source.value)
 
     async def reload(self) -> None:
         """Take in the config as it now is, and the job files that it names; raises `StoreError`."""
@@ -72,11 +77,11 @@ class ConfiguredJobs:
         await self.check()
 
     async def take_config(self) -> None:
-        """Take in the jobs of the config as it now is; raises `StoreError`."""
+        """Register the jobs of the config in force, and forget the others; raises `StoreError`."""
         async with self._busy:
             jobs = self._config().jobs
             before, self._in_config = self._in_config, frozenset(job.job_id for job in jobs)
-            self._name()
+            self._publish_names()
             registrations = [
                 Registration(job.job_id, job.labels or NOTHING, job.key) for job in jobs
             ]
@@ -84,37 +89,47 @@ class ConfiguredJobs:
             await self._forget(before - self._in_config, "config")
 
     async def check(self, *, at_start: bool = False) -> None:
-        """Read the job files that changed; raises `StoreError`.
+        """Read the job files that have changed; raises `StoreError`.
 
-        One that changes is read once it has stood still from one look to the next, so that a file
-        is not read while it is being written.
+        A changed file is read only when two checks in a row find the same stamp, so that it is not
+        read while it is being written. At the start every file is read at once.
         """
         async with self._busy:
             patterns = list(self._config().job_files)
             found = await asyncio.to_thread(find, patterns) if patterns else {}
             for path in [path for path in self._files if path not in found]:
-                gone = self._files.pop(path)
-                self._name()
-                await self._forget(gone.named, "file")
+                removed = self._files.pop(path)
+                self._publish_names()
+                await self._forget(removed.named, "file")
             for path, stamp in found.items():
-                known = self._files.get(path)
-                before = self._changing.pop(path, None if known is None else known.stamp)
-                if not at_start and stamp != before:
-                    self._changing[path] = stamp
-                elif known is None or not known.taken or not self._is_read(known, stamp):
-                    await self._take_file(path, stamp)
-            bad = sum(not file.good for file in self._files.values())
-            self._instruments.job_file_errors.set(bad)
+                if at_start or self._is_settled(path, stamp):
+                    await self._read_if_due(path, stamp)
+            invalid = sum(not file.valid for file in self._files.values())
+            self._instruments.job_file_errors.set(invalid)
 
-    async def _take_file(self, path: Path, stamp: Stamp | None) -> None:
-        former = self._files.get(path) or _Watched(None)
+    def _is_settled(self, path: Path, stamp: Stamp | None) -> bool:
+        """Whether a file has the same stamp as at the check before."""
+        known = self._files.get(path)
+        before = self._changing.pop(path, None if known is None else known.stamp)
+        if stamp != before:
+            self._changing[path] = stamp
+        return stamp == before
+
+    async def _read_if_due(self, path: Path, stamp: Stamp | None) -> None:
+        known = self._files.get(path)
+        if known is None or not known.registered or not self._is_current(known, stamp):
+            await self._read(path, stamp)
+
+    async def _read(self, path: Path, stamp: Stamp | None) -> None:
+        """Read a file, register its jobs, and forget those that it no longer names."""
+        former = self._files.get(path) or _ReadFile(None)
         rules = self._config().registration
         try:
             content = await read_job_file(path, rules)
         except ConfigError as error:
             content = JobFile(errors=error.errors)
-        again = self._is_read(former, stamp)  # one that did not fit; nothing is told twice
-        if content.errors and (former.good or not again):
+        again = self._is_current(former, stamp)  # read before: its errors are logged already
+        if content.errors and (former.valid or not again):
             self._log.warning(
                 "job file has errors",
                 file=str(path),
@@ -122,21 +137,21 @@ class ConfiguredJobs:
                 messages=content.errors[:SHOWN_ERRORS],
             )
         named = frozenset(registration.job_id for registration in content.registrations)
-        good = not content.errors
-        watched = _Watched(stamp, rules, named if good else named | former.named, good, taken=False)
-        self._files[path] = watched
-        self._name()
-        watched.taken = await self._register(
+        valid = not content.errors
+        named = named if valid else named | former.named
+        file = self._files[path] = _ReadFile(stamp, rules, named, valid, registered=False)
+        self._publish_names()
+        file.registered = await self._register(
             content.registrations, Source.FILE, str(path), counted=again
         )
-        await self._forget(former.named - watched.named, "file")
+        await self._forget(former.named - named, "file")
 
-    def _is_read(self, file: _Watched, stamp: Stamp | None) -> bool:
-        """Whether a file was read as it is now, by the rules that are in force."""
+    def _is_current(self, file: _ReadFile, stamp: Stamp | None) -> bool:
+        """Whether a file was read with this stamp and by the rules in force."""
         return (file.stamp, file.rules) == (stamp, self._config().registration)
 
-    def _name(self) -> None:
-        """Have the registry know what is named: that is neither deleted nor pruned."""
+    def _publish_names(self) -> None:
+        """Give the registry the ids that are named: these jobs are neither deleted nor pruned."""
         files = (file.named for file in self._files.values())
         self._registry.configured = self._in_config.union(*files)
 
@@ -148,9 +163,10 @@ class ConfiguredJobs:
         *,
         counted: bool = False,
     ) -> bool:
-        """Register what can be; False when there was no room for all.
+        """Register jobs; return False when `registration.max_pending` left no room for all.
 
-        `counted` says that what is refused was refused before.
+        `name` is where they are named, for the log. `counted` says that refusals are in the
+        metrics already.
         """
         contradicted: list[str] = []
         conflicts = 0
@@ -181,13 +197,14 @@ class ConfiguredJobs:
         return True
 
     async def _forget(self, job_ids: Iterable[str], reason: str) -> None:
+        """Forget those pending jobs that nothing names any more."""
         named = self._registry.configured
         for job_id in list(job_ids):
             job = self._registry.jobs.get(job_id)
-            if job is not None and job_id not in named and _only_named(job):
+            if job is not None and job_id not in named and _is_only_configured(job):
                 await self._registry.forget(job_id, reason)
 
 
-def _only_named(job: Job) -> bool:
-    """Whether nothing but the config and files told of a job that is still pending."""
-    return job.pending and _NAMING.issuperset(job.sources)
+def _is_only_configured(job: Job) -> bool:
+    """Whether a job is pending and was registered by the config and job files alone."""
+    return job.pending and _CONFIGURED.issuperset(job.sources)

@@ -1,4 +1,4 @@
-"""Job files: what is read, what is wrong with it, and how the registry follows them."""
+"""Job files: reading them, their errors, and how the registry follows them."""
 
 import asyncio
 import json
@@ -43,7 +43,7 @@ async def test_groups_of_targets_with_labels_and_a_key(tmp_path: Path) -> None:
         ]
 
 
-def test_what_is_wrong_is_said_with_its_line_and_the_rest_is_kept(tmp_path: Path) -> None:
+def test_errors_name_their_line_and_valid_targets_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     text = """\
 - targets:
@@ -90,7 +90,7 @@ def test_a_file_that_cannot_be_read_says_where(
 
 
 @pytest.mark.parametrize("content", ["{}", "text", "- 1", "[{targets: a}]"])
-def test_what_is_no_list_of_groups_says_what_one_is(tmp_path: Path, content: str) -> None:
+def test_an_error_shows_what_a_list_of_groups_looks_like(tmp_path: Path, content: str) -> None:
     names, errors = read(tmp_path / "a.yaml", content)
     assert names == []
     assert "targets" in errors[0]
@@ -124,7 +124,7 @@ def test_an_empty_file_names_nothing(tmp_path: Path) -> None:
     ),
     suffix=st.sampled_from([".yaml", ".json"]),
 )
-def test_no_content_raises_and_no_good_target_is_lost(
+def test_no_content_raises_and_every_valid_target_is_kept(
     tmp_path: Path, groups: list[Any], suffix: str
 ) -> None:
     text = json.dumps(groups) if suffix == ".json" else yaml.safe_dump(groups, allow_unicode=True)
@@ -150,7 +150,9 @@ def test_no_content_raises_and_no_good_target_is_lost(
 @pytest.mark.fuzz
 @fuzzed(100)
 @given(content=st.binary(max_size=200), suffix=st.sampled_from([".yaml", ".json"]))
-def test_no_bytes_give_an_unclear_error(tmp_path: Path, content: bytes, suffix: str) -> None:
+def test_any_bytes_give_jobs_or_an_error_that_names_the_file(
+    tmp_path: Path, content: bytes, suffix: str
+) -> None:
     try:
         _, errors = read(tmp_path / f"a{suffix}", content)
     except ConfigError as error:
@@ -181,10 +183,10 @@ QUIET: dict[str, Any] = {
     "upstream": {"base_url": "http://127.0.0.1:9", "rate": 0.001, "burst": 1},
     "job_files": ["jobs.d/*"],
 }
-"""Nobody answers, so that every job stays as it is."""
+"""The upstream does not answer, so no job changes by itself."""
 
 
-async def test_files_are_followed_as_they_come_change_and_go(
+async def test_jobs_follow_files_that_appear_change_and_disappear(
     open_site: Open, tmp_path: Path
 ) -> None:
     folder = tmp_path / "jobs.d"
@@ -202,13 +204,13 @@ async def test_files_are_followed_as_they_come_change_and_go(
     assert names(site) == {"b", "c", "d"}  # b is in the other file
     (folder / "two.json").unlink()
     await check_files(site, 1)
-    assert names(site) == {"c", "d"}  # c was told of over HTTP too
+    assert names(site) == {"c", "d"}  # c was registered over HTTP too
     assert await site.value('removit_jobs_forgotten_total{reason="file"}') == 2
     refused = await site.client.delete("/api/v1/jobs/d")
     assert refused.status == 409
 
 
-async def test_a_half_written_file_takes_nothing_away(
+async def test_a_half_written_file_removes_no_job(
     open_site: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "jobs.d"
@@ -230,7 +232,7 @@ async def test_a_half_written_file_takes_nothing_away(
     assert await site.value("removit_exporter_job_file_errors") == 0
 
 
-async def test_what_a_file_named_before_a_restart_and_names_no_more_is_forgotten(
+async def test_a_job_that_files_stopped_naming_during_a_restart_is_forgotten(
     open_site: Open, tmp_path: Path
 ) -> None:
     folder = tmp_path / "jobs.d"
@@ -250,7 +252,7 @@ async def test_what_a_file_named_before_a_restart_and_names_no_more_is_forgotten
     assert await third.value('removit_jobs_forgotten_total{reason="config"}') == 1  # c
 
 
-async def test_what_disagrees_is_said_once_and_the_stored_wins(
+async def test_a_conflict_between_files_is_logged_once_and_the_stored_value_stays(
     open_site: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "jobs.d"
@@ -265,7 +267,7 @@ async def test_what_disagrees_is_said_once_and_the_stored_wins(
     assert await site.value(REFUSED.format("conflict")) == 2
 
 
-async def test_what_a_job_file_names_cannot_be_forgotten_over_http(
+async def test_a_job_that_a_file_names_cannot_be_deleted_over_http(
     open_site: Open, tmp_path: Path
 ) -> None:
     folder = tmp_path / "jobs.d"
@@ -278,7 +280,7 @@ async def test_what_a_job_file_names_cannot_be_forgotten_over_http(
     assert names(site) == {"a"}
 
 
-async def test_what_finds_no_room_is_taken_in_when_there_is_some(
+async def test_jobs_above_max_pending_are_registered_once_there_is_room(
     open_site: Open, tmp_path: Path
 ) -> None:
     folder = tmp_path / "jobs.d"
@@ -293,7 +295,7 @@ async def test_what_finds_no_room_is_taken_in_when_there_is_some(
     assert names(site) == {"a", "b", "c"}
 
 
-async def test_other_rules_for_labels_have_the_files_read_again(
+async def test_new_label_rules_make_the_files_be_read_again(
     open_site: Open, write_config: Any, tmp_path: Path
 ) -> None:
     folder = tmp_path / "jobs.d"
