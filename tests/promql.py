@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from exporter.metrics.catalogue import FAMILIES, Family, Kind
 
 _TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
-_DURATION = re.compile(r"\b\d+(?:ms|[smhdwy])\b|\$__\w+")
+_DURATION = re.compile(r"\b(?:\d+(?:ms|[smhdwy]))+\b|\$__\w+")
 _GROUPING = re.compile(r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\(([^)]*)\)")
 _SELECTOR = re.compile(r"([a-zA-Z_:][\w:]*)\s*\{([^}]*)\}")
 _NAME = re.compile(r"[a-zA-Z_:][\w:]*(?!\s*\()(?![\w:])")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from textwrap import indent
 from typing import Final
 
+from ..config.durations import write_duration
 from .thresholds import Thresholds
 
 Scale = Callable[[float], float]
@@ -34,15 +35,6 @@ def for_drill(seconds: float) -> float:
     The order of durations is kept: what is longer than something else still is.
     """
     return round(DRILL_MINUTE * math.cbrt(seconds / 60.0), 1)
-
-
-def write_duration(seconds: float) -> str:
-    """Write seconds as Prometheus does, in the largest unit that leaves a whole number."""
-    milliseconds = round(seconds * 1000)
-    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)):
-        if milliseconds and milliseconds % size == 0:
-            return f"{milliseconds // size}{unit}"
-    return f"{milliseconds}ms" if milliseconds else "0s"
 
 
 class Promql:

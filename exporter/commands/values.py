@@ -4,7 +4,8 @@ from typing import Any
 
 import click
 
-from ..config.values import parse_duration, split_address
+from ..config.durations import parse_duration
+from ..config.values import split_address
 
 
 class DurationType(click.ParamType[float]):

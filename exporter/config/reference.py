@@ -13,10 +13,9 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from .config import Config
+from .durations import write_duration
 from .live import NEEDS_RESTART
 from .values import write_codes
-
-_DURATION_UNITS: Final = (("d", 86400.0), ("h", 3600.0), ("m", 60.0), ("s", 1.0), ("ms", 0.001))
 
 _HEAD: Final = """\
 # Configuration
@@ -119,17 +118,6 @@ def _written(value: Any, form: str) -> Any:
     if form == "size" and value % 1024**2 == 0:
         return f"{value // 1024**2}MiB"
     return str(value) if isinstance(value, Path) else value
-
-
-def write_duration(seconds: float) -> str:
-    """Write a duration as Prometheus does."""
-    rest, text = round(seconds, 3), ""
-    for unit, length in _DURATION_UNITS:
-        count = int(rest / length + 1e-9)
-        if count:
-            text += f"{count}{unit}"
-            rest = round(rest - count * length, 3)
-    return text or "0s"
 
 
 def _write_defaults(node: dict[str, Any], model: type[BaseModel], defs: Mapping[str, Any]) -> None:

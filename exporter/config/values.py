@@ -1,7 +1,6 @@
 """How single values of the config are written: durations, sizes, addresses, names.
 
-Durations are written as Prometheus writes them (its "Configuration", `<duration>`) and held as
-seconds; sizes as `1MiB`, held as bytes.
+Durations become seconds, sizes such as `1MiB` become bytes.
 """
 
 import re
@@ -13,6 +12,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
 from ..metrics.catalogue import FAMILIES, LABEL_NAMES, Part
 from .credentials import Secret
+from .durations import JSON_SCHEMA_PATTERN, parse_duration
 
 RESERVED_LABELS: Final = LABEL_NAMES | {"job", "instance", "le", "upstream", "drill", "drill_page"}
 """Label names that Prometheus or the catalogue uses; no registration label is called so."""
@@ -23,10 +23,6 @@ PER_JOB_NAMES: Final = tuple(
 MAX_ID_CHARS: Final = 1024
 MAX_KEY_CHARS: Final = 256
 
-_DURATION: Final = re.compile(
-    r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?(?:(\d{1,9})ms)?"
-)
-_DURATION_UNITS: Final = (86400.0, 3600.0, 60.0, 1.0, 0.001)
 _SIZE: Final = re.compile(r"(\d{1,15})(B|KiB|MiB|GiB)")
 _SIZE_UNITS: Final = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 _CODES: Final = re.compile(r"(5\d\d)(?:-(5\d\d))?")
@@ -34,11 +30,10 @@ _LABEL_NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
-def parse_duration(value: object) -> float:
-    """Read a duration as Prometheus writes them, in seconds; raises ValueError."""
-    if isinstance(value, str) and value and (match := _DURATION.fullmatch(value)):
-        parts = zip(match.groups(), _DURATION_UNITS, strict=True)
-        return sum(int(number) * unit for number, unit in parts if number)
+def _duration(value: object) -> float:
+    """Read a duration; a bare number is an error that shows how to add the unit."""
+    if isinstance(value, str):
+        return parse_duration(value)
     if isinstance(value, float | int) and not isinstance(value, bool):
         if value == 0:
             return 0.0
@@ -165,8 +160,8 @@ def _written(form: str, pattern: str | None = None) -> WithJsonSchema:
 
 Duration = Annotated[
     float,
-    BeforeValidator(parse_duration),
-    _written("duration", r"(0|(\d+d)?(\d+h)?(\d+m)?(\d+s)?(\d+ms)?)"),
+    BeforeValidator(_duration),
+    _written("duration", JSON_SCHEMA_PATTERN),
 ]
 Size = Annotated[
     int,

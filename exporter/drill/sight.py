@@ -13,6 +13,7 @@ import aiohttp
 import yaml
 
 from ..alerting.recording import WEEK
+from ..config.durations import parse_duration
 
 Seen = tuple[str, str]
 """An alert's name and its upstream's."""
@@ -62,7 +63,7 @@ class Sight:
                     " start it with what `removit-exporter drill --write FOLDER` writes"
                 )
             if window := re.search(r"\[(\w+)\]", known.get(GONE, "")):
-                self.remembered = _read_duration(window[1])
+                self.remembered = parse_duration(window[1])
         if self.alertmanager is not None:
             status = await self._get(f"{self.alertmanager}/api/v2/status")
             receivers = yaml.safe_load(status["config"]["original"])["receivers"]
@@ -146,13 +147,6 @@ class Sight:
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             reason = str(error) or type(error).__name__
             raise DrillError(f"{url} cannot be asked: {reason}") from None
-
-
-def _read_duration(text: str) -> float:
-    """Read a duration as Prometheus prints it (`1w`, `1m4s600ms`), in seconds."""
-    units = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}
-    parts = re.findall(r"(\d+)(ms|[smhdwy])", text)
-    return sum(int(number) * units[unit] for number, unit in parts)
 
 
 def _seen(labels: Mapping[str, str]) -> Seen:

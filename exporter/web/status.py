@@ -15,7 +15,7 @@ from typing import Final
 
 from aiohttp import web
 
-from ..config.values import parse_duration
+from ..config.durations import parse_duration
 from ..polling.status_cache import (
     KeyRejectedError,
     Result,

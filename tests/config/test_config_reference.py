@@ -17,8 +17,7 @@ from simulated_time import SimulatedUpstream, exporting, simulate, tell
 from exporter.commands.estimate import estimate
 from exporter.config import Config
 from exporter.config.loading import parse_config
-from exporter.config.reference import main, page, schema, write_duration
-from exporter.config.values import parse_duration
+from exporter.config.reference import main, page, schema
 from exporter.metrics.catalogue import Part
 from exporter.simulator.script import Script
 from exporter.storage.memory import MemoryStore
@@ -86,11 +85,6 @@ def test_the_schema_admits_the_example_and_its_defaults_are_the_codes() -> None:
 def test_the_schema_refuses_what_the_loader_refuses(text: str) -> None:
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(yaml.safe_load(text), schema())
-
-
-@pytest.mark.parametrize("text", ["0s", "1ms", "2s", "1m30s", "1h", "1d", "1d2h3m4s5ms"])
-def test_durations_are_written_as_they_are_read(text: str) -> None:
-    assert write_duration(parse_duration(text)) == text
 
 
 def make(text: str = "") -> Config:
