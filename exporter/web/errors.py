@@ -13,6 +13,9 @@ from .early_answer import answer_early
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+Details = dict[str, list[str]]
+"""What is wrong, by field or parameter."""
+
 RETRY_AFTER_SECONDS: Final = 5
 
 _CODES: Final = {

@@ -16,7 +16,7 @@ from ..registry.feed import HistoryGapError, Item, Progress, Wanted
 from ..storage.store import StoreError
 from .context import Context, dump_json, rfc3339, show_event
 from .errors import ApiError, unavailable
-from .paging import is_number
+from .parameters import flag_errors, is_number, unknown_parameters
 
 MAX_FOLLOWERS: Final = 500
 KEEPALIVE_SECONDS: Final = 15.0
@@ -123,9 +123,8 @@ def _accepts_sse(request: web.Request) -> bool:
 
 def _read_query(request: web.Request, *, as_sse: bool) -> tuple[Wanted, int | None, bool]:
     """Read the parameters; raises `ApiError` 422 by parameter."""
-    query, details = request.query, dict[str, list[str]]()
-    for name in query.keys() - set(_PARAMETERS):
-        details[name] = [f"unknown parameter; known are: {', '.join(_PARAMETERS)}"]
+    query = request.query
+    details = unknown_parameters(query, _PARAMETERS) | flag_errors(query, "follow")
     last = request.headers.get("Last-Event-ID") if as_sse else None
     after = last or query.get("after")
     if after is not None and not is_number(after):
@@ -133,8 +132,6 @@ def _read_query(request: web.Request, *, as_sse: bool) -> tuple[Wanted, int | No
     kinds = [kind.value for kind in EventType]
     if query.get("type", kinds[0]) not in kinds:
         details["type"] = [f"expected one of: {', '.join(kinds)}"]
-    if query.get("follow", "true") not in ("true", "false"):
-        details["follow"] = ["expected true or false"]
     if details:
         raise ApiError(422, details=details)
     progress = as_sse and "type" not in query

@@ -17,9 +17,9 @@ from .auth import may_see_results, require_writer
 from .bodies import load_json, read_body, require_media_type
 from .bulk import NDJSON, BulkRegistration
 from .context import Context, answer, show_event, show_job, show_polls
-from .errors import ApiError
+from .errors import ApiError, Details
 from .paging import Paging, read_page
-from .registrations import Details, read_registration
+from .registrations import read_registration
 
 SHOWN_EVENTS: Final = 1000
 
@@ -175,16 +175,17 @@ def _unknown(job_id: str) -> ApiError:
 
 def _read_query(query: Mapping[str, str]) -> tuple[JobFilter, Paging]:
     """Read the parameters of a list; raises `ApiError` 422 by parameter."""
-    wrong: Details = {}
+    errors: Details = {}
     for name, admitted in (("state", JobState), ("source", Source)):
         values = [member.value for member in admitted]
         if name in query and query[name] not in values:
-            wrong[name] = [f"expected one of: {', '.join(values)}"]
-    paging = read_page(query, "state", "source", "mode", "key", prefixes=("label.",), wrong=wrong)
+            errors[name] = [f"expected one of: {', '.join(values)}"]
+    filters = ("state", "source", "mode", "key")
+    paging = read_page(query, *filters, prefixes=("label.",), errors=errors)
     labels = {
         name.removeprefix("label."): value
         for name, value in query.items()
         if name.startswith("label.")
     }
-    state, source, mode, key = (query.get(name) for name in ("state", "source", "mode", "key"))
+    state, source, mode, key = (query.get(name) for name in filters)
     return JobFilter(state, source, mode, key, labels), paging

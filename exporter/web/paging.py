@@ -1,11 +1,11 @@
-"""Reading the parameters of a list in pages: `limit` and `after`."""
+"""Lists in pages: the parameters `limit` and `after`."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from .errors import ApiError
-from .registrations import Details
+from .errors import ApiError, Details
+from .parameters import is_number, unknown_parameters
 
 MAX_PAGE: Final = 1000
 DEFAULT_PAGE: Final = 100
@@ -13,7 +13,7 @@ DEFAULT_PAGE: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Paging:
-    """How many to give, and below which cursor; None begins with the newest."""
+    """At most `limit` items, all older than the cursor `before`; None starts with the newest."""
 
     limit: int
     before: int | None
@@ -23,18 +23,15 @@ def read_page(
     query: Mapping[str, str],
     *filters: str,
     prefixes: Collection[str] = (),
-    wrong: Mapping[str, list[str]] | None = None,
+    errors: Details | None = None,
 ) -> Paging:
     """Read `limit` and `after`; raises `ApiError` 422 by parameter.
 
-    `filters` and `prefixes` (of `label.<name>`, say) are the other parameters that are known;
-    `wrong` is what the caller has found wrong with those.
+    `filters` are the other known parameters, and `prefixes` begin further ones (`label.<name>`).
+    `errors` are those that the caller found in the filters.
     """
-    details: Details = dict(wrong or {})
-    for name in query:
-        if name not in ("limit", "after", *filters) and not name.startswith(tuple(prefixes)):
-            known = [*filters, *(f"{prefix}<name>" for prefix in prefixes), "limit", "after"]
-            details[name] = [f"unknown parameter; known are: {', '.join(known)}"]
+    details = dict(errors or {})
+    details |= unknown_parameters(query, (*filters, "limit", "after"), prefixes)
     limit, after = query.get("limit", str(DEFAULT_PAGE)), query.get("after")
     if not is_number(limit) or not 1 <= int(limit) <= MAX_PAGE:
         details["limit"] = [f"expected a number from 1 to {MAX_PAGE}"]
@@ -43,8 +40,3 @@ def read_page(
     if details:
         raise ApiError(422, details=details)
     return Paging(int(limit), None if after is None else int(after))
-
-
-def is_number(text: str) -> bool:
-    """Whether a query's text is a whole number that SQLite can hold."""
-    return text.isascii() and text.isdigit() and len(text) <= 18

@@ -16,6 +16,7 @@ from ..core.reply import Kind, Reply
 from ..metrics.exposition import negotiate
 from .context import Context, rfc3339
 from .errors import ApiError
+from .parameters import flag_errors, unknown_parameters
 
 SCRAPE_MARGIN_SECONDS: Final = 0.5
 """So much before the scrape's time-out an answer is given, as blackbox_exporter does."""
@@ -53,13 +54,10 @@ class ProbeRoutes:
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     def _read_query(self, request: web.Request) -> tuple[str, bool]:
-        query, details = request.query, dict[str, list[str]]()
-        for name in query.keys() - set(_PARAMETERS):
-            details[name] = [f"unknown parameter; known are: {', '.join(_PARAMETERS)}"]
+        query = request.query
+        details = unknown_parameters(query, _PARAMETERS) | flag_errors(query, "debug")
         job_id = query.get("job_id", "")
         details |= self._context.config().registration.check(job_id, {}, None)
-        if query.get("debug", "true") not in ("true", "false"):
-            details["debug"] = ["expected true or false"]
         if details:
             raise ApiError(422, details=details)
         return job_id, query.get("debug") == "true"

@@ -1,29 +1,24 @@
-"""Reading what someone tells of a job, from JSON; what is wrong comes by field."""
+"""Reading registrations from JSON, with errors by field."""
 
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
+from ..config.registration import RegistrationRules
 from ..registry.staging import Registration
+from .errors import Details
 
 FUTURE_SECONDS: Final = 60.0
 """A `registered_at` may be this far ahead of our clock."""
-
-Details = dict[str, list[str]]
-"""What is wrong, by field."""
-
-
-class RegistrationRules(Protocol):
-    """The config's `registration`."""
-
-    def check(self, job_id: object, labels: object, key: object) -> Details:
-        """Say what is wrong with a job to register, by field."""
-        ...
 
 
 def read_registration(
     document: Any, rules: RegistrationRules, now: float, path_id: str | None = None
 ) -> tuple[Registration | None, Details]:
-    """Read one job to register at `now` (since 1970); `path_id` where the id is not in it."""
+    """Read one registration, or return what is wrong with it.
+
+    `now` is in seconds since 1970. `path_id` is the job's id if the URL names it; otherwise the
+    document does.
+    """
     if not isinstance(document, dict):
         return None, {"": ['expected an object such as {"labels": {}, "key": "…"}']}
     fields = {"labels", "key", "registered_at"} | ({"job_id"} if path_id is None else set())
@@ -36,14 +31,15 @@ def read_registration(
     details |= rules.check(job_id, labels, key)
     registered_at = None
     if document.get("registered_at") is not None:
-        registered_at, wrong = _read_time(document["registered_at"], now)
-        details |= {"registered_at": [wrong]} if wrong else {}
+        registered_at, error = _read_time(document["registered_at"], now)
+        details |= {"registered_at": [error]} if error else {}
     if details or not isinstance(job_id, str):
         return None, details
     return Registration(job_id, labels, key, registered_at), {}
 
 
 def _read_time(value: Any, now: float) -> tuple[float | None, str | None]:
+    """Read a time in RFC 3339, in seconds since 1970, or return what is wrong with it."""
     try:
         at = datetime.fromisoformat(value)
         seconds = at.timestamp() if at.tzinfo else None

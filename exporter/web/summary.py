@@ -16,6 +16,7 @@ from ..metrics.census import Census
 from .auth import may_see_results
 from .context import Context, answer, rfc3339
 from .errors import ApiError
+from .parameters import unknown_parameters
 
 KEPT_SECONDS: Final = 1.0
 """For so long what was counted is given again: the work does not grow with the readers."""
@@ -36,9 +37,8 @@ class SummaryRoute:
 
     async def summary(self, request: web.Request) -> web.Response:
         """How the upstream, the jobs and the exporter stand."""
-        if request.query:
-            unknown = {name: ["unknown parameter; there are none"] for name in request.query}
-            raise ApiError(422, details=unknown)
+        if details := unknown_parameters(request.query, ()):
+            raise ApiError(422, details=details)
         context = self._context
         now = context.poller.now()
         if self._counted_at is None or now.steady >= self._counted_at + KEPT_SECONDS:
