@@ -12,7 +12,7 @@ from conftest import program
 from exporter.alerting.promql import Promql
 from exporter.alerting.rule_files import alerts
 from exporter.alerting.thresholds import load_thresholds
-from exporter.config.values import parse_duration
+from exporter.config.durations import parse_duration
 
 EXAMPLE = Path(__file__).parent.parent.parent / "prometheus" / "alertmanager.example.yml"
 

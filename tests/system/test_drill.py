@@ -22,10 +22,10 @@ from conftest import until
 from monitoring import Alertmanager, Prometheus, alertmanager, prometheus
 from system_ports import free_port
 
-from exporter.alerting.promql import Promql, for_drill, write_duration
+from exporter.alerting.promql import Promql, for_drill
 from exporter.alerting.rule_files import alerts, drill_rules
 from exporter.alerting.thresholds import load_thresholds
-from exporter.config.values import parse_duration
+from exporter.config.durations import parse_duration, write_duration
 from exporter.drill.rehearsal import ACTS
 
 EXAMPLE = Path(__file__).parent.parent.parent / "prometheus" / "alertmanager.example.yml"
