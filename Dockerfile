@@ -1,8 +1,8 @@
 # docker build --tag removit-exporter .
 # docker run --publish 10977:10977 --volume "$PWD/config:/etc/removit-exporter:ro" \
 #   --volume removit-exporter:/data removit-exporter
-# In config/: config.yaml, the API key's file, and the file of registration.token_file: within a
-# container nobody is local, so registering takes the token.
+# In config/: config.yaml and the API key's file. The token for registering is created in the volume:
+# /data/removit-exporter.db.token.
 
 FROM python:3.13-slim AS build
 WORKDIR /src

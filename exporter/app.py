@@ -5,6 +5,7 @@ the host's, not the default registry. Two exporters in one process, each in an a
 own, do not know of each other.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Final
@@ -15,6 +16,7 @@ from .config import Config, ConfigFile
 from .embedding import JOBS, Jobs
 from .service import Exporter
 from .storage.store import Store
+from .web.auth import require_reader
 from .web.context import Context
 from .web.errors import Handler, answer_errors
 
@@ -27,15 +29,14 @@ def setup(
     config: Config,
     prefix: str = "",
     *,
-    listen_host: str | None = None,
     store: Store | None = None,
     config_file: ConfigFile | None = None,
 ) -> Exporter:
     """Put an exporter into an application, its routes under `prefix` (`/removit`, say).
 
-    It starts and stops with the application. `listen_host` is the address that is listened on,
-    where that is known; `config_file` is what a reload reads, without one there is none; `store`
-    stands in for the one that the config names.
+    It starts and stops with the application. `config_file` is what a reload reads; without one
+    there is no reload. `store` replaces the one that the config names. Where the config names no
+    token, one is created next to the database.
     Raises `RuntimeError` on a second call for one application, `ValueError` for a bad prefix.
     """
     if EXPORTER in app:
@@ -48,18 +49,22 @@ def setup(
     exporter = Exporter(
         config,
         prefix=prefix,
-        listen_host=listen_host,
         store=store,
         config_file=config_file,
     )
     app[EXPORTER] = exporter
     app[JOBS] = Jobs(exporter.registry, lambda: exporter.config().registration)
     for route in exporter.routes():
-        handler = _observed(exporter.context, prefix + route.path, route.handler)
+        admitted = _for_readers(exporter.context, route.path, route.handler)
+        handler = _observed(exporter.context, prefix + route.path, admitted)
         web.RouteDef(route.method, prefix + route.path, handler, route.kwargs).register(app.router)
 
     async def run(app: web.Application) -> AsyncIterator[None]:
         await exporter.start()
+        try:
+            await asyncio.to_thread(exporter.secrets.create_token)
+        except OSError as error:
+            exporter.log.error("no token could be created, so nobody can write", error=str(error))
         yield
         await exporter.stop()
 
@@ -75,7 +80,6 @@ def create_app(
     config: Config,
     prefix: str = "",
     *,
-    listen_host: str | None = None,
     store: Store | None = None,
     config_file: ConfigFile | None = None,
 ) -> web.Application:
@@ -85,18 +89,28 @@ def create_app(
     async def answer_unknown(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.match_info.http_exception is None:
             return await handler(request)
-        return await _observed(exporter.context, "unknown", handler)(request)
+        admitted = _for_readers(exporter.context, "unknown", handler)
+        return await _observed(exporter.context, "unknown", admitted)(request)
 
     app = web.Application(middlewares=[answer_unknown])
     exporter = setup(
         app,
         config,
         prefix,
-        listen_host=listen_host,
         store=store,
         config_file=config_file,
     )
     return app
+
+
+def _for_readers(context: Context, route: str, handler: Handler) -> Handler:
+    """Wrap a handler so that it is called for requests that may read its route."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        await require_reader(context, request, route)
+        return await handler(request)
+
+    return handle
 
 
 def _observed(context: Context, route: str, handler: Handler) -> Handler:

@@ -72,7 +72,9 @@ def _config_flags(command: Callable[..., None]) -> Callable[..., None]:
     return _config_file(command)
 
 
-def _load(path: Path, flags: dict[str, str | None]) -> tuple[Config, ConfigFile]:
+def _load(
+    path: Path, flags: dict[str, str | None], *, secrets: bool = True
+) -> tuple[Config, ConfigFile]:
     """Read the config with the flags over it, or end with all errors on stderr."""
     overrides = {
         name.replace("__", "."): _from_here(name, value)
@@ -80,7 +82,7 @@ def _load(path: Path, flags: dict[str, str | None]) -> tuple[Config, ConfigFile]
         if value is not None
     }
     try:
-        file = ConfigFile(path, overrides=overrides)
+        file = ConfigFile(path, overrides=overrides, secrets=secrets)
         return file.load(), file
     except ConfigError as error:
         raise Failure(str(error)) from None
@@ -131,6 +133,17 @@ def check_config(
     click.echo("OK")
     if jobs_a_day is not None:
         click.echo(estimate(config, jobs_a_day, job_seconds).text(), nl=False)
+
+
+@main.command()
+@_config_flags
+def token(config_file: Path, **flags: str | None) -> None:
+    """Print the path of the token that writing takes.
+
+    The exporter creates it at its first start unless the config names one.
+    """
+    config, _ = _load(config_file, flags, secrets=False)
+    click.echo(config.token_file)
 
 
 @main.command("check-storage")

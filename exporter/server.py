@@ -94,8 +94,7 @@ class Server:
 
     def __init__(self, config: Config, config_file: ConfigFile | None = None) -> None:
         self._config = config
-        host, _ = split_address(config.web.listen_address)
-        app = create_app(config, config.web.prefix, listen_host=host, config_file=config_file)
+        app = create_app(config, config.web.prefix, config_file=config_file)
         self.exporter = app[EXPORTER]
         self._watching: asyncio.Task[None] | None = None
         self._runner = web.AppRunner(

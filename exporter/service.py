@@ -40,6 +40,7 @@ from .web.events import EventRoutes
 from .web.failures import FailureRoutes
 from .web.jobs import JobRoutes
 from .web.lifecycle import LifecycleRoutes
+from .web.logins import Logins
 from .web.metrics import MetricsRoute
 from .web.openapi import OpenApiRoutes
 from .web.page_files import PageRoutes
@@ -63,7 +64,6 @@ class Exporter:
         config: Config,
         *,
         prefix: str = "",
-        listen_host: str | None = None,
         clock: Clock | None = None,
         store: Store | None = None,
         rng: random.Random | None = None,
@@ -74,6 +74,8 @@ class Exporter:
         self.clock = clock or SystemClock()
         self.store = store or SqliteStore(config.storage.path)
         self.secrets = Secrets(self.config)
+        self.logins = Logins({})
+        """Who may read; the command fills it from its web config file."""
         self.metrics = CollectorRegistry()
         rules = config.metrics
         bounds = LabelBounds(rules.max_label_values, rules.known_values.model_dump())
@@ -124,7 +126,7 @@ class Exporter:
         )
         self.housekeeping = self._make_housekeeping()
         self.stopping = Stop(self.poller, self.housekeeping, self.registry, self.client, self.log)
-        self.context = self._make_context(prefix, listen_host)
+        self.context = self._make_context(prefix)
         self.metrics.register(self.job_metrics)
         make_gauges(self.instruments, self.poller, self.registry)
         self.config.subscribe(self._reconfigure)
@@ -222,7 +224,7 @@ class Exporter:
             self.log,
         )
 
-    def _make_context(self, prefix: str, listen_host: str | None) -> Context:
+    def _make_context(self, prefix: str) -> Context:
         config = self.config()
         return Context(
             registry=self.registry,
@@ -255,7 +257,7 @@ class Exporter:
             version=_VERSION,
             started_at=self.clock.time(),
             prefix=prefix,
-            listen_host=listen_host,
+            logins=self.logins,
         )
 
 

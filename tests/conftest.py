@@ -28,8 +28,15 @@ settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
 
 KEY = "the-key-that-nobody-may-see"
+TOKEN_FILE = Path(__file__).parent / "data" / "token"
+TOKEN = TOKEN_FILE.read_text().strip()
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+AUTHORIZATION = f"Authorization: Bearer {TOKEN}\r\n".encode()
+NOBODY = {"Authorization": ""}
+"""A header in place of the token that the tests' client sends otherwise."""
 
 SQUEEZED: Mapping[str, Any] = {
+    "registration": {"token_file": str(TOKEN_FILE)},
     "upstream": {"rate": 500, "burst": 100, "timeout": "2s"},
     "polling": {
         "min_interval": "20ms",
@@ -90,7 +97,7 @@ async def simulator() -> AsyncIterator[Simulator]:
 
 
 class Site:
-    """An exporter that answers on loopback, and a client of it."""
+    """An exporter that answers on loopback, and a client of it that shows the token."""
 
     def __init__(self, client: TestClient[Any, Any]) -> None:
         self.client = client
@@ -228,7 +235,7 @@ async def open_site(make_config: Callable[..., Config]) -> AsyncIterator[Open]:
     ) -> Site:
         config = config_file.load() if config_file else make_config(**sections)
         app = create_app(config, store=store, config_file=config_file)
-        client = TestClient(server(app))
+        client = TestClient(server(app), headers=BEARER)
         clients.append(client)
         await client.start_server()
         return Site(client)

@@ -13,11 +13,10 @@ from typing import Any
 
 import aiohttp
 import pytest
-from conftest import KEY, until
+from conftest import BEARER, KEY, TOKEN, until
 from databases import opened, put
 from system_ports import free_port
 
-from exporter.commands.demo import token_for
 from exporter.commands.demo_comparison import Row, compare, read_totals
 from exporter.simulator import Script, Simulator
 
@@ -74,12 +73,14 @@ async def command(tmp_path: Path) -> AsyncIterator[Any]:
 
 @pytest.fixture
 def write_config(tmp_path: Path, simulator: Simulator) -> Any:
+    (tmp_path / "token").write_text(TOKEN)
     (tmp_path / "api.key").write_text(KEY)
 
     def write(port: int = 0, more: str = "") -> None:
         (tmp_path / "config.yaml").write_text(
             f"upstream: {{base_url: '{simulator.url}', api_key_file: api.key}}\n"
             "polling: {min_interval: 50ms, max_interval: 200ms}\n"
+            "registration: {token_file: token}\n"
             f"web: {{listen_address: '127.0.0.1:{port}'}}\n"
             f"log: {{level: debug}}\n{more}"
         )
@@ -106,7 +107,7 @@ async def test_run_serves_polls_and_logs_json_without_the_key(
     process = await command("run")
     url = await url_of(process)
     pages = []
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(headers=BEARER) as session:
         for script in (Script.sound(0.2), Script.warned(0.2)):
             async with session.put(f"{url}/api/v1/jobs/{simulator.add(script)}") as response:
                 pages.append(await response.text())
@@ -134,7 +135,7 @@ async def test_the_key_is_in_no_stored_row(
     write_config()
     process = await command("run")
     url = await url_of(process)
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(headers=BEARER) as session:
         await session.put(f"{url}/api/v1/jobs/{simulator.add(Script.sound(0.1))}")
     await until(lambda: "job finished" in process.err)
     await process.stop()
@@ -150,7 +151,7 @@ async def test_a_restart_continues_every_unfinished_job_where_it_was(
     process = await command("run")
     url = await url_of(process)
     job_id = simulator.add(Script.stuck(0.1))
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(headers=BEARER) as session:
         await session.put(f"{url}/api/v1/jobs/{job_id}", json={"key": "sku"})
         await until(lambda: simulator.ledger.jobs[job_id].polls > 2)
         await process.stop()
@@ -172,7 +173,7 @@ async def test_jobs_of_the_config_are_polled_and_forgotten_when_taken_out(
     write_config(more=f"jobs: ['{job_id}', '{shared}']\n")
     process = await command("run")
     url = await url_of(process)
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(headers=BEARER) as session:
         await session.put(f"{url}/api/v1/jobs/{shared}")
         await until(lambda: simulator.ledger.jobs[job_id].polls)
         await process.stop()
@@ -291,7 +292,7 @@ async def test_simulate_serves_with_faults_and_its_own_key(command: Any, tmp_pat
     )
     await until(lambda: process.out == f"simulator http://127.0.0.1:{port}\n")
     async with (
-        aiohttp.ClientSession() as session,
+        aiohttp.ClientSession(headers=BEARER) as session,
         session.get(f"http://127.0.0.1:{port}/api/v1/status") as response,
     ):
         assert response.status == 502
@@ -311,14 +312,6 @@ async def test_the_demos_totals_equal_the_simulators_ledger(command: Any) -> Non
     result = json.loads(lines[-1])
     assert result["equal"]
     assert result["rows"][0][1] > 50
-
-
-def test_a_demo_that_others_can_reach_takes_a_token(tmp_path: Path) -> None:
-    assert token_for("127.0.0.1:0", tmp_path) is None
-    assert list(tmp_path.iterdir()) == []
-    for address in ("0.0.0.0:10977", ":10977", "192.0.2.1:0"):
-        token = token_for(address, tmp_path)
-        assert token == (tmp_path / "registration.token").read_text()
 
 
 async def test_the_demo_can_be_interrupted(command: Any) -> None:

@@ -33,6 +33,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 RUNBOOKS = sorted((ROOT / "docs" / "runbooks").glob("*.md"))
 RECORDED = {rule.record for rule in recordings(Promql(load_thresholds()))}
 DEFAULT_ADDRESS = "127.0.0.1:10977"
+AUTHORIZED = '-H "Authorization: Bearer $(cat removit-exporter.db.token)"'
 _BLOCK = re.compile(
     r"(?:<!-- (?P<note>[^>]+) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
@@ -102,7 +103,8 @@ class Reader:
             [endpoint] = yaml.safe_load(block.text)["spec"]["endpoints"]
             assert endpoint["honorLabels"]
         elif name.startswith("jobs.d/"):
-            assert await self._call(f"curl -X POST http://{self.address}/-/reload") == 0
+            reload = f"curl -X POST {AUTHORIZED} http://{self.address}/-/reload"
+            assert await self._call(reload) == 0
 
     async def _shell(self, block: Block) -> None:
         for line in block.text.splitlines():

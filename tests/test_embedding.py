@@ -16,7 +16,7 @@ import pytest
 import structlog
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
-from conftest import KEY, until
+from conftest import BEARER, KEY, until
 
 from exporter import (
     EXPORTER,
@@ -47,7 +47,7 @@ async def test_a_host_application_keeps_its_own_routes_and_errors(make_config: M
     app = web.Application()
     app.router.add_get("/", hello)
     setup(app, make_config(), prefix="/removit")
-    async with TestClient(TestServer(app)) as client:
+    async with TestClient(TestServer(app), headers=BEARER) as client:
         assert await (await client.get("/")).text() == "hello"
         assert (await client.get("/removit/-/ready")).status == 200
         assert (await client.put("/removit/api/v1/jobs/a")).status == 201
@@ -95,7 +95,7 @@ async def test_two_upstreams_live_in_one_process(
         )
         setup(inner, second)
         app.add_subapp("/two", inner)
-        async with TestClient(TestServer(app)) as client:
+        async with TestClient(TestServer(app), headers=BEARER) as client:
             first_id = simulator.add(Script.sound(0.1))
             second_id = other.add(Script.sound(0.1))
             await client.put(f"/one/api/v1/jobs/{first_id}")
@@ -144,7 +144,7 @@ async def test_nothing_global_is_touched(
     app = web.Application()
     setup(app, make_config())
     assert len(app.middlewares) == 0
-    async with TestClient(TestServer(app)) as client:
+    async with TestClient(TestServer(app), headers=BEARER) as client:
         await client.put(f"/api/v1/jobs/{simulator.add(Script.warned(0.05))}")
         await until(lambda: not app[EXPORTER].registry.pending)
         await client.get("/metrics")
@@ -158,7 +158,7 @@ async def test_the_host_gets_the_log_lines_by_stdlib_logging(
     app = web.Application()
     setup(app, make_config())
     with caplog.at_level(logging.INFO, "removit_exporter"):
-        async with TestClient(TestServer(app)) as client:
+        async with TestClient(TestServer(app), headers=BEARER) as client:
             job_id = simulator.add(Script.warned(0.05))
             await client.put(f"/api/v1/jobs/{job_id}")
             await until(lambda: not app[EXPORTER].registry.pending)
@@ -175,7 +175,7 @@ async def test_the_host_gets_the_log_lines_by_stdlib_logging(
 async def host(make_config: MakeConfig) -> AsyncIterator[web.Application]:
     app = web.Application()
     setup(app, make_config(registration={"allowed_labels": ["shop"], "max_pending": 3}))
-    async with TestClient(TestServer(app)):
+    async with TestClient(TestServer(app), headers=BEARER):
         yield app
 
 
@@ -298,7 +298,7 @@ async def test_who_falls_behind_what_is_kept_is_told_and_skips_nothing(
 ) -> None:
     app = web.Application()
     setup(app, make_config(storage={"history_events": 3}))
-    async with TestClient(TestServer(app)):
+    async with TestClient(TestServer(app), headers=BEARER):
         jobs, registry = app[JOBS], app[EXPORTER].registry
         registry.feed._items = type(registry.feed._items)(maxlen=2)
         stream = jobs.events(type="registered")

@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import random
+import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from types import TracebackType
@@ -14,6 +15,7 @@ import aiohttp
 from yarl import URL
 
 from .errors import RefusedError, UnreachableError
+from .http import authorization, error_body, say
 from .jobs import Job, Registration, Summary
 from .stream import Stream
 
@@ -38,17 +40,28 @@ class AsyncClient:
         url: str = DEFAULT_URL,
         *,
         token: str | None = None,
+        login: tuple[str, str] | None = None,
+        tls: ssl.SSLContext | None = None,
         timeout: float = 10.0,
         patience: float = 60.0,
     ) -> None:
         self._url = URL(url.rstrip("/"))
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        if self._url.scheme not in ("http", "https") or not self._url.host:
+            raise ValueError(f"expected a URL such as {DEFAULT_URL}, got {url}")
+        self._headers = authorization(token, login)
+        self._tls: ssl.SSLContext | bool = True if tls is None else tls
         self._timeout = timeout
         self._patience = patience
         self._session: aiohttp.ClientSession | None = None
 
+    @property
+    def url(self) -> str:
+        """Where the exporter is."""
+        return str(self._url)
+
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(headers=self._headers)
+        connector = aiohttp.TCPConnector(ssl=self._tls)
+        self._session = aiohttp.ClientSession(headers=self._headers, connector=connector)
         return self
 
     async def __aexit__(
@@ -103,7 +116,7 @@ class AsyncClient:
                     yield event
                 problem = "the stream ended"
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                problem = _say(error)
+                problem = say(error)
             if time() - connected >= _SETTLED_SECONDS:
                 waits = self._waits()
             await self._wait_again(waits, problem)
@@ -146,7 +159,7 @@ class AsyncClient:
                 wait = await self._stream_once(stream)
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 stream.raise_source_error()
-                wait, problem = 0.0, _say(error)
+                wait, problem = 0.0, say(error)
             else:
                 if wait is None:
                     return stream.summary()
@@ -182,7 +195,7 @@ class AsyncClient:
         ) as response:
             if response.status != 200:
                 if response.status < 500:
-                    raise RefusedError(response.status, await _error_body(response))
+                    raise RefusedError(response.status, await error_body(response))
                 raise aiohttp.ClientConnectionError(f"it answers {response.status}")
             kind, last, greeted = "", 0, False
             async for line in response.content:
@@ -219,7 +232,7 @@ class AsyncClient:
             if response.status == 503:
                 return float(response.headers.get("Retry-After", "1"))
             if response.status != 200:
-                raise RefusedError(response.status, await _error_body(response))
+                raise RefusedError(response.status, await error_body(response))
             while line := await self._next_line(response, stream):
                 answer = json.loads(line)
                 if "done" in answer:
@@ -258,11 +271,11 @@ class AsyncClient:
                     if response.status < 400:
                         return await response.json() if response.status != 204 else {}
                     if response.status < 500:
-                        raise RefusedError(response.status, await _error_body(response))
+                        raise RefusedError(response.status, await error_body(response))
                     problem = f"it answers {response.status}"
                     retry_after = float(response.headers.get("Retry-After", "0"))
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                problem = _say(error)
+                problem = say(error)
             await self._wait_again(waits, problem, retry_after)
 
     async def _call_known(
@@ -291,16 +304,3 @@ class AsyncClient:
             if asyncio.get_running_loop().time() + wait > deadline:
                 return
             yield wait
-
-
-async def _error_body(response: aiohttp.ClientResponse) -> Mapping[str, Any]:
-    text = await response.text()
-    try:
-        body = json.loads(text)
-    except ValueError:
-        return {"error": "refused", "message": text[:200]}
-    return body if isinstance(body, dict) else {"error": "refused", "message": text[:200]}
-
-
-def _say(error: BaseException) -> str:
-    return str(error) or type(error).__name__

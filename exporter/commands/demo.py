@@ -27,7 +27,6 @@ from ..config.values import split_address
 from ..logs import configure
 from ..server import Server
 from ..simulator import Simulator
-from ..web.auth import is_loopback
 from .demo_comparison import Row, compare, read_totals
 
 SPEED: Final = 15.0
@@ -51,7 +50,7 @@ polling:
 judgement:
   {{failed_after: 1s, gateway_failed_after: 2s, weak_after: 20s, chance: 0.001,
     not_found_grace: 2s, lost_after: 3s, outage_window: 5s}}
-registration: {{allowed_labels: [shop], token_file: {token_file}}}
+registration: {{allowed_labels: [shop], token_file: registration.token}}
 metrics: {{group_labels: [shop], per_job: {{linger: 30s, linger_failed: 1m}}}}
 storage: {{path: demo.db}}
 web: {{listen_address: "{address}"}}
@@ -81,27 +80,14 @@ async def run_demo(options: DemoOptions) -> bool:
             simulator = Simulator(api_key=key, seed=options.seed, speed=SPEED)
             await simulator.start(*split_address(options.simulator_address))
             try:
-                address = options.listen_address
-                token = token_for(address, directory)
-                text = CONFIG.format(
-                    url=simulator.url,
-                    address=address,
-                    token_file="registration.token" if token else "null",
-                )
+                token = secrets.token_hex(16)
+                (directory / "registration.token").write_text(token)
+                text = CONFIG.format(url=simulator.url, address=options.listen_address)
                 config = parse_config(text, name="demo", directory=directory)
-                configure(config.log.level, "json", [key, *([token] if token else [])], log)
+                configure(config.log.level, "json", [key, token], log)
                 return await _run_beside(simulator, config, options, directory, token)
             finally:
                 await simulator.stop()
-
-
-def token_for(address: str, directory: Path) -> str | None:
-    """Where not only this machine can reach the exporter, writing takes a token: make one."""
-    if is_loopback(split_address(address)[0]):
-        return None
-    token = secrets.token_hex(16)
-    (directory / "registration.token").write_text(token)
-    return token
 
 
 async def _run_beside(
@@ -109,7 +95,7 @@ async def _run_beside(
     config: Config,
     options: DemoOptions,
     directory: Path,
-    token: str | None,
+    token: str,
 ) -> bool:
     server = Server(config)
     await server.start()
@@ -117,9 +103,7 @@ async def _run_beside(
         _say(f"exporter {server.url}")
         _say(f"simulator {simulator.url}")
         _say(f"log {directory / 'exporter.log'}")
-        headers = {"X-API-Key": simulator.api_key}
-        if token is not None:
-            headers["Authorization"] = f"Bearer {token}"
+        headers = {"X-API-Key": simulator.api_key, "Authorization": f"Bearer {token}"}
         async with aiohttp.ClientSession(headers=headers) as session:
             demo = _Demo(session, simulator, server, options)
             return await demo.run()

@@ -13,8 +13,8 @@ from typing import IO, Any, Final
 
 import click
 
-from ..client import DEFAULT_URL, AsyncClient, RefusedError, Summary, UnreachableError
-from ..config.credentials import SecretError, read_secret_file
+from ..client import AsyncClient, RefusedError, Summary, UnreachableError
+from .connection import config_option, exporter_options, make_client
 from .values import DurationType, Failure, UnreachableFailure
 
 LONG_INPUT_BYTES: Final = 64 * 1024
@@ -37,15 +37,8 @@ LONG_INPUT_BYTES: Final = 64 * 1024
     type=click.File("rb", lazy=False),
     help="One job a line, an id or a JSON object; `-` reads from standard input.",
 )
-@click.option(
-    "--exporter.url", "url", default=DEFAULT_URL, show_default=True, help="Where the exporter is."
-)
-@click.option(
-    "--exporter.token-file",
-    "token_file",
-    type=click.Path(path_type=Path),
-    help="The token of the exporter's registration.token_file.",
-)
+@exporter_options
+@config_option
 @click.option(
     "--patience",
     type=DurationType(),
@@ -58,9 +51,9 @@ def register(
     labels: tuple[str, ...],
     key: str | None,
     file: IO[bytes] | None,
-    url: str,
-    token_file: Path | None,
+    config_file: Path,
     patience: float,
+    **connection: Any,
 ) -> None:
     """Tell a running exporter of jobs; telling it twice is one job."""
     if not job_ids and file is None:
@@ -68,13 +61,9 @@ def register(
     if key is not None and (len(job_ids) != 1 or file is not None):
         raise click.UsageError("--key goes with exactly one JOB_ID")
     added = {"labels": _read_labels(labels), "key": key}
-    try:
-        token = read_secret_file(token_file).reveal() if token_file else None
-    except SecretError as error:
-        raise click.UsageError(str(error)) from None
+    client = make_client(config_file, patience, **connection)
     with _progress(file) as progress:
         source = _Source(job_ids, file, added)
-        client = AsyncClient(url, token=token, patience=patience)
         try:
             summary = asyncio.run(_send(client, source, progress))
         except UnreachableError as error:

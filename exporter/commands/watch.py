@@ -8,12 +8,14 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import click
 
-from ..client import DEFAULT_URL, AsyncClient, RefusedError, UnreachableError
+from ..client import AsyncClient, RefusedError, UnreachableError
 from ..config import Config, ConfigError, load_config
 from ..logs import configure
+from .connection import config_option, exporter_options, make_client
 from .values import DurationType, Failure, UnreachableFailure
 from .watch_view import make_view, summary
 from .watching import KeyRejectedError, Sight, UnknownJobsError, from_exporter, from_upstream
@@ -21,23 +23,14 @@ from .watching import KeyRejectedError, Sight, UnknownJobsError, from_exporter, 
 
 @click.command()
 @click.argument("job_ids", nargs=-1, metavar="[JOB_ID]...")
-@click.option(
-    "--exporter.url", "url", default=DEFAULT_URL, show_default=True, help="Where the exporter is."
-)
+@exporter_options
 @click.option(
     "--upstream",
     "direct",
     is_flag=True,
     help="Ask the API itself, using --config.file; no exporter is needed.",
 )
-@click.option(
-    "--config.file",
-    "config_file",
-    default="config.yaml",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="The config file, for --upstream.",
-)
+@config_option
 @click.option("--timeout", type=DurationType(), help="Wait no longer than this.")
 @click.option(
     "--patience",
@@ -48,11 +41,11 @@ from .watching import KeyRejectedError, Sight, UnknownJobsError, from_exporter, 
 )
 def watch(
     job_ids: tuple[str, ...],
-    url: str,
     direct: bool,
     config_file: Path,
     timeout: float | None,
     patience: float,
+    **connection: Any,
 ) -> None:
     """Watch jobs to their end; without JOB_IDs all that are pending at the exporter."""
     if direct and not job_ids:
@@ -61,11 +54,14 @@ def watch(
     try:
         config = load_config(config_file) if direct else None
         configure("error", None, ())  # what there is to say of the jobs, the view says
-        states = asyncio.run(_watch(names, url, config, timeout, patience))
+        client = make_client(config_file, patience, **connection)
+        states = asyncio.run(_watch(names, client, config, timeout))
     except UnreachableError as error:
         raise UnreachableFailure(str(error)) from None
     except UnknownJobsError as error:
-        raise Failure(f"not known at {url}: {error}; register them, or use --upstream") from None
+        raise Failure(
+            f"not known at {client.url}: {error}; register them, or use --upstream"
+        ) from None
     except KeyRejectedError:
         raise Failure("key rejected: the upstream does not take the config's API key") from None
     except TimeoutError:
@@ -82,14 +78,13 @@ def watch(
 
 async def _watch(
     job_ids: tuple[str, ...],
-    url: str,
+    client: AsyncClient,
     config: Config | None,
     timeout: float | None,
-    patience: float,
 ) -> Counter[str]:
     """Show each sight; return how many ended how."""
     states = Counter[str]()
-    async with asyncio.timeout(timeout), AsyncClient(url, patience=patience) as client:
+    async with asyncio.timeout(timeout), client:
         sights: AsyncIterator[Sight]
         sights = from_upstream(config, job_ids) if config else from_exporter(client, job_ids)
         with make_view() as view:

@@ -3,6 +3,7 @@
 `loading.py` reads the file; a `Config` can as well be made in Python.
 """
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, field_validator
@@ -50,6 +51,12 @@ class Config(Section):
     """The exporter's own server."""
     log: Log = Log()
     """What is logged."""
+
+    @property
+    def token_file(self) -> Path:
+        """The file of the token: the one that is named, otherwise one next to the database."""
+        path = self.storage.path
+        return self.registration.token_file or path.with_name(f"{path.name}.token")
 
     @field_validator("jobs", mode="before")
     @classmethod

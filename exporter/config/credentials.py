@@ -1,7 +1,10 @@
 """Keys and tokens: from a file or the environment, never shown, compared in constant time."""
 
+import contextlib
 import hmac
 import os
+import secrets
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,6 +12,7 @@ from typing import Final
 
 from .files import FileError, Stamp, read_limited, read_stamp
 
+TOKEN_BYTES: Final = 32
 MAX_SECRET_BYTES: Final = 64 * 1024
 STAT_SECONDS: Final = 1.0
 """Minimum time between two checks of a file for changes."""
@@ -59,6 +63,19 @@ def _check_text(value: str, place: str) -> Secret:
     if not all("!" <= character <= "~" for character in value):
         raise SecretError(f"{place}: expected one line of visible ASCII without spaces")
     return Secret(value)
+
+
+def create_secret_file(path: Path) -> None:
+    """Write a new random secret into a file that only its owner may read.
+
+    A file that is there stays. It appears whole or not at all. Raises `OSError`.
+    """
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.") as file:  # mode 0600
+        file.write(f"{secrets.token_urlsafe(TOKEN_BYTES)}\n".encode())
+        file.flush()
+        os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(file.name, path)
 
 
 class SecretSource:

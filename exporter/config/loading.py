@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from .config import Config
-from .credentials import SecretError
+from .credentials import SecretError, read_secret_file
 from .document import MAX_FILE_BYTES, ConfigError, Document, read_document
 from .files import FileError, read_text
 from .registration import ConfiguredJob
@@ -22,9 +22,11 @@ def load_config(
     *,
     environ: Mapping[str, str] = os.environ,
     overrides: Mapping[str, str] | None = None,
+    secrets: bool = True,
 ) -> Config:
     """Read a config file; raises `ConfigError` with everything that is wrong.
 
+    Without `secrets` the key and the token need not be there.
     `overrides` are values that win over the file's, by dotted key (`web.listen_address`).
     """
     path = Path(path)
@@ -34,6 +36,7 @@ def load_config(
         directory=path.parent,
         environ=environ,
         overrides=overrides,
+        secrets=secrets,
     )
 
 
@@ -71,14 +74,21 @@ class ConfigFile:
         *,
         environ: Mapping[str, str] = os.environ,
         overrides: Mapping[str, str] | None = None,
+        secrets: bool = True,
     ) -> None:
         self.path = Path(path)
         self._environ = environ
         self._overrides = overrides
+        self._secrets = secrets
 
     def load(self) -> Config:
         """See `load_config`."""
-        return load_config(self.path, environ=self._environ, overrides=self._overrides)
+        return load_config(
+            self.path,
+            environ=self._environ,
+            overrides=self._overrides,
+            secrets=self._secrets,
+        )
 
 
 def parse_config(
@@ -88,6 +98,7 @@ def parse_config(
     directory: Path = Path(),
     environ: Mapping[str, str] = os.environ,
     overrides: Mapping[str, str] | None = None,
+    secrets: bool = True,
 ) -> Config:
     """Read a config's text; raises `ConfigError`. The key and the token must be there."""
     document = read_document(text, name)
@@ -96,7 +107,8 @@ def parse_config(
         document.data.setdefault(section, {})[field] = value
     config = validate(Config, document, directory)
     _cross_check(config, document)
-    _check_secrets(config, document, environ)
+    if secrets:
+        _check_secrets(config, document, environ)
     document.raise_errors()
     return config
 
@@ -221,6 +233,7 @@ def _check_secrets(config: Config, document: Document, environ: Mapping[str, str
                 ("upstream",), f"no API key: {error}; set it, or give upstream.api_key_file"
             )
     try:
-        config.registration.token_source().check()
+        if config.registration.token_file is not None:
+            read_secret_file(config.registration.token_file)
     except SecretError as error:
         document.error(("registration", "token_file"), str(error))

@@ -5,7 +5,6 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from .credentials import SecretSource
 from .sections import Section
 from .values import (
     CONTROL,
@@ -35,7 +34,7 @@ class RegistrationRules(Section):
     """What may be registered, and by whom."""
 
     token_file: FilePath | None = None
-    """File with the bearer token required for writing. Without it, only this machine may write."""
+    """File with the token that writing takes. By default one is created next to the database."""
     allowed_labels: list[LabelName] = []
     """Label names that jobs may have. On uploads the header is `Removit-Exporter-Label-<name>`."""
     job_id_pattern: str = "[A-Za-z0-9._~-]{1,128}"
@@ -60,10 +59,6 @@ class RegistrationRules(Section):
             if pattern.fullmatch(probe):
                 raise ValueError(f"must not match {probe!r}: ids are used in paths and labels")
         return value
-
-    def token_source(self) -> SecretSource:
-        """Return where the token for writing comes from."""
-        return SecretSource(self.token_file)
 
     def check(self, job_id: object, labels: object, key: object) -> dict[str, list[str]]:
         """Say what is wrong with a job to register, by field; empty when nothing is."""

@@ -1,7 +1,7 @@
 """The secrets in force: the API key and the token for writing, and what no log line may show."""
 
 from . import Config, LiveConfig
-from .credentials import Secret, SecretSource
+from .credentials import Secret, SecretSource, create_secret_file
 
 
 class Secrets:
@@ -9,7 +9,8 @@ class Secrets:
 
     def __init__(self, config: LiveConfig) -> None:
         self._key = config().upstream.key_source()
-        self._token = config().registration.token_source()
+        self._config = config
+        self._token = SecretSource(config().token_file)
         self.known: set[str] = set()
         """Every key, token and proxy password that was ever in force. Log lines hide them."""
         self._read_all(config())
@@ -30,13 +31,23 @@ class Secrets:
         return "" if key is None else key.reveal()
 
     def token(self) -> Secret | None:
-        """Return the token that writing takes; None where writing takes none."""
+        """Return the token that writing takes; None while its file cannot be read."""
         return self._read(self._token)
+
+    def create_token(self) -> None:
+        """Create the file of the token where the config names none and there is none yet.
+
+        Raises `OSError`.
+        """
+        config = self._config()
+        if config.registration.token_file is None:
+            create_secret_file(config.token_file)
+            self._token = SecretSource(config.token_file)
 
     def _move(self, config: Config) -> None:
         """Read the secrets from where a new config says."""
         self._key.move(config.upstream.api_key_file, config.upstream.api_key_env)
-        self._token.move(config.registration.token_file)
+        self._token.move(config.token_file)
         self._read_all(config)
 
     def _read_all(self, config: Config) -> None:

@@ -1,93 +1,94 @@
-"""Who may write, and who may see result URLs.
+"""Who may do what.
 
-Writing takes the bearer token of `registration.token_file`. Without a token it is open to this
-machine only: the server must listen on loopback, and the request must name a loopback `Host`
-(else a web page could reach it by DNS rebinding), come from no foreign `Origin`, and not through
-a proxy (`Forwarded`, `X-Forwarded-*`), which would make a stranger look local.
+| who shows           | reading                    | writing, result URLs | status, upload |
+| ------------------- | -------------------------- | -------------------- | -------------- |
+| nothing             | where no login is required | no                   | no             |
+| a login             | yes                        | no                   | no             |
+| the token           | yes                        | yes                  | no             |
+| the upstream's key  | no                         | no                   | yes            |
 
-The upstream's own routes (status, upload) take the upstream's key and nothing else.
+Nothing follows from an address or another header: behind a proxy every request looks local, and
+newer proxies leave no trace. Only a browser's `Origin` counts, and only against a request: a page
+of another site writes nothing, whatever it shows. `/-/healthy` and `/-/ready` need no login.
 """
 
-import ipaddress
-from urllib.parse import SplitResult, urlsplit
+from typing import Final
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from .context import Context
-from .errors import ApiError, invalid_key
+from .errors import ApiError, invalid_key, unavailable
+from .logins import TooManyLoginsError
+
+_REALM: Final = 'realm="removit-exporter"'
+OPEN_ROUTES: Final = frozenset({"/-/healthy", "/-/ready"})
+KEY_ROUTES: Final = frozenset({"/api/v1/status", "/api/v1/upload"})
+"""Routes of the upstream's contract: they take its key, and no login."""
+
+
+async def require_reader(context: Context, request: web.Request, route: str) -> None:
+    """Raise `ApiError` 401 unless the request may read `route` (without the prefix)."""
+    if not context.logins.required or route in OPEN_ROUTES | KEY_ROUTES:
+        return
+    if has_token(context, request):
+        return
+    try:
+        if await context.logins.admit(request.headers.get("Authorization", "")):
+            return
+    except TooManyLoginsError:
+        raise unavailable("too many logins are being checked") from None
+    headers = {"WWW-Authenticate": f'Basic {_REALM}, charset="UTF-8"'}
+    raise ApiError(
+        401, "log in, or send the token as: Authorization: Bearer TOKEN", headers=headers
+    )
 
 
 def require_writer(context: Context, request: web.Request) -> None:
     """Raise `ApiError` 401 or 403, with the reason, unless the request may write."""
-    token = context.token()
-    if token is None:
-        reason = _not_local(context, request)
-        if reason is not None:
-            message = f"without registration.token_file only this machine may write; {reason}"
-            raise ApiError(403, message)
-    elif not _bears(request, context):
+    if not has_token(context, request):
         raise ApiError(
             401,
-            "send the token of registration.token_file as: Authorization: Bearer TOKEN",
-            headers={"WWW-Authenticate": 'Bearer realm="removit-exporter"'},
+            "send the exporter's token as: Authorization: Bearer TOKEN;"
+            " `removit-exporter token` prints the path of its file",
+            headers={"WWW-Authenticate": f"Bearer {_REALM}"},
         )
+    origin = request.headers.get("Origin")
+    if origin is not None and not _is_own(context, request, origin):
+        raise ApiError(403, f"the request's Origin is {origin!r}, which is not this exporter")
 
 
 def require_api_key(context: Context, request: web.Request) -> None:
     """Raise `ApiError` 401, as the upstream does, unless the request bears the upstream's key."""
-    scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
-    offered = request.headers.get("X-API-Key") or (
-        bearer.strip() if scheme.casefold() == "bearer" else ""
-    )
+    offered = request.headers.get("X-API-Key") or _bearer(request)
     key = context.api_key()
     if key is None or not key.matches(offered):
         raise invalid_key()
 
 
 def may_see_results(context: Context, request: web.Request) -> bool:
-    """Whether result URLs are shown: to this machine, and to whoever has the token."""
-    return _bears(request, context) or _not_local(context, request) is None
+    """Whether result URLs are shown to a request."""
+    return has_token(context, request)
 
 
-def _bears(request: web.Request, context: Context) -> bool:
+def has_token(context: Context, request: web.Request) -> bool:
+    """Whether a request shows the token."""
     token = context.token()
+    return token is not None and token.matches(_bearer(request))
+
+
+def _bearer(request: web.Request) -> str:
+    """Return the value of `Authorization: Bearer`; empty where there is none."""
     scheme, _, value = request.headers.get("Authorization", "").partition(" ")
-    return token is not None and scheme.casefold() == "bearer" and token.matches(value.strip())
+    return value.strip() if scheme.casefold() == "bearer" else ""
 
 
-def _not_local(context: Context, request: web.Request) -> str | None:
-    """Say why a request does not count as this machine's own; None when it does."""
-    if context.listen_host is not None and not is_loopback(context.listen_host):
-        return f"the server listens on {context.listen_host or 'every address'}"
-    for end, what in (("sockname", "reached the server at"), ("peername", "came from")):
-        address = request.transport.get_extra_info(end) if request.transport else None
-        if not isinstance(address, tuple) or not is_loopback(address[0]):
-            return f"the request {what} an address that is not loopback"
-    host = _split(f"//{request.headers.get('Host', '')}").hostname or ""
-    if not is_loopback(host):
-        return f"the request's Host is {host!r}"
-    origin = request.headers.get("Origin")
-    if origin is not None and _split(origin).netloc != request.headers.get("Host"):
-        return f"the request's Origin is {origin!r}"
-    for name in request.headers:
-        if name.casefold() == "forwarded" or name.casefold().startswith("x-forwarded-"):
-            return f"the request came through a proxy ({name})"
-    return None
-
-
-def _split(url: str) -> SplitResult:
-    """Take a URL apart; in what is none there is nothing."""
+def _is_own(context: Context, request: web.Request, origin: str) -> bool:
+    """Whether an `Origin` is the exporter itself, as it was asked or by `web.external_url`."""
+    external = context.config().web.external_url
     try:
-        return urlsplit(url)
-    except ValueError:
-        return urlsplit("")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's own."""
-    if host.rstrip(".").casefold() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
+        if external is not None and origin == "{0.scheme}://{0.netloc}".format(urlsplit(external)):
+            return True
+        return urlsplit(origin).netloc == request.headers.get("Host")
     except ValueError:
         return False

@@ -19,6 +19,7 @@ from ..registry.registry import Registry
 from ..stop import State, Stop
 from ..storage.store import StoredEvent
 from ..upstream.client import Client
+from .logins import Logins
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -36,7 +37,7 @@ class Task(Protocol):
 
 @dataclass(slots=True)
 class Context:
-    """The parts of one exporter that routes use. `token` gives None when writing takes no token."""
+    """The parts of one exporter that routes use."""
 
     registry: Registry
     poller: Poller
@@ -54,12 +55,11 @@ class Context:
     stop: Stop
     tasks: "Mapping[str, Task]"
     """The tasks that run until the exporter stops, by name."""
+    logins: Logins
     version: str
     started_at: float
     """Seconds since 1970."""
     prefix: str = ""
-    listen_host: str | None = None
-    """The address on which the command listens; None in an application that embeds us."""
 
     def ended_tasks(self) -> list[str]:
         """Name the tasks that an internal error has ended, which only a restart repairs."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from conftest import Open, Site, until
+from conftest import TOKEN, TOKEN_FILE, Open, Site, until
 from system_ports import free_port
 
 from exporter.client import (
@@ -28,7 +28,7 @@ from exporter.simulator import Script, Simulator
 async def test_a_job_is_registered_shown_and_forgotten(open_site: Open) -> None:
     site = await open_site(registration={"allowed_labels": ["shop"]})
     at = datetime(2026, 3, 11, 9, 57, 8, tzinfo=UTC)
-    async with AsyncClient(site.url) as client:
+    async with AsyncClient(site.url, token=TOKEN) as client:
         made = await client.register("a", labels={"shop": "eu"}, key="sku", registered_at=at)
         assert (made["labels"], made["key"]) == ({"shop": "eu"}, "sku")
         assert made["registered_at"] == "2026-03-11T09:57:08.000Z"
@@ -41,7 +41,7 @@ async def test_a_job_is_registered_shown_and_forgotten(open_site: Open) -> None:
 
 
 async def test_a_refusal_says_why_and_is_not_tried_again(site: Site) -> None:
-    async with AsyncClient(site.url) as client:
+    async with AsyncClient(site.url, token=TOKEN) as client:
         with pytest.raises(RefusedError, match=r"labels\.shop: not among") as caught:
             await client.register("a", labels={"shop": "eu"})
         assert (caught.value.status, caught.value.body["error"]) == (422, "validation")
@@ -50,7 +50,7 @@ async def test_a_refusal_says_why_and_is_not_tried_again(site: Site) -> None:
 async def test_failures_are_listed_and_acknowledged(open_site: Open, simulator: Simulator) -> None:
     site = await open_site()
     lost = simulator.add(Script.lost())
-    async with AsyncClient(site.url) as client:
+    async with AsyncClient(site.url, token=TOKEN) as client:
         await client.register(lost, key="sku")
         await site.ends(lost, "not_found")
         assert [one["key"] async for one in client.failures()] == ["sku"]
@@ -71,7 +71,7 @@ async def test_a_stream_keeps_what_is_good_and_names_what_is_bad(site: Site) -> 
         b"{",
         "a",
     ]
-    async with AsyncClient(site.url) as client:
+    async with AsyncClient(site.url, token=TOKEN) as client:
         summary = await client.register_many(jobs, seen.append)
     assert (summary.registered, summary.known, summary.taken) == (3, 1, 4)
     assert [(one.position, one.error) for one in summary.refused] == [
@@ -86,7 +86,7 @@ async def test_what_the_callers_own_jobs_raise_comes_back(site: Site) -> None:
         yield "a"
         raise KeyError("mine")
 
-    async with AsyncClient(site.url, patience=5.0) as client:
+    async with AsyncClient(site.url, token=TOKEN, patience=5.0) as client:
         with pytest.raises(KeyError, match="mine"):
             await client.register_many(jobs())
 
@@ -211,7 +211,7 @@ async def test_a_client_outside_its_block_says_so() -> None:
 
 async def test_the_blocking_client_has_the_same_calls_beside_a_running_loop(site: Site) -> None:
     def work() -> None:
-        with Client(site.url) as client:
+        with Client(site.url, token=TOKEN) as client:
             assert client.register("a", key="sku")["key"] == "sku"
             summary = client.register_many(["a", "b", "x/y"])
             assert (summary.registered, summary.known) == (1, 1)
@@ -230,8 +230,12 @@ async def test_the_blocking_client_has_the_same_calls_beside_a_running_loop(site
 async def register(
     url: str, *arguments: str, given: str = "", directory: Path | None = None
 ) -> tuple[int, str, str]:
+    command = [sys.executable, "-m", "exporter", "register", "--exporter.url", url]
+    if "--exporter.token-file" not in arguments:
+        command += ["--exporter.token-file", str(TOKEN_FILE)]
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "exporter", "register", "--exporter.url", url, *arguments),
+        *command,
+        *arguments,
         cwd=directory,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
@@ -271,14 +275,11 @@ async def test_the_verb_registers_from_arguments_a_file_and_a_pipe(
     )
 
 
-async def test_the_verbs_exit_codes_and_errors(open_site: Open, tmp_path: Path) -> None:
-    (tmp_path / "token").write_text("right")
-    site = await open_site(registration={"token_file": "token"})
-    code, _, err = await register(site.url, "a")
+async def test_the_verbs_exit_codes_and_errors(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("wrong")
+    wrong = ("--exporter.token-file", str(tmp_path / "mine"))
+    code, _, err = await register(site.url, "a", *wrong)
     assert (code, "401 unauthorized" in err) == (1, True)
-    (tmp_path / "mine").write_text("right")
-    code, _, _ = await register(site.url, "a", "--exporter.token-file", str(tmp_path / "mine"))
-    assert code == 0
     nowhere = f"http://127.0.0.1:{free_port()}"
     code, _, err = await register(nowhere, "a", "--patience", "300ms")
     assert (code, "Connect call failed" in err) == (3, True)

@@ -10,11 +10,14 @@ import pathlib
 import sys
 import time
 
+TOKEN = (pathlib.Path(__file__).parent.parent / "data" / "token").read_text().strip()
+HEADERS = {"Authorization": f"Bearer {TOKEN}"}
+
 
 def acknowledged(address: str, job_id: str) -> bool:
     connection = http.client.HTTPConnection(address, timeout=5)
     try:
-        connection.request("PUT", f"/api/v1/jobs/{job_id}")
+        connection.request("PUT", f"/api/v1/jobs/{job_id}", headers=HEADERS)
         return connection.getresponse().status in (200, 201)
     except (OSError, http.client.HTTPException):
         return False

@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 import yaml
-from conftest import KEY, SQUEEZED, merge, until
+from conftest import KEY, SQUEEZED, TOKEN, merge, until
 from crashing import MODES, REGISTRAR, Scraper, Worker, feed, stored
 from system_ports import free_port
 
@@ -120,7 +120,7 @@ async def test_kill_9_in_the_middle_of_a_stream_loses_nothing_that_was_acknowled
     kills = 0
     async with (
         aiohttp.ClientSession() as session,
-        AsyncClient(f"http://{address}", patience=60.0) as client,
+        AsyncClient(f"http://{address}", token=TOKEN, patience=60.0) as client,
     ):
         stream = asyncio.create_task(client.register_many(names, progress))
         for kill_after in (6, 13, 4, 0):

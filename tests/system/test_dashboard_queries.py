@@ -17,7 +17,7 @@ import pytest
 import yaml
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from conftest import KEY, until
+from conftest import BEARER, KEY, until
 from monitoring import FAST_SCRAPES, Prometheus, prometheus
 from system_ports import free_port
 
@@ -196,7 +196,7 @@ class Seen:
 
 async def run(simulator: Simulator, folder: Path, url: str, server: Prometheus) -> Seen:
     began = time.time()
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(headers=BEARER) as session:
         shop = Shop(simulator, url, session)
         await until(lambda: server.query('up{job="removit"} == 1'), 60)
         kinds = dict(enumerate(Kind))  # one of each kind, then as they are drawn

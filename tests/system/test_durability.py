@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from conftest import Open, Site, until, until_ready
+from conftest import BEARER, Open, Site, until, until_ready
 from system_ports import free_port
 
 from exporter.config import ConfigFile
@@ -142,7 +142,7 @@ async def test_on_sigterm_answers_are_whole_everything_is_stored_and_it_ends_in_
     )
     acknowledged = 0
     try:
-        async with aiohttp.ClientSession() as session:
+        async with aiohttp.ClientSession(headers=BEARER) as session:
             await until_ready(session, address)
             names = [simulator.add(Script.stuck(0.1)) for _ in range(2000)]
 

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from conftest import KEY, until
+from conftest import KEY, TOKEN, until
 from system_ports import free_port
 
 from exporter.client import AsyncClient
@@ -76,7 +76,10 @@ class Running:
     async def send(self, head: str, body: str = "") -> "asyncio.Task[bytes]":
         """Send a request over a connection of its own; what comes is read to the end."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
-        writer.write(f"{head}\r\nHost: localhost\r\nX-API-Key: {KEY}\r\n\r\n{body}".encode())
+        writer.write(
+            f"{head}\r\nHost: localhost\r\nX-API-Key: {KEY}\r\n"
+            f"Authorization: Bearer {TOKEN}\r\n\r\n{body}".encode()
+        )
         await writer.drain()
 
         async def read() -> bytes:
@@ -166,7 +169,7 @@ async def test_a_stream_of_jobs_goes_on_with_the_next_exporter_where_this_one_st
         if position == 1000:
             acknowledged.set()
 
-    async with AsyncClient(f"http://{address}", patience=60.0) as client:
+    async with AsyncClient(f"http://{address}", token=TOKEN, patience=60.0) as client:
         async with running(tmp_path, address) as first:
             streaming = asyncio.create_task(client.register_many(jobs(), progress))
             await asyncio.wait_for(acknowledged.wait(), 20)

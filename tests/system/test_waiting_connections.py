@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from conftest import BEARER
 from system_ports import free_port
 
 from exporter import Config, waiting_connections
@@ -117,7 +118,7 @@ async def test_requests_that_take_long_and_kept_connections_stay(
 ) -> None:
     async with (
         serving(make_config, monkeypatch) as server,
-        aiohttp.ClientSession() as session,
+        aiohttp.ClientSession(headers=BEARER) as session,
     ):
         async with session.get(f"{server.url}/-/healthy") as response:
             assert response.status == 200

@@ -2,13 +2,12 @@
 
 import asyncio
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import AsTheCommand, Open, Site, until
+from conftest import AUTHORIZATION, AsTheCommand, Open, Site, until
 
-from exporter.simulator import Script, Simulator
+from exporter.simulator import Simulator
 from exporter.stop import State
 from exporter.web import bodies
 
@@ -281,73 +280,6 @@ async def test_a_full_registry_answers_503_with_retry_after_and_keeps_what_it_ha
     assert await site.value(refused) == 2
 
 
-@pytest.mark.parametrize(
-    ("headers", "reason"),
-    [
-        ({"Host": "exporter.example"}, "the request's Host is 'exporter.example'"),
-        ({"Host": "[oops"}, "the request's Host is ''"),
-        ({"Origin": "https://evil.example"}, "the request's Origin is 'https://evil.example'"),
-        ({"Origin": "null"}, "the request's Origin is 'null'"),
-        ({"Forwarded": "for=192.0.2.1"}, "came through a proxy (Forwarded)"),
-        ({"X-Forwarded-For": "192.0.2.1"}, "came through a proxy (X-Forwarded-For)"),
-    ],
-)
-async def test_without_a_token_only_this_machine_may_write(
-    site: Site, headers: dict[str, str], reason: str
-) -> None:
-    for method, path in (
-        ("PUT", "/api/v1/jobs/a"),
-        ("POST", "/api/v1/jobs"),
-        ("DELETE", "/api/v1/jobs/a"),
-    ):
-        status, answer = await call(site, method, path, headers=headers)
-        assert (status, answer["error"]) == (403, "forbidden")
-        assert reason in answer["message"]
-    assert (await call(site, "GET", "/api/v1/jobs", headers=headers))[0] == 200
-
-
-async def test_its_own_origin_may_write(site: Site) -> None:
-    origin = {"Origin": site.url}
-    assert (await call(site, "PUT", "/api/v1/jobs/a", headers=origin))[0] == 201
-
-
-async def test_a_server_that_listens_on_all_addresses_takes_nothing_without_a_token(
-    site: Site,
-) -> None:
-    site.exporter.context.listen_host = "0.0.0.0"
-    status, answer = await call(site, "PUT", "/api/v1/jobs/a")
-    assert status == 403
-    assert "the server listens on 0.0.0.0" in answer["message"]
-
-
-async def test_with_a_token_writing_takes_it_from_everybody(
-    open_site: Open, tmp_path: Path
-) -> None:
-    (tmp_path / "token").write_text("open-sesame\n")
-    site = await open_site(registration={"token_file": "token"})
-    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic open-sesame"}):
-        async with site.client.put("/api/v1/jobs/a", headers=headers) as response:
-            assert response.status == 401
-            assert response.headers["WWW-Authenticate"].startswith("Bearer")
-    headers = {"Authorization": "Bearer open-sesame", "X-Forwarded-For": "192.0.2.1"}
-    assert (await call(site, "PUT", "/api/v1/jobs/a", headers=headers))[0] == 201
-
-
-async def test_result_urls_are_shown_to_this_machine_and_to_the_token_only(
-    open_site: Open, simulator: Simulator, tmp_path: Path
-) -> None:
-    (tmp_path / "token").write_text("open-sesame")
-    site = await open_site(registration={"token_file": "token"})
-    job_id = simulator.add(Script.sound(0.05))
-    bearer = {"Authorization": "Bearer open-sesame"}
-    await call(site, "PUT", f"/api/v1/jobs/{job_id}", headers=bearer)
-    assert (await site.ends(job_id, "done"))["final_urls"]
-    proxied = {"X-Forwarded-For": "192.0.2.1"}
-    path = f"/api/v1/jobs/{job_id}"
-    assert (await call(site, "GET", path, headers=proxied))[1]["final_urls"] == {}
-    assert (await call(site, "GET", path, headers=proxied | bearer))[1]["final_urls"]
-
-
 async def test_healthy_and_ready_never_hang_on_the_upstream(
     site: Site, simulator: Simulator
 ) -> None:
@@ -425,7 +357,11 @@ async def test_a_client_that_leaves_before_its_answer_is_no_error_of_ours(
     site = await open_site(server=AsTheCommand)
     url = site.client.make_url("/")
     _, writer = await asyncio.open_connection(url.host, url.port)
-    writer.write(b"PUT /api/v1/jobs/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
+    writer.write(
+        b"PUT /api/v1/jobs/a HTTP/1.1\r\n"
+        + AUTHORIZATION
+        + b"Host: localhost\r\nContent-Length: 9\r\n\r\n{"
+    )
     await until(lambda: site.exporter.stopping.requests)
     writer.transport.abort()
     answered = 'http_requests_total{code="400",method="PUT",route="/api/v1/jobs/{job_id}"}'
@@ -438,7 +374,11 @@ async def test_a_body_that_does_not_come_to_its_end_is_408(
 ) -> None:
     monkeypatch.setattr(bodies, "BODY_SECONDS", 0.3)
     reader, writer = await asyncio.open_connection(site.client.host, site.client.port)
-    writer.write(b"PUT /api/v1/jobs/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
+    writer.write(
+        b"PUT /api/v1/jobs/a HTTP/1.1\r\n"
+        + AUTHORIZATION
+        + b"Host: localhost\r\nContent-Length: 9\r\n\r\n{"
+    )
     told = await asyncio.wait_for(reader.readuntil(b"}"), 20)
     assert told.startswith(b"HTTP/1.1 408 ")
     assert json.loads(told.partition(b"\r\n\r\n")[2]) == {

@@ -197,7 +197,7 @@ function results(job, summary) {
   }
   if (job.state !== "done") return [];
   const text = summary && !summary.results_shown
-    ? "Shown only on the exporter's own machine, or to requests with its token." : "Done, but without a result.";
+    ? "Shown once the page is unlocked with the exporter's token." : "Done, but without a result.";
   return [heading("Results"), el("p", { class: summary?.results_shown ? "warn" : "muted", text })];
 }
 

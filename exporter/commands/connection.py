@@ -1,0 +1,132 @@
+"""How commands reach a running exporter: its URL, the token, a login, TLS."""
+
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from ..client import DEFAULT_URL, AsyncClient
+from ..config import Config, ConfigError, load_config
+from ..config.credentials import SecretError, read_secret_file
+from ..config.values import split_address
+from .values import Failure
+
+DEFAULT_CONFIG: Final = "config.yaml"
+
+_PATH: Final = click.Path(path_type=Path, dir_okay=False)
+_OPTIONS: Final = (
+    click.option(
+        "--exporter.url",
+        "exporter_url",
+        help=f"Where the exporter is. By default as --config.file says, or {DEFAULT_URL}.",
+    ),
+    click.option(
+        "--exporter.token-file",
+        "exporter_token_file",
+        type=_PATH,
+        help="The exporter's token. By default the file that --config.file leads to.",
+    ),
+    click.option("--exporter.username", "exporter_username", help="A login of the exporter."),
+    click.option(
+        "--exporter.password-file", "exporter_password_file", type=_PATH, help="Its password."
+    ),
+    click.option(
+        "--exporter.ca-file",
+        "exporter_ca_file",
+        type=_PATH,
+        help="The CA that signed the exporter's certificate, instead of the system's.",
+    ),
+    click.option(
+        "--exporter.cert-file",
+        "exporter_cert_file",
+        type=_PATH,
+        help="The certificate to show the exporter.",
+    ),
+    click.option("--exporter.key-file", "exporter_key_file", type=_PATH, help="Its private key."),
+)
+
+
+config_option: Final = click.option(
+    "--config.file",
+    "config_file",
+    default=DEFAULT_CONFIG,
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="The exporter's config file, which says where it is and where its token is.",
+)
+
+
+def exporter_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the flags that `make_client` reads."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def make_client(config_file: Path, patience: float, **flags: Any) -> AsyncClient:
+    """Return a client of the exporter that the flags, or else the config file, name.
+
+    Raises `click.UsageError` for flags that cannot be used.
+    """
+    config = find_config(config_file)
+    url = flags["exporter_url"] or (url_of(config) if config else DEFAULT_URL)
+    token_file = flags["exporter_token_file"]
+    try:
+        if token_file is None and config is not None and config.token_file.is_file():
+            token_file = config.token_file
+        return AsyncClient(
+            url,
+            token=read_secret_file(token_file).reveal() if token_file else None,
+            login=_read_login(flags["exporter_username"], flags["exporter_password_file"]),
+            tls=_make_tls(*(flags[f"exporter_{name}_file"] for name in ("ca", "cert", "key"))),
+            patience=patience,
+        )
+    except (SecretError, ValueError) as error:
+        raise click.UsageError(str(error)) from None
+
+
+def find_config(path: Path) -> Config | None:
+    """Read the config of the exporter, where this machine has it; raises `Failure`.
+
+    The default name may be another program's file: one that cannot be read is passed over.
+    """
+    if not path.exists():
+        return None
+    try:
+        return load_config(path, secrets=False)
+    except ConfigError as error:
+        if path == Path(DEFAULT_CONFIG):
+            return None
+        raise Failure(str(error)) from None
+
+
+def url_of(config: Config) -> str:
+    """Return where an exporter with this config is reached on its own machine."""
+    host, port = split_address(config.web.listen_address)
+    local = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    shown = f"[{local}]" if ":" in local else local
+    return f"http://{shown}:{port}{config.web.prefix}"
+
+
+def _read_login(username: str | None, password_file: Path | None) -> tuple[str, str] | None:
+    if (username is None) is not (password_file is None):
+        raise ValueError("--exporter.username and --exporter.password-file go together")
+    if username is None or password_file is None:
+        return None
+    return username, read_secret_file(password_file).reveal()
+
+
+def _make_tls(ca: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    if ca is None and certificate is None and key is None:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=ca)
+        if certificate is not None:
+            context.load_cert_chain(certificate, key, password="")
+        elif key is not None:
+            raise ValueError("--exporter.key-file needs --exporter.cert-file")
+    except (OSError, ssl.SSLError) as error:
+        raise ValueError(f"the files for TLS cannot be used: {error}") from None
+    return context
