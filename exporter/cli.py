@@ -29,6 +29,8 @@ from .server import ServeError, Server, run_in_loop, serve
 from .simulator import FAULTS, Simulator, parse_fault
 from .storage.inspection import inspect
 from .storage.store import StoreError
+from .web.logins import Logins
+from .web_security import WebSecurity
 
 POSITIVE: Final = click.FloatRange(min=0, min_open=True)
 
@@ -93,9 +95,18 @@ def _from_here(name: str, value: str) -> str:
     return str(Path(value).absolute()) if name == "storage__path" else value
 
 
+_web_config_file = click.option(
+    "--web.config.file",
+    "web_config_file",
+    type=click.Path(path_type=Path),
+    help="TLS, logins and headers, in the format of the Prometheus exporter toolkit.",
+)
+
+
 @main.command()
 @_config_flags
-def run(config_file: Path, **flags: str | None) -> None:
+@_web_config_file
+def run(config_file: Path, web_config_file: Path | None, **flags: str | None) -> None:
     """Poll the jobs and serve their metrics."""
     config, file = _load(config_file, flags)
 
@@ -103,8 +114,8 @@ def run(config_file: Path, **flags: str | None) -> None:
         make_logger().info("listening", url=server.url)
 
     try:
-        run_in_loop(serve(config, started, file))
-    except (ServeError, StoreError) as error:
+        run_in_loop(serve(config, started, file, web_config_file))
+    except (ServeError, StoreError, ConfigError) as error:
         raise Failure(str(error)) from None
 
 
@@ -125,11 +136,20 @@ def run(config_file: Path, **flags: str | None) -> None:
     help="Typical duration of a job.",
 )
 @_config_flags
+@_web_config_file
 def check_config(
-    config_file: Path, jobs_a_day: int | None, job_seconds: float, **flags: str | None
+    config_file: Path,
+    web_config_file: Path | None,
+    jobs_a_day: int | None,
+    job_seconds: float,
+    **flags: str | None,
 ) -> None:
     """Check a config file; print OK or everything that is wrong with it."""
     config, _ = _load(config_file, flags)
+    try:
+        WebSecurity(web_config_file, Logins({})).load()
+    except ConfigError as error:
+        raise Failure(str(error)) from None
     click.echo("OK")
     if jobs_a_day is not None:
         click.echo(estimate(config, jobs_a_day, job_seconds).text(), nl=False)

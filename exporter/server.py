@@ -9,6 +9,7 @@ import gc
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Collection, Coroutine
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from aiohttp import web
@@ -19,10 +20,12 @@ from .config import Config, ConfigError, ConfigFile
 from .config.reload import NoConfigFileError
 from .config.values import split_address
 from .core.published import Published
+from .listener import Listener
 from .logs import configure, set_level
 from .stop import SERVER_SECONDS
 from .storage.store import StoreError
 from .waiting_connections import WaitingConnections, raise_descriptors
+from .web_security import WebSecurity
 
 Result = TypeVar("Result")
 
@@ -92,7 +95,12 @@ class _Settler:
 class Server:
     """An exporter and the socket it answers on."""
 
-    def __init__(self, config: Config, config_file: ConfigFile | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        config_file: ConfigFile | None = None,
+        web_config_file: Path | None = None,
+    ) -> None:
         self._config = config
         app = create_app(config, config.web.prefix, config_file=config_file)
         self.exporter = app[EXPORTER]
@@ -100,10 +108,16 @@ class Server:
         self._runner = web.AppRunner(
             app, access_log=None, handle_signals=False, shutdown_timeout=SERVER_SECONDS
         )
+        self._listener = Listener(self._runner)
+        self._security = WebSecurity(web_config_file, self.exporter.logins)
         self.url = ""
 
     async def start(self) -> None:
-        """Start the exporter, then listen; raises `ServeError`, `StoreUnusableError`."""
+        """Start the exporter, then listen.
+
+        Raises `ServeError`, `StoreUnusableError`, and `ConfigError` for the web config file.
+        """
+        secure = await asyncio.to_thread(self._security.load)
         sys.setswitchinterval(SWITCH_SECONDS)
         exporter, web_config = self.exporter, self._config.web
         host, port = split_address(web_config.listen_address)
@@ -111,28 +125,35 @@ class Server:
         for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
             exporter.metrics.register(collector)
         waiting = WaitingConnections(most=raise_descriptors())
-        self._runner.app.middlewares.insert(0, waiting.middleware)
+        self._runner.app.middlewares[:0] = [waiting.middleware, self._security.check_client]
+        self._runner.app.on_response_prepare.append(self._security.add_headers)
         await self._runner.setup()
+        await secure()
         _settle_memory()
         exporter.registry.listen(_Settler())
         try:
-            await web.TCPSite(self._runner, host or None, port).start()
+            await self._listener.open(host, port, self._security.tls)
         except OSError as error:
             await self.stop()
             raise ServeError(
                 f"web.listen_address: cannot listen on {web_config.listen_address}:"
                 f" {error.strerror or error}; is another exporter running?"
             ) from error
+        self._security.listen_again = self._listener.change_tls
+        exporter.reloader.add(self._security)
         self._watching = asyncio.create_task(waiting.watch(self._connections))
-        bound = self._runner.addresses[0]
-        shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-        self.url = f"http://{shown}:{bound[1]}{web_config.prefix}"
+        host, port = self._listener.address
+        shown = f"[{host}]" if ":" in host else host
+        scheme = "http" if self._security.tls is None else "https"
+        self.url = f"{scheme}://{shown}:{port}{web_config.prefix}"
 
     async def stop(self) -> None:
         """Stop listening, and the exporter with it; see `stop.py`."""
         if self._watching is not None:
             self._watching.cancel()
+        self._listener.close()
         await self._runner.cleanup()
+        self.exporter.logins.close()
 
     def _connections(self) -> Collection[Any]:
         server = self._runner.server
@@ -143,12 +164,13 @@ async def serve(
     config: Config,
     started: Callable[[Server], Awaitable[None]],
     config_file: ConfigFile | None = None,
+    web_config_file: Path | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; `started` is called once the server listens.
 
     SIGHUP has the config file read again. Logs go to stderr.
     """
-    server = Server(config, config_file)
+    server = Server(config, config_file, web_config_file)
     configure(config.log.level, config.log.format, server.exporter.secrets.known)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -22,7 +22,7 @@ BELOW_SERVICE = BELOW_WEB | {
     "stop",
 }
 BELOW_APP = BELOW_SERVICE | {"service", "embedding"}
-BELOW_SERVER = BELOW_APP | {"app", "tls", "waiting_connections"}
+BELOW_SERVER = BELOW_APP | {"app", "listener", "tls", "waiting_connections", "web_security"}
 BELOW_COMMANDS = BELOW_SERVER | {"server", "simulator", "client"}
 
 MAY_IMPORT = {
@@ -45,6 +45,8 @@ MAY_IMPORT = {
     "stop": {"polling", "registry", "storage", "upstream", "housekeeping"},
     "web": BELOW_WEB | {"upstream", "stop"},
     "tls": {"config"},
+    "listener": set(),
+    "web_security": {"tls", "config", "web"},
     "waiting_connections": {"web"},
     "service": BELOW_SERVICE,
     "app": BELOW_APP,

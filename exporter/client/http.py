@@ -1,5 +1,6 @@
 """What the client says in its requests, and reads from answers and errors."""
 
+import base64
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +13,8 @@ def authorization(token: str | None, login: tuple[str, str] | None) -> dict[str,
     if token:
         return {"Authorization": f"Bearer {token}"}
     if login:
-        return {"Authorization": aiohttp.BasicAuth(*login, encoding="utf-8").encode()}
+        credentials = base64.b64encode(":".join(login).encode()).decode()
+        return {"Authorization": f"Basic {credentials}"}
     return {}
 
 

@@ -9,7 +9,8 @@ import click
 
 from ..client import DEFAULT_URL, AsyncClient
 from ..config import Config, ConfigError, load_config
-from ..config.credentials import SecretError, read_secret_file
+from ..config.credentials import MAX_SECRET_BYTES, SecretError, read_secret_file
+from ..config.files import FileError, read_text
 from ..config.values import split_address
 from .values import Failure
 
@@ -115,7 +116,10 @@ def _read_login(username: str | None, password_file: Path | None) -> tuple[str, 
         raise ValueError("--exporter.username and --exporter.password-file go together")
     if username is None or password_file is None:
         return None
-    return username, read_secret_file(password_file).reveal()
+    try:  # a password may have blanks, which a token has not
+        return username, read_text(password_file, MAX_SECRET_BYTES).rstrip("\r\n")
+    except FileError as error:
+        raise ValueError(str(error)) from None
 
 
 def _make_tls(ca: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:

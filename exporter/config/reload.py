@@ -6,8 +6,9 @@ and keeps its old value.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 
@@ -17,13 +18,28 @@ from .files import Stamp, read_stamp
 from .live import pin
 from .loading import label_clashes
 
+Stamps = Mapping[Path, Stamp | None]
+
 
 class NoConfigFileError(Exception):
     """The config was given by the host application; there is no file to read again."""
 
 
+class ReloadedFile(Protocol):
+    """Another file that is read again together with the config."""
+
+    @property
+    def paths(self) -> Sequence[Path]:
+        """The files whose change is a change of this one."""
+        ...
+
+    def load(self) -> Callable[[], Awaitable[None]]:
+        """Read it in a thread; return what puts it in force. Raises `ConfigError`."""
+        ...
+
+
 class Reloader:
-    """Puts what the file says in force. `jobs` takes in what the new config names."""
+    """Puts what the files say in force. `jobs` takes in what the new config names."""
 
     def __init__(
         self,
@@ -41,9 +57,15 @@ class Reloader:
         self._log = log
         self._time = time
         self._busy = asyncio.Lock()
-        self._seen = _stamp(file.path) if file else None
-        self._changing: Stamp | None = None
+        self._others: list[ReloadedFile] = []
+        self._seen = self._stamps()
+        self._changing: Stamps | None = None
         instruments.reloaded(time())
+
+    def add(self, other: ReloadedFile) -> None:
+        """Read another file again as well, from now on."""
+        self._others.append(other)
+        self._seen = self._stamps()
 
     async def reload(self) -> list[str]:
         """Read the file and put it in force; return the changed keys that wait for a restart.
@@ -53,12 +75,15 @@ class Reloader:
         if self._file is None:
             raise NoConfigFileError("the config was given by the program that embeds the exporter")
         async with self._busy:
-            self._seen = _stamp(self._file.path)
+            self._seen = self._stamps()
             try:
-                config = await asyncio.to_thread(self._file.load)
+                config, switches = await asyncio.to_thread(self._read, self._file)
                 config, held = pin(self._live(), config)
                 _check_held(config, held)
                 self._live.apply(config)
+                for switch in switches:
+                    await switch()
+                self._seen = self._stamps()  # of the files that are named now
             except ConfigError as error:
                 self._instruments.reload_failed()
                 self._log.error("config rejected", file=str(self._file.path), errors=error.errors)
@@ -71,17 +96,40 @@ class Reloader:
             return held
 
     async def check(self) -> None:
-        """Reload when the file has changed and stood still since the last look."""
+        """Reload when a file has changed and stood still since the last check."""
         if self._file is None:
             return
-        stamp = _stamp(self._file.path)
-        if stamp == self._seen or stamp is None:
+        stamps = self._stamps()
+        if stamps == self._seen or None in stamps.values():
             self._changing = None
-        elif stamp == self._changing:
+        elif stamps == self._changing:
             with contextlib.suppress(ConfigError):  # it is in the log, and in a metric
                 await self.reload()
         else:
-            self._changing = stamp
+            self._changing = stamps
+
+    def _stamps(self) -> Stamps:
+        """Return the stamps of all files that are read; None for one that is missing."""
+        paths = [self._file.path] if self._file else []
+        paths += [path for other in self._others for path in other.paths]
+        return {path: _stamp(path) for path in paths}
+
+    def _read(self, file: ConfigFile) -> tuple[Config, list[Callable[[], Awaitable[None]]]]:
+        """Read all files; raises `ConfigError` with the errors of all."""
+        errors: list[str] = []
+        config, switches = None, list[Callable[[], Awaitable[None]]]()
+        try:
+            config = file.load()
+        except ConfigError as error:
+            errors += error.errors
+        for other in self._others:
+            try:
+                switches.append(other.load())
+            except ConfigError as error:
+                errors += error.errors
+        if config is None or errors:
+            raise ConfigError(errors)
+        return config, switches
 
 
 def _check_held(config: Config, held: list[str]) -> None:
