@@ -752,35 +752,31 @@ def test_the_first_refusal_is_confirmed_by_one_control_also_after_many_good_answ
     assert upstream.says(error(401), 102, None) is UpstreamState.KEY_REJECTED
 
 
-def test_where_refusals_were_contradicted_more_controls_are_asked_to_confirm_one() -> None:
+def test_after_a_contradicted_refusal_ten_controls_confirm_the_next_one() -> None:
     upstream = Upstream()
     wall = error(403, b"<html>")
-    for seconds in range(0, 100, 10):  # every tenth request is refused
-        upstream.says(wall, seconds)
-        assert not upstream.circuit.closed
-        upstream.says(error(404), seconds, None)
-        for _ in range(8):
-            upstream.says(ok(), seconds)
+    upstream.says(wall, 0)
+    assert not upstream.circuit.closed
+    upstream.says(error(404), 0, None)
+    for _ in range(1000):
+        upstream.says(ok(), 100)
     upstream.says(wall, 200)
     refused = []
     while upstream.health.state is UpstreamState.WELL:
         at = upstream.circuit.probe_at - 1000
         refused.append(at)
         upstream.says(wall, at, None)
-    assert refused == [200, 202, 204, 206]  # 0.17, the upper bound of a tenth, to the power of 4
+    assert refused == [200.0 + 2 * number for number in range(10)]
     assert upstream.health.state is UpstreamState.BLOCKED
-    assert upstream.circuit.probe_at == 1266.0
+    assert upstream.circuit.probe_at == 1278.0
 
 
-def test_ten_refused_controls_confirm_however_often_refusals_were_contradicted() -> None:
+def test_refused_jobs_confirm_no_refusal() -> None:
     upstream = Upstream()
-    for seconds in range(100):
-        for _ in range(3):
-            upstream.says(error(401), seconds)
-        upstream.says(error(422), seconds, None)
-    upstream.says(error(401), 200)
-    states = [upstream.says(error(401), 200 + at, None) for at in range(10)]
-    assert states == [*[UpstreamState.WELL] * 9, UpstreamState.KEY_REJECTED]
+    upstream.says(ok(), 0)
+    for at in range(100):
+        upstream.says(error(401), at)
+    assert upstream.health.state is UpstreamState.WELL
 
 
 def test_a_refusal_that_was_confirmed_does_not_make_the_next_harder_to_confirm() -> None:
@@ -825,29 +821,6 @@ def test_a_wait_under_way_is_no_longer_than_other_rules_admit() -> None:
     rules = Polling(max_retry_after=1.0, max_interval=90.0)
     upstream.health.set_rules(Judgement(), rules, 1020.0)
     assert upstream.circuit.probe_at == 1110.0  # as is `max_interval`
-
-
-def test_one_contradicted_refusal_among_thousands_of_answers_leaves_one_control_to_confirm() -> (
-    None
-):
-    upstream = Upstream()
-    upstream.says(error(401), 0)
-    for at in range(6000):
-        upstream.says(ok(), at / 20)
-    upstream.says(error(401), 300)
-    assert upstream.says(error(401), 300, None) is UpstreamState.KEY_REJECTED
-
-
-@pytest.mark.parametrize(("refused", "needed"), [(1, 5), (3, 7)])
-def test_each_refusal_of_a_row_that_was_contradicted_counts(refused: int, needed: int) -> None:
-    upstream = Upstream()
-    for _ in range(refused):
-        upstream.says(error(401), 0)
-    for _ in range(16):
-        upstream.says(ok(), 1)
-    upstream.says(error(401), 2)
-    states = [upstream.says(error(401), 2 + at, None) for at in range(needed)]
-    assert states == [*[UpstreamState.WELL] * (needed - 1), UpstreamState.KEY_REJECTED]
 
 
 def test_a_refusal_that_no_control_can_decide_is_contradicted_by_a_job() -> None:
