@@ -71,6 +71,10 @@ soak: .venv/dev.stamp ## a million jobs over a simulated week; ARGS="--jobs 1000
 crashes: .venv/dev.stamp ## SIGTERM and kill -9 at random moments; ARGS="--rounds 20"
 	$(BIN)/python benchmarks/crashes.py $(ARGS)
 
+.PHONY: steady
+steady: .venv/dev.stamp ## tests of sockets and time next to a busy loop on each core; ROUNDS=10
+	$(BIN)/python benchmarks/steady.py --rounds $(or $(ROUNDS),10) --workers $(WORKERS) $(ARGS)
+
 .PHONY: measure
 measure: .venv/run.stamp ## size and shape of the code, and how plain its prose is; ARGS="OTHER_CHECKOUT"
 	$(BIN)/python benchmarks/measure.py $(ARGS)
