@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/steady.py [--rounds 10] [--workers 3] [TESTS ...]
 
-Runs the tests that open sockets or wait for time, which is all but `PURE`, or only those that are
-named. Prints each round's outcome and duration, then each test that was red, in how many rounds,
+Runs the tests that open sockets or wait for time, which is all but `PURE`, or those of them that
+are named. Prints each round's outcome and duration, then each test that was red, in how many rounds,
 and what its last failure says. Exit code 1 when one was red.
 """
 
@@ -24,7 +24,7 @@ PURE = (
     "tests/core",
     "tests/test_house.py",
     "tests/test_prose.py",
-    # These run in simulated time, which stands still while the machine works.
+    # These run in simulated time, which does not pass while the machine works.
     "tests/system/test_simulated_time.py",
     "tests/system/test_clocks.py",
     "tests/system/test_histories.py",
@@ -32,13 +32,14 @@ PURE = (
 )
 
 
+BUSY = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
+"""A loop that ends with the process that started it, however that one ends."""
+
+
 @contextlib.contextmanager
 def busy_loops(number: int) -> Iterator[None]:
-    """Keep so many cores busy."""
-    loops = [
-        subprocess.Popen([sys.executable, "-c", "while True: pass"], stdout=subprocess.DEVNULL)
-        for _ in range(number)
-    ]
+    """Keep a number of cores busy."""
+    loops = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(number)]
     try:
         yield
     finally:
@@ -80,9 +81,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--workers", type=int, default=3, help="tests that run side by side")
-    parser.add_argument("tests", nargs="*", help="files or folders; all but the pure ones if none")
+    parser.add_argument("tests", nargs="*", default=["tests"], help="files or folders")
     options = parser.parse_args()
-    tests = options.tests or ["tests", *(f"--ignore={path}" for path in PURE)]
+    tests = [*options.tests, *(f"--ignore={path}" for path in PURE)]
     counts: Counter[str] = Counter()
     messages: dict[str, str] = {}
     with busy_loops(os.cpu_count() or 1):
