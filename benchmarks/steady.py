@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/steady.py [--rounds 10] [--workers 3] [TESTS ...]
 
 Runs the tests that open sockets or wait for time, which is all but `PURE`, or those of them that
-are named. Prints each round's outcome and duration, then each test that was red, in how many rounds,
-and what its last failure says. Exit code 1 when one was red.
+are named. Prints each round's outcome and duration, then each test that was red, the number of such
+rounds, and what its last failure says. Exit code 1 when one was red.
 """
 
 import argparse

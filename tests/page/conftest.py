@@ -1,7 +1,9 @@
 """A real browser, Debian's chromium, and what its page must never do."""
 
 import re
-from collections.abc import AsyncIterator, Callable
+import subprocess
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,8 +13,14 @@ from conftest import Open, Site, program
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
 
 FLAGS = [
+    "--remote-debugging-port=0",
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    # As Playwright starts one: no page waits because another is in front, and there is a mouse.
+    *("--disable-background-timer-throttling", "--disable-renderer-backgrounding"),
+    *("--disable-backgrounding-occluded-windows", "--hide-scrollbars"),
+    "--blink-settings=primaryHoverType=2,availableHoverTypes=2"
+    ",primaryPointerType=4,availablePointerTypes=4",
 ]
 
 WATCH_POLICY = (
@@ -52,13 +60,32 @@ class Watched:
 OpenPage = Callable[..., Any]
 
 
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Start one browser for all tests, and give the address that drives it."""
+    profile = tmp_path_factory.mktemp("chromium")
+    command = [program("chromium", "chromium"), *FLAGS, f"--user-data-dir={profile}"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        said = ""
+        for line in process.stderr:
+            said += line
+            if found := re.search(r"DevTools listening on (ws://\S+)", line):
+                break
+        else:
+            pytest.fail(f"chromium did not start:\n{said}")
+        # What it says later is read as well: a full pipe would stop it.
+        threading.Thread(target=process.stderr.read, daemon=True).start()
+        yield found[1]
+        process.terminate()
+
+
 @pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    path = program("chromium", "chromium")
+async def browser(chromium: str) -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
-        started = await playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield started
-        await started.close()
+        connected = await playwright.chromium.connect_over_cdp(chromium)
+        yield connected
+        await connected.close()
 
 
 @pytest.fixture

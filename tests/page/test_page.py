@@ -265,9 +265,8 @@ async def test_ten_thousand_jobs_scroll_and_filter(
     await expect(row(page, "job-00050").locator("a.id")).to_be_focused()
     await expect(row(page, "job-00050")).to_be_in_viewport(ratio=0.9)
     assert await rows.count() < 60
-    slowest = await page.evaluate(SCROLL)
-    assert slowest["frames"] >= 60
-    assert slowest["median"] < 100, slowest
+    changes = await page.evaluate(SCROLL)
+    assert 0 < changes < 5_000  # in one frame, by some fifty rows; by all jobs it would be more
     assert await rows.count() < 60
     await page.keyboard.press("/")
     await page.keyboard.type("sku-4711")
@@ -279,19 +278,22 @@ async def test_ten_thousand_jobs_scroll_and_filter(
 
 SCROLL = """
 async () => {
-  const spans = [];
-  let before = performance.now();
+  let changes = 0;
+  let most = 0;
+  const observer = new MutationObserver((records) => { changes += records.length; });
+  const all = {subtree: true, childList: true, attributes: true, characterData: true};
+  observer.observe(document.body, all);
   for (let at = 0; at < 60; at += 1) {
     scrollTo(0, (at * 7919 % 60) / 60 * document.body.scrollHeight);
     await new Promise(requestAnimationFrame);
-    spans.push(performance.now() - before);
-    before = performance.now();
+    await new Promise(requestAnimationFrame);
+    most = Math.max(most, changes);
+    changes = 0;
   }
-  spans.sort((one, other) => one - other);
-  return {frames: spans.length, median: spans[30], longest: spans[59]};
+  return most;
 }
 """
-"""The median says whether a frame's work is bounded; the longest is the machine's business."""
+"""Scrolls far 60 times, and returns the most changes of the document in a frame: its work."""
 
 
 async def test_what_a_job_says_is_shown_as_text_and_does_nothing(
