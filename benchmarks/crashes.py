@@ -4,8 +4,8 @@
 
 A third of the rounds end between BEGIN and COMMIT of a commit drawn beforehand, a third at a random
 moment by kill -9, a third by SIGTERM. At the end every counter of jobs is compared with the
-simulator's ledger, every acknowledged registration is looked for, and a scraper beside it says
-whether a counter ever fell. Exit code 1 when anything differs.
+simulator's ledger, every acknowledged registration is looked for, and a scraper says whether
+a counter ever fell. Exit code 1 when anything differs.
 """
 
 import argparse
@@ -83,7 +83,7 @@ def judged_otherwise(simulator: Simulator, jobs: Mapping[str, Mapping[str, Any]]
 
 @contextlib.asynccontextmanager
 async def registering(address: str, ledger: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """The process that registers whatever ids it is handed; it ends with us."""
+    """Run the process that registers the ids it is given; it ends with the context."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, str(REGISTRAR), address, str(ledger)),
         stdin=asyncio.subprocess.PIPE,

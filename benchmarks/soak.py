@@ -1,10 +1,10 @@
-"""A soak under simulated time: so many jobs over so many days, and what was held meanwhile.
+"""A soak under simulated time: jobs over days, and the size of all that could grow.
 
     .venv/bin/python benchmarks/soak.py [--jobs 1000000] [--days 7] [--seed N]
 
-The real core, poller, registry and page run; whatever could grow is counted at the end of each
-hour, real memory too. Exit code 1 when anything grew after the first hour, a job was forgotten or
-told wrongly, or series were left when every job had gone.
+The real core, poller, registry and page run; sizes and real memory are measured at the end of each
+hour. Exit code 1 when anything grew after the first hour, a job was forgotten or ended wrongly, or
+series were left when every job had gone.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Fixtures: a simulator on loopback, exporters beside it, and real programs or a clear reason."""
+"""Fixtures: a simulator and exporters on loopback, and real programs or why they are missing."""
 
 import asyncio
 import inspect
@@ -66,7 +66,7 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
 
 
 async def until(condition: Callable[[], object | Awaitable[object]], seconds: float = 20.0) -> Any:
-    """Wait until a condition holds, and return what it gave; fail after so many seconds."""
+    """Wait until a condition holds, and return its value; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
         found = condition()

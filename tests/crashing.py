@@ -1,4 +1,4 @@
-"""An exporter that is killed and started again, who registers meanwhile, and who scrapes it."""
+"""An exporter that is killed and started again, and the processes that register and scrape."""
 
 import asyncio
 import random
@@ -28,7 +28,7 @@ COUNTED = (
 
 
 class Scraper:
-    """Scrapes all the while; notes each counter that fell and each moment that did not add up."""
+    """Scrapes without pause; notes each counter that fell and each scrape that did not add up."""
 
     def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
         self.url = url

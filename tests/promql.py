@@ -20,7 +20,7 @@ GENERAL = {"cluster", "namespace", "job", "instance", "upstream", "drill", "dril
 
 @dataclass
 class Named:
-    """What an expression names: metrics with the labels that each is selected by, and groupings."""
+    """The names in an expression: metrics with the labels of their selectors, and groupings."""
 
     metrics: dict[str, set[str]] = field(default_factory=dict)
     groupings: set[str] = field(default_factory=set)

@@ -1,8 +1,8 @@
 """A loop whose time passes only when nothing is left to do, and an upstream that lives in it.
 
-A day of polling takes seconds. Time stands still while a store's call is outstanding. What goes on
-for too long in real time is ended from within, for nothing else would end it: a task may swallow
-whatever is raised in it.
+A day of polling takes seconds. Time does not pass while a call of the store is outstanding. A
+simulation that takes too long in real time is ended by the loop itself: an error raised in a task
+could be swallowed there.
 """
 
 import asyncio
@@ -66,7 +66,7 @@ class _Selector(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> Any:
         if time.monotonic() > self._ends_at:
             self._ends_at = time.monotonic() + _CLOSING_SECONDS  # for the tasks to be cancelled in
-            raise TooLongError(f"not at its end after so long; simulated: {self.now:.0f} s")
+            raise TooLongError(f"it takes too long in real time; simulated: {self.now:.0f} s")
         ready = super().select(0)
         if ready or (timeout is not None and timeout <= 0):
             return ready
@@ -168,7 +168,7 @@ class SimulatedUpstream:
 def simulate(
     work: Callable[[], Coroutine[Any, Any, Any]], real_seconds: float = REAL_SECONDS
 ) -> Any:
-    """Run in simulated time; raises `TooLongError` after so many real seconds."""
+    """Run in simulated time; raises `TooLongError` after `real_seconds`."""
     with asyncio.Runner(loop_factory=lambda: SimulatedLoop(real_seconds)) as runner:
         return runner.run(work())
 

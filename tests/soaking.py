@@ -1,5 +1,5 @@
-"""Days of jobs under simulated time: what is held, hour by hour, and whether every job was told
-truly. For `system/test_soak.py` and `benchmarks/soak.py`."""
+"""Days of jobs under simulated time: the sizes of all that can grow, hour by hour, and whether each
+job ended as it should. For `system/test_soak.py` and `benchmarks/soak.py`."""
 
 import asyncio
 import gc
@@ -28,7 +28,7 @@ from exporter.storage.memory import MemoryStore
 
 DAY = 24 * HOUR
 CONFIG: dict[str, Any] = {
-    # Nothing is kept for longer than an hour, so that after the first everything stands.
+    # Nothing is kept for longer than an hour, so that nothing grows after the first.
     "storage": {"retention": "10m", "history_events": 2000},
     "polling": {"give_up_after": "20m", "recheck_after": ["1m", "5m"]},
     "metrics": {"per_job": {"max_jobs": 200, "linger_failed": "5m"}},
@@ -37,7 +37,7 @@ CONFIG: dict[str, Any] = {
 
 @dataclass
 class Soak:
-    """What was seen. `hours` has the sizes of all that could grow, at the end of each hour."""
+    """The outcome. `hours` has the sizes of all that could grow, at the end of each hour."""
 
     jobs: int
     ended: Counter[str] = field(default_factory=Counter)
@@ -47,12 +47,13 @@ class Soak:
     astray: list[str] = field(default_factory=list)
     """Moments at which registered = pending + finished - overturned + forgotten did not hold."""
     left: list[str] = field(default_factory=list)
-    """What was still there when every job had gone."""
+    """The names of what was left when every job had gone."""
 
     def grown(self, share: float, slack: int) -> list[str]:
-        """Name what was larger in the second half than ever in the hours before, but the first.
+        """Name the sizes that grew: their maximum in the second half exceeds that of the first.
 
-        Larger by more than `share` of it, and by more than `slack`.
+        The first hour does not count. A size has grown if it did so by more than `share` of it, and
+        by more than `slack`.
         """
         middle = len(self.hours) // 2
         found = []
@@ -72,7 +73,7 @@ def soak(
     real_seconds: float = 900.0,
     each_hour: Callable[[Soak], None] = lambda soak: None,
 ) -> Soak:
-    """Register so many jobs, evenly over so many days, and let them all end. Needs no key."""
+    """Register `jobs`, spread evenly over `days`, and let them all end. Needs no API key."""
     found = Soak(jobs)
 
     async def live() -> None:

@@ -68,7 +68,7 @@ class Polling:
 
 
 def now(seconds: float = 0.0, well: float | None = None) -> Now:
-    """So many seconds after the tests' beginning; well all the while unless `well` says less."""
+    """Return a time `seconds` after START; the upstream was healthy for as long, or for `well`."""
     return Now(START + seconds, 1000.0 + seconds, seconds if well is None else well)
 
 

@@ -43,7 +43,7 @@ def expressions(name: str) -> Iterator[str]:
     yield from (annotation["expr"] for annotation in DOCUMENTS[name]["annotations"]["list"])
 
 
-def test_what_is_committed_is_what_the_code_makes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_committed_dashboards_are_those_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(GRAFANA))
     from removit_dashboards.__main__ import documents, text
 
@@ -93,7 +93,7 @@ def test_every_panel_says_what_it_is_and_what_it_shows_when_empty(name: str) -> 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_panel_names_what_the_catalogue_does_not_have_or_fakes_a_zero(name: str) -> None:
+def test_a_panel_names_only_metrics_of_the_catalogue_and_fakes_no_zero(name: str) -> None:
     known = {*RECORDED, *OF_PROMETHEUS}
     prometheus_labels = {"pod", "container", "endpoint", "service", "node", "prometheus"}
     for expression in expressions(name):
@@ -103,7 +103,7 @@ def test_no_panel_names_what_the_catalogue_does_not_have_or_fakes_a_zero(name: s
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_panel_asks_of_the_chosen_exporters_only(name: str) -> None:
+def test_a_panel_queries_the_chosen_exporters_only(name: str) -> None:
     for expression in expressions(name):
         assert expression.count("{") - expression.count("${") == expression.count('job=~"$job"')
 
@@ -158,12 +158,12 @@ def test_panels_with_jobs_behind_their_counts_ask_for_exemplars() -> None:
     }
 
 
-def test_of_questions_with_the_same_exemplars_one_asks_for_them() -> None:
+def test_one_query_of_several_with_the_same_exemplars_asks_for_them() -> None:
     for panel in panels("overview.json"):
         assert sum(bool(target.get("exemplar")) for target in panel["targets"]) <= 1, panel["title"]
 
 
-def test_what_is_shown_as_bars_or_heat_is_a_rate_so_that_overlapping_windows_add_up() -> None:
+def test_bars_and_heatmaps_show_rates_so_that_overlapping_windows_add_up() -> None:
     for name in NAMES:
         for panel in panels(name):
             style = panel["fieldConfig"]["defaults"].get("custom", {}).get("drawStyle")
@@ -176,7 +176,7 @@ def test_what_is_shown_as_bars_or_heat_is_a_rate_so_that_overlapping_windows_add
                 )
 
 
-def test_no_link_leads_to_where_a_browser_may_not_be_able_to_go() -> None:
+def test_links_lead_only_to_addresses_that_a_browser_can_reach() -> None:
     for document in DOCUMENTS.values():
         assert "http://" not in json.dumps(document)
 
@@ -210,7 +210,7 @@ def test_a_metric_that_no_dashboard_or_rule_asks_for_is_listed_as_such() -> None
     assert set(UNUSED) == set(FAMILIES) - used
 
 
-def test_alerts_lead_to_a_dashboard_that_there_is() -> None:
+def test_alerts_link_to_a_dashboard_that_exists() -> None:
     uids = {document["uid"] for document in DOCUMENTS.values()}
     for alert in alerts(Promql(load_thresholds())):
         assert alert.dashboard in uids

@@ -121,7 +121,7 @@ class Reader:
         assert await self._exec(sys.executable, "-c", self._placed(block.text)) == 0, self.said
 
     async def _text(self, block: Block) -> None:
-        """What the block before said; or samples of metrics that there are."""
+        """The output of the block before, or samples of metrics that exist."""
         if "removit_" not in block.text:
             assert self.said.strip() == block.text.strip()
             return
@@ -183,13 +183,13 @@ async def reader(tmp_path: Path, simulator: Simulator) -> AsyncIterator[Reader]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-async def test_what_the_page_says_can_be_done(page: Path, reader: Reader) -> None:
+async def test_the_examples_of_a_page_work(page: Path, reader: Reader) -> None:
     assert shutil.which("curl"), "curl is missing; on Debian: apt-get install curl"
     for block in blocks(page):
         await reader.read(block)
 
 
-async def test_what_the_runbooks_say_can_be_done(reader: Reader) -> None:
+async def test_the_examples_of_the_runbooks_work(reader: Reader) -> None:
     await reader.read(Block("file: config.yaml", "yaml", "upstream: {api_key_file: api.key}\n"))
     await reader.read(Block("", "sh", ".venv/bin/removit-exporter run\n"))
     for page in RUNBOOKS:

@@ -18,7 +18,7 @@ SERVICES: dict[str, Any] = yaml.safe_load((COMPOSE / "compose.yaml").read_text()
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 
-def test_hadolint_has_nothing_to_say() -> None:
+def test_hadolint_finds_no_fault() -> None:
     hadolint = Path(sys.executable).parent / "hadolint"
     checked = subprocess.run(
         [hadolint, ROOT / "Dockerfile"], capture_output=True, text=True, check=False
@@ -38,7 +38,7 @@ def test_the_image_runs_as_a_number_from_the_lock_file_and_looks_after_its_healt
         assert f"!{name}\n" in admitted
 
 
-def test_what_the_lock_file_brings_for_the_build_only_is_taken_out_again() -> None:
+def test_build_dependencies_are_removed_from_the_image() -> None:
     lock = (ROOT / "requirements.txt").read_text()
     only_build = set(re.findall(r"^([\w.-]+)==[^#]+# via hatchling$", lock, re.MULTILINE))
     removed = re.search(r"uninstall --yes (.+)$", DOCKERFILE, re.MULTILINE)
@@ -74,7 +74,7 @@ def mounted(service: str, target: str) -> Path:
 
 
 @pytest.mark.slow
-def test_the_exporters_command_line_is_one_that_it_takes() -> None:
+def test_the_exporter_accepts_its_command_line() -> None:
     flags = SERVICES["exporter"]["command"]
     assert flags[-1] == "--web.listen-address=0.0.0.0:10977"
     command = [sys.executable, "-m", "exporter", *flags[:-1], "--for=1s"]
@@ -93,7 +93,7 @@ def test_the_exporters_command_line_is_one_that_it_takes() -> None:
     assert said.returncode == 0, said.stderr
 
 
-def test_prometheus_and_alertmanager_take_what_is_mounted(tmp_path: Path) -> None:
+def test_prometheus_and_alertmanager_accept_the_mounted_files(tmp_path: Path) -> None:
     config = mounted("prometheus", "/etc/prometheus/prometheus.yml")
     shutil.copy(config, tmp_path)
     shutil.copytree(mounted("prometheus", "/etc/prometheus/rules"), tmp_path / "rules")

@@ -1,4 +1,4 @@
-"""The example for Alertmanager: who is told of what, and what keeps quiet because of what."""
+"""The example for Alertmanager: which receiver gets an alert, and which alerts inhibit others."""
 
 import re
 import subprocess
@@ -22,7 +22,7 @@ def amtool(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([binary, *arguments], capture_output=True, text=True, check=False)
 
 
-def test_amtool_has_nothing_to_say() -> None:
+def test_amtool_finds_no_fault() -> None:
     checked = amtool("check-config", str(EXAMPLE))
     assert (checked.returncode, checked.stderr) == (0, "")
 
@@ -40,7 +40,7 @@ def test_amtool_has_nothing_to_say() -> None:
         ({"severity": "warning", "drill": "true", "drill_page": "true"}, "tickets"),
     ],
 )
-def test_an_alert_goes_by_its_severity_and_a_drill_nowhere_unless_it_pages(
+def test_an_alert_is_routed_by_severity_and_a_drill_only_when_it_pages(
     labels: dict[str, str], receiver: str
 ) -> None:
     given = [f"{name}={value}" for name, value in {"upstream": "removit", **labels}.items()]
@@ -53,7 +53,7 @@ def named(matchers: list[str]) -> set[str]:
     return set(re.findall(r"Removit\w+", matcher))
 
 
-def test_what_is_silenced_by_what_is_what_the_table_of_alerts_says() -> None:
+def test_the_inhibitions_are_those_of_the_table_of_alerts() -> None:
     document: dict[str, Any] = yaml.safe_load(EXAMPLE.read_text())
     silenced = {
         (target, source)
@@ -65,7 +65,7 @@ def test_what_is_silenced_by_what_is_what_the_table_of_alerts_says() -> None:
     assert silenced == {(one.name, source) for one in table for source in one.silenced_by}
 
 
-def test_what_was_sent_is_repeated_before_alertmanager_has_forgotten_that_it_was() -> None:
+def test_notifications_repeat_before_alertmanager_forgets_them() -> None:
     kept = parse_duration("120h")  # its default --data.retention
     route: dict[str, Any] = yaml.safe_load(EXAMPLE.read_text())["route"]
     for one in (route, *route["routes"]):

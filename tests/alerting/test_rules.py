@@ -49,7 +49,7 @@ def test_the_rule_files_are_what_the_thresholds_say() -> None:
     }
 
 
-def test_promtool_has_nothing_to_say() -> None:
+def test_promtool_finds_no_fault() -> None:
     promtool = program("promtool", "prometheus")
     files = [str(path) for path in RULES.rglob("*.yml")]
     checked = subprocess.run(
@@ -127,7 +127,7 @@ def test_an_alert_says_what_to_do_and_where_it_is_written_down(name: str) -> Non
     assert headings == [name, "What it means", "How to look", "What to do"]
 
 
-def test_there_is_no_runbook_without_an_alert() -> None:
+def test_each_runbook_has_an_alert() -> None:
     assert {path.stem for path in RUNBOOKS.glob("*.md")} == {alert.name for alert in ALERTS}
 
 
@@ -151,7 +151,7 @@ def test_every_name_is_the_catalogues() -> None:
         assert strangers(rule["expr"], {*RECORDED, "ALERTS"}) == set(), rule
 
 
-def test_what_outlasts_its_causes_is_held_back_for_as_long_as_it_looks_back_or_waits() -> None:
+def test_an_alert_that_outlasts_its_causes_is_held_back_over_its_whole_window() -> None:
     expressions = {one["alert"]: one["expr"] for one in rules(drill_rules(QL)) if "alert" in one}
     for alert in ALERTS:
         held = re.findall(
@@ -162,7 +162,7 @@ def test_what_outlasts_its_causes_is_held_back_for_as_long_as_it_looks_back_or_w
         assert held == [("|".join(alert.silenced_by), span)] * alert.outlasts
 
 
-def test_an_alert_is_held_back_by_every_trouble_of_the_upstream_or_by_none() -> None:
+def test_an_alert_is_held_back_by_all_alerts_about_the_upstream_or_by_none() -> None:
     for alert in ALERTS:
         assert alert.outlasts is (set(UPSTREAM_TROUBLE) <= set(alert.silenced_by)), alert.name
 
@@ -177,7 +177,7 @@ def test_rules_over_long_windows_are_evaluated_seldom_but_before_their_values_ar
             assert all((window >= 6 * 3600) is name.endswith("long") for window in windows), rule
 
 
-def test_no_rule_is_recorded_that_nobody_asks_for() -> None:
+def test_each_recorded_series_is_used() -> None:
     asked = [rule["expr"] for rule in rules(drill_rules(QL))]
     asked += [path.read_text() for path in (ROOT / "grafana" / "dashboards").glob("*.json")]
     unused = {name for name in RECORDED if not any(name in text for text in asked)}
@@ -245,7 +245,7 @@ def changed(tmp_path: Path, old: str, new: str) -> Path:
         ("http://localhost", "localhost", "dashboard_base_url: expected a URL"),
     ],
 )
-def test_what_is_wrong_with_the_thresholds_is_said_with_its_line(
+def test_an_error_in_the_thresholds_is_reported_with_its_line(
     tmp_path: Path, old: str, new: str, message: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -282,7 +282,7 @@ def test_every_alert_has_its_values_and_every_values_their_alert() -> None:
     assert sorted(alert.key for alert in ALERTS) == sorted(Alerts.model_fields)
 
 
-def test_who_is_silenced_is_silenced_by_an_alert_that_there_is() -> None:
+def test_alerts_are_silenced_only_by_alerts_that_exist() -> None:
     names = {alert.name for alert in ALERTS}
     for alert in ALERTS:
         assert set(alert.silenced_by) <= names - {alert.name}

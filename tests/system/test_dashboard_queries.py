@@ -354,7 +354,7 @@ async def foreign_target() -> AsyncIterator[str]:
 
 
 def example_config(address: str, foreign: str, rules: Path) -> dict[str, Any]:
-    """What the docs have for Prometheus, and what an operator adds: more labels, more targets."""
+    """The docs' config for Prometheus, with more labels and targets, as operators add them."""
     [text] = re.findall(
         r"<!-- file: prometheus\.yml -->\n```yaml\n(.*?)```", EXAMPLE.read_text(), re.DOTALL
     )
@@ -371,7 +371,7 @@ def example_config(address: str, foreign: str, rules: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-async def test_every_panel_asks_what_prometheus_answers_and_counts_what_was_true(
+async def test_prometheus_answers_every_panel_and_counts_what_happened(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "rules.yml").write_text(drill_rules(Promql(load_thresholds(), for_drill)))

@@ -145,7 +145,7 @@ def test_a_verdict_is_asked_again_after_a_stop_however_long_it_is_kept(
     simulate(stopped)
 
 
-def test_the_row_of_a_suspected_job_grows_on_though_the_exporter_is_killed_every_four_minutes(
+def test_a_suspected_jobs_run_goes_on_though_the_exporter_is_killed_every_four_minutes(
     monkeypatch: Any, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("KEY", "k")
@@ -179,7 +179,7 @@ def test_time_stands_still_while_the_store_is_at_work(monkeypatch: Any, tmp_path
     simulate(minutes)
 
 
-def test_a_simulation_that_does_not_end_is_ended_whatever_its_tasks_swallow() -> None:
+def test_an_endless_simulation_is_stopped_even_if_its_tasks_swallow_errors() -> None:
     async def deaf() -> None:
         while True:
             with contextlib.suppress(asyncio.CancelledError):
@@ -188,5 +188,5 @@ def test_a_simulation_that_does_not_end_is_ended_whatever_its_tasks_swallow() ->
     async def endless() -> None:
         await asyncio.gather(deaf(), asyncio.sleep(1e12))
 
-    with pytest.raises(TooLongError, match="not at its end"):
+    with pytest.raises(TooLongError, match="takes too long"):
         simulate(endless, real_seconds=0.2)
