@@ -45,7 +45,7 @@ ifeq ($(SLOW),)
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow" $(ARGS)
 else
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow" --cov --cov-report= $(ARGS)
-	# One at a time: a rehearsal of all alerts side by side needs the machine.
+	# One at a time: a drill of all alerts needs the whole machine.
 	$(BIN)/python -m pytest -m slow --cov --cov-append --cov-report= $(ARGS)
 	$(BIN)/coverage report --fail-under=95
 	$(BIN)/coverage report --include='exporter/core/*' --fail-under=100

@@ -1,6 +1,6 @@
-"""`removit-exporter drill`: every alert rehearsed, with a simulated API and real exporters.
+"""`removit-exporter drill`: tests every alert with a simulated API and real exporters.
 
-An act for each alert makes the trouble happen that the alert is about, and mends it again. All acts
-play side by side, each with a simulator and an exporter of its own, in minutes: the rules are the
-shipped ones with their times squeezed (`alerting.promql.for_drill`).
+For each alert a scenario causes the fault that the alert is about, and ends it again. All scenarios
+run at the same time, each with its own simulator and exporter. This takes minutes, because the
+rules are the shipped ones with shorter times (`alerting.promql.for_drill`).
 """

@@ -11,26 +11,27 @@ from ..commands.values import AddressType, DurationType, Failure
 from ..config import ConfigError
 from ..server import run_in_loop
 from ..storage.store import StoreError
-from .rehearsal import ACTS, DrillOptions, rehearse
-from .sight import DrillError
-from .theatre import PROMETHEUS_FILE, write
+from .alert_monitor import DrillError
+from .drill import SCENARIOS, DrillOptions, run_drill
+from .server import PROMETHEUS_FILE, write
 
 
 @click.command()
 @click.option(
-    "--act",
-    "acts",
+    "--scenario",
+    "scenarios",
     multiple=True,
-    type=click.Choice(list(ACTS)),
+    type=click.Choice(list(SCENARIOS)),
     metavar="NAME",
-    help="An act to play; repeatable. By default all, side by side.",
+    help="A scenario to run; repeatable. By default all run, at the same time.",
 )
-@click.option("--list", "listed", is_flag=True, help="List the acts and exit.")
+@click.option("--act", "acts", multiple=True, type=click.Choice(list(SCENARIOS)), hidden=True)
+@click.option("--list", "listed", is_flag=True, help="List the scenarios and exit.")
 @click.option(
     "--page", is_flag=True, help="Route the alerts to their real receivers (this pages people)."
 )
 @click.option("--prometheus", metavar="URL", help="Wait until the alerts fire there.")
-@click.option("--alertmanager", metavar="URL", help="Wait until they have arrived there.")
+@click.option("--alertmanager", metavar="URL", help="Wait until they have reached it.")
 @click.option(
     "--patience",
     type=DurationType(),
@@ -41,7 +42,7 @@ from .theatre import PROMETHEUS_FILE, write
 @click.option(
     "--hold",
     type=DurationType(),
-    help="How long a fault goes on after its alert was seen; with --page 45s, so that it pages.",
+    help="How long a fault continues after its alert was seen. Default: 0s; with --page 45s.",
 )
 @click.option(
     "--web.listen-address",
@@ -55,23 +56,24 @@ from .theatre import PROMETHEUS_FILE, write
     "--write",
     "folder",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Write config and rules for a Prometheus of the drill's own, and exit.",
+    help="Write config and rules for a separate Prometheus, and exit.",
 )
-def drill(listed: bool, folder: Path | None, **flags: Any) -> None:
-    """Rehearse the alerts: cause each fault, and check that it is noticed.
+def drill(listed: bool, folder: Path | None, acts: tuple[str, ...], **flags: Any) -> None:
+    """Test the alerts: cause each fault, and check that its alert fires.
 
     The exporters, the jobs and the API are simulated; every series carries drill="true". Exit code
     0 when every alert was seen, 1 when not. Without --prometheus and --alertmanager nothing is
-    checked: the faults last for --patience, for you to look, and the exit code is 0.
+    checked: each fault lasts for --patience, so that you can look at it, and the exit code is 0.
     """
+    flags["scenarios"] += acts  # the option's former name
     if flags["page"] and flags["alertmanager"] is None:
         raise click.UsageError(
-            "--page needs --alertmanager: what the drill leaves behind is silenced there"
+            "--page needs --alertmanager: the alerts about the stopped exporters are silenced there"
         )
     options = DrillOptions(**{name: _trimmed(value) for name, value in flags.items()})
     if listed:
-        for act in ACTS.values():
-            click.echo(f"{act.name:22}{act.story}")
+        for scenario in SCENARIOS.values():
+            click.echo(f"{scenario.name:22}{scenario.description}")
         return
     if folder is not None:
         write(folder, options.listen_address, options.alertmanager)
@@ -86,8 +88,8 @@ def drill(listed: bool, folder: Path | None, **flags: Any) -> None:
 
 
 async def _until_interrupted(options: DrillOptions) -> bool:
-    """Hold the drill; an interrupt mends everything and counts as not seen."""
-    task = asyncio.create_task(rehearse(options, _say))
+    """Run the drill; an interrupt ends every fault and counts as a failure."""
+    task = asyncio.create_task(run_drill(options, _say))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, task.cancel)

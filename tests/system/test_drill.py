@@ -1,4 +1,4 @@
-"""The fire drill against a real Prometheus and a real Alertmanager, with the shipped routing."""
+"""The drill with a real Prometheus and a real Alertmanager, and the shipped routing."""
 
 import asyncio
 import os
@@ -26,37 +26,36 @@ from exporter.alerting.promql import Promql, for_drill
 from exporter.alerting.rule_files import alerts, drill_rules
 from exporter.alerting.thresholds import load_thresholds
 from exporter.config.durations import parse_duration, write_duration
-from exporter.drill.rehearsal import ACTS
+from exporter.drill.drill import SCENARIOS
 
 EXAMPLE = Path(__file__).parent.parent.parent / "prometheus" / "alertmanager.example.yml"
 QL = Promql(load_thresholds())
 ALERTS = {alert.key: alert for alert in alerts(QL)}
 RECEIVER = {"critical": "pager", "warning": "tickets", "info": "chat"}
-BESIDES = {
+ALSO_FIRE = {
     "exporter-lagging": {"RemovitNothingFinished"},
     "done-without-result": {"RemovitFailureBudgetBurningFast", "RemovitFailureBudgetBurningSlow"},
 }
-"""What an act's trouble makes fire beside its own alert, as it would in earnest, and is not kept
-quiet by it."""
+"""Other alerts that a scenario's fault causes, and that its own alert does not inhibit."""
 
 
 @dataclass
 class Inbox:
-    """A webhook receiver: what came, by receiver."""
+    """Webhook receivers that keep all notifications, with the receiver's name."""
 
     url: str = ""
-    letters: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    notifications: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     async def take(self, request: web.Request) -> web.Response:
-        self.letters.append((request.match_info["receiver"], await request.json()))
+        self.notifications.append((request.match_info["receiver"], await request.json()))
         return web.Response()
 
     def alerts(self, status: str) -> Mapping[tuple[str, str], str]:
-        """Each alert that came with a status, as name and upstream, and where it came."""
+        """Each alert that came with a status (name and upstream), and its receiver."""
         return {
             (alert["labels"]["alertname"], alert["labels"]["upstream"]): receiver
-            for receiver, letter in self.letters
-            for alert in letter["alerts"]
+            for receiver, notification in self.notifications
+            for alert in notification["alerts"]
             if alert["status"] == status
         }
 
@@ -72,7 +71,7 @@ async def receiving() -> AsyncIterator[Inbox]:
 
 
 def squeezed_example(inbox: Inbox) -> dict[str, Any]:
-    """The shipped example with our own receivers, its times squeezed but for that of repeating."""
+    """The shipped example with our receivers and shorter times (except `repeat_interval`)."""
 
     def squeeze(part: Any, key: str = "") -> Any:
         if isinstance(part, dict):
@@ -88,7 +87,7 @@ def squeezed_example(inbox: Inbox) -> dict[str, Any]:
 
 
 async def drill(*flags: str) -> tuple[int, str]:
-    # Its coverage is not measured: all its exporters are one process, which must keep up.
+    # Without coverage: one process runs all the exporters, and must be fast enough.
     unmeasured = {name: os.environ[name] for name in os.environ if not name.startswith("COV")}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "exporter", "drill", *flags),
@@ -102,8 +101,8 @@ async def drill(*flags: str) -> tuple[int, str]:
 
 
 @dataclass
-class Office:
-    """A Prometheus of the drill's own, an Alertmanager with the shipped routing, and an inbox."""
+class Monitoring:
+    """A Prometheus for the drill, an Alertmanager with the shipped routing, and an inbox."""
 
     prometheus: Prometheus
     alertmanager: Alertmanager
@@ -120,7 +119,7 @@ class Office:
 
 
 @pytest.fixture
-async def office(tmp_path: Path) -> AsyncIterator[Office]:
+async def monitoring(tmp_path: Path) -> AsyncIterator[Monitoring]:
     address = f"127.0.0.1:{free_port()}"
     async with (
         receiving() as inbox,
@@ -132,11 +131,11 @@ async def office(tmp_path: Path) -> AsyncIterator[Office]:
         assert out == f"now start: prometheus --config.file={tmp_path / 'prometheus.yml'}\n"
         config = yaml.safe_load((tmp_path / "prometheus.yml").read_text())
         async with prometheus(tmp_path, config) as server:
-            yield Office(server, manager, inbox, address)
+            yield Monitoring(server, manager, inbox, address)
 
 
 async def fired(server: Prometheus) -> dict[str, set[str]]:
-    """Which alerts fired during the last minutes, by act."""
+    """Which alerts fired during the last minutes, by scenario."""
     which = 'ALERTS{alertstate="firing",alertname!="RemovitExporterDown"}'
     found = defaultdict[str, set[str]](set)
     for series in await server.query(f"count_over_time({which}[10m])"):
@@ -145,16 +144,16 @@ async def fired(server: Prometheus) -> dict[str, set[str]]:
     return found
 
 
-def check_letters(inbox: Inbox) -> None:
-    """Every alert arrived where its severity belongs, said something, and was resolved."""
+def check_notifications(inbox: Inbox) -> None:
+    """Every alert reached the receiver of its severity, had a full text, and was resolved."""
     firing, resolved = inbox.alerts("firing"), inbox.alerts("resolved")
-    for act in ACTS.values():
-        alert = ALERTS[act.key]
-        seen = (alert.name, f"drill-{act.name}")
+    for scenario in SCENARIOS.values():
+        alert = ALERTS[scenario.key]
+        seen = (alert.name, f"drill-{scenario.name}")
         assert firing[seen] == RECEIVER[alert.values(QL).severity], seen
         assert seen in resolved, seen
-    for _, letter in inbox.letters:
-        for alert in letter["alerts"]:
+    for _, notification in inbox.notifications:
+        for alert in notification["alerts"]:
             assert alert["labels"]["drill"] == "true"
             assert "job_id" not in alert["labels"]
             texts = " ".join(alert["annotations"].values())
@@ -162,79 +161,89 @@ def check_letters(inbox: Inbox) -> None:
 
 
 def check_outage_is_one_notification(inbox: Inbox) -> None:
-    """Five hundred pending jobs, and all that follows from the outage: one page."""
+    """An outage with 500 pending jobs, and all its consequences, sends one page."""
     said = [
-        (letter["status"], [one["labels"]["alertname"] for one in letter["alerts"]])
-        for _, letter in inbox.letters
-        if letter["groupLabels"]["upstream"] == "drill-upstream-down"
+        (notification["status"], [one["labels"]["alertname"] for one in notification["alerts"]])
+        for _, notification in inbox.notifications
+        if notification["groupLabels"]["upstream"] == "drill-upstream-down"
     ]
     assert said == [("firing", ["RemovitUpstreamDown"]), ("resolved", ["RemovitUpstreamDown"])]
 
 
 @pytest.mark.slow
-async def test_every_alert_fires_arrives_and_resolves(office: Office) -> None:
-    # So long that what follows from an outage also fires, if nothing holds it back.
-    code, out = await office.drill("--page", "--hold=15s")
+async def test_every_alert_fires_arrives_and_resolves(monitoring: Monitoring) -> None:
+    # Long enough for an outage's consequences to fire, if nothing inhibits them.
+    code, out = await monitoring.drill("--page", "--hold=15s")
     assert code == 0, out
-    assert out.endswith(f"{len(ACTS)} of {len(ACTS)} seen\n"), out
-    assert sorted(act.key for act in ACTS.values()) == sorted(ALERTS)
+    assert out.endswith(f"{len(SCENARIOS)} of {len(SCENARIOS)} seen\n"), out
+    assert sorted(scenario.key for scenario in SCENARIOS.values()) == sorted(ALERTS)
     await until(
         lambda: (
             ("RemovitVariationIgnored", "drill-ignored-variations")
-            in office.inbox.alerts("resolved")
+            in monitoring.inbox.alerts("resolved")
         ),
         60,
     )
-    check_letters(office.inbox)
-    check_outage_is_one_notification(office.inbox)
-    for name, names in (await fired(office.prometheus)).items():
-        own = ALERTS[ACTS[name].key].name
+    check_notifications(monitoring.inbox)
+    check_outage_is_one_notification(monitoring.inbox)
+    for name, names in (await fired(monitoring.prometheus)).items():
+        own = ALERTS[SCENARIOS[name].key].name
         follows = {alert.name for alert in ALERTS.values() if own in alert.silenced_by}
-        assert names - follows - BESIDES.get(name, set()) <= {own}, (name, names)
+        assert names - follows - ALSO_FIRE.get(name, set()) <= {own}, (name, names)
 
 
 @pytest.mark.slow
-async def test_without_page_a_drill_wakes_nobody_and_what_is_not_seen_fails_it(
-    office: Office,
+async def test_without_page_nobody_is_notified_and_an_alert_that_does_not_fire_is_a_failure(
+    monitoring: Monitoring,
 ) -> None:
-    code, out = await office.drill(
-        "--act=key-rejected", "--act=exporter-lagging", "--patience=15s", "--hold=4s"
+    code, out = await monitoring.drill(
+        "--scenario=key-rejected", "--scenario=exporter-lagging", "--patience=15s", "--hold=4s"
     )
     assert code == 1
     assert "is in Alertmanager, for: null" in out
     assert "exporter-lagging      RemovitExporterLagging" in out
     assert "did not fire in Prometheus within 15 s" in out
     assert "1 of 2 seen" in out
-    assert office.inbox.letters == []
+    assert monitoring.inbox.notifications == []
 
 
-async def test_what_cannot_be_asked_is_said_at_once(tmp_path: Path) -> None:
+async def test_a_server_that_cannot_be_asked_is_an_error_at_once(tmp_path: Path) -> None:
     nobody = f"http://127.0.0.1:{free_port()}"
     address = f"--web.listen-address=127.0.0.1:{free_port()}"
-    code, out = await drill("--act=key-rejected", f"--prometheus={nobody}", address)
+    code, out = await drill("--scenario=key-rejected", f"--prometheus={nobody}", address)
     assert code == 1
     assert f"{nobody}/api/v1/rules cannot be asked" in out
     async with prometheus(tmp_path, {}) as server:
-        code, out = await drill("--act=key-rejected", f"--prometheus={server.url}", address)
+        code, out = await drill("--scenario=key-rejected", f"--prometheus={server.url}", address)
     assert code == 1
-    assert "has no rule RemovitKeyRejected; start it with what" in out
-    code, out = await drill("--act=no-such-act")
+    assert "has no rule RemovitKeyRejected; start it with the files" in out
+    code, out = await drill("--scenario=no-such-scenario")
     assert code == 2
     code, out = await drill("--list")
     assert code == 0
-    assert len(out.splitlines()) == len(ACTS)
+    assert len(out.splitlines()) == len(SCENARIOS)
 
 
-async def test_with_nobody_to_ask_a_drill_says_what_should_be_seen() -> None:
+async def test_without_servers_a_drill_prints_the_expected_alerts() -> None:
     address = f"--web.listen-address=127.0.0.1:{free_port()}"
-    code, out = await drill("--act=upstream-blocked", "--patience=1s", address)
+    code, out = await drill("--scenario=upstream-blocked", "--patience=1s", address)
     assert code == 0
     assert "should now be seen: RemovitUpstreamBlocked (critical)" in out
-    assert "for a receiver that tells nobody" in out
-    assert "nobody was asked" in out
+    assert "for a receiver that notifies nobody" in out
+    assert "nothing was checked" in out
 
 
-async def test_what_follows_from_something_else_is_kept_quiet_for_the_same_upstream_only(
+async def test_the_former_name_of_the_option_still_works() -> None:
+    address = f"--web.listen-address=127.0.0.1:{free_port()}"
+    code, out = await drill("--act=throttled", "--patience=1s", address)
+    assert code == 0
+    names = {line.split()[1] for line in out.splitlines() if "should now be seen" in line}
+    assert names == {"throttled:"}
+    code, out = await drill("--help")
+    assert "--act" not in out
+
+
+async def test_an_alert_inhibits_its_consequences_for_the_same_upstream_only(
     tmp_path: Path,
 ) -> None:
     """The shipped inhibitions, each with the labels that its alerts have."""
@@ -274,11 +283,11 @@ async def test_what_follows_from_something_else_is_kept_quiet_for_the_same_upstr
 
 
 @pytest.mark.slow
-async def test_every_series_of_a_drill_says_so_and_prometheus_is_told_where_they_are(
+async def test_every_series_of_a_drill_is_labelled_and_its_targets_are_discovered(
     tmp_path: Path,
 ) -> None:
     address = f"127.0.0.1:{free_port()}"
-    flags = ("--act=upstream-blocked", "--patience=8s", f"--web.listen-address={address}")
+    flags = ("--scenario=upstream-blocked", "--patience=8s", f"--web.listen-address={address}")
     async with (
         alertmanager(tmp_path, yaml.safe_load(EXAMPLE.read_text())) as manager,
         aiohttp.ClientSession() as session,
@@ -306,7 +315,7 @@ async def test_every_series_of_a_drill_says_so_and_prometheus_is_told_where_they
 
 
 async def silences(manager: Alertmanager) -> dict[str, float]:
-    """How long each upstream's exporter is silenced, in seconds."""
+    """The length of each exporter's silence in seconds, by upstream."""
     found = {}
     for silence in await manager.get("/api/v2/silences"):
         if silence["status"]["state"] == "active":
@@ -321,7 +330,7 @@ async def silences(manager: Alertmanager) -> dict[str, float]:
     return found
 
 
-async def test_what_an_interrupted_drill_leaves_behind_is_silenced_once(
+async def test_an_interrupted_drill_silences_its_stopped_exporters_once(
     tmp_path: Path,
 ) -> None:
     async with alertmanager(tmp_path, yaml.safe_load(EXAMPLE.read_text())) as manager:
@@ -331,7 +340,7 @@ async def test_what_an_interrupted_drill_leaves_behind_is_silenced_once(
         )
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "exporter", "drill", *flags),
-            *("--act=key-rejected", "--act=throttled"),
+            *("--scenario=key-rejected", "--scenario=throttled"),
             stdout=asyncio.subprocess.PIPE,
         )
         assert process.stdout is not None
@@ -347,7 +356,7 @@ async def test_what_an_interrupted_drill_leaves_behind_is_silenced_once(
             "drill-key-rejected": week,
             "drill-throttled": week,
         }
-        code, out_again = await drill(*flags, "--act=key-rejected", "--patience=2s")
+        code, out_again = await drill(*flags, "--scenario=key-rejected", "--patience=2s")
         assert code == 1
         assert "did not reach Alertmanager within 2 s" in out_again
         assert await silences(manager) == {
@@ -356,7 +365,7 @@ async def test_what_an_interrupted_drill_leaves_behind_is_silenced_once(
         }
 
 
-async def test_exporters_are_silenced_for_as_long_as_the_loaded_rule_remembers_them(
+async def test_stopped_exporters_are_silenced_for_the_window_of_the_loaded_rule(
     tmp_path: Path,
 ) -> None:
     squeezed = tmp_path / "squeezed.yml"
@@ -372,7 +381,7 @@ async def test_exporters_are_silenced_for_as_long_as_the_loaded_rule_remembers_t
             prometheus(folder, {"rule_files": [str(rules)]}) as server,
         ):
             code, out = await drill(
-                *("--act=key-rejected", "--patience=1s", f"--prometheus={server.url}"),
+                *("--scenario=key-rejected", "--patience=1s", f"--prometheus={server.url}"),
                 f"--alertmanager={manager.url}",
                 f"--web.listen-address=127.0.0.1:{free_port()}",
             )
@@ -383,15 +392,15 @@ async def test_exporters_are_silenced_for_as_long_as_the_loaded_rule_remembers_t
 
 
 async def drill_with_an_alert(
-    manager: Alertmanager, act: str = "key-rejected", alert: str = "RemovitKeyRejected"
+    manager: Alertmanager, scenario: str = "key-rejected", alert: str = "RemovitKeyRejected"
 ) -> str:
-    """What a drill of one act says whose alert is in Alertmanager, and never ends."""
-    labels = {"alertname": alert, "upstream": f"drill-{act}", "drill": "true"}
+    """Put an alert that never ends into Alertmanager; return what its scenario's drill prints."""
+    labels = {"alertname": alert, "upstream": f"drill-{scenario}", "drill": "true"}
     ends = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
     await manager.post("/api/v2/alerts", [{"labels": labels, "endsAt": ends}])
     await until(manager.alerts, 60)
     code, out = await drill(
-        *(f"--act={act}", "--patience=5s", f"--alertmanager={manager.url}"),
+        *(f"--scenario={scenario}", "--patience=5s", f"--alertmanager={manager.url}"),
         f"--web.listen-address=127.0.0.1:{free_port()}",
     )
     assert code == 1
@@ -399,7 +408,9 @@ async def drill_with_an_alert(
 
 
 @pytest.mark.slow
-async def test_with_alertmanager_alone_the_end_is_waited_for_as_well(tmp_path: Path) -> None:
+async def test_with_alertmanager_alone_a_drill_waits_until_the_alert_is_resolved(
+    tmp_path: Path,
+) -> None:
     text = EXAMPLE.read_text().replace('"null"', "nobody")
     async with alertmanager(tmp_path, yaml.safe_load(text)) as manager:
         out = await drill_with_an_alert(manager)
@@ -409,7 +420,7 @@ async def test_with_alertmanager_alone_the_end_is_waited_for_as_well(tmp_path: P
 
 
 @pytest.mark.slow
-async def test_the_exporter_that_an_earlier_drill_silenced_can_be_missed_again(
+async def test_an_exporter_that_an_earlier_drill_silenced_is_unsilenced(
     tmp_path: Path,
 ) -> None:
     async with alertmanager(tmp_path, yaml.safe_load(EXAMPLE.read_text())) as manager:
@@ -419,7 +430,7 @@ async def test_the_exporter_that_an_earlier_drill_silenced_can_be_missed_again(
             assert (await silences(manager)).keys() == {"drill-exporter-down"}
 
 
-async def test_what_is_silenced_has_not_arrived(tmp_path: Path) -> None:
+async def test_a_silenced_alert_does_not_count_as_arrived(tmp_path: Path) -> None:
     async with alertmanager(tmp_path, yaml.safe_load(EXAMPLE.read_text())) as manager:
         now = datetime.now(UTC)
         silence = {
@@ -434,7 +445,7 @@ async def test_what_is_silenced_has_not_arrived(tmp_path: Path) -> None:
         assert "did not reach Alertmanager within 5 s" in out
 
 
-async def test_a_drill_that_pages_must_be_able_to_silence_what_it_leaves_behind() -> None:
-    code, out = await drill("--page", "--act=key-rejected")
+async def test_page_without_alertmanager_is_a_usage_error() -> None:
+    code, out = await drill("--page", "--scenario=key-rejected")
     assert code == 2
     assert "--page needs --alertmanager" in out

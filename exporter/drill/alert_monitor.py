@@ -1,4 +1,4 @@
-"""What Prometheus and Alertmanager say of the drill's alerts."""
+"""The drill's alerts as Prometheus and Alertmanager show them."""
 
 import asyncio
 import contextlib
@@ -15,44 +15,44 @@ import yaml
 from ..alerting.recording import WEEK
 from ..config.durations import parse_duration
 
-Seen = tuple[str, str]
+AlertId = tuple[str, str]
 """An alert's name and its upstream's."""
 
-GONE: Final = "RemovitExporterDown"
-"""The alert that every exporter of a drill leaves behind, for as long as its rule remembers it."""
+EXPORTER_DOWN: Final = "RemovitExporterDown"
+"""The alert that fires for every exporter of a drill after its end, until its rule forgets it."""
 
 AUTHOR: Final = "removit-exporter drill"
-"""Who Alertmanager is told set a silence."""
+"""The author of the drill's silences in Alertmanager."""
 
 CHECK_SECONDS: Final = 1.0
 TIMEOUT: Final = aiohttp.ClientTimeout(total=10)
 
 
 class DrillError(Exception):
-    """The drill cannot be held; the message says why and what to do."""
+    """The drill cannot run; the message says why and what to do."""
 
 
 @dataclass(slots=True)
-class Sight:
-    """The alerts that fire in Prometheus and are active in Alertmanager, looked at each second.
+class AlertMonitor:
+    """The alerts that fire in Prometheus and are active in Alertmanager, read each second.
 
-    A URL that is None is not looked at, and `firing` and `arrived` then stay empty.
+    If a URL is None, that server is not asked, and `firing` or `arrived` stays empty.
     """
 
     session: aiohttp.ClientSession
     prometheus: str | None
     alertmanager: str | None
-    firing: set[Seen] = field(default_factory=set)
-    arrived: dict[Seen, frozenset[str]] = field(default_factory=dict)
-    """With the receivers that an alert is routed to."""
-    nowhere: frozenset[str] = frozenset()
-    """The receivers that tell nobody."""
+    firing: set[AlertId] = field(default_factory=set)
+    arrived: dict[AlertId, frozenset[str]] = field(default_factory=dict)
+    """Each active alert with the receivers that it is routed to."""
+    silent_receivers: frozenset[str] = frozenset()
+    """The receivers that notify nobody."""
     remembered: float = WEEK
-    """How long `GONE` goes on after an exporter is gone, in seconds."""
-    _looked: asyncio.Event = field(default_factory=asyncio.Event)
+    """How long `EXPORTER_DOWN` fires after an exporter's end, in seconds."""
+    _updated: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def check(self, alerts: frozenset[str]) -> None:
-        """Raise `DrillError` unless both can be asked and the rules are loaded."""
+        """Raise `DrillError` unless both servers answer and the rules are loaded."""
         if self.prometheus is not None:
             document = await self._get(f"{self.prometheus}/api/v1/rules", {"type": "alert"})
             groups = document["data"]["groups"]
@@ -60,39 +60,39 @@ class Sight:
             if missing := sorted(alerts - known.keys()):
                 raise DrillError(
                     f"{self.prometheus} has no rule {', '.join(missing)};"
-                    " start it with what `removit-exporter drill --write FOLDER` writes"
+                    " start it with the files that `removit-exporter drill --write FOLDER` writes"
                 )
-            if window := re.search(r"\[(\w+)\]", known.get(GONE, "")):
+            if window := re.search(r"\[(\w+)\]", known.get(EXPORTER_DOWN, "")):
                 self.remembered = parse_duration(window[1])
         if self.alertmanager is not None:
             status = await self._get(f"{self.alertmanager}/api/v2/status")
             receivers = yaml.safe_load(status["config"]["original"])["receivers"]
-            self.nowhere = frozenset(one["name"] for one in receivers if len(one) == 1)
+            self.silent_receivers = frozenset(one["name"] for one in receivers if len(one) == 1)
 
-    async def look(self) -> None:
-        """Look again and again, until cancelled; who does not answer is asked again."""
+    async def watch(self) -> None:
+        """Read both again and again until cancelled; a failed request is repeated."""
         while True:
             with contextlib.suppress(DrillError):
-                await self._look()
-            looked, self._looked = self._looked, asyncio.Event()
-            looked.set()
+                await self._read()
+            updated, self._updated = self._updated, asyncio.Event()
+            updated.set()
             await asyncio.sleep(CHECK_SECONDS)
 
-    async def until(self, condition: Callable[[], bool], seconds: float) -> bool:
-        """Wait until a condition of what is seen holds; return whether it did in time."""
+    async def wait_until(self, condition: Callable[[], bool], seconds: float) -> bool:
+        """Wait until a condition on the alerts holds; return whether it did in time."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not condition():
-                    await self._looked.wait()
+                    await self._updated.wait()
                 return True
         return False
 
     async def silence_the_end(self, upstreams: Iterable[str]) -> None:
-        """Have Alertmanager keep quiet about exporters, which are now going."""
+        """Silence `EXPORTER_DOWN` for exporters that now stop."""
         now = datetime.now(UTC)
         for upstream in upstreams if self.alertmanager is not None else ():
             await self.lift_silence(upstream)
-            matchers = {"alertname": GONE, "drill": "true", "upstream": upstream}
+            matchers = {"alertname": EXPORTER_DOWN, "drill": "true", "upstream": upstream}
             silence = {
                 "matchers": [
                     {"name": name, "value": value, "isRegex": False, "isEqual": True}
@@ -101,12 +101,12 @@ class Sight:
                 "startsAt": now.isoformat(),
                 "endsAt": (now + timedelta(seconds=self.remembered + 60)).isoformat(),
                 "createdBy": AUTHOR,
-                "comment": "the drill is over, its exporters are gone on purpose",
+                "comment": "the drill is over; its exporters were stopped on purpose",
             }
             await self._ask("POST", f"{self.alertmanager}/api/v2/silences", json=silence)
 
     async def lift_silence(self, upstream: str) -> None:
-        """End what an earlier drill silenced of an exporter."""
+        """Remove the silence that an earlier drill set for an exporter."""
         if self.alertmanager is None:
             return
         for silence in await self._get(f"{self.alertmanager}/api/v2/silences"):
@@ -115,11 +115,11 @@ class Sight:
             if active and silence["createdBy"] == AUTHOR and matched.get("upstream") == upstream:
                 await self._ask("DELETE", f"{self.alertmanager}/api/v2/silence/{silence['id']}")
 
-    async def _look(self) -> None:
+    async def _read(self) -> None:
         if self.prometheus is not None:
             document = await self._get(f"{self.prometheus}/api/v1/alerts")
             self.firing = {
-                _seen(alert["labels"])
+                _alert_id(alert["labels"])
                 for alert in document["data"]["alerts"]
                 if alert["state"] == "firing"
             }
@@ -129,7 +129,7 @@ class Sight:
                 {"filter": 'drill="true"', "inhibited": "false", "silenced": "false"},
             )
             self.arrived = {
-                _seen(alert["labels"]): frozenset(one["name"] for one in alert["receivers"])
+                _alert_id(alert["labels"]): frozenset(one["name"] for one in alert["receivers"])
                 for alert in alerts
             }
 
@@ -137,7 +137,7 @@ class Sight:
         return await self._ask("GET", url, params=parameters)
 
     async def _ask(self, method: str, url: str, **more: Any) -> Any:
-        """Return what is answered, as JSON; None for an empty answer."""
+        """Return the answer's JSON; None for an empty body."""
         try:
             async with self.session.request(method, url, timeout=TIMEOUT, **more) as response:
                 if response.status != 200:
@@ -149,5 +149,5 @@ class Sight:
             raise DrillError(f"{url} cannot be asked: {reason}") from None
 
 
-def _seen(labels: Mapping[str, str]) -> Seen:
+def _alert_id(labels: Mapping[str, str]) -> AlertId:
     return labels.get("alertname", ""), labels.get("upstream", "")

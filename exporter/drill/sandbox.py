@@ -1,4 +1,4 @@
-"""Where one act plays: a simulated API, an exporter that watches it, and jobs."""
+"""What one scenario runs in: a simulated API, an exporter that polls it, and jobs."""
 
 import asyncio
 import contextlib
@@ -40,14 +40,14 @@ CONFIG: Final[Mapping[str, Any]] = {
         "outage_window": "5s",
     },
 }
-"""What is squeezed in every scene, so that things happen in seconds."""
+"""Shorter times for every sandbox, so that things happen within seconds."""
 
 STEADY_SECONDS: Final = 2.0
-"""Every so often a job comes that ends well, so that something always finishes."""
+"""Time between two jobs of the steady traffic, which end as `done`."""
 
 
-class Scene:
-    """One act's simulator and exporter. `labels` is what every series carries."""
+class Sandbox:
+    """One scenario's simulator and exporter. `labels` are on every series."""
 
     def __init__(
         self,
@@ -62,11 +62,11 @@ class Scene:
         self.key = secrets.token_hex(16)
         self.simulator = Simulator(api_key=self.key, weights={"sound": 1.0})
         self.muted = False
-        """Whether nobody answers a scrape: the exporter is as good as gone."""
+        """Whether scrapes are answered 503, as if the exporter were gone."""
         self.scraped = asyncio.Event()
-        """Whether anyone has read the exporter's metrics."""
+        """Set once the exporter's metrics have been scraped."""
         self.url = ""
-        """Where the exporter is reached, once it is served."""
+        """The exporter's URL, once it is served."""
         self._overrides = config
         self._labels = labels
         self._traffic: asyncio.Task[None] | None = None
@@ -77,8 +77,8 @@ class Scene:
         """The exporter's config file."""
         return self.folder / "config.yaml"
 
-    async def make(self) -> web.Application:
-        """Start the simulator and return the exporter as an application, to be served."""
+    async def start(self) -> web.Application:
+        """Start the simulator, and return an application that runs the exporter."""
         await self.simulator.start()
         self.folder.mkdir()
         (self.folder / "api.key").write_text(self.key)
@@ -106,35 +106,35 @@ class Scene:
             await asyncio.wait([self._traffic])
         await self.simulator.stop()
 
-    def let_jobs_come(self) -> None:
-        """Let jobs that end well come in now and then, from now on."""
+    def start_traffic(self) -> None:
+        """Register a job that ends as `done` every `STEADY_SECONDS`, from now on."""
         if self._traffic is None:
             sound = Script.sound(1.0)
             self._traffic = asyncio.create_task(_repeat(STEADY_SECONDS, lambda _: self.add(sound)))
 
-    async def tell(self, *job_ids: str) -> None:
+    async def register(self, *job_ids: str) -> None:
         """Register jobs."""
         await self.exporter.registry.register([Registration(one) for one in job_ids], Source.API)
 
     async def add(self, *scripts: Script) -> list[str]:
-        """Have the simulator take in jobs, and the exporter told of them."""
+        """Add jobs to the simulator and register them with the exporter; return their ids."""
         job_ids = [self.simulator.add(script) for script in scripts]
-        await self.tell(*job_ids)
+        await self.register(*job_ids)
         return job_ids
 
     async def forget(self) -> None:
-        """Have the exporter forget the jobs that are pending."""
+        """Have the exporter forget all pending jobs."""
         registry = self.exporter.registry
         for job_id in [name for name, job in registry.jobs.items() if job.pending]:
             await registry.forget(job_id)
 
     async def answered(self, *job_ids: str) -> None:
-        """Wait until each of the jobs was answered well."""
+        """Wait until each of the jobs was answered 2xx."""
         jobs = self.exporter.registry.jobs
         await self._until(lambda: all(jobs[job_id].answered for job_id in job_ids))
 
     async def ended(self, *job_ids: str) -> None:
-        """Wait until none of the jobs is pending any more."""
+        """Wait until none of the jobs is pending."""
         jobs = self.exporter.registry.jobs
         await self._until(lambda: not any(jobs[job_id].pending for job_id in job_ids))
 
@@ -147,7 +147,7 @@ class Scene:
     async def every(
         self, seconds: float, do: Callable[[int], Awaitable[object]]
     ) -> AsyncIterator[None]:
-        """Have something done every so many seconds, beside; it is given a number from 0 on."""
+        """Call `do` at this interval while the context is open; its argument counts up from 0."""
         task = asyncio.create_task(_repeat(seconds, do))
         try:
             yield
@@ -156,7 +156,7 @@ class Scene:
             await asyncio.wait([task])
 
     async def upload(self, mode: str) -> None:
-        """Upload an image through the exporter, in a mode; what is answered does not matter."""
+        """Upload an image through the exporter in a mode, whatever the answer is."""
         document = {"file_url": "https://images.example.com/1.jpg", "mode": mode}
         async with (
             aiohttp.ClientSession(headers={"X-API-Key": self.key}) as session,
@@ -167,13 +167,13 @@ class Scene:
 
 async def _repeat(seconds: float, do: Callable[[int], Awaitable[object]]) -> None:
     for number in itertools.count():
-        with contextlib.suppress(StoreError):  # which one act is about
+        with contextlib.suppress(StoreError):  # one scenario causes it
             await do(number)
         await asyncio.sleep(seconds)
 
 
 class _DrillConfig(ConfigFile):
-    """A config whose every series says that this is a drill; no config file can say that."""
+    """A config with the drill's labels on every series, which a config file may not have."""
 
     def __init__(self, path: Path, labels: Mapping[str, str]) -> None:
         super().__init__(path)

@@ -1,54 +1,54 @@
-"""Acts about the exporter itself."""
+"""Scenarios about the exporter itself."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
 from ..simulator import Script
-from .act import Act
-from .scene import Scene
+from .sandbox import Sandbox
+from .scenario import Scenario
 
 
 @asynccontextmanager
-async def _gone(scene: Scene) -> AsyncIterator[None]:
-    scene.muted = True
+async def _gone(sandbox: Sandbox) -> AsyncIterator[None]:
+    sandbox.muted = True
     yield
-    scene.muted = False
+    sandbox.muted = False
 
 
 @asynccontextmanager
-async def _too_many(scene: Scene, jobs: int = 40) -> AsyncIterator[None]:
-    await scene.add(*[Script.stuck(0.1)] * jobs)
+async def _too_many(sandbox: Sandbox, jobs: int = 40) -> AsyncIterator[None]:
+    await sandbox.add(*[Script.stuck(0.1)] * jobs)
     yield
-    await scene.forget()
+    await sandbox.forget()
 
 
 @asynccontextmanager
-async def _one_at_a_time(scene: Scene) -> AsyncIterator[None]:
-    with scene.simulator.faults.slow(1.0):
-        async with _too_many(scene, 100):
+async def _one_at_a_time(sandbox: Sandbox) -> AsyncIterator[None]:
+    with sandbox.simulator.faults.slow(1.0):
+        async with _too_many(sandbox, 100):
             yield
 
 
 @asynccontextmanager
-async def _disk_gone(scene: Scene) -> AsyncIterator[None]:
-    database, elsewhere = scene.folder / "jobs.db", scene.folder / "elsewhere.db"
+async def _disk_gone(sandbox: Sandbox) -> AsyncIterator[None]:
+    database, elsewhere = sandbox.folder / "jobs.db", sandbox.folder / "elsewhere.db"
     database.rename(elsewhere)
     yield
     elsewhere.rename(database)
 
 
 @asynccontextmanager
-async def _broken_config(scene: Scene) -> AsyncIterator[None]:
-    text = scene.config_path.read_text()
-    scene.config_path.write_text(text + "nonsense: true\n")
+async def _broken_config(sandbox: Sandbox) -> AsyncIterator[None]:
+    text = sandbox.config_path.read_text()
+    sandbox.config_path.write_text(text + "nonsense: true\n")
     yield
-    scene.config_path.write_text(text)
+    sandbox.config_path.write_text(text)
 
 
 @asynccontextmanager
-async def _broken_job_file(scene: Scene) -> AsyncIterator[None]:
-    path = scene.folder / "import.yaml"
+async def _broken_job_file(sandbox: Sandbox) -> AsyncIterator[None]:
+    path = sandbox.folder / "import.yaml"
     path.write_text("- targets: [one, two\n")
     yield
     path.unlink()
@@ -56,49 +56,49 @@ async def _broken_job_file(scene: Scene) -> AsyncIterator[None]:
 
 FLAT: Final = {"min_interval": "1s", "max_interval": "1s"}
 
-EXPORTER_ACTS: Final = (
-    Act(
+EXPORTER_SCENARIOS: Final = (
+    Scenario(
         "exporter_down",
         "the exporter no longer answers",
         "Exporter: Exporters up",
         _gone,
     ),
-    Act(
+    Scenario(
         "poll_demand",
-        "forty jobs ask for forty polls a second, and ten are allowed",
+        "forty jobs need forty polls a second, and ten are allowed",
         "Exporter: Demand against the limit",
         _too_many,
         {"upstream": {"rate": 10, "burst": 1}, "polling": FLAT},
     ),
-    Act(
+    Scenario(
         "exporter_lagging",
-        "a hundred jobs are asked about one at a time, and each answer takes a second",
+        "a hundred jobs are polled one at a time, and each answer takes a second",
         "Exporter: Most overdue poll over time",
         _one_at_a_time,
         {"upstream": {"concurrency": 1}, "polling": FLAT},
     ),
-    Act(
+    Scenario(
         "store_not_writable",
-        "the database's file is gone",
+        "the database file is missing",
         "Exporter: Store writable: NO; Errors of the store",
         _disk_gone,
     ),
-    Act(
+    Scenario(
         "series_left_out",
-        "forty jobs are pending, and thirty may have series of their own",
+        "forty jobs are pending, and only thirty may have per-job series",
         "Exporter: Jobs without series",
         _too_many,
         {"metrics": {"per_job": {"max_jobs": 30, "linger": "1s", "linger_failed": "1s"}}},
     ),
-    Act(
+    Scenario(
         "config_reload_failed",
-        "the config file is changed, and wrong",
+        "the config file is changed and has an error",
         "Exporter: Config in force: NO",
         _broken_config,
     ),
-    Act(
+    Scenario(
         "job_file_errors",
-        "a job file is written that is no YAML",
+        "a job file is written that is not YAML",
         "Exporter: Broken job files",
         _broken_job_file,
         {"job_files": ["import.yaml"]},

@@ -1,4 +1,4 @@
-"""All scenes behind one address, and how a Prometheus finds them."""
+"""Serves all sandboxes at one address, and lets a Prometheus discover them."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -13,8 +13,8 @@ from ..alerting.promql import Promql, for_drill
 from ..alerting.rule_files import drill_rules
 from ..alerting.thresholds import load_thresholds
 from ..config.values import split_address
-from .scene import Scene
-from .sight import DrillError
+from .alert_monitor import DrillError
+from .sandbox import Sandbox
 
 JOB: Final = "removit-drill"
 RULES_FILE: Final = "rules.yml"
@@ -22,9 +22,9 @@ PROMETHEUS_FILE: Final = "prometheus.yml"
 
 
 def write(folder: Path, address: str, alertmanager: str | None) -> None:
-    """Write the drill's rules, and a config for a Prometheus of its own, into a folder.
+    """Write the drill's rules, and a config for a separate Prometheus, into a folder.
 
-    Its own, because the squeezed rules would be false alarms for everything but the drill.
+    It must be a separate one: with their shorter times the rules would give false alarms elsewhere.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rules = drill_rules(Promql(load_thresholds(), for_drill))
@@ -34,7 +34,7 @@ def write(folder: Path, address: str, alertmanager: str | None) -> None:
 
 
 def prometheus_config(address: str, alertmanager: str | None) -> dict[str, Any]:
-    """Return the config of a Prometheus that sees nothing but the drill at an address."""
+    """Return the config of a Prometheus that scrapes only the drill at an address."""
     sd = {"url": f"http://{address}/sd", "refresh_interval": "5s"}
     config: dict[str, Any] = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
@@ -50,21 +50,21 @@ def prometheus_config(address: str, alertmanager: str | None) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def serving(scenes: Sequence[Scene], address: str) -> AsyncIterator[str]:
-    """Serve every scene's exporter under a path of its own; yields the URL of them all.
+async def serve(sandboxes: Sequence[Sandbox], address: str) -> AsyncIterator[str]:
+    """Serve each sandbox's exporter under its own path; yields the common base URL.
 
-    Raises `DrillError` when the address cannot be listened on.
+    Raises `DrillError` if the address cannot be used.
     """
-    by_path = {f"/acts/{scene.name}": scene for scene in scenes}
+    by_path = {f"/scenarios/{sandbox.name}": sandbox for sandbox in sandboxes}
 
     @web.middleware
     async def mute(request: web.Request, handler: Any) -> web.StreamResponse:
-        scene = by_path.get(request.path.removesuffix("/metrics"))
-        if scene is not None and scene.muted:
+        sandbox = by_path.get(request.path.removesuffix("/metrics"))
+        if sandbox is not None and sandbox.muted:
             return web.Response(status=503)
         response: web.StreamResponse = await handler(request)
-        if scene is not None:
-            scene.scraped.set()
+        if sandbox is not None:
+            sandbox.scraped.set()
         return response
 
     async def discover(request: web.Request) -> web.Response:
@@ -72,8 +72,8 @@ async def serving(scenes: Sequence[Scene], address: str) -> AsyncIterator[str]:
 
     app = web.Application(middlewares=[mute])
     app.router.add_get("/sd", discover)
-    for path, scene in by_path.items():
-        app.add_subapp(path, await scene.make())
+    for path, sandbox in by_path.items():
+        app.add_subapp(path, await sandbox.start())
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
@@ -83,17 +83,17 @@ async def serving(scenes: Sequence[Scene], address: str) -> AsyncIterator[str]:
         except OSError as error:
             raise DrillError(f"cannot listen on {address}: {error.strerror or error}") from error
         url = f"http://{host or '127.0.0.1'}:{runner.addresses[0][1]}"
-        for path, scene in by_path.items():
-            scene.url = url + path
+        for path, sandbox in by_path.items():
+            sandbox.url = url + path
         yield url
     finally:
-        for scene in scenes:
-            await scene.close()
+        for sandbox in sandboxes:
+            await sandbox.close()
         await runner.cleanup()
 
 
-def _targets(host: str, by_path: Mapping[str, Scene]) -> list[dict[str, Any]]:
-    """Prometheus's `http_sd`: every scene is a target, told apart by its `instance`."""
+def _targets(host: str, by_path: Mapping[str, Sandbox]) -> list[dict[str, Any]]:
+    """Return each sandbox as a target of Prometheus's `http_sd`, with its own `instance`."""
     return [
         {
             "targets": [host],

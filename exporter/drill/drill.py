@@ -1,0 +1,227 @@
+"""A drill: runs all scenarios at the same time, and reports which alerts were seen."""
+
+import asyncio
+import contextlib
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+
+from ..alerting.alert import Alert
+from ..alerting.promql import Promql, for_drill
+from ..alerting.rule_files import alerts
+from ..alerting.thresholds import load_thresholds
+from ..logs import configure
+from .alert_monitor import EXPORTER_DOWN, AlertMonitor
+from .exporter_scenarios import EXPORTER_SCENARIOS
+from .job_scenarios import JOB_SCENARIOS
+from .sandbox import Sandbox
+from .scenario import Scenario
+from .server import serve
+from .upstream_scenarios import UPSTREAM_SCENARIOS
+
+_ALL: Final = (*UPSTREAM_SCENARIOS, *JOB_SCENARIOS, *EXPORTER_SCENARIOS)
+SCENARIOS: Final = {scenario.name: scenario for scenario in _ALL}
+
+CALM_SECONDS: Final = 3.0
+"""Time without a fault before each scenario: a few scrapes."""
+
+PAGE_SECONDS: Final = 45.0
+"""A page is sent after Alertmanager's `group_wait`, which is 30 s in the shipped example."""
+
+
+@dataclass(frozen=True, slots=True)
+class DrillOptions:
+    """The command's flags; times in seconds. Without scenarios, all of them run."""
+
+    scenarios: Sequence[str] = ()
+    page: bool = False
+    prometheus: str | None = None
+    alertmanager: str | None = None
+    listen_address: str = "127.0.0.1:10979"
+    patience: float = 120.0
+    hold: float | None = None
+
+
+@dataclass(slots=True)
+class Outcome:
+    """The result of a scenario: seconds until each step, None for a step that was not seen."""
+
+    scenario: Scenario
+    alert: str
+    fired: float | None = None
+    arrived: float | None = None
+    resolved: float | None = None
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A scenario with what it runs in and the alert that it should cause."""
+
+    scenario: Scenario
+    sandbox: Sandbox
+    alert: Alert
+
+    @property
+    def alert_id(self) -> tuple[str, str]:
+        return self.alert.name, self.sandbox.upstream
+
+
+async def run_drill(options: DrillOptions, say: Callable[[str], None]) -> bool:
+    """Run the scenarios; return whether every alert was seen. Raises `DrillError`."""
+    ql = Promql(load_thresholds(), for_drill)
+    table = {alert.key: alert for alert in alerts(ql)}
+    labels = {"drill": "true"} | ({"drill_page": "true"} if options.page else {})
+    with tempfile.TemporaryDirectory(prefix="removit-drill-") as name:
+        folder, parts = Path(name), list[_Part]()
+        for scenario in (SCENARIOS[name] for name in options.scenarios or SCENARIOS):
+            sandbox = Sandbox(scenario.name, folder / scenario.name, scenario.config, labels)
+            parts.append(_Part(scenario, sandbox, table[scenario.key]))
+        sandboxes = [part.sandbox for part in parts]
+        with (folder / "exporter.log").open("w") as log:
+            configure("info", "json", [sandbox.key for sandbox in sandboxes], log)
+            async with (
+                aiohttp.ClientSession() as session,
+                serve(sandboxes, options.listen_address) as url,
+            ):
+                monitor = AlertMonitor(session, options.prometheus, options.alertmanager)
+                say(f"drill {url}, log {log.name}")
+                return await _Drill(options, monitor, ql, say).run(parts)
+
+
+class _Drill:
+    def __init__(
+        self, options: DrillOptions, monitor: AlertMonitor, ql: Promql, say: Callable[[str], None]
+    ) -> None:
+        self._options = options
+        self._monitor = monitor
+        self._ql = ql
+        self._say = say
+        self._began = time.monotonic()
+
+    async def run(self, parts: Sequence[_Part]) -> bool:
+        await self._monitor.check(frozenset(part.alert.name for part in parts))
+        watching = asyncio.create_task(self._monitor.watch())
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._run_scenario(part)) for part in parts]
+        finally:
+            watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watching
+            # Also after an interrupt: otherwise each exporter that now stops would page someone.
+            await self._monitor.silence_the_end([part.sandbox.upstream for part in parts])
+        return self._report([task.result() for task in tasks])
+
+    async def _run_scenario(self, part: _Part) -> Outcome:
+        scenario, sandbox = part.scenario, part.sandbox
+        outcome = Outcome(scenario, part.alert.name)
+        if scenario.steady:
+            sandbox.start_traffic()
+        if self._monitor.prometheus is not None and not await self._is_scraped(sandbox):
+            outcome.trouble = f"{self._monitor.prometheus} does not scrape the drill"
+            return outcome
+        if part.alert.name == EXPORTER_DOWN:
+            await self._monitor.lift_silence(sandbox.upstream)
+        if scenario.lead:
+            self._tell(scenario, f"prepares, which takes about {scenario.lead:.0f} s")
+        async with scenario.fault(sandbox):
+            self._tell(scenario, scenario.description)
+            self._tell(scenario, f"should now be seen: {self._expected(part)}")
+            await self._wait_for_alert(part, outcome)
+        sandbox.start_traffic()
+        self._tell(scenario, "fault ended")
+        if outcome.fired is not None or outcome.arrived is not None:
+            await self._wait_until_resolved(part, outcome)
+        return outcome
+
+    async def _is_scraped(self, sandbox: Sandbox) -> bool:
+        """Wait until Prometheus has scraped the exporter while there is no fault."""
+        try:
+            await asyncio.wait_for(sandbox.scraped.wait(), self._options.patience)
+        except TimeoutError:
+            return False
+        await asyncio.sleep(CALM_SECONDS)
+        return True
+
+    def _expected(self, part: _Part) -> str:
+        severity = part.alert.values(self._ql).severity
+        receiver = "" if self._options.page else ", for a receiver that notifies nobody"
+        return (
+            f"{part.alert.name} ({severity}) in Prometheus and in Alertmanager{receiver};"
+            f" on the dashboard Removit / {part.scenario.dashboard}"
+        )
+
+    async def _wait_for_alert(self, part: _Part, outcome: Outcome) -> None:
+        """Wait until the alert is seen; without a URL to check, wait for `patience`."""
+        monitor, patience, began = self._monitor, self._options.patience, time.monotonic()
+        alert_id = part.alert_id
+        if monitor.prometheus is None and monitor.alertmanager is None:
+            await asyncio.sleep(patience)
+            return
+        if monitor.prometheus is not None:
+            if not await monitor.wait_until(lambda: alert_id in monitor.firing, patience):
+                outcome.trouble = f"did not fire in Prometheus within {patience:.0f} s"
+                return
+            outcome.fired = time.monotonic() - began
+            self._tell(part.scenario, f"fires in Prometheus after {outcome.fired:.0f} s")
+        if monitor.alertmanager is not None:
+            if not await monitor.wait_until(lambda: alert_id in monitor.arrived, patience):
+                outcome.trouble = f"did not reach Alertmanager within {patience:.0f} s"
+                return
+            outcome.arrived = time.monotonic() - began
+            self._check_receivers(part, outcome)
+        await asyncio.sleep(self._hold())
+
+    def _check_receivers(self, part: _Part, outcome: Outcome) -> None:
+        """Note as trouble that a page notifies nobody, or that anything else notifies someone."""
+        receivers = self._monitor.arrived[part.alert_id]
+        named = ", ".join(sorted(receivers))
+        self._tell(part.scenario, f"is in Alertmanager, for: {named}")
+        if (receivers <= self._monitor.silent_receivers) is self._options.page:
+            outcome.trouble = f"goes to the receiver {named}"
+
+    def _hold(self) -> float:
+        """How long the fault continues after its alert was seen, in seconds."""
+        if self._options.hold is not None:
+            return self._options.hold
+        return PAGE_SECONDS if self._options.page else 0.0
+
+    async def _wait_until_resolved(self, part: _Part, outcome: Outcome) -> None:
+        monitor, patience, began = self._monitor, self._options.patience, time.monotonic()
+        alert_id = part.alert_id
+        if await monitor.wait_until(
+            lambda: alert_id not in monitor.firing and alert_id not in monitor.arrived, patience
+        ):
+            outcome.resolved = time.monotonic() - began
+            self._tell(part.scenario, f"resolved after {outcome.resolved:.0f} s")
+        else:
+            outcome.trouble = f"was not resolved within {patience:.0f} s"
+
+    def _tell(self, scenario: Scenario, text: str) -> None:
+        self._say(f"{time.monotonic() - self._began:6.1f}s  {scenario.name}: {text}")
+
+    def _report(self, outcomes: Sequence[Outcome]) -> bool:
+        """Print the results; return whether every alert was seen."""
+        if self._monitor.prometheus is None and self._monitor.alertmanager is None:
+            self._say(
+                "nothing was checked; give --prometheus and --alertmanager to wait for alerts"
+            )
+            return True
+        self._say(f"{'scenario':22}{'alert':34}{'fires':>8}{'arrives':>9}{'resolves':>10}")
+        for one in outcomes:
+            times = (_seconds(one.fired, 8), _seconds(one.arrived, 9), _seconds(one.resolved, 10))
+            line = f"{one.scenario.name:22}{one.alert:34}{''.join(times)}  {one.trouble}"
+            self._say(line.rstrip())
+        seen = sum(not one.trouble for one in outcomes)
+        self._say(f"{seen} of {len(outcomes)} seen")
+        return seen == len(outcomes)
+
+
+def _seconds(value: float | None, width: int) -> str:
+    return f"{'-' if value is None else f'{value:.0f} s':>{width}}"
