@@ -178,7 +178,7 @@ def memory() -> dict[str, int]:
 def _page(exporter: Exporter) -> list[str]:
     text = b"".join(
         piece if isinstance(piece, bytes) else piece.encode()
-        for piece in exporter.context.exposition.page(generate_latest).slices
+        for piece in exporter.context.exposition.page(generate_latest)
     ).decode()
     return [line for line in text.splitlines() if not line.startswith("#")]
 

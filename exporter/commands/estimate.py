@@ -139,7 +139,7 @@ def _use(exporter: Exporter) -> None:
 
 def _page(exporter: Exporter) -> bytes:
     parts = (Part.TOTALS, Part.EXPORTER)
-    return b"".join(exporter.context.exposition.page(generate_latest, parts).slices)
+    return b"".join(exporter.context.exposition.page(generate_latest, parts))
 
 
 def _count(page: bytes) -> int:

@@ -1,7 +1,7 @@
-"""How many jobs there are now, of which kind: kept up to date with each change.
+"""Counts of the present jobs, updated with each change.
 
-A scrape reads sums and the heads of heaps, so that it costs what changed and not what exists.
-Pure: times (seconds since 1970) come from the caller.
+A scrape reads sums and the heads of heaps, so its cost depends on the changes since the scrape
+before, not on the number of jobs. Pure: times (seconds since 1970) come from the caller.
 """
 
 import heapq
@@ -16,7 +16,7 @@ from .overdue import Overdue
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a pending job is counted."""
+    """The counters that a pending job is part of."""
 
     group: Labels
     mode: str
@@ -44,7 +44,7 @@ class Census:
     _oldest: dict[str, list[tuple[float, str]]] = field(default_factory=dict)
 
     def update(self, before: Job | None, after: Job | None) -> None:
-        """Take in a job's change; None stands for a job not there, or no longer."""
+        """Count a job's change; `before` is None for a new job, `after` for a removed one."""
         job_id = after.job_id if after else before.job_id if before else None
         if job_id is None:
             return
@@ -63,11 +63,11 @@ class Census:
             heapq.heappush(self._still, (moved, job_id))
 
     def count_unresolved(self, labels: Mapping[str, str], amount: int) -> None:
-        """Count keys of the failure ledger that were opened or, below 0, closed."""
+        """Count keys of the failure ledger that were opened (positive) or closed (negative)."""
         self.unresolved[label_set(self.tally.groups(labels))] += amount
 
     def set_stalled_after(self, seconds: float) -> None:
-        """Go by another threshold, for those that stand still already as well."""
+        """Set another threshold, also for the jobs that are stalled already."""
         self.stalled_after = seconds
         self.stalled.clear()
         self._stalled.clear()
@@ -81,7 +81,7 @@ class Census:
             moved = self._moved.get(job_id)
             if moved is None or job_id in self._stalled:
                 continue
-            if moved > entered:  # it moved since; look again when that is long ago
+            if moved > entered:  # it progressed since then; check again later
                 heapq.heappush(self._still, (moved, job_id))
                 continue
             self._stalled.add(job_id)
@@ -89,7 +89,7 @@ class Census:
         return self.stalled
 
     def oldest(self) -> dict[str, float]:
-        """Return by mode when the oldest pending job was registered."""
+        """Return the time when the oldest pending job was registered, by mode."""
         found = {}
         for mode, heap in self._oldest.items():
             while heap and not self._is_in(heap[0], mode):
@@ -103,7 +103,7 @@ class Census:
         return place is not None and (place.mode, place.registered_at) == (mode, entry[0])
 
     def _compact(self) -> None:
-        """Drop what has gone from the heaps, once it is most of them: their size stays bounded."""
+        """Remove stale entries from the heaps once they are the majority: this bounds the size."""
         most = 2 * len(self._places) + 64
         if len(self._still) > most:
             self._still = [

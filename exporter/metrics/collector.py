@@ -1,4 +1,4 @@
-"""Our own numbers as prometheus-client families: jobs from totals and census, and the upstream."""
+"""The metrics of jobs and of the upstream's health, as prometheus-client families."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate
@@ -23,7 +23,7 @@ from .totals import CounterSeries, Exemplar, HistogramSeries, Totals
 
 
 class JobMetrics(Collector):
-    """The numbers of jobs, fed with each published change; a collector that works empty.
+    """The metrics of jobs, updated with each published change.
 
     `time` gives seconds since 1970.
     """
@@ -46,12 +46,12 @@ class JobMetrics(Collector):
         self._groups: set[tuple[str, ...]] = set()
 
     def start_at_zero(self) -> None:
-        """Make the series of the known label values, where no group label tells them apart."""
+        """Create the series of the known label values at 0, if there are no group labels."""
         if not self.tally.group_labels:
             self.totals.add(list(self.tally.zeros({})), 0.0)
 
     def published(self, published: Published) -> None:
-        """Take in a change; a listener of the registry. Its first event stamps the exemplars."""
+        """Count a change; a listener of the registry. Exemplars get the time of its first event."""
         before, after = published.before, published.after
         if before is None and after is not None:
             self._start_at_zero(after)
@@ -64,14 +64,14 @@ class JobMetrics(Collector):
                     self.census.count_unresolved(entry.labels, amount)
 
     def describe(self) -> Iterable[Metric]:
-        """Name what `collect` and the per-job lines give, so that no other metric takes a name."""
+        """Return all families, per-job ones included, so that their names are reserved."""
         for family in FAMILIES.values():
             if family.part is Part.JOBS:
                 yield GaugeMetricFamily(family.name, family.help)
         yield from self.collect()
 
     def collect(self) -> Iterator[Metric]:
-        """Return the families over all jobs and of the upstream's health."""
+        """Return the families about all jobs and about the upstream's health."""
         for name, series in self.totals.counters.items():
             yield _counters(name, series)
         for name, histograms in self.totals.histograms.items():
@@ -80,7 +80,7 @@ class JobMetrics(Collector):
         yield from self._health()
 
     def _start_at_zero(self, job: Job) -> None:
-        """The first job of a group brings that group's series, at zero."""
+        """Create the series of a group at 0 when its first job comes."""
         groups = self.tally.groups(job.labels)
         known = tuple(groups.values())
         if groups and known not in self._groups:
@@ -93,8 +93,8 @@ class JobMetrics(Collector):
         yield _gauges("removit_jobs_suspected", census.suspected)
         yield _gauges("removit_jobs_stalled", census.count_stalled(self._time()))
         yield _gauges("removit_jobs_overdue", self.overdue())
-        nobody: dict[Labels, float] = {} if self.tally.group_labels else {(): 0.0}
-        yield _gauges("removit_unresolved_failures", nobody | dict(census.unresolved))
+        start: dict[Labels, float] = {} if self.tally.group_labels else {(): 0.0}
+        yield _gauges("removit_unresolved_failures", start | dict(census.unresolved))
         steps: dict[Labels, float] = {
             (("step", step),): count for step, count in census.by_step.items()
         }
@@ -105,7 +105,7 @@ class JobMetrics(Collector):
         yield _gauges("removit_oldest_pending_registered_timestamp_seconds", oldest)
 
     def overdue_limits(self) -> dict[str, float]:
-        """Return by mode from what age on (seconds) a job is overdue, as its done jobs tell."""
+        """Return the age in seconds from which jobs are overdue, by mode, as `done` jobs show it."""
         found = {
             mode: overdue_after(counts, BUCKETS[DURATION], self._overdue_rules())
             for mode, counts in self.durations_done().items()
@@ -113,7 +113,7 @@ class JobMetrics(Collector):
         return {mode: limit for mode, limit in found.items() if limit is not None}
 
     def durations_done(self) -> dict[str, list[int]]:
-        """Return by mode how long its done jobs took: counts by bucket of `DURATION`."""
+        """Return the durations of `done` jobs by mode, as counts by bucket of `DURATION`."""
         done: dict[str, list[int]] = {}
         for labels, series in self.totals.histograms.get(DURATION, {}).items():
             named = dict(labels)
@@ -123,7 +123,7 @@ class JobMetrics(Collector):
         return done
 
     def overdue(self) -> dict[Labels, float]:
-        """Count the overdue jobs of those modes whose usual duration is known; no others."""
+        """Count the overdue jobs, for the modes whose usual duration is known."""
         limits = self.overdue_limits()
         counts = self.census.overdue.count(self._time(), limits)
         groups = (group for group in self.census.pending if dict(group)["mode"] in limits)

@@ -1,13 +1,16 @@
-"""The page of metrics, behind one boundary: what is asked for in, slices of bytes out.
+"""Renders the page of metrics in slices of bytes.
 
-prometheus-client chooses the format by `Accept` and writes all families but the per-job ones;
-those are put in before the end. Callers see slices only, so that lines can later be kept from
-scrape to scrape without their noticing.
+A scrape passes through these steps: `web/metrics.py` reads the request and lets those that scrape
+at the same time share one rendering (`rendering.py`); a `Page` encodes the families of the
+registry, one slice each, and then the per-job lines of `job_series.py`; `web/metrics.py`
+compresses the slices and writes them.
+
+prometheus-client chooses the format by `Accept` and writes all families except the per-job ones.
 """
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
@@ -21,30 +24,58 @@ from .job_series import Choice, PerJobRules, lines
 
 LINES_PER_SLICE: Final = 1000
 JOBS_PER_STEP: Final = 2000
-"""So many jobs are looked at before the caller has its turn."""
-_END: Final = b"# EOF\n"
+"""After this many jobs other tasks run."""
 _CHANGES_NAMES: Final = re.compile(r";\s*escaping=(dots|values)")
 _PARTS: Final = {family.base: family.part for family in FAMILIES.values()}
 
+Encoder = Callable[[Collector], bytes]
+"""Writes the families of a collector, and the end of the page if the format has one (`# EOF`)."""
 
-@dataclass(slots=True)
+
+@dataclass(frozen=True, slots=True)
+class _PerJob:
+    """The per-job series of a page: all jobs, which of them have series, and their lines."""
+
+    jobs: Collection[Job]
+    choice: Choice
+    write: Callable[[Collection[Job]], Iterator[str]]
+
+
 class Page:
-    """What is sent, in slices.
+    """A page of metrics. Iterate over it once, for its slices of bytes.
 
-    The numbers are those of the moment when the page was asked for; an empty slice means only that
-    some work was done, and others may have their turn. `left_out` counts the jobs without series,
-    once the slices are at their end; None on a page without jobs.
+    An empty slice means only that some work was done and other tasks may run. `left_out` counts
+    the jobs without per-job series. It is known after the last slice, and stays None on a page
+    without per-job series.
     """
 
-    slices: Iterator[bytes] = field(default_factory=lambda: iter(()))
-    left_out: int | None = None
+    def __init__(
+        self, encode: Encoder, families: Collection[Metric], per_job: _PerJob | None
+    ) -> None:
+        self.left_out: int | None = None
+        self._encode = encode
+        self._families = families
+        self._per_job = per_job
 
-
-Encoder = Callable[[Collector], bytes]
+    def __iter__(self) -> Iterator[bytes]:
+        end = self._encode(_Families())
+        for family in self._families:
+            yield self._encode(_Families(family)).removesuffix(end)
+        if self._per_job is not None:
+            choice = self._per_job.choice
+            for at, job in enumerate(self._per_job.jobs):
+                choice.feed(job)
+                if at % JOBS_PER_STEP == 0:
+                    yield b""
+            self.left_out = choice.left_out()
+            job_lines = self._per_job.write(choice.jobs())
+            while slice_ := "".join(islice(job_lines, LINES_PER_SLICE)):
+                yield slice_.encode()
+        yield end
 
 
 class Exposition:
-    """Makes pages of what the registry and the jobs say. `time` gives seconds since 1970."""
+    """Makes pages from the registry and the jobs. `time` gives seconds since 1970."""
 
     def __init__(
         self,
@@ -63,64 +94,52 @@ class Exposition:
         self._time = time
 
     def page(self, encode: Encoder, parts: Collection[Part] = tuple(Part)) -> Page:
-        """Return the page in the format of `encode` (see `negotiate`), or only some parts of it."""
-        families = list(_selected(self._registry, parts, self._const_labels))
-        page = Page()
-        page.slices = self._slices(page, encode, families, Part.JOBS in parts)
-        return page
+        """Return the page, or some parts of it, with the values of this moment.
 
-    def _slices(
-        self, page: Page, encode: Encoder, families: Iterable[Metric], with_jobs: bool
-    ) -> Iterator[bytes]:
-        ending = b""
-        for family in families:
-            body = encode(_One(family))
-            ending = _END if body.endswith(_END) else b""
-            yield body.removesuffix(_END)
-        if with_jobs and self._rules().enabled:
-            choice = Choice(self._rules(), self._time())
-            for at, job in enumerate(list(self._jobs.values())):
-                choice.feed(job)
-                if at % JOBS_PER_STEP == 0:
-                    yield b""
-            page.left_out = choice.left_out()
-            job_lines = lines(
-                choice.jobs(), self._rules().exclude, self._allowed_labels(), self._const_labels
-            )
-            while slice_ := "".join(islice(job_lines, LINES_PER_SLICE)):
-                yield slice_.encode()
-        yield ending or (_END if encode is not generate_latest and not families else b"")
+        `encode` writes its format, see `negotiate`.
+        """
+        families = list(_selected(self._registry, parts, self._const_labels))
+        with_jobs = Part.JOBS in parts and self._rules().enabled
+        return Page(encode, families, self._per_job() if with_jobs else None)
+
+    def _per_job(self) -> _PerJob:
+        rules, allowed = self._rules(), self._allowed_labels()
+        return _PerJob(
+            list(self._jobs.values()),
+            Choice(rules, self._time()),
+            lambda jobs: lines(jobs, rules.exclude, allowed, self._const_labels),
+        )
 
 
 def negotiate(accept: str) -> tuple[Encoder, str]:
-    """Return the encoder of the format that `accept` asks for, and its media type.
+    """Return the encoder of the format that an `Accept` header asks for, and its media type.
 
-    Our names need no escaping, and the schemes `dots` and `values` would change them all the same.
-    A server says which scheme it used (Prometheus, "Content negotiation"): `underscores` then.
+    Our names need no escaping, but the schemes `dots` and `values` would change them anyway, so
+    these are answered with `underscores` (Prometheus, "Content negotiation").
     """
     try:
         return choose_encoder(_CHANGES_NAMES.sub("", accept))
-    except (ValueError, TypeError):  # a version that is no number
+    except (ValueError, TypeError):  # a version that is not a number
         return generate_latest, CONTENT_TYPE_LATEST
 
 
-class _One(Collector):
-    """One family, as the encoders want it."""
+class _Families(Collector):
+    """A collector of given families, because encoders take collectors."""
 
-    def __init__(self, family: Metric) -> None:
-        self._family = family
+    def __init__(self, *families: Metric) -> None:
+        self._families = families
 
-    def collect(self) -> Iterator[Metric]:
-        yield self._family
+    def collect(self) -> Iterable[Metric]:
+        return self._families
 
 
 def _selected(
     registry: CollectorRegistry, parts: Collection[Part], const_labels: Mapping[str, str]
 ) -> Iterator[Metric]:
-    """Yield some parts of a registry, with the constant labels on every sample.
+    """Yield the families of some parts, with the constant labels on every sample.
 
-    `_created` is dropped here, for prometheus-client's own switch is global. What is not in the
-    catalogue (`process_*`, `python_info`, `python_gc_*`) is about the exporter.
+    Samples `_created` are dropped here, because prometheus-client's own switch is global. Families
+    outside the catalogue (`process_*`, `python_info`, `python_gc_*`) belong to the exporter's part.
     """
     for metric in registry.collect():
         if _PARTS.get(metric.name, Part.EXPORTER) not in parts:

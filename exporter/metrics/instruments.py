@@ -1,4 +1,4 @@
-"""The exporter's metrics of itself, and of its requests: ordinary prometheus-client metrics."""
+"""The exporter's metrics about itself and its requests, made with prometheus-client."""
 
 import platform
 from collections.abc import Callable
@@ -10,9 +10,9 @@ from .catalogue import FAMILIES
 
 
 class Instruments:
-    """The metrics that rooms feed by calling; all in `registry`, none global.
+    """The metrics that other parts update by calling a method; all are in `registry`, none global.
 
-    `admit` bounds a label whose values the upstream invents, see `core.tally.LabelBounds`.
+    `admit` bounds the values of labels that the upstream defines, see `core.tally.LabelBounds`.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Instruments:
             self._refused.labels(reason)
 
     def gauge(self, name: str, function: Callable[[], float] | None = None) -> Gauge:
-        """Make the catalogue's gauge `name`; `function` is asked for its value at each scrape."""
+        """Create a gauge of the catalogue; `function` returns its value at each scrape."""
         family = FAMILIES[name]
         gauge = Gauge(name, family.help, family.labels, registry=self._registry)
         if function is not None:
@@ -68,7 +68,7 @@ class Instruments:
             self._errors.labels("status", code, self._admit("error", reply.error)).inc()
 
     def uploaded(self, code: str, error: str | None, seconds: float) -> None:
-        """An upload that was passed through was answered, or was not, after so long."""
+        """Count an upload that was passed on to the upstream, and its duration."""
         code = self._admit("code", code)
         self._requests.labels("upload", "client", code).inc()
         self._request_seconds.labels("upload").observe(seconds)
@@ -76,7 +76,7 @@ class Instruments:
             self._errors.labels("upload", code, self._admit("error", error)).inc()
 
     def served(self, result: str) -> None:
-        """A status request was answered from memory, or was not."""
+        """Count a status request by how it was answered."""
         self._served.labels(result).inc()
 
     def controlled(self, target: str) -> None:
@@ -100,12 +100,12 @@ class Instruments:
         self._refused.labels(reason).inc(jobs)
 
     def reloaded(self, time: float) -> None:
-        """A config was put in force at `time` (since 1970)."""
+        """Note that a config came into force at `time` (since 1970)."""
         self.reload_ok.set(1)
         self.reload_time.set(time)
 
     def reload_failed(self) -> None:
-        """A config was rejected."""
+        """Note that a config was rejected."""
         self.reload_ok.set(0)
 
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:
@@ -114,7 +114,7 @@ class Instruments:
         self._http_seconds.labels(route).observe(seconds)
 
     def logged(self, level: str) -> None:
-        """Count a line of the log."""
+        """Count a log line."""
         self._log_events.labels(level).inc()
 
     def read(self, gauge: Gauge) -> float:

@@ -1,7 +1,7 @@
-"""The series of single jobs, as lines of the exposition format.
+"""The per-job series, as lines of the exposition format.
 
-Which jobs have any is bounded, and how many were left out is counted. The lines are made here and
-not by prometheus-client, so that they can be kept per job and the page streamed in slices.
+The number of jobs with series is bounded, and the others are counted. The lines are written here
+and not by prometheus-client, which is slower and cannot give them in slices.
 """
 
 import heapq
@@ -13,7 +13,7 @@ from ..core.tally import UNKNOWN
 from .catalogue import FAMILIES, Part
 
 FAILED_SHARE: Final = 0.25
-"""Of `max_jobs`, what failed jobs may take from pending ones when there is not room for all."""
+"""The share of `max_jobs` that failed jobs may have when pending jobs would need all of it."""
 
 
 class PerJobRules(Protocol):
@@ -34,10 +34,10 @@ class PerJobRules(Protocol):
 
 
 class Choice:
-    """Chooses the jobs to show at `now` (since 1970): the oldest pending and the newest failed.
+    """Chooses the jobs with series: the oldest pending and the newest failed.
 
-    Jobs are fed one by one, so that a caller can take them in slices; what is kept meanwhile is
-    bounded by `max_jobs`.
+    `now` is in seconds since 1970. Jobs are fed one at a time, so that the caller can pause in
+    between. At most `max_jobs` of each kind are kept.
     """
 
     def __init__(self, rules: PerJobRules, now: float) -> None:
@@ -52,7 +52,7 @@ class Choice:
         """Take a job into account."""
         rules = self._rules
         if job.finished_at is None:
-            # By a clock that was set back it may be registered in the future.
+            # After the clock was set back, `registered_at` may lie in the future.
             if max(0.0, self._now - job.registered_at) >= rules.after:
                 self._fit += 1
                 self._pending.offer(-job.registered_at, job)
@@ -64,7 +64,7 @@ class Choice:
             (self._failed if failed else self._others).offer(job.finished_at, job)
 
     def jobs(self) -> list[Job]:
-        """Return the chosen ones."""
+        """Return the chosen jobs."""
         most = self._rules.max_jobs
         waiting = self._pending.offered
         failed = self._failed.best(max(int(most * FAILED_SHARE), most - waiting))
@@ -72,12 +72,12 @@ class Choice:
         return [*pending, *failed, *self._others.best(most - len(failed) - len(pending))]
 
     def left_out(self) -> int:
-        """Return how many jobs there is no room for."""
+        """Return how many jobs `max_jobs` excludes."""
         return max(0, self._fit - self._rules.max_jobs)
 
 
 class Best:
-    """The `most` jobs of the highest rank among those offered."""
+    """Keeps the `most` jobs of the highest rank."""
 
     def __init__(self, most: int) -> None:
         self.offered = 0
@@ -94,7 +94,7 @@ class Best:
             heapq.heapreplace(heap, (rank, job.job_id, job))
 
     def best(self, count: int) -> list[Job]:
-        """Return the best of those kept, the highest rank first."""
+        """Return up to `count` jobs, the highest rank first."""
         return [job for *_, job in heapq.nlargest(max(0, count), self._heap)]
 
 
@@ -104,9 +104,9 @@ def lines(
     allowed_labels: Collection[str],
     const_labels: Mapping[str, str],
 ) -> Iterator[str]:
-    """Return the families of single jobs, each with its help and type, a line at a time.
+    """Yield the lines of the per-job families, with their help and type.
 
-    Of the registration labels `removit_job_info` has those that are allowed now.
+    `removit_job_info` has the registration labels that `allowed_labels` admits at present.
     """
     const = "".join(f',{name}="{_escape(value)}"' for name, value in const_labels.items())
     for family in FAMILIES.values():
@@ -123,7 +123,7 @@ def lines(
 
 
 def _sample(name: str, job: Job, allowed_labels: Collection[str]) -> tuple[str, float] | None:
-    """Return a family's labels (beside `job_id`) and value for a job, None where it has none."""
+    """Return a job's labels (without `job_id`) and value, or None if it has no such sample."""
     match name.removeprefix("removit_job_"):
         case "info":
             return _pairs(_identity(job, allowed_labels)), 1.0
@@ -160,5 +160,5 @@ def _pairs(labels: Mapping[str, str]) -> str:
 
 
 def _escape(value: str) -> str:
-    """As the exposition format has it: backslash, quote and line feed."""
+    """Escape backslash, quote and line feed, as the exposition format demands."""
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

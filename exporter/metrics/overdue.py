@@ -1,7 +1,8 @@
-"""Which pending jobs are older than a limit of their mode's, counted at what crossed the limit.
+"""Counts the pending jobs that are older than their mode's limit.
 
-The limit moves as the mode's usual duration does, so jobs may come back from beyond it. Pure:
-times (seconds since 1970) and limits (seconds) come from the caller.
+A count costs only the jobs that crossed the limit since the count before. The limit changes with
+the mode's usual duration, so jobs may also cross it backwards. Pure: times (seconds since 1970)
+and limits (seconds) come from the caller.
 """
 
 import heapq
@@ -28,7 +29,7 @@ class _Line:
 
 
 class Overdue:
-    """Pending jobs by mode, and which of them are beyond their mode's limit."""
+    """The pending jobs by mode, and which of them are overdue."""
 
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
@@ -37,7 +38,7 @@ class Overdue:
         self._counts: Counter[Labels] = Counter()
 
     def put(self, job_id: str, mode: str, group: Labels, registered_at: float) -> None:
-        """Take in a pending job, or what is new about it; `group` is what it is counted by."""
+        """Add or update a pending job; `group` are the labels that it is counted under."""
         entry = _Entry(mode, group, registered_at)
         former = self._entries.get(job_id)
         if entry == former:
@@ -53,7 +54,7 @@ class Overdue:
         self._entries[job_id] = entry
 
     def remove(self, job_id: str) -> None:
-        """Take out a job; one that is not in is no error."""
+        """Remove a job; an unknown one is ignored."""
         entry = self._entries.pop(job_id, None)
         if entry is None:
             return
@@ -63,9 +64,9 @@ class Overdue:
         self._compact(entry.mode)
 
     def count(self, now: float, limits: Mapping[str, float]) -> Mapping[Labels, int]:
-        """Return by group how many jobs are older than their mode's limit.
+        """Return how many jobs are older than their mode's limit, by group.
 
-        A mode that has none in `limits` has no overdue jobs.
+        A mode without a limit has no overdue jobs.
         """
         for mode, line in self._lines.items():
             limit = limits.get(mode)
@@ -93,7 +94,7 @@ class Overdue:
         return entry is not None and (entry.mode, entry.registered_at) == (mode, registered_at)
 
     def _compact(self, mode: str) -> None:
-        """Drop what has gone from the heaps, once it is most of them: their size stays bounded."""
+        """Remove stale entries from the heaps once they are the majority: this bounds the size."""
         line = self._lines[mode]
         if len(line.young) + len(line.old) <= 2 * len(self._entries) + 64:
             return

@@ -1,8 +1,9 @@
-"""One rendering of a page for all who ask for it at the same time.
+"""One rendering of a page for all requests for it that come at the same time.
 
-Its pieces are made as the fastest reader asks for them; the others read the same ones. Who comes
-while it is being made joins it. Nobody joins one that is made, nor one begun before another that
-is: so no reader gets an older page than the one before. Nor one that its readers are slow to read.
+Its pieces are made when the fastest reader needs them, and the others read the same pieces. A
+request joins a rendering that is still being made. It joins none that is complete, none that began
+before a complete one, and none that its readers read slowly; so a later request never gets older
+values than an earlier one got.
 """
 
 import contextlib
@@ -12,29 +13,29 @@ from collections.abc import Callable, Hashable, Iterator
 from typing import Final
 
 OLDEST_SECONDS: Final = 1.0
-"""Nobody joins a rendering begun longer ago: its numbers are of its beginning."""
+"""No request joins an older rendering, because its values are those of its beginning."""
 
 
 class Rendering:
-    """A page that is being made, since `begun` (steady seconds)."""
+    """A page that is being made. `begun` is in seconds of the monotonic clock."""
 
     def __init__(self, pieces: Iterator[bytes], begun: float) -> None:
         self.begun = begun
         self.made = False
-        """Whether nothing more is made: it is at its end, or could not be made."""
+        """Whether no more pieces come: the page is complete, or an error ended it."""
         self.readers = 0
         self._source = pieces
         self._pieces: list[bytes] = []
         self._error: Exception | None = None
 
     def piece(self, at: int) -> bytes | None:
-        """Return a piece, None past the last one; raises what the making raised, for all alike."""
+        """Return a piece, or None past the last one. An error is raised for every reader."""
         if at == len(self._pieces) and not self.made:
             try:
                 self._pieces.append(next(self._source))
             except StopIteration:
                 self.made = True
-            except Exception as error:  # noqa: BLE001 - each reader is told
+            except Exception as error:  # noqa: BLE001 - raised for each reader
                 self.made, self._error = True, error
         if at < len(self._pieces):
             return self._pieces[at]
@@ -44,20 +45,20 @@ class Rendering:
 
 
 class Renderings:
-    """Those that are being made, by what tells one page from another: its format, say."""
+    """The renderings that are being made, by a key that includes their format."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._under_way: dict[Hashable, Rendering] = {}
         self._newest_made = -math.inf
-        """When the newest of those that are made was begun."""
+        """When the newest complete rendering began."""
 
     def __len__(self) -> int:
         return len(self._under_way)
 
     @contextlib.contextmanager
     def join(self, key: Hashable, make: Callable[[], Iterator[bytes]]) -> Iterator[Iterator[bytes]]:
-        """Read a page from its first piece; `make` begins one where there is none to join."""
+        """Read a page from its first piece; `make` begins one if there is none to join."""
         rendering, now = self._under_way.get(key), self._clock()
         oldest = max(self._newest_made, now - OLDEST_SECONDS)
         if rendering is None or rendering.begun < oldest:
@@ -67,7 +68,7 @@ class Renderings:
             yield self._read(key, rendering)
         finally:
             rendering.readers -= 1
-            if not rendering.readers:  # nobody would make it to its end
+            if not rendering.readers:  # nothing would complete it
                 self._forget(key, rendering)
 
     def _read(self, key: Hashable, rendering: Rendering) -> Iterator[bytes]:

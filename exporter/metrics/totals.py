@@ -1,7 +1,6 @@
-"""The counters and histograms of jobs: our own numbers, as the store keeps them.
+"""The counters and histograms of jobs, as the store keeps them.
 
-They are shown through `collector.py`. Exemplars (the `job_id` of the latest addition) live in
-memory only.
+`collector.py` shows them. Exemplars (the `job_id` of the latest addition) are kept in memory only.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,7 +15,7 @@ MAX_EXEMPLAR_ID: Final = 122
 
 @dataclass(frozen=True, slots=True)
 class Exemplar:
-    """The job behind an addition, what was added, and when (seconds since 1970)."""
+    """The job that caused an addition, the amount, and the time (seconds since 1970)."""
 
     job_id: str
     value: float
@@ -48,16 +47,16 @@ class Totals:
         self.histograms: dict[str, dict[Labels, HistogramSeries]] = {}
 
     def counter(self, name: str, labels: Labels) -> CounterSeries:
-        """Return a counter's series, made at 0 if it is new."""
+        """Return a counter's series; a new one starts at 0."""
         return self.counters.setdefault(name, {}).setdefault(labels, CounterSeries())
 
     def histogram(self, name: str, labels: Labels) -> HistogramSeries:
-        """Return a histogram's series, made empty if it is new."""
+        """Return a histogram's series; a new one starts empty."""
         empty = HistogramSeries([0] * (len(BUCKETS[name]) + 1))
         return self.histograms.setdefault(name, {}).setdefault(labels, empty)
 
     def restore(self, series: Iterable[tuple[str, Labels, int, float]], sum_bucket: int) -> None:
-        """Take stored numbers: (name, labels, bucket, amount), `sum_bucket` marking a sum."""
+        """Set stored values (name, labels, bucket, amount); `sum_bucket` marks a sum."""
         for name, labels, bucket, amount in series:
             if name not in BUCKETS:
                 self.counter(name, labels).value = amount
@@ -67,7 +66,7 @@ class Totals:
                 self.histogram(name, labels).counts[bucket] = int(amount)
 
     def add(self, deltas: Sequence[Delta], time: float) -> None:
-        """Add what a change brought; `time` (since 1970) stamps the exemplars."""
+        """Add the deltas of a change; `time` (since 1970) is the time of its exemplars."""
         for delta in deltas:
             exemplar = None
             if delta.exemplar is not None and len(delta.exemplar) <= MAX_EXEMPLAR_ID:

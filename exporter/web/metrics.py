@@ -1,6 +1,7 @@
-"""`GET /metrics`: in the format that `Accept` asks for, gzip by `Accept-Encoding`.
+"""`GET /metrics`: in the format of `Accept`, compressed by `Accept-Encoding`.
 
-Those who scrape at the same time, in the same format, share one rendering.
+Scrapes of the same page at the same time share one rendering; `metrics/exposition.py` lists the
+steps.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ GZIP_WINDOW: Final = 31
 """zlib's `wbits` for a gzip header (RFC 1952)."""
 GZIP_LEVEL: Final = 1
 WRITE_BYTES: Final = 16 * 1024
-"""So much is written at once; a system call for each family would take longer than to make it."""
+"""How much is written at once: a system call for each family would cost more than its text."""
 
 
 class MetricsRoute:
@@ -41,7 +42,7 @@ class MetricsRoute:
         return [web.get("/metrics", self.metrics)]
 
     async def metrics(self, request: web.Request) -> web.StreamResponse:
-        """`?collect[]=totals|jobs|exporter` picks parts."""
+        """Answer with the whole page, or the parts that `?collect[]=totals|jobs|exporter` picks."""
         started = time.perf_counter()
         parts = _parts(request.query.getall("collect[]", []))
         encode, content_type = negotiate(request.headers.get("Accept", ""))
@@ -62,34 +63,32 @@ class MetricsRoute:
         return response
 
     def _render(self, encode: Encoder, parts: Collection[Part], gzipped: bool) -> Iterator[bytes]:
-        page = self._context.exposition.page(encode, parts)  # now, for its numbers are of now
+        page = self._context.exposition.page(encode, parts)  # now: its values are of this moment
         return self._pieces(page, gzipped)
 
     def _pieces(self, page: Page, gzipped: bool) -> Iterator[bytes]:
-        """Yield a page as it is sent, and tell of what is known at its end."""
+        """Yield a page as it is sent; then set the metrics about it."""
+        packer = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, GZIP_WINDOW) if gzipped else None
         size = 0
-
-        def count() -> Iterator[bytes]:
-            nonlocal size
-            for piece in page.slices:
-                size += len(piece)
-                yield piece
-
-        yield from _gzip(count()) if gzipped else count()
+        for piece in page:
+            size += len(piece)
+            yield packer.compress(piece) if packer else piece
+        if packer:
+            yield packer.flush()
         self._context.instruments.scrape_bytes.set(size)
         if page.left_out is not None:
             self._context.instruments.left_out.set(page.left_out)
 
 
 async def _write(response: web.StreamResponse, pieces: Iterator[bytes]) -> None:
-    """Write a page; nothing else waits for longer than a piece takes to be made."""
+    """Write a page; other tasks run after each piece."""
     unwritten = bytearray()
     for piece in pieces:
         unwritten += piece
         if len(unwritten) >= WRITE_BYTES:
             await response.write(bytes(unwritten))
             unwritten.clear()
-        await asyncio.sleep(0)  # a write that is not held up gives nobody else a turn
+        await asyncio.sleep(0)  # a write that need not wait lets no other task run
     await response.write(bytes(unwritten))
 
 
@@ -101,15 +100,8 @@ def _parts(names: Iterable[str]) -> tuple[Part, ...]:
     return tuple(Part(name) for name in names) or tuple(Part)
 
 
-def _gzip(slices: Iterable[bytes]) -> Iterator[bytes]:
-    packer = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, GZIP_WINDOW)
-    for piece in slices:
-        yield packer.compress(piece)
-    yield packer.flush()
-
-
 def _accepts_gzip(request: web.Request) -> bool:
-    """`Accept-Encoding` (RFC 9110, 12.5.3), as far as gzip goes."""
+    """Whether `Accept-Encoding` admits gzip (RFC 9110, 12.5.3)."""
     for offer in request.headers.get("Accept-Encoding", "").split(","):
         coding, *parameters = (part.strip().casefold() for part in offer.split(";"))
         if coding in ("gzip", "*"):

@@ -127,9 +127,9 @@ def test_the_estimate_is_what_a_day_turns_out_to_cost(
                 await tell(exporter, upstream.add(f"{at:036}", Script.sound(length, "params")))
                 await asyncio.sleep(interval)
                 if at * interval >= 900:
-                    text = b"".join(page(generate_latest, (Part.JOBS,)).slices).decode()
+                    text = b"".join(page(generate_latest, (Part.JOBS,))).decode()
                     lines = [line for line in text.splitlines() if not line.startswith("#")]
-                    whole = b"".join(page(generate_latest).slices)
+                    whole = b"".join(page(generate_latest))
                     sizes.append((len(lines), len(whole)))
                     names.update(line.rpartition(" ")[0] for line in lines)
         series = sum(size for size, _ in sizes) / len(sizes)
