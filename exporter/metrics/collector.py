@@ -105,7 +105,7 @@ class JobMetrics(Collector):
         yield _gauges("removit_oldest_pending_registered_timestamp_seconds", oldest)
 
     def overdue_limits(self) -> dict[str, float]:
-        """Return the age in seconds from which jobs are overdue, by mode, as `done` jobs show it."""
+        """Return the age in seconds from which jobs are overdue, by mode, from `done` jobs."""
         found = {
             mode: overdue_after(counts, BUCKETS[DURATION], self._overdue_rules())
             for mode, counts in self.durations_done().items()

@@ -1,4 +1,4 @@
-"""Reading request bodies: to a limit, as JSON, with errors that say what would be right."""
+"""Reading request bodies up to a limit, as JSON, with errors that say what is expected."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ from aiohttp import web
 from .errors import ApiError
 
 BODY_SECONDS: Final = 60.0
-"""So long a body may take to come."""
+"""Maximum time for a body to arrive."""
 
 
 async def read_body(request: web.Request, limit: int) -> bytes:
@@ -20,7 +20,7 @@ async def read_body(request: web.Request, limit: int) -> bytes:
             while len(body) <= limit and (chunk := await request.content.readany()):
                 body += chunk
     except TimeoutError:
-        message = f"the body did not come to its end within {BODY_SECONDS:g} s"
+        message = f"the body was not complete within {BODY_SECONDS:g} s"
         raise ApiError(408, message) from None
     except web.RequestPayloadError as error:
         raise ApiError(400, f"the body cannot be read: {error}") from None
@@ -38,7 +38,7 @@ def require_media_type(request: web.Request, *admitted: str) -> str:
 
 
 def load_json(body: bytes) -> Any:
-    """Read JSON; raises `ApiError` 400 that says where it ends to be JSON."""
+    """Read JSON; raises `ApiError` 400 with the place of the error."""
     try:
         return json.loads(body)
     except json.JSONDecodeError as error:
@@ -47,4 +47,6 @@ def load_json(body: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise ApiError(400, f"the body is not UTF-8: at byte {error.start}") from None
     except (RecursionError, ValueError):
-        raise ApiError(400, "the body is not JSON that can be read: too deep or too long") from None
+        raise ApiError(
+            400, "the JSON cannot be read: it is nested too deeply or a number is too long"
+        ) from None

@@ -1,6 +1,6 @@
-"""`GET /sd/jobs`: jobs that take long, as targets for Prometheus to probe.
+"""`GET /sd/jobs`: long-running jobs as targets that Prometheus probes.
 
-The form is that of Prometheus's `http_sd` ("HTTP SD format"): a group for each job.
+The format is Prometheus's `http_sd` ("HTTP SD format"), with one group for each job.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ META: Final = "__meta_removit_"
 
 
 class DiscoveryRoutes:
-    """Jobs as targets."""
+    """The route of the targets."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -27,7 +27,7 @@ class DiscoveryRoutes:
         return [web.get("/sd/jobs", self.jobs)]
 
     async def jobs(self, request: web.Request) -> web.Response:
-        """The jobs pending longer than `sd.min_age`, the oldest `sd.max_targets` of them."""
+        """Answer with the oldest `sd.max_targets` jobs pending longer than `sd.min_age`."""
         rules = self._context.config().sd
         before = self._context.poller.now().time - rules.min_age
         oldest = Best(rules.max_targets)
@@ -35,7 +35,7 @@ class DiscoveryRoutes:
             if job.pending and job.registered_at <= before:
                 oldest.offer(-job.registered_at, job)
             if at % JOBS_PER_STEP == 0:
-                await asyncio.sleep(0)  # others have their turn
+                await asyncio.sleep(0)  # lets other tasks run
         groups = [_group(job) for job in oldest.best(rules.max_targets)]
         return answer(groups)
 

@@ -35,7 +35,7 @@ _CODES: Final = {
 
 
 class ApiError(Exception):
-    """An answer that is an error; raised by handlers, shaped by `answer_errors`."""
+    """An error to answer with. Handlers raise it, and `answer_errors` writes the answer."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class ApiError(Exception):
 
 
 def error_response(error: ApiError) -> web.Response:
-    """Return the answer that an error stands for."""
+    """Return the answer for an error."""
     body: dict[str, Any] = {"error": _CODES.get(error.status, "internal")}
     if error.message is not None:
         body["message"] = error.message
@@ -63,13 +63,13 @@ def error_response(error: ApiError) -> web.Response:
 
 
 def unavailable(message: str, retry_after: float = RETRY_AFTER_SECONDS) -> ApiError:
-    """Trouble of ours that passes: 503 with `Retry-After` (seconds)."""
+    """Return a 503 for a temporary fault of ours, with `Retry-After` (seconds)."""
     headers = {"Retry-After": str(max(1, math.ceil(retry_after)))}
     return ApiError(503, message, headers=headers)
 
 
 def invalid_key() -> ApiError:
-    """The upstream's 401, in its words; HTTP demands the header (RFC 9110, 15.5.2)."""
+    """Return the upstream's 401 in its words; HTTP demands the header (RFC 9110, 15.5.2)."""
     headers = {"WWW-Authenticate": 'Bearer realm="removit"'}
     return ApiError(401, "API key invalid", headers=headers)
 
@@ -110,14 +110,14 @@ async def _answer(context: Context, handler: Handler, request: web.Request) -> w
         return error_response(from_http_exception(error))
     except Exception as error:
         gone = request.transport is None or request.transport.is_closing()
-        if gone and isinstance(error, ConnectionError):  # no trouble of ours, and nobody to tell
+        if gone and isinstance(error, ConnectionError):  # the client's end
             return error_response(ApiError(400, "the client has gone away"))
         context.log.error("request failed", error=str(error), exc_info=error)
         return error_response(ApiError(500, "internal error; see the exporter's log"))
 
 
 def from_http_exception(error: web.HTTPException) -> ApiError:
-    """Return aiohttp's own errors (unknown route, wrong method) in our form."""
+    """Return an error of aiohttp (unknown route, wrong method) in our form."""
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = ", ".join(sorted(error.allowed_methods))
         message = f"{error.method} is not allowed here; allowed: {allowed}"

@@ -1,7 +1,7 @@
-"""`GET /api/v1/events`: what happened, and what happens, as NDJSON or as server-sent events.
+"""`GET /api/v1/events`: past and new events, as NDJSON or as server-sent events (WHATWG HTML, 9.2).
 
-A stream is resumed by the id of the last event that came: nothing is lost between two scrapes, a
-restart of either side, or a broken connection. Server-sent events: WHATWG HTML, 9.2.
+A client resumes a stream with the id of the last event that it received, so a broken connection or
+a restart of either side loses nothing.
 """
 
 import asyncio
@@ -20,25 +20,25 @@ from .parameters import flag_errors, is_number, unknown_parameters
 
 MAX_FOLLOWERS: Final = 500
 KEEPALIVE_SECONDS: Final = 15.0
-"""After so long without an item a sign of life is sent, so that a dead connection shows."""
+"""After this long without an item a keep-alive is sent, so that a dead connection is noticed."""
 RETRY_MS: Final = 2000
-"""After so long a browser connects again."""
+"""How long a browser waits before it connects again."""
 BATCH_BYTES: Final = 64 * 1024
 _PARAMETERS: Final = ("after", "type", "job_id", "follow")
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How a stream is written."""
+    """The format of a stream."""
 
     media_type: str
     write: Callable[[Item], bytes]
-    sign_of_life: bytes
+    keepalive: bytes
     begin: Callable[[int], bytes] = lambda after: b""
 
 
 class EventRoutes:
-    """The stream of events."""
+    """The route of the events."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -49,7 +49,7 @@ class EventRoutes:
         return [web.get("/api/v1/events", self.events)]
 
     async def events(self, request: web.Request) -> web.StreamResponse:
-        """`?after=<id>&type=&job_id=&follow=true`; as server-sent events by `Accept`."""
+        """Stream events: `?after=<id>&type=&job_id=&follow=true`; `Accept` chooses the format."""
         as_sse = _accepts_sse(request)
         wanted, after, follow = _read_query(request, as_sse=as_sse)
         feed = self._context.registry.feed
@@ -62,7 +62,7 @@ class EventRoutes:
             start = await feed.oldest() if after is None else after
             return await self._send(request, feed.past(start, wanted), NDJSON, start)
         if self._followers >= MAX_FOLLOWERS:
-            raise unavailable(f"{MAX_FOLLOWERS} streams are followed already")
+            raise unavailable(f"{MAX_FOLLOWERS} streams are open already")
         if after is None:
             after = feed.newest_id if as_sse else await feed.oldest()
         items = feed.follow(after, wanted, idle=KEEPALIVE_SECONDS)
@@ -76,7 +76,7 @@ class EventRoutes:
         self, request: web.Request, items: AsyncIterator[Item | None], form: Form, after: int
     ) -> web.StreamResponse:
         headers = {"Content-Type": form.media_type, "Cache-Control": "no-store"}
-        # Without the last one nginx would hold back what comes.
+        # Without the last header nginx would buffer the stream.
         response = web.StreamResponse(headers={**headers, "X-Accel-Buffering": "no"})
         await response.prepare(request)
         if request.method == "HEAD":
@@ -86,12 +86,12 @@ class EventRoutes:
             await response.write(form.begin(after))
             async for piece in _batched(items, form, time):
                 await response.write(piece)
-                await asyncio.sleep(0)  # a write that is not held up gives nobody else a turn
+                await asyncio.sleep(0)  # a write that need not wait lets no other task run
             await response.write_eof()
         except ConnectionError:
-            pass  # nobody reads any more
+            pass  # the client has gone away
         except (StoreError, HistoryGapError) as error:
-            # The head is sent: only a cut tells the reader that this is not the end.
+            # The head is sent: only a closed connection shows that the stream is incomplete.
             self._context.log.error("stream of events broken off", error=str(error))
             if request.transport is not None:
                 request.transport.abort()
@@ -101,7 +101,7 @@ class EventRoutes:
 async def _batched(
     items: AsyncIterator[Item | None], form: Form, time: Callable[[], float]
 ) -> AsyncIterator[bytes]:
-    """Yield items as bytes, those that are there at once together, and signs of life."""
+    """Yield items as bytes, those that are ready together as one piece, and keep-alives."""
     pending, size, written = list[bytes](), 0, time()
     async for item in items:
         if item is not None:
@@ -111,7 +111,7 @@ async def _batched(
             yield b"".join(pending)
             pending, size, written = [], 0, time()
         elif item is None and time() - written >= KEEPALIVE_SECONDS:
-            yield form.sign_of_life
+            yield form.keepalive
             written = time()
     yield b"".join(pending)
 
@@ -159,7 +159,7 @@ def _sse(item: Item) -> bytes:
 
 
 def _begin_sse(after: int) -> bytes:
-    """With an id at once, a browser that loses the connection before the first event loses none."""
+    """Send an id at once, so that a browser can resume even before the first event."""
     return f"id: {after}\nretry: {RETRY_MS}\n\n".encode()
 
 

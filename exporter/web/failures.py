@@ -1,4 +1,4 @@
-"""The failure ledger: which keys (pictures, say) are still missing, and acknowledging one."""
+"""The failure ledger: lists keys whose last job failed, and acknowledges them."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ class FailureRoutes:
         ]
 
     async def page(self, request: web.Request) -> web.Response:
-        """`GET /api/v1/failures`: the open keys, newest first, in pages."""
+        """`GET /api/v1/failures`: list the open keys, newest first, in pages."""
         paging = read_page(request.query, "key")
         found, following = await self._context.registry.failures(
             limit=paging.limit, before=paging.before, key=request.query.get("key")
@@ -36,7 +36,7 @@ class FailureRoutes:
         return answer({"failures": shown, "next": None if following is None else str(following)})
 
     async def acknowledge(self, request: web.Request) -> web.Response:
-        """`POST /api/v1/failures/ack`: close a key; the body is what was open."""
+        """`POST /api/v1/failures/ack`: close a key, and answer with its failure."""
         context = self._context
         require_writer(context, request)
         require_media_type(request, "application/json")

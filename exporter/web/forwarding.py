@@ -1,8 +1,8 @@
-"""Which fields an upload takes along to the upstream, and which its answer brings back.
+"""Which header fields of an upload are passed to the upstream, and which of its answer come back.
 
-Everything goes both ways unchanged, but for what is about one connection (RFC 9110, 7.6.1), about
-the length of a body, or about the two parties: credentials and cookies are between us and each of
-them, and an answer's word about its whole origin must not be taken for one about ours.
+All fields are passed on unchanged, with three exceptions: fields about one connection (RFC 9110,
+7.6.1) or the length of a body; credentials and cookies, which are valid between two parties only;
+and fields about the upstream's whole origin, which browsers would apply to our origin.
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,7 +21,7 @@ _CONNECTION: Final = frozenset(
         "content-length",
     }
 )
-"""About one connection, or set by our own framing."""
+"""Fields about one connection, or set by our own framing."""
 _REQUEST: Final = frozenset(
     {
         *("host", "expect", "authorization", "x-api-key", "cookie", "accept-encoding"),
@@ -29,7 +29,7 @@ _REQUEST: Final = frozenset(
     }
 )
 _REQUEST_PREFIXES: Final = ("removit-exporter-", "x-forwarded-")
-"""Set by our own client, answered by us, or nobody's business upstream."""
+"""Fields that our own client sets, that we answer, or that do not concern the upstream."""
 _ORIGIN: Final = frozenset(
     {
         *("set-cookie", "strict-transport-security", "public-key-pins", "expect-ct", "alt-svc"),
@@ -38,14 +38,14 @@ _ORIGIN: Final = frozenset(
     }
 )
 _ORIGIN_PREFIXES: Final = ("access-control-", "cross-origin-", "x-accel-", "x-sendfile")
-"""About the upstream's whole origin: they would bind browsers to, or open to other pages, the host
-that the exporter is reached at. The last two are orders to a proxy before us, not for strangers."""
+"""Fields about the upstream's whole origin, which browsers would apply to the exporter's host. The
+last two are commands to a proxy in front of us, which the upstream must not give."""
 
 
 def passed_on(request: web.Request) -> CIMultiDict[str]:
-    """Return the request's fields that are the upstream's.
+    """Return the request's fields that are passed to the upstream.
 
-    aiohttp has undone a body's `Content-Encoding` where it could; then that does not hold any more.
+    `Content-Encoding` is left out if aiohttp has decoded the body.
     """
     fields = CIMultiDict(_passed(request.headers, _REQUEST, _REQUEST_PREFIXES))
     if is_decoded(request):
@@ -54,13 +54,13 @@ def passed_on(request: web.Request) -> CIMultiDict[str]:
 
 
 def passed_back(response: aiohttp.ClientResponse) -> CIMultiDict[str]:
-    """Return the answer's fields that are the client's; `Date` too, from which it counts."""
+    """Return the answer's fields that are passed to the client, `Date` included."""
     return CIMultiDict(_passed(response.headers, _ORIGIN, _ORIGIN_PREFIXES))
 
 
 def is_decoded(request: web.Request) -> bool:
-    """Whether what is read is not what was sent, so that `Content-Length` is not its length."""
-    # An empty body's reader lacks the attribute.
+    """Whether aiohttp decodes the body, so that `Content-Length` is not its length."""
+    # The reader of an empty body has no such attribute.
     return getattr(request.content, "total_compressed_bytes", None) is not None
 
 

@@ -41,7 +41,7 @@ class JobRoutes:
         ]
 
     async def register_one(self, request: web.Request) -> web.Response:
-        """`PUT /api/v1/jobs/{job_id}`: 201 when new, 200 when known; the body is the job."""
+        """`PUT /api/v1/jobs/{job_id}`: register a job; 201 if it is new, 200 if known."""
         context = self._context
         require_writer(context, request)
         body = await read_body(request, context.config().registration.max_body_bytes)
@@ -57,12 +57,12 @@ class JobRoutes:
         return answer(self._show(registered, request), status)
 
     async def register_many(self, request: web.Request) -> web.StreamResponse:
-        """`POST /api/v1/jobs`: a JSON list, all or nothing; or NDJSON, each line by itself."""
+        """`POST /api/v1/jobs`: register a JSON list, all or none, or NDJSON, line by line."""
         context = self._context
         require_writer(context, request)
         if require_media_type(request, "application/json", NDJSON) == NDJSON:
             if request.headers.get("Content-Encoding", "identity").casefold() != "identity":
-                # When it is cut short, the lines that came look like all of them.
+                # If a compressed body is cut short, the lines that arrived look complete.
                 raise ApiError(415, "send the lines uncompressed, without Content-Encoding")
             return await BulkRegistration(context, request).answer()
         body = await read_body(request, context.config().registration.max_body_bytes)
@@ -84,7 +84,7 @@ class JobRoutes:
         return answer({"registered": new, "known": len(registered) - new})
 
     async def one(self, request: web.Request) -> web.Response:
-        """`GET /api/v1/jobs/{job_id}`: with its last polls and its newest events."""
+        """`GET /api/v1/jobs/{job_id}`: answer with a job, its last polls and its newest events."""
         context, job_id = self._context, request.match_info["job_id"]
         newest = context.registry.feed.newest_id
         job = await context.registry.get(job_id)
@@ -100,10 +100,10 @@ class JobRoutes:
         return answer(shown)
 
     async def page(self, request: web.Request) -> web.Response:
-        """`GET /api/v1/jobs`: newest first, filtered, in pages.
+        """`GET /api/v1/jobs`: list jobs, newest first, filtered, in pages.
 
-        `newest_event_id` is taken before anything is read: whoever follows the events after it
-        misses none that the answer does not show.
+        `newest_event_id` is read first, so that a client that follows the events after it misses
+        no change that the answer does not show.
         """
         job_filter, paging = _read_query(request.query)
         context = self._context
@@ -121,7 +121,7 @@ class JobRoutes:
         )
 
     async def forget(self, request: web.Request) -> web.Response:
-        """`DELETE /api/v1/jobs/{job_id}`: 204; 404 when unknown, 409 when it is configured."""
+        """`DELETE /api/v1/jobs/{job_id}`: forget a job; 404 if unknown, 409 if configured."""
         context, job_id = self._context, request.match_info["job_id"]
         require_writer(context, request)
         if job_id in context.registry.configured:

@@ -1,4 +1,4 @@
-"""`GET /openapi.json`: all routes in OpenAPI 3.1, with what this exporter's config admits."""
+"""`GET /openapi.json`: all routes in OpenAPI 3.1, with the limits of this exporter's config."""
 
 import copy
 from functools import cache
@@ -23,7 +23,7 @@ def _parsed() -> dict[str, Any]:
 
 
 def document(rules: RegistrationRules, prefix: str) -> dict[str, Any]:
-    """Return the document; the routes stand below `prefix`."""
+    """Return the document of an exporter whose routes are below `prefix`."""
     made = copy.deepcopy(_parsed())
     made["info"]["version"] = version("removit-exporter")
     made["servers"] = [{"url": prefix or "/"}]
@@ -38,16 +38,16 @@ def document(rules: RegistrationRules, prefix: str) -> dict[str, Any]:
 
 
 class OpenApiRoutes:
-    """The description of all routes."""
+    """The route of the document."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        _parsed()  # takes long enough to hold up the loop: now, and not at a request
+        _parsed()  # slow, so at the start and not during a request
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes, without prefix."""
         return [web.get("/openapi.json", self.openapi)]
 
     async def openapi(self, request: web.Request) -> web.Response:
-        """The document."""
+        """Answer with the document."""
         return answer(document(self._context.config().registration, self._context.prefix))

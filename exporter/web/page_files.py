@@ -1,8 +1,8 @@
-"""`GET /`: the page for people, and the files it is made of, from `page/` beside this module.
+"""`GET /`: the page for people and its files, from the folder `page/`.
 
-The page speaks only to this server, by relative URLs, so it works under any prefix. The policy
-(W3C, "Content Security Policy Level 3" and "Trusted Types") admits nothing but its own files, and
-no text that could become markup: whatever a job says is shown as it is written.
+The page uses relative URLs and this server only, so it works under any prefix. The policy (W3C,
+"Content Security Policy Level 3" and "Trusted Types") admits only its own files, and no text that
+could become markup: texts from jobs are shown literally.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ _TYPES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file as it is served. `etag` is of its content, without quotes."""
+    """A file to serve. `etag` is a hash of its content, without quotes."""
 
     body: bytes
     content_type: str
@@ -53,11 +53,11 @@ def _read(path: Path) -> File:
 FILES: Final = {
     path.name: _read(path) for path in sorted(FOLDER.iterdir()) if path.suffix in _TYPES
 }
-"""By name; read once, so a file that is replaced under a running exporter mixes no two versions."""
+"""The files by name. They are read once, so that an update on disk never mixes two versions."""
 
 
 class PageRoutes:
-    """The page."""
+    """The routes of the page."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -68,24 +68,24 @@ class PageRoutes:
         return [*routes, web.get("", self.to_page)] if self._context.prefix else routes
 
     async def page(self, request: web.Request) -> web.Response:
-        """The page itself."""
+        """Answer with the page."""
         return _serve(request, FILES["index.html"])
 
     async def file(self, request: web.Request) -> web.Response:
-        """One of its files."""
+        """Answer with one of its files."""
         name = request.match_info["name"]
         if name not in FILES or name == "index.html":
             raise ApiError(404, f"the page has no file {name[:128]!r}")
         return _serve(request, FILES[name])
 
     async def to_page(self, request: web.Request) -> web.Response:
-        """The bare prefix: relative URLs need the slash at its end."""
+        """Redirect the bare prefix, because relative URLs need the slash at its end."""
         location = self._context.prefix.rpartition("/")[2] + "/"
         return web.Response(status=308, headers={**HEADERS, "Location": location})
 
 
 def _serve(request: web.Request, file: File) -> web.Response:
-    """Answer with a file, or with 304 to one who has it (RFC 9110, 13.1.2)."""
+    """Answer with a file, or with 304 if the client has it (RFC 9110, 13.1.2)."""
     headers = {**HEADERS, "ETag": f'"{file.etag}"'}
     if any(tag.value in (file.etag, "*") for tag in request.if_none_match or ()):
         return web.Response(status=304, headers=headers)

@@ -1,7 +1,7 @@
-"""`GET /probe?job_id=`: asks the upstream now, for Prometheus; tracks nothing.
+"""`GET /probe?job_id=`: asks the upstream about one job now, and registers nothing.
 
-In the manner of Prometheus's multi-target exporters ("Understanding and using the multi-target
-exporter pattern"): within the scrape's time-out, within the rate limit.
+It follows Prometheus's "multi-target exporter pattern": the answer comes within the scrape's
+time-out, and the request counts in the rate limit.
 """
 
 import time
@@ -19,14 +19,14 @@ from .errors import ApiError
 from .parameters import flag_errors, unknown_parameters
 
 SCRAPE_MARGIN_SECONDS: Final = 0.5
-"""So much before the scrape's time-out an answer is given, as blackbox_exporter does."""
+"""The answer is given this long before the scrape's time-out, as blackbox_exporter does."""
 DEFAULT_SECONDS: Final = 10.0
 MAX_SECONDS: Final = 120.0
 _PARAMETERS: Final = ("job_id", "debug")
 
 
 class ProbeRoutes:
-    """One job, asked about now."""
+    """The route of the probe."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -36,7 +36,7 @@ class ProbeRoutes:
         return [web.get("/probe", self.probe)]
 
     async def probe(self, request: web.Request) -> web.Response:
-        """`?job_id=`; with `debug=true` the story in words."""
+        """Answer with the metrics of one request about `job_id`; with `debug=true` in words."""
         job_id, debug = self._read_query(request)
         deadline = _deadline(request)
         context, started = self._context, time.perf_counter()
@@ -47,8 +47,8 @@ class ProbeRoutes:
             reply = await context.poller.ask(job_id, "probe", deadline, last=not tracked)
         seconds = time.perf_counter() - started
         if debug:
-            story = _story(context, job_id, reply, seconds, deadline)
-            return web.Response(text="".join(f"{line}\n" for line in story))
+            lines = _describe(context, job_id, reply, seconds, deadline)
+            return web.Response(text="".join(f"{line}\n" for line in lines))
         encode, content_type = negotiate(request.headers.get("Accept", ""))
         body = encode(_measured(reply, seconds))
         return web.Response(body=body, headers={"Content-Type": content_type})
@@ -64,7 +64,7 @@ class ProbeRoutes:
 
 
 def _deadline(request: web.Request) -> float:
-    """Seconds to answer in, from the scrape's time-out."""
+    """Return how many seconds there are for the answer, by the scrape's time-out."""
     header = request.headers.get("X-Prometheus-Scrape-Timeout-Seconds")
     if header is None:
         return DEFAULT_SECONDS
@@ -80,7 +80,7 @@ def _deadline(request: web.Request) -> float:
 
 
 def _measured(reply: Reply | None, seconds: float) -> CollectorRegistry:
-    """Return what was seen, as metrics of this one probe."""
+    """Return the metrics of this probe."""
     registry = CollectorRegistry()
 
     def gauge(name: str, help_text: str, value: float) -> None:
@@ -111,14 +111,14 @@ def _measured(reply: Reply | None, seconds: float) -> CollectorRegistry:
     return registry
 
 
-def _story(
+def _describe(
     context: Context,
     job_id: str,
     reply: Reply | None,
     seconds: float,
     deadline: float,
 ) -> Iterator[str]:
-    """Tell in words what was done and what came of it."""
+    """Yield lines that describe the request and its result."""
     health = context.poller.health
     yield f"Probe of job {job_id}, to be answered within {deadline:.1f} s."
     job = context.registry.jobs.get(job_id)
@@ -131,11 +131,11 @@ def _story(
         wait = context.poller.tried_again_in()
         yield f"It is not being asked at the moment; next try in {wait:.1f} s."
     elif reply.code == "not_asked":
-        yield f"It was not asked: the rate limit left no room within {seconds:.1f} s."
+        yield f"It was not asked: the rate limit allowed no request within {seconds:.1f} s."
     elif reply.code == "internal":
         yield f"It could not be asked from here: {reply.detail}."
     elif reply.http_status is None:
-        yield f"It was asked and gave no answer ({reply.code}) within {seconds:.1f} s."
+        yield f"It was asked and did not answer ({reply.code}) within {seconds:.1f} s."
     else:
         yield f"It answered {reply.http_status} after {seconds:.3f} s: {_meaning(reply)}"
     for drift in reply.drift if reply else ():
@@ -165,7 +165,7 @@ def _meaning(reply: Reply) -> str:
 
 def _state_in_words(reply: Reply) -> Iterator[str]:
     status = reply.status
-    assert status is not None  # noqa: S101 - the caller has looked
+    assert status is not None  # noqa: S101 - the caller has checked
     final = status.state.value in {state.value for state in FINAL_STATES}
     step = f" at step {status.step}" if status.step else ""
     progress = "" if status.progress is None else f", progress {status.progress:g} %"

@@ -1,6 +1,6 @@
-"""`GET /api/v1/summary`: how it all stands, in one small answer; what the page's head shows.
+"""`GET /api/v1/summary`: the state of upstream, jobs and exporter, as the page's head shows it.
 
-Counts are those that the metrics show, and durations those of `removit_job_duration_seconds`.
+The counts are those of the metrics, and the durations come from `removit_job_duration_seconds`.
 """
 
 from collections import Counter
@@ -19,12 +19,12 @@ from .errors import ApiError
 from .parameters import unknown_parameters
 
 KEPT_SECONDS: Final = 1.0
-"""For so long what was counted is given again: the work does not grow with the readers."""
+"""For this long counts are reused, so that the cost does not grow with the readers."""
 _QUANTILES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
 class SummaryRoute:
-    """The summary."""
+    """The route of the summary."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -36,7 +36,7 @@ class SummaryRoute:
         return [web.get("/api/v1/summary", self.summary)]
 
     async def summary(self, request: web.Request) -> web.Response:
-        """How the upstream, the jobs and the exporter stand."""
+        """Answer with the state of the upstream, the jobs and the exporter."""
         if details := unknown_parameters(request.query, ()):
             raise ApiError(422, details=details)
         context = self._context
@@ -87,9 +87,9 @@ class SummaryRoute:
         return self._context.job_metrics.census
 
     def _jobs(self) -> dict[str, Any]:
-        """Return counts of pending jobs by what ails them, and of all that are stored by state.
+        """Return the counts of pending jobs by problem, and of stored jobs by state.
 
-        `counted_through` is the newest event that they include.
+        `counted_through` is the id of the newest event that they include.
         """
         by_state = self._context.registry.by_state
         metrics, polling = self._context.job_metrics, self._context.config().polling
@@ -103,7 +103,7 @@ class SummaryRoute:
         }
 
     def _modes(self) -> dict[str, Any]:
-        """Return by mode how many are pending, and how long its jobs usually take, in seconds."""
+        """Return by mode the pending jobs, and the usual durations of its jobs in seconds."""
         metrics = self._context.job_metrics
         pending, limits = _by_mode(self._census.pending), metrics.overdue_limits()
         done = metrics.durations_done()
@@ -147,7 +147,7 @@ class SummaryRoute:
 
 
 def _by_mode(counts: Mapping[Labels, int]) -> Counter[str]:
-    """Add up over the group labels."""
+    """Return a sum over the group labels."""
     found: Counter[str] = Counter()
     for labels, count in counts.items():
         found[dict(labels)["mode"]] += count

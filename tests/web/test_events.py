@@ -230,7 +230,7 @@ async def test_what_counted_while_the_store_failed_comes_once_it_is_stored(
     assert [event["id"] for event in seen] == [event["id"] for event in await read(site)]
 
 
-async def test_a_sign_of_life_is_sent_while_nothing_happens(
+async def test_a_keepalive_is_sent_while_there_are_no_events(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events_module, "KEEPALIVE_SECONDS", 0.05)

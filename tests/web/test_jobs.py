@@ -159,7 +159,7 @@ async def test_bad_input_says_what_was_wrong_and_where(
     [
         (b"{", "application/json", 400, "the body is not JSON"),
         (b'{"a": "\xff"}', "application/json", 400, "the body is not UTF-8"),
-        (b"[" * 100_000, "application/json", 400, "too deep or too long"),
+        (b"[" * 100_000, "application/json", 400, "nested too deeply"),
         (b"{}", "text/plain", 415, "send Content-Type: application/json, not text/plain"),
         (b"x" * 3000, "application/json", 413, "longer than registration.max_body_bytes: 2048"),
     ],
@@ -383,6 +383,6 @@ async def test_a_body_that_does_not_come_to_its_end_is_408(
     assert told.startswith(b"HTTP/1.1 408 ")
     assert json.loads(told.partition(b"\r\n\r\n")[2]) == {
         "error": "timeout",
-        "message": "the body did not come to its end within 0.3 s",
+        "message": "the body was not complete within 0.3 s",
     }
     writer.close()

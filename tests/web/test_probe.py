@@ -99,7 +99,7 @@ async def test_a_probe_ends_before_the_scrape_does(site: Site, simulator: Simula
         samples = await probe(site, job_id, **timeout)
         assert samples["probe_success"] == 0
         assert samples["probe_duration_seconds"] < 2.0  # the client's own time-out
-        assert "gave no answer (timeout)" in await story(site, job_id, **timeout)
+        assert "did not answer (timeout)" in await story(site, job_id, **timeout)
 
 
 async def test_a_probe_keeps_to_the_rate_limit(open_site: Open, simulator: Simulator) -> None:
@@ -128,7 +128,7 @@ async def test_while_the_upstream_is_down_a_probe_says_so_at_once(
     assert "not being asked at the moment" in text
 
 
-async def test_the_story_is_told_in_words(site: Site, simulator: Simulator) -> None:
+async def test_debug_describes_the_probe_in_words(site: Site, simulator: Simulator) -> None:
     job_id = simulator.add(Script.warned(0.0))
     await site.put(job_id)
     await site.ends(job_id, "done")
