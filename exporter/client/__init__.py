@@ -3,8 +3,8 @@
     with Client("http://127.0.0.1:10977") as client:
         client.register("019cdc54-2673-dc32-b9e5-6e1d36cc9e8a", key="sku-4711")
 
-Registering twice is one job, so every call is tried again, until `patience` seconds have passed
-without success. When a call returns, the job is safe on the exporter's disk.
+Registering a job twice has no further effect, so every failed call is repeated, for up to
+`patience` seconds without success. When a call returns, the exporter has stored the job on disk.
 """
 
 from .asynchronous import DEFAULT_URL, AsyncClient

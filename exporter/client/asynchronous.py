@@ -23,16 +23,16 @@ DEFAULT_URL: Final = "http://127.0.0.1:10977"
 _FIRST_WAIT: Final = 0.2
 _LONGEST_WAIT: Final = 10.0
 _SILENCE_SECONDS: Final = 60.0
-"""A stream gives a sign of life each 15 seconds."""
+"""A stream sends a keep-alive every 15 seconds."""
 _SETTLED_SECONDS: Final = 1.0
-"""After a stream that lasted so long patience begins anew; one that ends sooner is a failed try."""
+"""After a stream that lasted this long, patience starts again; a shorter one has failed."""
 
 
 class AsyncClient:
     """A client of one exporter; an asynchronous context manager.
 
-    `token` is that of the exporter's `registration.token_file`. `timeout` is how long one answer
-    may take, `patience` for how long calls are tried again, both in seconds.
+    `token` is the one in the exporter's `registration.token_file`. `timeout` limits one answer, and
+    `patience` the repetition of failed calls, both in seconds.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class AsyncClient:
         return await self._call("PUT", self._job_url(job_id), one.document())
 
     async def job(self, job_id: str) -> dict[str, Any] | None:
-        """Return a job with its polls and events; None when it is unknown."""
+        """Return a job with its polls and events; None if it is unknown."""
         return await self._call_known("GET", self._job_url(job_id))
 
     async def jobs(self, **filters: str) -> AsyncIterator[dict[str, Any]]:
@@ -97,12 +97,12 @@ class AsyncClient:
     async def events(
         self, *, after: int | None = None, job_id: str | None = None
     ) -> AsyncIterator[dict[str, Any]]:
-        """Yield what happens, of one job or of all, without an end; `progress` among it.
+        """Yield the events of one job or of all, `progress` included, without an end.
 
-        `{"type": "connected"}` comes first, and again after a lost connection: then the events that
-        were missed follow, but no progress. `after` is the id of the last event that was handled;
-        without it the stream begins now. Raises `RefusedError` (410: what came after it is not kept
-        any more), `UnreachableError`.
+        `{"type": "connected"}` comes first, and again after a lost connection; the missed events
+        follow it, but not the missed progress. `after` is the id of the last event that was
+        handled; without it the stream starts now. Raises `UnreachableError`, and `RefusedError`
+        (410 if the events after `after` are no longer stored).
         """
         waits, time = self._waits(), asyncio.get_running_loop().time
         while True:
@@ -122,7 +122,7 @@ class AsyncClient:
             await self._wait_again(waits, problem)
 
     async def forget(self, job_id: str) -> bool:
-        """Have a job forgotten; False when it was unknown."""
+        """Forget a job; return False if it was unknown."""
         return await self._call_known("DELETE", self._job_url(job_id)) is not None
 
     async def failures(self) -> AsyncIterator[dict[str, Any]]:
@@ -131,7 +131,7 @@ class AsyncClient:
             yield failure
 
     async def acknowledge(self, key: str) -> dict[str, Any] | None:
-        """Close a key of the failure ledger, and return what was open; None when it was not."""
+        """Close a key of the failure ledger; return its failure, or None if it was not open."""
         return await self._call_known("POST", self._url / "api/v1/failures/ack", {"key": key})
 
     async def register_many(
@@ -139,11 +139,11 @@ class AsyncClient:
         jobs: Iterable[Job] | AsyncIterable[Job],
         progress: Callable[[int], None] = lambda position: None,
     ) -> Summary:
-        """Stream any number of jobs; good ones are kept, bad ones are in the summary.
+        """Register any number of jobs in a stream; the summary lists those that were refused.
 
-        `progress` is called with the position through which all is safe or refused. After a
-        broken connection the stream goes on from there. Raises `RefusedError` when the exporter
-        takes no jobs from this client, `UnreachableError` when it stays away.
+        `progress` is called with the position up to which all jobs are stored or refused. After a
+        broken connection the stream continues from there. Raises `RefusedError` if the exporter
+        accepts no jobs from this client, `UnreachableError` if it cannot be reached.
         """
         stream = Stream(jobs, progress)
         try:
@@ -184,7 +184,7 @@ class AsyncClient:
     ) -> AsyncIterator[tuple[int, dict[str, Any]]]:
         """Read server-sent events (WHATWG HTML, 9.2) until the connection ends.
 
-        Yields each with the id of the last event: the exporter begins with one.
+        Yields each with the id of the last event; the exporter sends an id first.
         """
         async with self._open().get(
             (self._url / "api/v1/events").with_query(query),
@@ -211,16 +211,16 @@ class AsyncClient:
                     yield last, {"type": kind, **json.loads(value)}
 
     async def _wait_again(self, waits: Iterator[float], problem: str, least: float = 0.0) -> None:
-        """Wait before the next try; raises `UnreachableError` at the end of patience."""
+        """Wait before the next attempt; raises `UnreachableError` when patience is used up."""
         try:
             await asyncio.sleep(max(least, next(waits)))
         except StopIteration:
             raise UnreachableError(f"{self._url}: {problem}") from None
 
     async def _stream_once(self, stream: Stream) -> float | None:
-        """Send what is not acknowledged; return how long to wait before the rest, None at the end.
+        """Send the jobs that are not acknowledged; return the seconds to wait before more, or None.
 
-        Raises what aiohttp raises, and TimeoutError when what was sent is not answered.
+        Raises aiohttp's errors, and `TimeoutError` if the exporter does not answer.
         """
         stream.begin()
         async with self._open().post(
@@ -243,7 +243,7 @@ class AsyncClient:
         raise aiohttp.ClientConnectionError("the answer ended early")
 
     async def _next_line(self, response: aiohttp.ClientResponse, stream: Stream) -> bytes:
-        """Read a line; an answer may take long only while nothing is waiting for one."""
+        """Read a line. The time-out applies only while sent jobs wait for an answer."""
         reading = asyncio.ensure_future(response.content.readline())
         try:
             while not reading.done():
@@ -297,7 +297,7 @@ class AsyncClient:
         return self._session
 
     def _waits(self) -> Iterator[float]:
-        """Yield how long to wait before each further try, until patience is at its end."""
+        """Yield the seconds to wait before each further attempt, until patience is used up."""
         deadline = asyncio.get_running_loop().time() + self._patience
         for tried in itertools.count():
             wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2**tried) * random.uniform(0.5, 1.0)  # noqa: S311

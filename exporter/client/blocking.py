@@ -14,9 +14,9 @@ Result = TypeVar("Result")
 
 
 class Client:
-    """`AsyncClient` for programs without an event loop of their own; usable beside a running one.
+    """A client of one exporter with the arguments and calls of `AsyncClient`, but blocking.
 
-    Takes the same arguments, and has the same calls.
+    It may also be used in a program that runs an event loop.
     """
 
     def __init__(self, url: str = DEFAULT_URL, **options: Any) -> None:

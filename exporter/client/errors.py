@@ -1,15 +1,15 @@
-"""What the client raises."""
+"""The errors of the client."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
 class ExporterError(Exception):
-    """The base of what the client raises."""
+    """The base class of the client's errors."""
 
 
 class UnreachableError(ExporterError):
-    """The exporter gave no usable answer for `patience` seconds; the message says what came."""
+    """The exporter gave no usable answer for `patience` seconds; the message says why."""
 
 
 class RefusedError(ExporterError):
@@ -23,7 +23,7 @@ class RefusedError(ExporterError):
 
 
 def say_details(details: Any) -> str:
-    """Say on one line what is wrong with which field."""
+    """Return what is wrong with each field, on one line."""
     if not isinstance(details, dict):
         return ""
     return "; ".join(

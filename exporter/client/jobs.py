@@ -1,4 +1,4 @@
-"""Jobs to register, and what became of them."""
+"""Jobs to register, and the result of a stream of them."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """A job to register. `registered_at` (with a time zone) back-fills one that is older."""
+    """A job to register. `registered_at` (with a time zone) is for a job that is older."""
 
     job_id: str
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -17,7 +17,7 @@ class Registration:
     registered_at: datetime | None = None
 
     def document(self) -> dict[str, Any]:
-        """Return it as the exporter reads it."""
+        """Return the registration as JSON data."""
         document: dict[str, Any] = {}
         if self.labels:
             document["labels"] = dict(self.labels)
@@ -29,12 +29,12 @@ class Registration:
 
 
 Job = str | Registration | bytes
-"""An id, a `Registration`, or a line of NDJSON as it is (without its line feed)."""
+"""An id, a `Registration`, or a line of NDJSON without its line feed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A job of a stream that was refused: its position, from 1, and the exporter's reason."""
+    """A refused job of a stream: its position, counted from 1, and the exporter's reason."""
 
     position: int
     error: str
@@ -43,7 +43,7 @@ class Refusal:
 
 @dataclass(slots=True)
 class Summary:
-    """What became of a stream. After a broken connection some that were new count as known."""
+    """The result of a stream. After a broken connection some new jobs may count as known."""
 
     registered: int = 0
     known: int = 0
@@ -51,7 +51,7 @@ class Summary:
 
     @property
     def taken(self) -> int:
-        """How many jobs are safe."""
+        """How many jobs are stored."""
         return self.registered + self.known
 
 

@@ -1,4 +1,4 @@
-"""A stream of jobs on its way: what is sent, acknowledged, refused; sent again when it broke."""
+"""The state of a stream of jobs: which are sent, acknowledged, refused or to be sent again."""
 
 import asyncio
 from collections import deque
@@ -12,7 +12,7 @@ LINES_PER_CHUNK: Final = 100
 
 
 class Stream:
-    """Jobs on their way: which were sent, and through which position all is acknowledged."""
+    """Jobs that are being sent, and the position up to which all are acknowledged."""
 
     def __init__(
         self, jobs: Iterable[Job] | AsyncIterable[Job], progress: Callable[[int], None]
@@ -32,7 +32,7 @@ class Stream:
         self._generation = 0
 
     def begin(self) -> None:
-        """Start a request; its lines are numbered from here."""
+        """Start a request, whose lines are numbered from the first unacknowledged job."""
         self._base = self.acknowledged
         self._before = (self._before[0] + self._now[0], self._before[1] + self._now[1])
         self._now = (0, 0)
@@ -40,7 +40,7 @@ class Stream:
         self._generation += 1
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield what is not acknowledged, then the rest of the source."""
+        """Yield the jobs that are not acknowledged, then the rest of the source."""
         generation = self._generation
         again = list(self._open)
         for start in range(0, len(again), LINES_PER_CHUNK):
@@ -52,7 +52,7 @@ class Stream:
             while True:
                 await self._wait_for_source()
                 if generation != self._generation:
-                    return  # the connection broke meanwhile; another request goes on
+                    return  # the connection broke; another request continues
                 try:
                     job = await self._take_one()
                 except StopAsyncIteration:
@@ -61,7 +61,7 @@ class Stream:
                 self._open.append(lines[-1])
                 if len(lines) == LINES_PER_CHUNK:
                     if generation != self._generation:
-                        return  # the connection broke meanwhile; another request sends it
+                        return  # the connection broke; another request sends it
                     self.sent += len(lines)
                     yield b"".join(lines)
                     lines = []
@@ -73,9 +73,9 @@ class Stream:
             yield b"".join(lines)
 
     async def _wait_for_source(self) -> None:
-        """Wait for the next job of a source that may have one wait.
+        """Wait for the next job of an asynchronous source.
 
-        In a task of its own: a request that breaks off is cancelled, and that would end a
+        It is awaited in its own task, because cancelling a request would otherwise end the
         generator, as if there were no more jobs.
         """
         if self._may_wait:
@@ -89,12 +89,12 @@ class Stream:
         return coming.result()
 
     def close(self) -> None:
-        """Wait for no more jobs."""
+        """Stop waiting for jobs."""
         if self._coming is not None:
             self._coming.cancel()
 
     def take(self, answer: Mapping[str, Any]) -> None:
-        """Take in one line of the exporter's answer."""
+        """Process one line of the exporter's answer."""
         if "line" in answer:
             position = self._base + answer["line"]
             reason = answer.get("message") or say_details(answer.get("details", {}))
@@ -108,12 +108,12 @@ class Stream:
             self._progress(self.acknowledged)
 
     def raise_source_error(self) -> None:
-        """Raise what the caller's own jobs raised, if they did."""
+        """Raise the error of the caller's source, if there was one."""
         if self._source_error is not None:
             raise self._source_error
 
     def summary(self) -> Summary:
-        """Return what became of all."""
+        """Return the result of the stream."""
         return Summary(
             self._before[0] + self._now[0],
             self._before[1] + self._now[1],

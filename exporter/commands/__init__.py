@@ -1,1 +1,1 @@
-"""What the command's verbs do; `cli.py` gives them their flags."""
+"""What the command's verbs do; `cli.py` defines their flags."""

@@ -1,8 +1,8 @@
-"""`removit-exporter demo`: a simulator, an exporter, a stream of jobs, and the truth beside it.
+"""`removit-exporter demo`: runs a simulator, an exporter and a stream of jobs, and compares totals.
 
-Everything goes over real HTTP: uploads to the simulator, registrations to the exporter, its polls,
-and the scrapes from which the summary is made. Thresholds are squeezed by config, so that every
-final state occurs within seconds; the simulator's jobs are fast for the same reason.
+Everything uses real HTTP: uploads to the simulator, registrations, polls, and the scrapes from
+which the summary is made. The config shortens the thresholds, and the simulator's jobs are fast, so
+that every final state occurs within seconds.
 """
 
 import asyncio
@@ -33,9 +33,9 @@ SPEED: Final = 15.0
 """How many times faster than usual the simulator's jobs are: the longest takes 12 s."""
 SHOPS: Final = ("eu", "us", "jp")
 MALFORMED_EVERY: Final = 40
-"""Each so many jobs one has an id that the API does not admit, so that `invalid` occurs."""
+"""One job in this many has an id that the API does not admit, so that `invalid` occurs."""
 THROUGH_EVERY: Final = 4
-"""Each so many jobs one is uploaded through the exporter."""
+"""One job in this many is uploaded through the exporter."""
 DRAIN_SECONDS: Final = 60.0
 SUMMARY_SECONDS: Final = 2.0
 
@@ -60,7 +60,7 @@ log: {{level: info, format: json}}
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """The command's flags; `seconds` None runs until interrupted, `rate` is jobs per second."""
+    """The command's flags; `rate` is in jobs per second. `seconds` None: until interrupted."""
 
     seconds: float | None = None
     seed: int = 0
@@ -142,7 +142,7 @@ class _Demo:
         return self._report(compare(self._simulator.ledger.totals(), await self._scrape()))
 
     async def _upload_stream(self) -> None:
-        """Upload and register at the rate that was asked for, until time is up."""
+        """Upload and register jobs at `rate`, until time is up."""
         started, sent = time.monotonic(), 0
         while not self._interrupted.is_set():
             elapsed = time.monotonic() - started
@@ -154,8 +154,8 @@ class _Demo:
                 continue
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._interrupted.wait(), 0.5 / self._options.rate)
-        # A failed job is told from an outage by another job's good answer: the last of the stream
-        # stays pending until it expires, so that the drain does not run out of witnesses.
+        # Only another job's good answer shows that a failed job is not an outage. The last job
+        # stays pending until it expires, so that there is such a job until the end.
         await self._register(await self._upload("clipping", "stuck"), sent)
 
     async def _send(self, number: int) -> None:
@@ -173,13 +173,13 @@ class _Demo:
         return await self._post(f"{self._simulator.url}/api/v1/upload", mode, headers)
 
     async def _upload_through(self, mode: str, number: int) -> str:
-        """Upload through the exporter, which then knows of the job without being told."""
+        """Upload through the exporter, which then registers the job by itself."""
         shop = SHOPS[number % len(SHOPS)]
         headers = {"Removit-Exporter-Label-Shop": shop, "Removit-Exporter-Key": f"sku-{number}"}
         return await self._post(f"{self._url}/api/v1/upload", mode, headers)
 
     async def _ask(self, job_id: str) -> None:
-        """Ask for a job as the API's own clients do; the exporter answers from memory."""
+        """Request a job's status as the API's own clients do; the exporter answers from memory."""
         url = f"{self._url}/api/v1/status"
         async with self._session.get(url, params={"job_id": job_id}) as response:
             await response.read()
@@ -200,7 +200,7 @@ class _Demo:
             response.raise_for_status()
 
     async def _scrape(self) -> dict[str, Counter[str]]:
-        """Return the page's totals: by sample name, added up by the label that matters."""
+        """Return the page's totals by sample name, summed by the relevant label."""
         url = f"{self._url}/metrics"
         async with self._session.get(url, params={"collect[]": "totals"}) as response:
             return read_totals(await response.text())

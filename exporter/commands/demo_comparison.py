@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One number as the exporter counted it and as it was."""
+    """A number as the exporter counted it, and its true value."""
 
     name: str
     exporter: float
@@ -18,7 +18,7 @@ class Row:
 
     @property
     def equal(self) -> bool:
-        """Whether the exporter is right."""
+        """Whether the two are equal."""
         return self.exporter == self.simulator
 
 
@@ -35,7 +35,7 @@ _LABEL: Final = {
 
 
 def read_totals(page: str) -> dict[str, Counter[str]]:
-    """Read a page of metrics: for each sample of interest, its sums by one label."""
+    """Read a page of metrics; return the sums of each compared sample by one label."""
     totals: dict[str, Counter[str]] = {name: Counter() for name in _LABEL}
     for family in text_string_to_metric_families(page):
         for sample in family.samples:
@@ -46,7 +46,7 @@ def read_totals(page: str) -> dict[str, Counter[str]]:
 
 
 def compare(truth: Mapping[str, Any], totals: Mapping[str, Counter[str]]) -> list[Row]:
-    """Hold the exporter's totals against the simulator's ledger, number by number."""
+    """Compare the exporter's totals with the simulator's ledger, number by number."""
     registered = totals["removit_jobs_registered_total"].total()
     without_result = totals["removit_jobs_done_without_result_total"].total()
     rows = [Row("registered", registered, truth["registered"])]

@@ -1,6 +1,6 @@
-"""`removit-exporter register`: jobs from the command line, a file or a pipe.
+"""`removit-exporter register`: registers jobs from the command line, a file or a pipe.
 
-Exit codes: 0 all taken, 1 some refused, 2 usage, 3 the exporter cannot be reached.
+Exit codes: 0 all registered, 1 some refused, 2 usage, 3 the exporter cannot be reached.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from .connection import config_option, exporter_options, make_client
 from .values import DurationType, Failure, UnreachableFailure
 
 LONG_INPUT_BYTES: Final = 64 * 1024
-"""From this size on a file gets a progress bar."""
+"""Files of at least this size get a progress bar."""
 
 
 @click.command()
@@ -55,7 +55,7 @@ def register(
     patience: float,
     **connection: Any,
 ) -> None:
-    """Tell a running exporter of jobs; telling it twice is one job."""
+    """Register jobs with a running exporter. Registering a job twice has no further effect."""
     if not job_ids and file is None:
         raise click.UsageError("name at least one JOB_ID, or a --file")
     if key is not None and (len(job_ids) != 1 or file is not None):
@@ -84,7 +84,7 @@ async def _send(client: AsyncClient, source: "_Source", progress: Callable[[int]
 
 
 class _Source:
-    """The jobs of the arguments, then those of the file, and where each stands."""
+    """The jobs of the arguments and then of the file, and the place of each."""
 
     def __init__(
         self, job_ids: tuple[str, ...], file: IO[bytes] | None, added: dict[str, Any]
@@ -95,7 +95,7 @@ class _Source:
         self._blank: list[int] = []
 
     def lines(self, progress: Callable[[int], None]) -> Iterator[bytes]:
-        """Yield lines of NDJSON; `progress` is told of the bytes of the file that were read."""
+        """Yield lines of NDJSON; `progress` is called with the number of bytes read."""
         for job_id in self._job_ids:
             yield self._line({"job_id": job_id})
         for number, line in enumerate(self._file or (), start=1):
@@ -107,7 +107,7 @@ class _Source:
             yield self._read(text)
 
     def place(self, position: int) -> str:
-        """Return where the job of a position, from 1, stands."""
+        """Return the place of a job by its position, counted from 1."""
         if position <= len(self._job_ids):
             return self._job_ids[position - 1]
         number = position - len(self._job_ids)
@@ -117,7 +117,7 @@ class _Source:
         return f"{'standard input' if name in ('-', '<stdin>') else name}:{number}"
 
     def _read(self, text: bytes) -> bytes:
-        """An id becomes an object; what is no JSON goes as it is, and the exporter says why."""
+        """Make an object of an id; other lines are sent unchanged; the exporter checks them."""
         if not text.startswith(b"{"):
             return self._line({"job_id": text.decode(errors="replace")})
         try:
@@ -147,7 +147,7 @@ def _read_labels(labels: tuple[str, ...]) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _progress(file: IO[bytes] | None) -> Iterator[Callable[[int], None]]:
-    """A progress bar on stderr for a long file, where that is a terminal."""
+    """Show a progress bar for a long file, if stderr is a terminal."""
     size = _size(file)
     if size < LONG_INPUT_BYTES or not sys.stderr.isatty():
         yield lambda read: None

@@ -1,4 +1,4 @@
-"""What the verbs of the command share: forms of values, and errors for people."""
+"""Types of flags, and errors for people, that the verbs share."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ from ..config.values import split_address
 
 
 class DurationType(click.ParamType[float]):
-    """A duration as Prometheus writes them, given on in seconds."""
+    """A duration as Prometheus writes it, converted to seconds."""
 
     name = "duration"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        """Read `20s`; fails with a usage error."""
+        """Convert `20s`; fails with a usage error."""
         if isinstance(value, float):
             return value
         try:
@@ -40,10 +40,10 @@ class AddressType(click.ParamType[str]):
 
 
 class Failure(click.ClickException):
-    """An error for people: the message alone, on stderr. Exit code 1."""
+    """An error for people: only the message, on stderr. Exit code 1."""
 
     def show(self, file: Any = None) -> None:
-        """Print the message as it is."""
+        """Print only the message."""
         click.echo(self.message, err=True)
 
 

@@ -1,6 +1,6 @@
-"""`removit-exporter watch`: jobs to their end, in the terminal.
+"""`removit-exporter watch`: shows jobs in the terminal until they end.
 
-Exit codes: 0 all are done, 1 one ended otherwise or was forgotten, or something went wrong,
+Exit codes: 0 all are done, 1 a job ended otherwise or was forgotten, or an error occurred,
 2 usage, 3 the exporter cannot be reached.
 """
 
@@ -18,7 +18,7 @@ from ..logs import configure
 from .connection import config_option, exporter_options, make_client
 from .values import DurationType, Failure, UnreachableFailure
 from .watch_view import make_view, summary
-from .watching import KeyRejectedError, Sight, UnknownJobsError, from_exporter, from_upstream
+from .watching import KeyRejectedError, UnknownJobsError, Update, from_exporter, from_upstream
 
 
 @click.command()
@@ -47,13 +47,13 @@ def watch(
     patience: float,
     **connection: Any,
 ) -> None:
-    """Watch jobs to their end; without JOB_IDs all that are pending at the exporter."""
+    """Watch jobs until they end; without JOB_IDs all that are pending at the exporter."""
     if direct and not job_ids:
         raise click.UsageError("--upstream: name at least one JOB_ID; the API lists none")
     names = tuple(dict.fromkeys(job_ids))
     try:
         config = load_config(config_file) if direct else None
-        configure("error", None, ())  # what there is to say of the jobs, the view says
+        configure("error", None, ())  # the view shows the jobs
         client = make_client(config_file, patience, **connection)
         states = asyncio.run(_watch(names, client, config, timeout))
     except UnreachableError as error:
@@ -82,14 +82,14 @@ async def _watch(
     config: Config | None,
     timeout: float | None,
 ) -> Counter[str]:
-    """Show each sight; return how many ended how."""
+    """Show each update; return the number of jobs by final state."""
     states = Counter[str]()
     async with asyncio.timeout(timeout), client:
-        sights: AsyncIterator[Sight]
-        sights = from_upstream(config, job_ids) if config else from_exporter(client, job_ids)
+        updates: AsyncIterator[Update]
+        updates = from_upstream(config, job_ids) if config else from_exporter(client, job_ids)
         with make_view() as view:
-            async for sight in sights:
-                view.show(sight)
-                states[sight.state] += sight.ended
+            async for update in updates:
+                view.show(update)
+                states[update.state] += update.ended
     del states["pending"]
     return states

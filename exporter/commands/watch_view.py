@@ -1,4 +1,4 @@
-"""How watched jobs are shown: bars on a terminal, a line for each change elsewhere."""
+"""Shows watched jobs: bars on a terminal, otherwise a line for each change."""
 
 import sys
 from collections import Counter
@@ -8,24 +8,24 @@ from typing import Any, Final, Protocol, Self
 
 import click
 
-from .watching import Sight
+from .watching import Update
 
 SHOWN_BARS: Final = 20
-"""Bars at a time: the jobs that were seen first and have not ended; the others wait."""
+"""Maximum number of bars; they show the jobs that were seen first and have not ended."""
 
 
 class View(Protocol):
-    """Shows sights as they come; a context manager."""
+    """Shows updates; a context manager."""
 
-    def show(self, sight: Sight) -> None:
-        """Show a job as it is now."""
+    def show(self, update: Update) -> None:
+        """Show a job's present state."""
 
 
 class Plain:
-    """A line whenever a job's step or state changes, and for what it warns of."""
+    """Prints a line when a job's step or state changes, and for each warning."""
 
     def __init__(self) -> None:
-        self._last: dict[str, Sight] = {}
+        self._last: dict[str, Update] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -33,25 +33,25 @@ class Plain:
     def __exit__(self, *error: object) -> None:
         pass
 
-    def show(self, sight: Sight) -> None:
+    def show(self, update: Update) -> None:
         """See `View.show`."""
-        last = self._last.get(sight.job_id)
-        self._last[sight.job_id] = sight
-        if last is None or (last.state, last.step) != (sight.state, sight.step):
-            click.echo(_line(sight))
-        for text in _remarks(sight, last):
-            click.echo(f"{sight.job_id}  {text}")
+        last = self._last.get(update.job_id)
+        self._last[update.job_id] = update
+        if last is None or (last.state, last.step) != (update.state, update.step):
+            click.echo(_line(update))
+        for text in _remarks(update, last):
+            click.echo(f"{update.job_id}  {text}")
 
 
 class Bars:
-    """A bar for each job under way, with its step; what has ended becomes a line above."""
+    """Shows a bar with the step for each pending job, and a line above for each ended one."""
 
     def __init__(self) -> None:
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-        self._last: dict[str, Sight] = {}
+        self._last: dict[str, Update] = {}
         self._tasks: dict[str, Any] = {}
-        self._waiting: dict[str, Sight] = {}
+        self._waiting: dict[str, Update] = {}
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -73,43 +73,43 @@ class Bars:
     ) -> None:
         self._open.close()
 
-    def show(self, sight: Sight) -> None:
+    def show(self, update: Update) -> None:
         """See `View.show`."""
-        last = self._last.get(sight.job_id)
-        self._last[sight.job_id] = sight
-        for text in _remarks(sight, last):
-            self._say(f"{sight.job_id}  {text}")
-        if sight.ended:
-            self._end(sight)
-        elif sight.job_id in self._tasks or len(self._tasks) < SHOWN_BARS:
-            self._draw(sight)
+        last = self._last.get(update.job_id)
+        self._last[update.job_id] = update
+        for text in _remarks(update, last):
+            self._say(f"{update.job_id}  {text}")
+        if update.ended:
+            self._end(update)
+        elif update.job_id in self._tasks or len(self._tasks) < SHOWN_BARS:
+            self._draw(update)
         else:
-            self._waiting[sight.job_id] = sight
+            self._waiting[update.job_id] = update
 
-    def _draw(self, sight: Sight) -> None:
-        task, done = self._tasks.get(sight.job_id), sight.progress or 0
-        step = _printable(sight.step or "")
+    def _draw(self, update: Update) -> None:
+        task, done = self._tasks.get(update.job_id), update.progress or 0
+        step = _printable(update.step or "")
         if task is None:
-            task = self._progress.add_task(sight.job_id, total=100, completed=int(done), step=step)
-            self._tasks[sight.job_id] = task
+            task = self._progress.add_task(update.job_id, total=100, completed=int(done), step=step)
+            self._tasks[update.job_id] = task
         self._progress.update(task, completed=done, step=step)
 
-    def _end(self, sight: Sight) -> None:
-        self._say(_line(sight))
-        self._waiting.pop(sight.job_id, None)
-        task = self._tasks.pop(sight.job_id, None)
+    def _end(self, update: Update) -> None:
+        self._say(_line(update))
+        self._waiting.pop(update.job_id, None)
+        task = self._tasks.pop(update.job_id, None)
         if task is not None:
             self._progress.remove_task(task)
         if self._waiting and len(self._tasks) < SHOWN_BARS:
             self._draw(self._waiting.pop(next(iter(self._waiting))))
 
     def _say(self, text: str) -> None:
-        # What the upstream names is text, never rich's markup.
+        # Names from the upstream are text, never rich's markup.
         self._progress.console.print(text, markup=False, highlight=False)
 
 
 def make_view() -> AbstractContextManager[View]:
-    """Return bars on a terminal where rich is installed, else plain lines."""
+    """Return bars if this is a terminal and rich is installed, otherwise plain lines."""
     if not sys.stdout.isatty():
         return Plain()
     try:
@@ -120,33 +120,33 @@ def make_view() -> AbstractContextManager[View]:
 
 
 def summary(states: Counter[str]) -> str:
-    """Say how many jobs ended how."""
+    """Return the number of jobs by final state, in words."""
     return ", ".join(f"{state} {count}" for state, count in sorted(states.items()))
 
 
-def _line(sight: Sight) -> str:
-    progress = "" if sight.progress is None else f"{sight.progress:3.0f} %"
-    words = [sight.job_id, f"{sight.state:<9}", f"{progress:>5}", sight.step or ""]
-    if sight.evidence:
-        words.append(f"({sight.evidence})")
+def _line(update: Update) -> str:
+    progress = "" if update.progress is None else f"{update.progress:3.0f} %"
+    words = [update.job_id, f"{update.state:<9}", f"{progress:>5}", update.step or ""]
+    if update.evidence:
+        words.append(f"({update.evidence})")
     return _printable("  ".join(words).rstrip())
 
 
-def _remarks(sight: Sight, last: Sight | None) -> list[str]:
-    """What the job warns of that was not said before."""
+def _remarks(update: Update, last: Update | None) -> list[str]:
+    """Return the job's warnings that were not shown before."""
     said = set(last.warnings) if last else set()
     ignored = set(last.ignored_variations) if last else set()
     remarks = [
         *(
             f"warning of {name}: {text}"
-            for name, text in sight.warnings
+            for name, text in update.warnings
             if (name, text) not in said
         ),
-        *(f"ignored variation {name}" for name in sight.ignored_variations if name not in ignored),
+        *(f"ignored variation {name}" for name in update.ignored_variations if name not in ignored),
     ]
     return [_printable(remark) for remark in remarks]
 
 
 def _printable(text: str) -> str:
-    """Write what a terminal would obey, or not show, as an escape."""
+    """Escape control characters and others that a terminal would not show."""
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)

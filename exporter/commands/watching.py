@@ -1,6 +1,6 @@
-"""Following jobs to their end: from a running exporter, or straight from the upstream.
+"""Following jobs until they end: from a running exporter, or directly from the upstream.
 
-Both give `Sight`s, one for each change of a job, until all have ended.
+Both yield an `Update` for each change of a job, until all have ended.
 """
 
 import random
@@ -20,8 +20,8 @@ from ..storage.memory import MemoryStore
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
-    """How a job is now. `progress` is in percent, None before the first answer."""
+class Update:
+    """A job's present state. `progress` is in percent, None before the first answer."""
 
     job_id: str
     state: str
@@ -29,32 +29,31 @@ class Sight:
     progress: float | None
     evidence: str | None = None
     warnings: tuple[tuple[str, str], ...] = ()
-    """Each a variation and one message."""
+    """Pairs of a variation and a message."""
     ignored_variations: tuple[str, ...] = ()
 
     @property
     def ended(self) -> bool:
-        """Whether this is its end."""
+        """Whether the job has ended."""
         return self.state != "pending"
 
 
 FORGOTTEN: Final = "forgotten"
-"""The state of a job that the exporter knew, and does not know any more."""
+"""The state of a job that the exporter has forgotten."""
 
 
 class UnknownJobsError(Exception):
-    """The exporter does not know these ids."""
+    """The exporter does not know some ids."""
 
 
 class KeyRejectedError(Exception):
     """The upstream rejects the API key."""
 
 
-async def from_exporter(client: AsyncClient, job_ids: Sequence[str]) -> AsyncIterator[Sight]:
-    """Follow jobs that an exporter tracks; without ids all that are pending now.
+async def from_exporter(client: AsyncClient, job_ids: Sequence[str]) -> AsyncIterator[Update]:
+    """Follow jobs of an exporter; without ids all that are pending now.
 
-    Raises `UnknownJobsError` for ids that are not known at the beginning, and what the client
-    raises.
+    Raises `UnknownJobsError` for ids that are unknown at the start, and the client's errors.
     """
     names = list(job_ids) or [job["job_id"] async for job in client.jobs(state="pending")]
     left = dict.fromkeys(names)
@@ -70,12 +69,12 @@ async def from_exporter(client: AsyncClient, job_ids: Sequence[str]) -> AsyncIte
         else:
             continue
         for job_id in asked:
-            sight = await _look(client, job_id)
-            if unknown is not None and sight.state == FORGOTTEN:
+            update = await _look(client, job_id)
+            if unknown is not None and update.state == FORGOTTEN:
                 unknown.append(job_id)
                 continue
-            yield sight
-            if sight.ended:
+            yield update
+            if update.ended:
                 del left[job_id]
         if unknown:
             raise UnknownJobsError(", ".join(unknown))
@@ -84,13 +83,13 @@ async def from_exporter(client: AsyncClient, job_ids: Sequence[str]) -> AsyncIte
             return
 
 
-async def _look(client: AsyncClient, job_id: str) -> Sight:
+async def _look(client: AsyncClient, job_id: str) -> Update:
     shown = await client.job(job_id)
-    return Sight(job_id, FORGOTTEN, None, None) if shown is None else _sight_of_document(shown)
+    return Update(job_id, FORGOTTEN, None, None) if shown is None else _sight_of_document(shown)
 
 
-def _sight_of_document(shown: dict[str, Any]) -> Sight:
-    return Sight(
+def _sight_of_document(shown: dict[str, Any]) -> Update:
+    return Update(
         job_id=shown["job_id"],
         state=shown["state"],
         step=shown["step"],
@@ -101,8 +100,8 @@ def _sight_of_document(shown: dict[str, Any]) -> Sight:
     )
 
 
-async def from_upstream(config: Config, job_ids: Sequence[str]) -> AsyncIterator[Sight]:
-    """Follow jobs with an exporter of our own, that keeps nothing and serves nobody.
+async def from_upstream(config: Config, job_ids: Sequence[str]) -> AsyncIterator[Update]:
+    """Follow jobs with an exporter inside this process, which stores nothing and has no server.
 
     Raises `KeyRejectedError`.
     """
@@ -138,8 +137,8 @@ async def _exporting(config: Config) -> AsyncIterator[Exporter]:
         await exporter.stop()
 
 
-def _sight_of_job(job: Job) -> Sight:
-    return Sight(
+def _sight_of_job(job: Job) -> Update:
+    return Update(
         job_id=job.job_id,
         state=job.state.value,
         step=job.step,

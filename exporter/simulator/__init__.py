@@ -1,8 +1,8 @@
-"""A fake of the Removit API that speaks the whole contract, with faults and a ledger of the truth.
+"""A fake Removit API with the whole contract, with faults and a ledger of what is true.
 
-For the demo, the fire drill and the tests. It imports nothing of the exporter: its bodies are its
-own literals (from the vendor's pages), so that the exporter is held against something else than
-itself.
+The demo, the drill and the tests use it. It imports nothing from the exporter: its bodies are its
+own literals (from the vendor's pages), so that the exporter is checked against something
+independent.
 """
 
 from .faults import FAULTS, Faults, parse_fault

@@ -1,4 +1,4 @@
-"""Faults that a test switches on and off while the simulator runs; several compose.
+"""Faults that a test switches on and off while the simulator runs; they can be combined.
 
 Each is a context manager: `with simulator.faults.outage(): ...`. `simulate --fault NAME[=ARG]`
 takes them from the table `FAULTS`.
@@ -23,7 +23,7 @@ MAINTENANCE: Final = HTML.format(title="We will be back soon").encode()
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a fault may go by: the request, its endpoint (`status`, `upload`), the job's mode."""
+    """What a fault may depend on: the request, the endpoint (`status`, `upload`), the mode."""
 
     request: web.Request
     endpoint: str
@@ -32,11 +32,11 @@ class Asked:
 
 
 Answer = Callable[[Asked], Awaitable[web.StreamResponse | None]]
-"""A fault: the answer in place of the true one, or None to let it pass."""
+"""A fault: returns an answer that replaces the true one, or None."""
 
 
 def failure(status: int, style: str, headers: Mapping[str, str] | None = None) -> web.Response:
-    """Return an error as the service (json) or something before it (html, empty) would give it."""
+    """Return an error as the service (json) or something in front of it (html, empty) gives it."""
     if style == "json":
         text = json.dumps({"error": "server_error", "message": "internal error"})
         return web.Response(
@@ -59,7 +59,7 @@ class Faults:
         self.unlisten: Callable[[], Awaitable[None]] | None = None
 
     async def answer(self, asked: Asked) -> web.StreamResponse | None:
-        """Return the first answer that an active fault gives, the newest fault first."""
+        """Return the answer of the newest active fault that gives one."""
         for fault in reversed(self._active):
             response = await fault(asked)
             if response is not None:
@@ -69,14 +69,14 @@ class Faults:
     def outage(
         self, status: int = 503, body: str = "json", retry_after: int | None = None
     ) -> AbstractContextManager[None]:
-        """Every request gets a 5xx."""
+        """Answer every request with a 5xx."""
         headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
         return self._always(lambda: failure(status, body, headers))
 
     def partial_outage(
         self, share: float = 0.3, status: int = 500, mode: str | None = None, body: str = "json"
     ) -> AbstractContextManager[None]:
-        """A share of the status requests gets a 5xx; with `mode`, of those for its jobs."""
+        """Answer a share of the status requests with a 5xx; with `mode`, only of its jobs."""
 
         async def fault(asked: Asked) -> web.StreamResponse | None:
             concerned = asked.endpoint == "status" and mode in (None, asked.mode)
@@ -86,7 +86,7 @@ class Faults:
 
     @contextmanager
     def stall(self) -> Iterator[None]:
-        """Requests are accepted and not answered until the fault ends."""
+        """Accept requests, but do not answer until the fault ends."""
         ended = asyncio.Event()
 
         async def fault(asked: Asked) -> web.StreamResponse | None:
@@ -100,7 +100,7 @@ class Faults:
                 ended.set()
 
     def dropped_connection(self, share: float = 1.0) -> AbstractContextManager[None]:
-        """Connections are closed without an answer."""
+        """Close connections without an answer."""
 
         async def fault(asked: Asked) -> web.StreamResponse | None:
             if self._rng.random() >= share:
@@ -113,7 +113,7 @@ class Faults:
 
     @contextlib.asynccontextmanager
     async def refused(self) -> AsyncIterator[None]:
-        """Nobody listens; afterwards the same port does again."""
+        """Stop listening, and listen on the same port again afterwards."""
         if self.unlisten is None or self.listen is None:
             raise RuntimeError("the simulator was not started by itself")
         await self.unlisten()
@@ -123,7 +123,7 @@ class Faults:
             await self.listen()
 
     def cut_body(self) -> AbstractContextManager[None]:
-        """A 200 that ends before its Content-Length."""
+        """Answer 200 with a body that ends before its Content-Length."""
 
         async def fault(asked: Asked) -> web.StreamResponse | None:
             response = web.StreamResponse(headers={"Content-Length": "500"})
@@ -137,13 +137,13 @@ class Faults:
         return self._with(fault)
 
     def garbage(self, body: bytes = MAINTENANCE) -> AbstractContextManager[None]:
-        """A 200 that is no JSON: by default a maintenance page."""
+        """Answer 200 with a body that is not JSON, by default a maintenance page."""
         return self._always(lambda: web.Response(body=body, content_type="text/html"))
 
     def throttled(
         self, retry_after: int = 2, as_date: bool = False
     ) -> AbstractContextManager[None]:
-        """429 with `Retry-After`, in seconds or as a date."""
+        """Answer 429 with `Retry-After`, in seconds or as a date."""
 
         def response() -> web.Response:
             at = datetime.now(UTC) + timedelta(seconds=retry_after)
@@ -153,7 +153,7 @@ class Faults:
         return self._always(response)
 
     def revoked_key(self) -> AbstractContextManager[None]:
-        """No key is accepted any more."""
+        """Reject every key."""
         return self._always(
             lambda: web.json_response(
                 {"error": "unauthorized", "message": "API key invalid"}, status=401
@@ -161,11 +161,11 @@ class Faults:
         )
 
     def forbidden(self, html: bool = True) -> AbstractContextManager[None]:
-        """403, of a firewall or of the API."""
+        """Answer 403, as a firewall or as the API."""
         return self._always(lambda: failure(403, "html" if html else "json"))
 
     def slow(self, seconds: float = 1.0) -> AbstractContextManager[None]:
-        """Answers come late."""
+        """Delay every answer."""
 
         async def fault(asked: Asked) -> web.StreamResponse | None:
             await asyncio.sleep(seconds)
@@ -175,7 +175,7 @@ class Faults:
 
     @contextmanager
     def late_visibility(self, seconds: float = 2.0) -> Iterator[None]:
-        """New jobs are not found at first, for so many real seconds."""
+        """Answer 404 for new jobs, for this many real seconds."""
         self.extra_delay += seconds
         try:
             yield
@@ -183,7 +183,7 @@ class Faults:
             self.extra_delay -= seconds
 
     def no_credits(self) -> AbstractContextManager[None]:
-        """402 on upload."""
+        """Answer uploads with 402."""
 
         async def fault(asked: Asked) -> web.StreamResponse | None:
             if asked.endpoint != "upload":
@@ -193,7 +193,7 @@ class Faults:
         return self._with(fault)
 
     def oversized(self, size: int = 2 * 1024 * 1024) -> AbstractContextManager[None]:
-        """A readable 200 of more than `size` bytes."""
+        """Answer 200 with valid JSON of more than `size` bytes."""
 
         def response() -> web.Response:
             body = {"state": "pending", "padding": "x" * size}
@@ -209,7 +209,7 @@ class Faults:
         content_type: str = "application/json",
         headers: Mapping[str, str] | None = None,
     ) -> AbstractContextManager[None]:
-        """One job answers exactly this."""
+        """Give exactly this answer for one job."""
 
         async def fault(asked: Asked) -> web.StreamResponse | None:
             if asked.job_id != job_id:
@@ -220,7 +220,7 @@ class Faults:
         return self._with(fault)
 
     def forgets(self, share: float = 1.0) -> AbstractContextManager[None]:
-        """Known jobs answer 404; which ones, their ids decide."""
+        """Answer 404 for a share of the known jobs, chosen by their ids."""
 
         async def fault(asked: Asked) -> web.StreamResponse | None:
             if asked.mode is None or asked.job_id is None:
@@ -261,11 +261,11 @@ FAULTS: Final[Mapping[str, tuple[Callable[..., Any], Callable[[str], Any] | None
     "oversized": (Faults.oversized, int),
     "forgets": (Faults.forgets, float),
 }
-"""For the command line: the fault, and how its one argument is read, if it takes one."""
+"""For the command line: the faults, and how an argument is read where there is one."""
 
 
 def parse_fault(text: str) -> Callable[[Faults], AbstractContextManager[None]]:
-    """Read `NAME` or `NAME=ARG`; raises ValueError with what would be right."""
+    """Read `NAME` or `NAME=ARG`; raises `ValueError` with what is expected."""
     name, _, argument = text.partition("=")
     if name not in FAULTS:
         raise ValueError(f"unknown fault {name!r}; known are: {', '.join(FAULTS)}")

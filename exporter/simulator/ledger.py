@@ -1,7 +1,6 @@
-"""The simulator's ledger: what was true, to be held against what the exporter says."""
+"""The simulator's ledger: the true totals, to compare with those of the exporter."""
 
 from collections import Counter, deque
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -22,7 +21,7 @@ _ENDS: Final = {
 
 @dataclass(slots=True)
 class Entry:
-    """One uploaded job: its script, when it was uploaded, and what was answered about it."""
+    """One uploaded job: its script, the time of its upload, and what was answered about it."""
 
     script: Script
     uploaded_at: float
@@ -33,7 +32,7 @@ class Entry:
 
     @property
     def end(self) -> str:
-        """The state in which an exporter should see the job end."""
+        """The final state that an exporter should find."""
         return _ENDS[self.script.kind]
 
 
@@ -56,13 +55,13 @@ class Ledger:
         self.most_at_once_per_job = max(self.most_at_once_per_job, self._open[job_id])
 
     def closed(self, job_id: str) -> None:
-        """Note that a status request was answered, or was not."""
+        """Note the answer to a status request, if there was one."""
         self._open[job_id] -= 1
         if not self._open[job_id]:
             del self._open[job_id]
 
     def answered(self, job_id: str, status: int, time: float) -> None:
-        """Note an answer about an uploaded job; others are passed over."""
+        """Note an answer about an uploaded job; other ids are ignored."""
         if (entry := self.jobs.get(job_id)) is not None:
             entry.polls += 1
             entry.answers.append((time, status))
@@ -85,25 +84,4 @@ class Ledger:
             "done_without_result": len(resultless),
             "warnings": dict(warnings),
             "ignored_variations": dict(ignored),
-        }
-
-    def as_dict(self) -> Mapping[str, Any]:
-        """Return everything as plain data for JSON."""
-        return {
-            **self.totals(),
-            "requests": {
-                f"{method} {path} {status}": count
-                for (method, path, status), count in self.requests.items()
-            },
-            "jobs": {
-                job_id: {
-                    "kind": entry.script.kind.value,
-                    "mode": entry.script.mode,
-                    "end": entry.end,
-                    "uploaded_at": entry.uploaded_at,
-                    "polls": entry.polls,
-                    "answers": [list(answer) for answer in entry.answers],
-                }
-                for job_id, entry in self.jobs.items()
-            },
         }

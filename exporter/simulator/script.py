@@ -1,4 +1,4 @@
-"""What becomes of a simulated job: a script, from which its state follows at any time."""
+"""Scripts of simulated jobs: a job's script and age determine its state."""
 
 import math
 import random
@@ -14,16 +14,16 @@ STEPS: Final[Mapping[str, tuple[str, ...]]] = {
     "clipping": ("queued", "pending_clipping"),
     "params": ("queued", "pending_clipping", "pending_background", "pending_compose"),
 }
-"""`queued`, `pending_compose` and `done` are the vendor's; the others are of their kind."""
+"""`queued`, `pending_compose` and `done` are the vendor's names; the others are similar."""
 
 VARIATIONS: Final = ("background", "compose", "shadowTop", "clipping")
 
 _MEDIAN_SECONDS: Final = {"background": 12.0, "clipping": 20.0, "params": 45.0}
 _SPREAD: Final = 0.5
-"""Of the logarithm of the durations: most lie between half and double the median."""
+"""Standard deviation of the durations' logarithm: most are between half and twice the median."""
 
 _LONGEST: Final = 4.0
-"""Times the median: the longest that a drawn job takes, so that no sound job looks stuck."""
+"""Maximum duration of a drawn job in medians, so that no sound job looks stuck."""
 
 WEIGHTS: Final[Mapping[str, float]] = {
     "sound": 0.68,
@@ -33,7 +33,7 @@ WEIGHTS: Final[Mapping[str, float]] = {
     "stuck": 0.03,
     "lost": 0.04,
 }
-"""How often each kind is drawn, unless the caller says otherwise."""
+"""How often each kind is drawn by default."""
 
 
 class Kind(StrEnum):
@@ -41,10 +41,10 @@ class Kind(StrEnum):
 
     SOUND = "sound"  # done, with results
     WARNED = "warned"  # done, with warnings and ignored variations
-    FAILING = "failing"  # answers 5xx from some point on, for ever
-    RESULTLESS = "resultless"  # done, with nothing to fetch
-    STUCK = "stuck"  # pending for ever
-    LOST = "lost"  # accepted, but 404 for ever
+    FAILING = "failing"  # answers 5xx from some age on, forever
+    RESULTLESS = "resultless"  # done, without results
+    STUCK = "stuck"  # pending forever
+    LOST = "lost"  # accepted, but 404 forever
     EXPLICIT = "explicit"  # not in the contract: state "failed"
 
 
@@ -80,7 +80,7 @@ class Script:
 
     @classmethod
     def sound(cls, seconds: float = 1.0, mode: str = "clipping", **more: Any) -> "Script":
-        """A job that is done after so long."""
+        """Return a job that is done after this many seconds."""
         return cls(Kind.SOUND, mode, steps=_steps(mode, seconds), **more)
 
     @classmethod
@@ -92,41 +92,41 @@ class Script:
         ignored_variations: Sequence[str] = ("shadow_wall",),
         **more: Any,
     ) -> "Script":
-        """A job like the vendor's third example: done, but a variation was ignored."""
+        """Return a job like the vendor's third example: done, with an ignored variation."""
         told = {"shadow_wall": ["params not provided"]} if warnings is None else warnings
         steps = _steps(mode, seconds)
         return cls(Kind.WARNED, mode, "url", steps, told, ignored_variations, **more)
 
     @classmethod
     def failing(cls, after: float = 1.0, mode: str = "clipping", **more: Any) -> "Script":
-        """A job that answers 5xx from `after` seconds on."""
+        """Return a job that answers 5xx from `after` seconds on."""
         return cls(Kind.FAILING, mode, steps=_steps(mode, after), **more)
 
     @classmethod
     def resultless(cls, seconds: float = 1.0, mode: str = "clipping", **more: Any) -> "Script":
-        """A job that is done and has nothing to fetch."""
+        """Return a job that is done without results."""
         return cls(Kind.RESULTLESS, mode, steps=_steps(mode, seconds), **more)
 
     @classmethod
     def stuck(cls, after: float = 1.0, mode: str = "clipping", **more: Any) -> "Script":
-        """A job whose progress stops after so long."""
+        """Return a job whose progress stops after this many seconds."""
         return cls(Kind.STUCK, mode, steps=_steps(mode, after), **more)
 
     @classmethod
     def lost(cls, mode: str = "clipping") -> "Script":
-        """A job that was accepted and is never found."""
+        """Return a job that is accepted and never found."""
         return cls(Kind.LOST, mode, visible_after=math.inf)
 
     @classmethod
     def explicit(cls, seconds: float = 1.0, mode: str = "clipping", **more: Any) -> "Script":
-        """A job that says that it failed, which the contract does not know."""
+        """Return a job with the state `failed`, which is not in the contract."""
         return cls(Kind.EXPLICIT, mode, steps=_steps(mode, seconds), **more)
 
 
 def draw(
     rng: random.Random, mode: str | None = None, weights: Mapping[str, float] | None = None
 ) -> Script:
-    """Draw a script with realistic spreads; equal generators draw equal scripts."""
+    """Draw a script with realistic variation; equal generators draw equal scripts."""
     mode = mode or rng.choice(tuple(STEPS))
     shares = WEIGHTS if weights is None else weights
     kind = Kind(rng.choices(tuple(shares), tuple(shares.values()))[0])
@@ -153,7 +153,7 @@ def _draw_warned(rng: random.Random, mode: str, seconds: float) -> Script:
 
 
 def _steps(mode: str, seconds: float) -> tuple[Step, ...]:
-    """Share the time out over the mode's steps, little of it queued."""
+    """Divide the time among the mode's steps, with little of it for `queued`."""
     names = STEPS.get(mode, STEPS["clipping"])
     shares = [0.1, *([0.9 / (len(names) - 1)] * (len(names) - 1))]
     ends = [round(99 * (at + 1) / len(names)) for at in range(len(names))]
@@ -166,7 +166,7 @@ def _steps(mode: str, seconds: float) -> tuple[Step, ...]:
 def body_at(script: Script, job_id: str, age: float) -> dict[str, Any] | None:
     """Return the status body at an age (seconds at speed 1), in the page's order of fields.
 
-    None when a failing job has failed.
+    None if the job has failed by answering 5xx.
     """
     step, progress, before = script.steps[-1], script.steps[-1].progress, 0
     for candidate in script.steps:

@@ -1,4 +1,4 @@
-"""The simulator's server: `POST /api/v1/upload` and `GET /api/v1/status`, as the vendor has them.
+"""The simulator's server: `POST /api/v1/upload` and `GET /api/v1/status` by the vendor's docs.
 
 A job's state is a pure function of its script and its age; nothing runs between requests.
 """
@@ -28,7 +28,7 @@ OUTPUT_FORMATS: Final = ("png", "jpg", "jpeg", "psd", "tiff", "webp")
 class Simulator:
     """A fake Removit API.
 
-    `speed` makes every scripted duration so many times shorter; `clock` gives monotonic seconds.
+    `speed` divides every scripted duration; `clock` gives monotonic seconds.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Simulator:
         await self.stop()
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
-        """Listen; `url` then is where."""
+        """Start to listen; then `url` is set."""
         self._runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=0.5)
         await self._runner.setup()
         self._address = (host, port)
@@ -80,12 +80,12 @@ class Simulator:
         self.url = f"http://{host}:{self._address[1]}"
 
     async def stop(self) -> None:
-        """Stop listening and drop what is open."""
+        """Stop listening and close all connections."""
         if self._runner is not None:
             await self._runner.cleanup()
 
     def add(self, script: Script) -> str:
-        """Take in a job without an upload; return its id, in the vendor's form."""
+        """Add a job without an upload; return its id, in the vendor's format."""
         job_id = self._new_id()
         self.ledger.jobs[job_id] = Entry(script, self._clock())
         if self.faults.extra_delay:
@@ -108,7 +108,7 @@ class Simulator:
         await self._site.stop()
 
     def _new_id(self) -> str:
-        """Return a UUID whose first 48 bits are milliseconds since 1970, as the examples' are."""
+        """Return a UUID like the vendor's: its first 48 bits are milliseconds since 1970."""
         bits = (int(time.time() * 1000) << 80) | self._rng.getrandbits(80)
         return str(uuid.UUID(int=bits))
 
@@ -199,7 +199,7 @@ class Simulator:
 
 
 async def _read_upload(request: web.Request) -> dict[str, Any] | None:
-    """Return an upload's fields; a file is read and thrown away."""
+    """Return an upload's fields; a file is read and discarded."""
     if request.content_type == "application/json":
         try:
             document = await request.json()
@@ -211,7 +211,7 @@ async def _read_upload(request: web.Request) -> dict[str, Any] | None:
     try:
         return await _read_multipart(request)
     except (ValueError, AssertionError, aiohttp.http_exceptions.HttpProcessingError):
-        return None  # no boundary, or parts that are none
+        return None  # no boundary, or invalid parts
 
 
 async def _read_multipart(request: web.Request) -> dict[str, Any]:

@@ -289,13 +289,13 @@ async def test_a_lost_connection_loses_no_end(open_site: Open, simulator: Simula
     job_id = simulator.add(Script.stuck(0.0))
     await site.put(job_id)
     async with AsyncClient(site.url, patience=20) as client:
-        sights = from_exporter(client, [job_id])
-        assert (await anext(sights)).state == "pending"
+        updates = from_exporter(client, [job_id])
+        assert (await anext(updates)).state == "pending"
         cut(site)
         body = b'{"job_id": "%s", "state": "done", "status": "done"}' % job_id.encode()
         with simulator.faults.override(job_id, 200, body):
             async with asyncio.timeout(20):
-                states = [sight.state async for sight in sights]
+                states = [update.state async for update in updates]
     assert states[-1] == "done"
 
 

@@ -316,10 +316,10 @@ async def test_the_ledger_knows_what_was_true(
         "warnings": {"shadow_wall": 1},
         "ignored_variations": {"shadow_wall": 1},
     }
-    shown = json.loads(json.dumps(simulator.ledger.as_dict()))
-    assert shown["jobs"][warned]["polls"] == 2
-    assert shown["jobs"][unseen]["answers"] == []
-    assert shown["requests"]["GET /api/v1/status 404"] == 1
+    ledger = simulator.ledger
+    assert ledger.jobs[warned].polls == 2
+    assert list(ledger.jobs[unseen].answers) == []
+    assert ledger.requests["GET", "/api/v1/status", 404] == 1
 
 
 async def test_a_simulator_that_was_not_started_cannot_refuse() -> None:

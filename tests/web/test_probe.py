@@ -108,7 +108,7 @@ async def test_a_probe_keeps_to_the_rate_limit(open_site: Open, simulator: Simul
     assert (await probe(site, job_id))["probe_success"] == 1
     timeout = {"X-Prometheus-Scrape-Timeout-Seconds": "0.2"}
     assert (await probe(site, job_id, **timeout))["probe_success"] == 0
-    assert "the rate limit left no room" in await story(site, job_id, **timeout)
+    assert "the rate limit allowed no request" in await story(site, job_id, **timeout)
     assert simulator.ledger.jobs[job_id].polls == 1
 
 
