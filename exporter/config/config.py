@@ -1,6 +1,6 @@
-"""The config, whole: all its sections. Unknown keys are errors.
+"""The whole config: all its sections. Unknown keys are errors.
 
-`loading.py` reads the file; a `Config` can as well be made in Python.
+`loading.py` reads it from a file; a `Config` can also be made in Python.
 """
 
 from pathlib import Path
@@ -61,7 +61,7 @@ class Config(Section):
     @field_validator("jobs", mode="before")
     @classmethod
     def _plain_ids(cls, value: object) -> object:
-        """A job without labels and key is written as its id alone."""
+        """Admit an id alone for a job without labels and key."""
         if not isinstance(value, list):
             return value
         return [{"job_id": job} if isinstance(job, str) else job for job in value]

@@ -1,4 +1,4 @@
-"""From YAML text to plain data with line numbers: what a config file says, and where."""
+"""Reads YAML into plain data, with the line of each key and value."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ Path = tuple[str | int, ...]
 
 
 class ConfigError(Exception):
-    """All that is wrong with a config, a line each: `config.yaml:12: polling.rate: expected …`."""
+    """All errors of a config, one line each: `config.yaml:12: polling.rate: expected …`."""
 
     def __init__(self, errors: list[str]) -> None:
         super().__init__("\n".join(errors))
@@ -22,7 +22,7 @@ class ConfigError(Exception):
 
 @dataclass(slots=True)
 class Document:
-    """A file's data, and on which line (from 1) each value and each key stands."""
+    """A file's data, and the line (counted from 1) of each value and key."""
 
     name: str
     data: Any = None
@@ -31,38 +31,38 @@ class Document:
     errors: list[tuple[int, str]] = field(default_factory=list)
 
     def line(self, path: Path, *, of_key: bool = False) -> int:
-        """Return the line of a value or key; of what is missing, that of what should hold it."""
+        """Return the line of a value or key; for a missing one, the line of its mapping or list."""
         lines = self.key_lines if of_key else self.value_lines
         while path and path not in lines:
             path = path[:-1]
         return lines.get(path, 1)
 
     def error(self, path: Path, message: str, *, of_key: bool = False) -> None:
-        """Note what is wrong at a place."""
+        """Note an error at a place."""
         self.errors.append((self.line(path, of_key=of_key), _placed(path, message)))
 
     def messages(self) -> list[str]:
-        """Return what was noted, a line each, in the order of the lines."""
+        """Return the errors, one line each, in the order of their lines."""
         lines = sorted(dict.fromkeys(self.errors), key=lambda error: error[0])
         return [f"{self.name}:{line}: {text}" for line, text in lines]
 
     def raise_errors(self) -> None:
-        """Raise `ConfigError` if anything was noted."""
+        """Raise `ConfigError` if there are errors."""
         if self.errors:
             raise ConfigError(self.messages())
 
 
 def _placed(path: Path, message: str) -> str:
-    """Return a message with the dotted key that it is about."""
+    """Return a message with the dotted key that it refers to."""
     return f"{'.'.join(map(str, path))}: {message}" if path else message
 
 
 def read_document(
     text: str, name: str, *, loader: Any = yaml.SafeLoader, expected: type = dict
 ) -> Document:
-    """Read YAML without aliases, duplicate keys and other surprises; raises `ConfigError`.
+    """Read YAML; raises `ConfigError`, also for aliases, duplicate keys and deep nesting.
 
-    `loader` may be the faster one in C; its messages differ a little.
+    `loader` may be the faster one in C, whose messages differ slightly.
     """
     document = Document(name)
     try:
@@ -77,7 +77,7 @@ def read_document(
         line = mark.line + 1 if mark else 1
         problem = " ".join(filter(None, (error.context, error.problem)))
         raise ConfigError([f"{name}:{line}: not YAML: {problem}"]) from None
-    except yaml.YAMLError as error:  # a character that YAML does not admit
+    except yaml.YAMLError as error:  # a character that YAML does not allow
         reason = getattr(error, "reason", str(error))
         position = getattr(error, "position", 0)
         line = text.count("\n", 0, position) + 1 if isinstance(position, int) else 1
@@ -91,7 +91,7 @@ def read_document(
 
 
 def _checked_events(text: str, loader: Any) -> Iterator[tuple[int, str]]:
-    """Look through the text for what could hurt when it is built."""
+    """Yield errors for content that would be costly or ambiguous to build."""
     depth = 0
     for event in yaml.parse(text, Loader=loader):
         line = event.start_mark.line + 1 if event.start_mark else 1
@@ -148,6 +148,6 @@ _CONSTRUCT: Final[dict[str, Callable[[Any], Any]]] = {
 
 
 def _scalar(node: yaml.Node) -> Any:
-    """YAML's plain scalars; whatever else a tag says (a date, say) stays the text that it is."""
+    """Return a plain scalar. Other tags, such as dates, stay text."""
     construct = _CONSTRUCT.get(node.tag)
     return str(node.value) if construct is None else construct(node)

@@ -1,4 +1,4 @@
-"""From a config file to a `Config`: everything that is wrong comes at once, with file and line."""
+"""Reads a config file into a `Config`, and reports all errors at once, with file and line."""
 
 import difflib
 import os
@@ -24,7 +24,7 @@ def load_config(
     overrides: Mapping[str, str] | None = None,
     secrets: bool = True,
 ) -> Config:
-    """Read a config file; raises `ConfigError` with everything that is wrong.
+    """Read a config file; raises `ConfigError` with all errors.
 
     Without `secrets` the key and the token need not be there.
     `overrides` are values that win over the file's, by dotted key (`web.listen_address`).
@@ -52,9 +52,9 @@ SomeSection = TypeVar("SomeSection", bound=BaseModel)
 
 
 def validate(model: type[SomeSection], document: Document, directory: Path) -> SomeSection:
-    """Make a model of a document; raises `ConfigError` with everything that is wrong.
+    """Make a model from a document; raises `ConfigError` with all errors.
 
-    Relative paths are those below `directory`.
+    Relative paths are relative to `directory`.
     """
     try:
         return model.model_validate(document.data, context={"directory": directory})
@@ -66,7 +66,7 @@ def validate(model: type[SomeSection], document: Document, directory: Path) -> S
 
 
 class ConfigFile:
-    """A config file with the flags that win over it, to be read now and again."""
+    """A config file, and the flags that take precedence over it. It can be read repeatedly."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ def parse_config(
     overrides: Mapping[str, str] | None = None,
     secrets: bool = True,
 ) -> Config:
-    """Read a config's text; raises `ConfigError`. The key and the token must be there."""
+    """Read a config's text; raises `ConfigError`, also if the key or the token cannot be read."""
     document = read_document(text, name)
     for key, value in (overrides or {}).items():
         section, _, field = key.partition(".")
@@ -114,7 +114,7 @@ def parse_config(
 
 
 def _note(document: Document, problem: Any, model: type[BaseModel]) -> None:
-    """Note one of pydantic's errors in our words."""
+    """Note an error of pydantic in our words."""
     path = tuple(part for part in problem["loc"] if not _is_internal(part))
     kind, context = problem["type"], problem.get("ctx", {})
     if kind == "extra_forbidden":
@@ -151,7 +151,7 @@ _EXPECTED: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
 
 
 def _is_internal(part: object) -> bool:
-    """Pydantic names the members of a union and a dict's `[key]`; a user did not write those."""
+    """Whether pydantic added this part (a union's member, `[key]`), which no user wrote."""
     return isinstance(part, str) and (part == "[key]" or "[" in part)
 
 
@@ -178,14 +178,14 @@ def _unknown_key(whole: type[BaseModel], path: tuple[str | int, ...]) -> str:
 
 
 def _section_of(field: FieldInfo | None) -> Any:
-    """Return the model of a field, also of one that may be absent."""
+    """Return the model of a field, also of an optional one."""
     annotation = field.annotation if field else None
     models = [one for one in get_args(annotation) if isinstance(one, type)]
     return models[0] if models else annotation
 
 
 def label_clashes(config: Config) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """What is wrong between the lists of labels: where, and what."""
+    """Yield the conflicts between the lists of labels: place and message."""
     allowed = config.registration.allowed_labels
     for at, name in enumerate(config.metrics.group_labels):
         if name not in allowed:
@@ -202,7 +202,7 @@ def label_clashes(config: Config) -> Iterator[tuple[tuple[str | int, ...], str]]
 
 
 def _cross_check(config: Config, document: Document) -> None:
-    """What no section can see alone."""
+    """Note errors that involve several sections."""
     for path, message in label_clashes(config):
         document.error(path, message)
     first: dict[str, tuple[int, ConfiguredJob]] = {}

@@ -1,4 +1,4 @@
-"""The config's reference, made from its types: a page for people, a JSON Schema for editors.
+"""The config's reference, made from its types: a page for people and a JSON Schema for editors.
 
 python -m exporter.config.reference page    # docs/configuration.md
 python -m exporter.config.reference schema  # docs/config.schema.json
@@ -77,7 +77,7 @@ def _sections(model: BaseModel, path: tuple[str, ...]) -> Iterator[str]:
 
 
 def _form(schema: Mapping[str, Any]) -> str:
-    """Name the form of a value."""
+    """Return the name of a value's form."""
     if "anyOf" in schema:
         return _form(schema["anyOf"][0])
     if schema.get("title") == "codes":
@@ -108,7 +108,7 @@ def _default(value: Any, form: str) -> str:
 
 
 def _written(value: Any, form: str) -> Any:
-    """Return a default as the file has it."""
+    """Return a default as in a config file."""
     if isinstance(value, frozenset):
         return write_codes(value)
     if isinstance(value, list):
@@ -121,7 +121,7 @@ def _written(value: Any, form: str) -> Any:
 
 
 def _write_defaults(node: dict[str, Any], model: type[BaseModel], defs: Mapping[str, Any]) -> None:
-    """Put defaults as the file writes them, and drop bounds that stand for seconds."""
+    """Write defaults as in a config file, and remove bounds, which are in seconds."""
     for name, field in model.model_fields.items():
         shown = node["properties"][name]
         for part in (shown, shown.get("items", {}), *shown.get("anyOf", ())):

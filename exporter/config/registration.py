@@ -1,4 +1,4 @@
-"""What may be registered: the section `registration`, and the check of one job against it."""
+"""The section `registration`, and the check of a registration by its rules."""
 
 import re
 from typing import Annotated
@@ -61,7 +61,7 @@ class RegistrationRules(Section):
         return value
 
     def check(self, job_id: object, labels: object, key: object) -> dict[str, list[str]]:
-        """Say what is wrong with a job to register, by field; empty when nothing is."""
+        """Return the errors of a registration by field; empty if it is valid."""
         found: dict[str, list[str]] = {}
         if (wrong := self._check_id(job_id)) is not None:
             found["job_id"] = [wrong]
@@ -74,17 +74,17 @@ class RegistrationRules(Section):
         if not isinstance(job_id, str):
             return f"expected a string, got {show(job_id)}"
         if len(job_id) > MAX_ID_CHARS or not re.fullmatch(self.job_id_pattern, job_id):
-            admitted = f"registration.job_id_pattern admits: {self.job_id_pattern}"
-            return f"{show(job_id)} is not what {admitted}"
+            admitted = f"registration.job_id_pattern: {self.job_id_pattern}"
+            return f"{show(job_id)} does not match {admitted}"
         if CONTROL.search(job_id):
-            return f"{show(job_id)} contains a character that no id can hold"
+            return f"{show(job_id)} contains a character that ids cannot have"
         return None
 
     def _check_labels(self, labels: object) -> dict[str, list[str]]:
         if not isinstance(labels, dict):
             return {"labels": ['expected an object such as {"shop": "eu"}']}
         if len(labels) > self.max_labels:
-            return {"labels": [f"{len(labels)} labels; at most {self.max_labels} are admitted"]}
+            return {"labels": [f"{len(labels)} labels; at most {self.max_labels} are allowed"]}
         found = {}
         for name, value in labels.items():
             if (wrong := self._check_label(name, value)) is not None:
@@ -100,14 +100,14 @@ class RegistrationRules(Section):
         if not isinstance(value, str):
             return f"expected a string, got {show(value)}"
         if "\x00" in value or not _is_text(value):
-            return "contains a character that no label can hold"
+            return "contains a character that labels cannot have"
         if len(value.encode()) > self.max_label_bytes:
             return f"longer than {self.max_label_bytes} bytes"
         return None
 
 
 def check_key(key: object) -> str | None:
-    """Say what is wrong with a key; None when nothing is."""
+    """Return what is wrong with a key; None if it is valid."""
     if not isinstance(key, str) or not 1 <= len(key) <= MAX_KEY_CHARS:
         return f"expected a string of 1 to {MAX_KEY_CHARS} characters"
     if CONTROL.search(key):

@@ -1,7 +1,7 @@
-"""Reading the config again: on SIGHUP, `POST /-/reload`, or when its file changes.
+"""Reload of the config: on SIGHUP, `POST /-/reload`, or when its file changes.
 
-All or nothing: a config with any error changes nothing. What only a restart can change says so
-and keeps its old value.
+A config with any error changes nothing. Keys that only a restart can change keep their value, and
+a warning names them.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ Stamps = Mapping[Path, Stamp | None]
 
 
 class NoConfigFileError(Exception):
-    """The config was given by the host application; there is no file to read again."""
+    """The host application gave the config, so there is no file to read."""
 
 
 class ReloadedFile(Protocol):
@@ -68,9 +68,9 @@ class Reloader:
         self._seen = self._stamps()
 
     async def reload(self) -> list[str]:
-        """Read the file and put it in force; return the changed keys that wait for a restart.
+        """Read the file and put it in force; return the changed keys that need a restart.
 
-        Raises `ConfigError` with all that is wrong, `NoConfigFileError`, `StoreError`.
+        Raises `ConfigError` with all errors, `NoConfigFileError`, `StoreError`.
         """
         if self._file is None:
             raise NoConfigFileError("the config was given by the program that embeds the exporter")
@@ -133,7 +133,7 @@ class Reloader:
 
 
 def _check_held(config: Config, held: list[str]) -> None:
-    """Raise `ConfigError` when what keeps its old value does not go with the new ones."""
+    """Raise `ConfigError` if a key that keeps its value conflicts with a new value."""
     errors = [
         f"{path[0]}.{path[1]}: {message}, which keeps its value until a restart"
         for path, message in label_clashes(config)

@@ -1,6 +1,6 @@
-"""The sections of the config: every key, its type, its meaning and its default.
+"""The sections of the config: every key with its type, meaning and default.
 
-The meanings are attribute docstrings: `docs/configuration.md` and the JSON Schema are made of them.
+The meanings are attribute docstrings, from which `docs/configuration.md` and the schema are made.
 """
 
 import os
@@ -77,12 +77,12 @@ class Upstream(Section):
 
     @property
     def proxy(self) -> str | None:
-        """The proxy's URL, password and all."""
+        """The proxy's URL with its password."""
         return self.proxy_url.reveal() if self.proxy_url else None
 
     @property
     def proxy_password(self) -> str | None:
-        """The password in the proxy's URL, as it is written there."""
+        """The password in the proxy's URL, still percent-encoded."""
         return urlsplit(self.proxy).password if self.proxy else None
 
     def key_source(self, environ: Mapping[str, str] = os.environ) -> SecretSource:
@@ -219,7 +219,7 @@ class Storage(Section):
     @classmethod
     def _a_file(cls, value: Path) -> Path:
         if value.name.startswith(":memory:"):
-            raise ValueError("expected a file: what is kept in memory is lost with the process")
+            raise ValueError("expected a file: a database in memory would be lost with the process")
         return value
 
 
@@ -259,7 +259,7 @@ class Web(Section):
 
     @property
     def prefix(self) -> str:
-        """The path before every route: `route_prefix`, else the path of `external_url`."""
+        """The path before every route: `route_prefix`, or the path of `external_url`."""
         if self.route_prefix is not None:
             return self.route_prefix
         return urlsplit(self.external_url).path.rstrip("/") if self.external_url else ""

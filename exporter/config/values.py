@@ -1,4 +1,4 @@
-"""How single values of the config are written: durations, sizes, addresses, names.
+"""The types of the config's values: durations, sizes, addresses, names.
 
 Durations become seconds, sizes such as `1MiB` become bytes.
 """
@@ -15,7 +15,7 @@ from .credentials import Secret
 from .durations import JSON_SCHEMA_PATTERN, parse_duration
 
 RESERVED_LABELS: Final = LABEL_NAMES | {"job", "instance", "le", "upstream", "drill", "drill_page"}
-"""Label names that Prometheus or the catalogue uses; no registration label is called so."""
+"""Label names that Prometheus or the catalogue uses. Registration labels cannot have them."""
 
 PER_JOB_NAMES: Final = tuple(
     family.name for family in FAMILIES.values() if family.part is Part.JOBS
@@ -57,7 +57,7 @@ def _http_url(value: object) -> str:
         url = urlsplit(value)
         port_is_fine = url.port is None or url.port > 0
         host = url.hostname or ""
-        host.encode("idna")  # as whoever looks it up will: no label is empty or too long
+        host.encode("idna")  # as the resolver does: this rejects empty and too long labels
     except ValueError:
         raise ValueError(problem) from None
     if url.scheme not in ("http", "https") or not host or " " in host or not port_is_fine:
@@ -72,7 +72,7 @@ def _proxy_url(value: object) -> Secret:
         return value
     if not isinstance(value, str) or not value.startswith(("http://", "https://")):
         raise ValueError('expected a proxy such as "http://proxy.example:3128"')
-    return Secret(value)  # it may carry a password
+    return Secret(value)  # it may contain a password
 
 
 def _address(value: object) -> str:
@@ -135,7 +135,7 @@ def _status_codes(value: object) -> frozenset[int]:
 
 
 def write_codes(codes: frozenset[int]) -> list[int | str]:
-    """Write codes as the file has them, three or more in a row as a range."""
+    """Write codes as in a config file, with more than three in a row as a range."""
     written: list[int | str] = []
     rest = sorted(codes)
     while rest:
@@ -147,13 +147,13 @@ def write_codes(codes: frozenset[int]) -> list[int | str]:
 
 
 def show(value: object) -> str:
-    """Return a value as an error message quotes it."""
+    """Return a value as error messages quote it."""
     text = repr(value) if not isinstance(value, str) else f'"{value}"'
     return text if len(text) <= 80 else text[:79] + "…"
 
 
 def _written(form: str, pattern: str | None = None) -> WithJsonSchema:
-    """How a value is written, for the JSON Schema; `form` is its name in the docs."""
+    """Return the JSON Schema of a value; `form` is its name in the docs."""
     schema = {"type": "string", "title": form}
     return WithJsonSchema(schema | ({"pattern": f"^{pattern}$"} if pattern else {}))
 

@@ -164,7 +164,7 @@ def test_the_example_shows_every_key_with_its_default() -> None:
         ),
         (
             "storage: {path: ':memory:'}",
-            ["config.yaml:1: storage.path: expected a file: what is kept in memory is lost"],
+            ["config.yaml:1: storage.path: expected a file: a database in memory would be lost"],
         ),
         ("storage: {path: 5}", ["config.yaml:1: storage.path: expected a file's path, got 5"]),
         (
@@ -179,7 +179,7 @@ def test_the_example_shows_every_key_with_its_default() -> None:
         ("log: {level: loud}", ["config.yaml:1: log.level: expected one of 'debug', 'info'"]),
         (
             "jobs: [a b]",
-            ['config.yaml:1: jobs.0: "a b" is not what registration.job_id_pattern admits'],
+            ['config.yaml:1: jobs.0: "a b" does not match registration.job_id_pattern'],
         ),
         (
             "jobs:\n  - job_id: a\n    labels:\n      shop: eu",

@@ -120,8 +120,8 @@ async def test_a_job_may_be_back_filled_but_not_from_the_future(site: Site) -> N
 @pytest.mark.parametrize(
     ("path", "document", "field", "message"),
     [
-        ("a%20b", {}, "job_id", "is not what registration.job_id_pattern admits"),
-        ("x" * 129, {}, "job_id", "is not what registration.job_id_pattern admits"),
+        ("a%20b", {}, "job_id", "does not match registration.job_id_pattern"),
+        ("x" * 129, {}, "job_id", "does not match registration.job_id_pattern"),
         ("a", {"labels": {"colour": "red"}}, "labels.colour", "not among registration.allowed"),
         ("a", {"labels": {"job_id": "x"}}, "labels.job_id", "the label name is reserved"),
         ("a", {"labels": {"job": "x"}}, "labels.job", "the label name is reserved"),
@@ -130,7 +130,7 @@ async def test_a_job_may_be_back_filled_but_not_from_the_future(site: Site) -> N
         ("a", {"labels": {"__x": "x"}}, "labels.__x", "the label name is reserved"),
         ("a", {"labels": {"shop": 5}}, "labels.shop", "expected a string, got 5"),
         ("a", {"labels": {"shop": "é" * 129}}, "labels.shop", "longer than 256 bytes"),
-        ("a", {"labels": {"shop": "\ud800"}}, "labels.shop", "no label can hold"),
+        ("a", {"labels": {"shop": "\ud800"}}, "labels.shop", "labels cannot have"),
         ("a", {"labels": {f"l{at}": "" for at in range(17)}}, "labels", "17 labels; at most 16"),
         ("a", {"labels": []}, "labels", "expected an object such as"),
         ("a", {"key": ""}, "key", "a string of 1 to 256 characters"),
@@ -183,7 +183,7 @@ async def test_whatever_the_pattern_admits_an_id_is_text_that_can_be_stored(
     site = await open_site(registration={"job_id_pattern": r"[^\s/\x00]{1,64}"})
     status, answer = await call(site, "POST", "/api/v1/jobs", json=[{"job_id": job_id}])
     assert (status, list(answer["details"])) == (422, ["0.job_id"])
-    assert "a character that no id can hold" in answer["details"]["0.job_id"][0]
+    assert "a character that ids cannot have" in answer["details"]["0.job_id"][0]
     await site.put("é")
 
 

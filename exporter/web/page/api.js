@@ -1,4 +1,4 @@
-// Asking the exporter, by relative URLs: the page works under any prefix.
+// Requests to the exporter, by relative URLs, so that the page works under any prefix.
 
 import { setClock } from "./format.js";
 

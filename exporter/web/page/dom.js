@@ -1,4 +1,4 @@
-// Everything that is shown is made here, of text and attributes; no markup is ever read from data.
+// Makes all elements from text and attributes. Data is never parsed as markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -18,7 +18,7 @@ export function el(name, properties = {}, ...children) {
 
 export const find = (id) => document.getElementById(id);
 
-// Write only what differs: the browser lays out nothing for what stays.
+// Write only what differs, so that the browser lays out only that.
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
@@ -57,7 +57,7 @@ const PATHS = {
   close: ["m3.6 3.6 8.8 8.8m0-8.8-8.8 8.8"],
 };
 
-// Return a sign. It is hidden from assistive technology: a word stands beside each.
+// Return a sign. It is hidden from assistive technology, because each has a word next to it.
 export function icon(name) {
   const node = document.createElementNS(SVG, "svg");
   for (const [key, value] of Object.entries({ viewBox: "0 0 16 16", class: "icon", "aria-hidden": "true" })) {
@@ -71,13 +71,13 @@ export function icon(name) {
   return node;
 }
 
-// Return a link to a result. What is no web address is shown as text: it must not be followed.
+// Return a link to a result. Anything but a web address is shown as text and not linked.
 export function resultLink(url) {
   let scheme = "";
   try {
     scheme = new URL(url).protocol;
   } catch {
-    // no address at all
+    // not an address
   }
   if (scheme !== "https:" && scheme !== "http:") return el("span", { class: "url mono", text: url });
   return el("a", { class: "url mono", href: url, rel: "noreferrer noopener", target: "_blank", text: url });
@@ -86,7 +86,7 @@ export function resultLink(url) {
 let frame = 0;
 const waiting = new Set();
 
-// Have `work` done once in the next frame, however often it is asked for.
+// Return a function that runs `work` once in the next frame, however often it is called.
 export function inFrame(work) {
   waiting.add(work);
   frame ||= requestAnimationFrame(() => {

@@ -2,7 +2,7 @@
 
 let offset = 0;
 
-// Learn the server's time, as it said it between `sent` and `received` (this machine's, in ms).
+// Learn the server's time from an answer, sent and received at these times of this machine (ms).
 export function setClock(serverTime, sent, received) {
   offset = Date.parse(serverTime) - (sent + received) / 2;
 }
@@ -14,7 +14,7 @@ export const seconds = (text) => (text ? Date.parse(text) / 1000 : null);
 
 const two = (number) => String(Math.floor(number)).padStart(2, "0");
 
-// A duration in seconds; `precise` where fractions matter.
+// A duration in seconds; with fractions if `precise`.
 export function duration(value, precise = false) {
   const whole = Math.max(0, value);
   if (precise && whole < 0.1) return "< 0.1 s";
@@ -28,7 +28,7 @@ export function duration(value, precise = false) {
 // How long an answer took, in seconds.
 export const latency = (value) => (value < 1 ? `${Math.round(value * 1000)} ms` : duration(value, true));
 
-// How long ago, roughly: what ticks beside what is read must not change with each second.
+// How long ago, roughly, so that the text next to what one reads does not change each second.
 export function ago(time) {
   const passed = now() - time;
   if (passed < 5) return "just now";
@@ -42,7 +42,7 @@ const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-d
 const FULL = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium", hourCycle: "h23" });
 const NUMBER = new Intl.NumberFormat();
 
-// The time of day; of another day, its date too.
+// The time of day, with the date unless it is today.
 export function clock(time) {
   const far = Math.abs(now() - time) > 20 * 3600;
   return (far ? FULL : CLOCK).format(time * 1000);

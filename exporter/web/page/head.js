@@ -5,7 +5,7 @@ import { ago, duration, number, now, seconds } from "./format.js";
 import { format, NO_FILTER, onRoute, route } from "./route.js";
 import { STATES, stateWord, upstreamWords } from "./words.js";
 
-// Say it to those who listen instead of looking.
+// Announce it to screen readers.
 export const announce = (text) => setText(find("announce"), text);
 
 const CONNECTIONS = {
@@ -84,7 +84,7 @@ export class Upstream {
   }
 }
 
-// What an event does to the number of jobs in a state, as pairs of state and amount.
+// How an event changes the number of jobs by state, as pairs of state and amount.
 const MOVES = {
   registered: () => [["pending", 1]],
   finished: (data) => [["pending", -1], [data.state, 1]],
@@ -116,7 +116,7 @@ export class Tiles {
     this.#aim();
   }
 
-  // Count on from the summary by what has happened since.
+  // Add the events since the summary to its counts.
   add(event) {
     if (!(event.type in MOVES)) return;
     this.#since.push(event);

@@ -1,9 +1,9 @@
 // The jobs that this page knows: read in pages, then kept up to date by events.
 //
-// Newest first they are read until `MOST_READ`; what is older can be had by a filter, which is read
-// with the exporter's own. A job's `rev` rises with each change, so that a row knows when to redraw.
-// Answers and events overtake each other. Each answer names an event: all up to it are in the
-// answer, and those after it are applied to it, again if need be.
+// The newest `MOST_READ` are read; older ones are read with the exporter's filter when one is set. A
+// job's `rev` rises with each change, so that a row knows when to redraw.
+// Answers and events may arrive in any order. Each answer names an event: the answer includes all
+// events up to it, and those after it are applied to it, again if need be.
 
 import { AnswerError, getJob, getJobs } from "./api.js";
 import { seconds } from "./format.js";
@@ -15,13 +15,13 @@ const HEAD_PAUSE_MS = 1000;
 
 let revision = 0;
 
-// Return warnings by variation as a list of things that can be told apart.
+// Return warnings by variation as a list of distinct texts.
 const flat = (warnings) => Object.entries(warnings).flatMap(([name, texts]) => texts.map((text) => `${name}\n${text}`));
 
 const joined = (some, more) => [...new Set([...some, ...more])];
 
 // Return a job of the API as rows want it; times in seconds since 1970. `event` is the newest event
-// that is in it for sure.
+// that it certainly includes.
 function read(shown, event) {
   return {
     id: shown.job_id,
@@ -46,8 +46,8 @@ function read(shown, event) {
   };
 }
 
-// What an event changes of a job; `data` is the event's. Once more changes nothing more, for an
-// answer may be ahead of the events.
+// Apply an event with its `data` to a job. Applying it twice has no further effect, because an
+// answer may be newer than the events.
 const CHANGES = {
   first_answer: (job, data) => { job.mode ??= data.mode ?? null; },
   step_changed: (job, data, time) => { job.step = data.step; job.moved = Math.max(job.moved, time); },
@@ -76,7 +76,7 @@ export class Jobs {
   #newCount = 0;
   #headTimer = 0;
 
-  // `onChange()` is called after each change, `onTrouble(error)` when they could not be read.
+  // `onChange()` is called after each change, `onTrouble(error)` when the jobs could not be read.
   constructor({ onChange, onTrouble }) {
     Object.assign(this, { onChange, onTrouble, failed: false });
   }
@@ -86,7 +86,7 @@ export class Jobs {
   get size() { return this.#known.size; }
   get loading() { return this.#reading !== null; }
 
-  // Whether all jobs that a filter admits are known.
+  // Whether all jobs that a filter admits have been read.
   isWhole(parameters) {
     return this.#whole.has("") || this.#whole.has(nameOf(parameters));
   }
@@ -97,7 +97,7 @@ export class Jobs {
     this.#newCount = 0;
   }
 
-  // Read all anew, first what `parameters` admit. A row stays unless its job is not met again.
+  // Read all jobs again, first those that `parameters` admit. A row stays if its job is read again.
   readAnew(parameters) {
     this.#round += 1;
     this.#whole.clear();
@@ -106,7 +106,7 @@ export class Jobs {
     return this.#readOn();
   }
 
-  // Read the jobs that the exporter's filter admits, once, before what else is still to be read.
+  // Read the jobs that the exporter's filter admits, once, before any other read.
   read(parameters) {
     const name = nameOf(parameters);
     const all = this.#wanted.has("") ? [["", {}]] : [];
@@ -116,7 +116,7 @@ export class Jobs {
     if (this.#wanted.size && this.#reading?.name !== first) this.#readOn();
   }
 
-  // Read what is wanted, a page after the other, until something else is wanted first.
+  // Read the wanted jobs page by page, until something else is wanted first.
   async #readOn() {
     const turn = { name: null };
     this.#reading = turn;
@@ -148,7 +148,7 @@ export class Jobs {
     this.onChange();
   }
 
-  // Ask for one job by its exact id or key, where it may be older than what was read.
+  // Ask for a job by its exact id or key, because it may be older than those that were read.
   async seek(text) {
     if (this.#whole.has("") || !text || /\s/.test(text)) return;
     await Promise.allSettled([this.#ask(getJob(text), (job) => [job]), this.#ask(getJobs({ key: text, limit: PAGE }))]);
@@ -168,13 +168,13 @@ export class Jobs {
     }
   }
 
-  // Take in one event, or progress.
+  // Apply one event, or progress.
   apply(item) {
     if (this.#asking) this.#meanwhile.push(item);
     this.#apply(item);
   }
 
-  // Wait for an answer and take in its jobs; then what happened after it, while it was on its way.
+  // Wait for an answer and add its jobs; then apply the events that happened after it.
   async #ask(asked, jobsOf = (answer) => answer.jobs) {
     const round = this.#round;
     this.#asking += 1;
@@ -208,7 +208,7 @@ export class Jobs {
     return this.onChange();
   }
 
-  // A job that the exporter does not know any more.
+  // Remove a job that the exporter no longer knows.
   #drop(job) {
     job.gone = true;
     job.rev = ++revision;
@@ -216,7 +216,7 @@ export class Jobs {
     this.onChange();
   }
 
-  // Let go of what was not met: jobs that are kept no longer go without an event.
+  // Remove the jobs that were not read again: pruned jobs have no event.
   #sweep(metAll) {
     for (const job of this.#known.values()) {
       if (job.round === this.#round) continue;
@@ -230,7 +230,7 @@ export class Jobs {
     this.#known.set(shown.job_id, Object.assign(job, read(shown, event), { round: this.#round }));
   }
 
-  // A new job shows at once; its key and labels come with the next reading of the newest.
+  // Show a new job at once; its key and labels come with the next read of the newest jobs.
   #greet(item, time) {
     if (this.#known.has(item.job_id)) return;
     this.#put({
@@ -269,7 +269,7 @@ export class Jobs {
     this.onChange();
   }
 
-  // Let go of the oldest that have ended, once there are too many: the exporter has them still.
+  // Remove the oldest ended jobs once there are too many; the exporter still has them.
   #limit() {
     if (this.#known.size <= MOST_KEPT) return;
     this.#whole.clear();

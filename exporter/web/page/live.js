@@ -1,9 +1,9 @@
-// The connection to what happens: one stream, resumed where it broke off, and never in a hurry.
+// The stream of events: one connection, resumed where it broke, with a growing delay.
 //
-// `onState(state, retryAt)` tells how it is: `connecting`, `live`, `lost` (and when, by this
-// machine's clock in ms, it is tried again) or `asleep`. `onItem(item)` gets events and progress.
-// `begin(summary)` is called before a stream that does not go on from a known event: all that is
-// shown must be read anew.
+// `onState(state, retryAt)` is called with the state: `connecting`, `live`, `lost` (and when it tries again, in
+// ms of this machine's clock) or `asleep`. `onItem(item)` gets events and progress.
+// `begin(summary)` is called before a stream that does not continue after a known event: then
+// everything must be read again.
 
 import { AnswerError, getEvents, getSummary } from "./api.js";
 
@@ -36,12 +36,12 @@ export class Live {
     this.#connect();
   }
 
-  // Do not wait for the next try.
+  // Try again at once.
   tryNow() {
     if (this.#timer) this.#connect();
   }
 
-  // Whoever asked something else and got no answer says so: the stream may be dead without a sign.
+  // Called when another request got no answer: the stream may be dead unnoticed.
   suspect() {
     if (this.#source) this.#lose();
   }
@@ -67,7 +67,7 @@ export class Live {
     }
   }
 
-  // Whether what was missed is kept no more. A stream that does not open does not say why.
+  // Whether the missed events are no longer stored. A stream that does not open gives no reason.
   async #isGone() {
     try {
       await getEvents(this.#last, "upstream_changed");
@@ -104,7 +104,7 @@ export class Live {
     this.#source = null;
   }
 
-  // Try again, later each time, and not all pages at once.
+  // Try again, with a growing and random delay, so that pages do not all try at once.
   #lose() {
     this.#close();
     const longest = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** this.#tries);
@@ -115,7 +115,7 @@ export class Live {
     this.onState("lost", Date.now() + wait);
   }
 
-  // A page that nobody looks at gives its connection back: a browser has few for one server.
+  // A hidden page closes its connection, because a browser allows few for one server.
   #look() {
     clearTimeout(this.#sleep);
     if (document.hidden) {

@@ -1,4 +1,4 @@
-// The page's wiring: what is read and told goes to those who show it.
+// The page's wiring: passes what is read and received to the parts that show it.
 
 import { AnswerError, getEvents, getSummary } from "./api.js";
 import { find, icon, inFrame, setAttribute, setText } from "./dom.js";
@@ -55,7 +55,7 @@ function showSummary(fresh) {
   changed();
 }
 
-// Progress that happens without a stream is never told: with each new stream all is read anew.
+// Progress without a stream is never sent again, so everything is read with each new stream.
 function stand(state, retryAt) {
   connection.show(state, retryAt);
   if (state === "live") readAnew();
@@ -66,13 +66,13 @@ function readAnew() {
   jobs.readAnew(parameters(route().filter)).then(() => jobs.seek(route().filter.q));
 }
 
-// The exporter answered that it cannot tell just now, or it did not answer.
+// The exporter answered that it is unavailable, or it did not answer.
 function troubled(error) {
   if (!(error instanceof AnswerError)) return live.suspect();
   return setTimeout(() => jobs.read(parameters(route().filter)), AGAIN_MS);
 }
 
-// Read everything: at the beginning, and when what was missed cannot be told any more.
+// Read everything: at the start, and when missed events are no longer available.
 async function begin(fresh) {
   jobs.clear();
   readAnew();
@@ -82,7 +82,7 @@ async function begin(fresh) {
     const past = await getEvents(Math.max(0, newest - PAST_EVENTS));
     events.addPast(past.filter((event) => event.id <= newest));
   } catch {
-    // so far back nothing is kept; it begins with what happens from now on
+    // the events are no longer stored; it starts with new ones
   }
   events.show(true);
 }
@@ -99,7 +99,7 @@ function take(item) {
   }
 }
 
-// Draw the rows in the next frame, and soon after see which rows there are to be.
+// Draw the rows in the next frame, and soon afterwards choose them again.
 function changed() {
   inFrame(table.render);
   orderTimer ||= setTimeout(() => order(), Math.max(0, orderedAt + SETTLE_MS - Date.now()));
@@ -175,7 +175,7 @@ async function refresh() {
   asking = true;
   try {
     showSummary(await getSummary());
-    // Jobs that are kept no longer go without an event.
+    // Pruned jobs have no event.
     if (jobs.size > tiles.all && !jobs.loading && Date.now() - readAt > KEPT_LOOK_MS) readAnew();
   } catch {
     live.suspect();
@@ -241,7 +241,7 @@ find("theme").addEventListener("click", () => {
   try {
     localStorage.setItem("removit-exporter.theme", theme);
   } catch {
-    // it holds until the page is left
+    // it lasts until the page is left
   }
   showTheme();
 });

@@ -1,4 +1,4 @@
-// One job's own view: where it stands, why, what was asked and answered, and what came of it.
+// The details of one job: its state and why, its polls and answers, and its events.
 
 import { el, find, icon, resultLink } from "./dom.js";
 import { AnswerError } from "./api.js";
@@ -52,7 +52,7 @@ export class Panel {
     this.#fence();
   }
 
-  // Something happened to a job: read it again soon, if it is this one.
+  // A job has changed: read it again soon, if it is the one shown.
   touched(id) {
     if (id === this.#id) this.#readIn(SOON_MS);
   }
@@ -72,7 +72,7 @@ export class Panel {
     this.title.focus({ preventScroll: true });
   }
 
-  // Where it covers the page, what is below is not to be reached.
+  // Where the panel covers the page, nothing below it can be focused.
   #fence() {
     for (const node of [find("main"), document.querySelector(".top")]) node.inert = this.isOpen && this.narrow.matches;
   }
@@ -82,7 +82,7 @@ export class Panel {
     this.#timer = setTimeout(() => (this.#mustRest() ? this.#readIn(SOON_MS * 3) : this.#read()), wait);
   }
 
-  // Nobody looks, or someone is about to copy what stands here.
+  // The page is hidden, or text in the panel is selected.
   #mustRest() {
     const selection = getSelection();
     return document.hidden || (!selection.isCollapsed && this.node.contains(selection.anchorNode));
@@ -132,7 +132,7 @@ function progress(job) {
   ];
 }
 
-// What was concluded, and from what: of the present state, or of a row of errors.
+// The evidence for the present state, or for a run of errors.
 function verdict(job) {
   const boxes = [];
   if (job.suspected) {

@@ -1,8 +1,8 @@
-// Where the page is, as its address says: `#/?state=failed&q=sku`, `#/job/ID`, `#/help`.
+// The route in the page's address: `#/?state=failed&q=sku`, `#/job/ID`, `#/help`.
 
 export const NO_FILTER = { state: "", mode: "", source: "", label: "", q: "", sort: "" };
 
-// Read an address. What is not known there is passed over.
+// Read an address; unknown parts are ignored.
 export function parse(hash) {
   const [path, query = ""] = hash.replace(/^#/, "").split("?", 2);
   const parameters = new URLSearchParams(query);
@@ -35,12 +35,12 @@ let current = parse(location.hash);
 
 export const route = () => current;
 
-// Have `listener` called with the new route and the former one.
+// Call `listener` with each new route and the former one.
 export function onRoute(listener) {
   listeners.push(listener);
 }
 
-// Go there; with `replace` no step of the browser's history is made.
+// Go to a route; with `replace` without a new entry in the browser's history.
 export function go(change, { replace = false } = {}) {
   const target = format({ ...current, ...change });
   if (target === location.hash) return;

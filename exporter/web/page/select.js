@@ -15,7 +15,7 @@ export function parameters(filter) {
   return found;
 }
 
-// Filters of pending jobs that are no states of the API's.
+// Filters of pending jobs that are not states of the API.
 export const AILING = ["suspected", "stalled", "overdue"];
 
 const splitLabel = (label) => {
@@ -23,13 +23,13 @@ const splitLabel = (label) => {
   return at < 0 ? [label, ""] : [label.slice(0, at), label.slice(at + 1)];
 };
 
-// What a summary says of a mode: how long its jobs usually take.
+// The usual durations of a mode's jobs, from the summary.
 export const usualOf = (job, summary) => summary?.modes?.[job.mode ?? UNKNOWN] ?? summary?.modes?.other;
 
 // Seconds from registration to the end, or to now.
 export const age = (job, time = now()) => Math.max(0, (job.finished ?? time) - job.registered);
 
-// What is to be noted of a job's time: `overdue`, `slow`, or nothing.
+// The mark for a job's duration: `overdue`, `slow`, or nothing.
 export function lateness(job, summary) {
   const usual = usualOf(job, summary);
   if (!usual || (job.state !== "pending" && job.state !== "done")) return "";

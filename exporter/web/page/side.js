@@ -1,4 +1,4 @@
-// Beside the table: usual durations, steps, recent events, and how the exporter itself does.
+// Next to the table: usual durations, steps, recent events, and the exporter's own state.
 
 import { el, find, icon } from "./dom.js";
 import { ago, clock, count, decimal, duration, fullTime, number, now, seconds } from "./format.js";
@@ -24,7 +24,7 @@ export function showKinds({ modes }) {
 
 const more = (lines) => lines.length > MOST_LINES ? el("p", { class: "muted", text: `and ${number(lines.length - MOST_LINES)} more` }) : "";
 
-// How many pending jobs are in which step.
+// The number of pending jobs by step.
 export function showSteps({ steps }) {
   const found = Object.entries(steps).sort((one, other) => other[1] - one[1]);
   const most = Math.max(1, ...Object.values(steps));
@@ -39,7 +39,7 @@ export function showSteps({ steps }) {
 const fine = (text) => [text];
 const trouble = (text) => el("span", { class: "warn" }, icon("trouble"), text);
 
-// How the exporter does.
+// The exporter's own state.
 export function showExporter(summary) {
   if (find("exporter").contains(document.activeElement)) return; // its link would lose the focus
   const { polling, exporter, failures } = summary;
@@ -65,7 +65,7 @@ export function showExporter(summary) {
   ]));
 }
 
-// What happened of late, the newest first.
+// Recent events, the newest first.
 export class Events {
   #kept = [];
   #notable = [];
@@ -86,7 +86,7 @@ export class Events {
     this.#dirty = true;
   }
 
-  // Put past events before those that have come meanwhile.
+  // Add stored events before those that have arrived since.
   addPast(past) {
     this.#kept = [...past, ...this.#kept].slice(-KEPT_EVENTS);
     this.#notable = [...past.filter(notable), ...this.#notable].slice(-KEPT_EVENTS);
@@ -99,7 +99,7 @@ export class Events {
     this.#dirty = true;
   }
 
-  // Draw them, unless someone points at them: what is being read must not move.
+  // Draw them, unless the pointer is over them: what is being read must not move.
   show(anyway = false) {
     if (!anyway && (!this.#dirty || this.list.matches(":hover, :focus-within"))) return;
     this.#dirty = false;

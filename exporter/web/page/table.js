@@ -1,4 +1,4 @@
-// The table of jobs: only the rows in sight exist, one node for each job as long as it is in sight.
+// The table of jobs: only the visible rows exist, and each keeps its node while visible.
 
 import { el, find, icon, inFrame, setAttribute, setText } from "./dom.js";
 import { ago, count, duration, fullTime } from "./format.js";
@@ -129,7 +129,7 @@ export class Table {
     this.#measure();
   }
 
-  // Whether someone is busy in the table, so that its order had better stand still.
+  // Whether the pointer or the focus is in the table, so that its order is kept.
   isHeld() {
     return this.body.matches(":hover:not(:active)") && matchMedia("(hover: hover)").matches
       || this.body.querySelector("a:focus-visible") !== null;
@@ -137,7 +137,7 @@ export class Table {
 
   get shown() { return this.#rows; }
 
-  // Show other jobs, or the same in another order. What is being read keeps its place in sight.
+  // Show other jobs, or the same in another order. The visible rows keep their place.
   show(jobs, { anew = false } = {}) {
     const anchor = anew ? null : this.#anchor();
     this.#rows = jobs;
@@ -156,14 +156,14 @@ export class Table {
     this.#summary = summary;
   }
 
-  // Mark the job whose view is open.
+  // Mark the job whose panel is open.
   setOpen(id) {
     this.#drawn.get(this.#open)?.node.classList.remove("open");
     this.#open = id;
     this.#drawn.get(id)?.node.classList.add("open");
   }
 
-  // Draw the rows in sight.
+  // Draw the visible rows.
   render() {
     const { first, last } = this.#window();
     const wanted = this.#rows.slice(first, last);
@@ -186,12 +186,12 @@ export class Table {
     this.#setTabStop(wanted);
   }
 
-  // Draw what time changes in the rows in sight.
+  // Draw what time changes in the visible rows.
   tick() {
     for (const row of this.#drawn.values()) row.tick(this.#summary);
   }
 
-  // Put the focus on a job's row, in sight if it is not.
+  // Focus a job's row, and scroll to it if it is not visible.
   focus(id) {
     const at = this.#places.get(id);
     if (at === undefined) return this.list.focus({ preventScroll: true });
@@ -204,7 +204,7 @@ export class Table {
     return this.#drawn.get(id)?.link.focus({ preventScroll: true });
   }
 
-  // Put it on the row where it last was, or the first.
+  // Focus the row that had the focus last, or the first.
   focusActive() {
     const at = this.#places.get(this.#active) ?? this.#window().first;
     if (this.#rows[at]) this.focus(this.#rows[at].id);
@@ -249,7 +249,7 @@ export class Table {
     }
   }
 
-  // The row that is to stay where it is, once the beginning of the table is out of sight.
+  // The row that keeps its place once the start of the table has scrolled away.
   #anchor() {
     if (this.#top() >= 0) return null;
     const at = Math.ceil((this.head - this.#top()) / this.height);

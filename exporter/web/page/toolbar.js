@@ -1,4 +1,4 @@
-// Search and filters. They are kept in the page's address, so that a view can be handed on.
+// Search and filters. They are kept in the page's address, so that a view can be shared.
 
 import { el, find, setAttribute, setText } from "./dom.js";
 import { go, NO_FILTER, onRoute, route } from "./route.js";
@@ -43,7 +43,7 @@ export class Toolbar {
     this.show();
   }
 
-  // Offer what there is: modes of the summary, label names of the config, labels of known jobs.
+  // Offer the modes of the summary, the label names of the config, the labels of known jobs.
   offer(summary, jobs) {
     const modes = Object.keys(summary.modes).filter((mode) => mode !== "other");
     if (this.#modes !== modes.join("\n")) {
@@ -80,7 +80,7 @@ export class Toolbar {
     this.#showSort(sort || "-registered");
   }
 
-  // Leave the search; whether there was something to clear.
+  // Clear the search; return whether there was a text.
   escape() {
     if (document.activeElement !== this.search) return false;
     if (this.search.value) {
@@ -100,7 +100,7 @@ export class Toolbar {
     go({ filter }, { replace });
   }
 
-  // Newest, largest, slowest first; again the other way round; then as it was.
+  // Sort newest, largest or slowest first; then in reverse; then as before.
   #sort(name) {
     const firsts = ["step", "state"].includes(name) ? [name, `-${name}`] : [`-${name}`, name];
     const at = firsts.indexOf(route().filter.sort || "-registered");
@@ -116,7 +116,7 @@ export class Toolbar {
   }
 }
 
-// Say how many jobs are shown, and what is missing from them.
+// Show how many jobs are shown, and which are missing.
 export function showCount(text) {
   setText(find("count-text"), text);
 }

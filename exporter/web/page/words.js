@@ -1,4 +1,4 @@
-// What the exporter knows, in words. Whatever comes from a job is handed on as it is, as text.
+// The exporter's data in words. Texts from a job are passed on unchanged, as text.
 
 export const STATES = ["pending", "done", "failed", "not_found", "invalid", "expired"];
 
@@ -57,7 +57,7 @@ const CODES = {
   not_asked: "not asked",
 };
 
-// What came of a poll: an HTTP status, or why there was none.
+// The result of a poll: an HTTP status, or why there was none.
 export const codeWords = (code) => CODES[code] ?? code;
 
 const list = (texts) => (Array.isArray(texts) ? texts : []).join("; ");
@@ -82,14 +82,14 @@ function finish(data) {
   return data.evidence === "explicit" ? "the upstream said so" : data.evidence;
 }
 
-// The sign, the sentence, and what more there is to say of an event; all strings.
+// The sign, the sentence and the details of an event; all strings.
 export function eventWords(event) {
   const tell = TOLD[event.type];
   const [sign, text, more] = tell ? tell(event.data ?? {}) : ["event", event.type, ""];
   return { sign: String(sign), text: String(text), more: more ? String(more) : "" };
 }
 
-// Whether an event is worth a look by someone who does not follow each job.
+// Whether an event matters to a reader who does not follow each job.
 export function notable(event) {
   if (event.type === "finished") return event.data.state !== "done" || event.data.without_result === true;
   return !["registered", "first_answer", "step_changed", "cleared"].includes(event.type);
