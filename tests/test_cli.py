@@ -129,7 +129,7 @@ async def test_run_serves_polls_and_logs_json_without_the_key(
     assert process.out == ""
 
 
-async def test_the_key_is_in_no_stored_row(
+async def test_the_key_is_never_stored(
     command: Any, write_config: Any, simulator: Simulator, tmp_path: Path
 ) -> None:
     write_config()
@@ -165,7 +165,7 @@ async def test_a_restart_continues_every_unfinished_job_where_it_was(
     assert [event["type"] for event in shown["events"]].count("registered") == 1
 
 
-async def test_jobs_of_the_config_are_polled_and_forgotten_when_taken_out(
+async def test_jobs_of_the_config_are_polled_and_forgotten_once_removed(
     command: Any, write_config: Any, simulator: Simulator, tmp_path: Path
 ) -> None:
     job_id = simulator.add(Script.stuck(0.1))
@@ -190,7 +190,7 @@ async def test_jobs_of_the_config_are_polled_and_forgotten_when_taken_out(
             )
 
 
-async def test_a_config_that_disagrees_gives_one_warning_and_what_is_stored_wins(
+async def test_a_conflicting_config_gives_one_warning_and_the_stored_value_stays(
     command: Any, write_config: Any, simulator: Simulator
 ) -> None:
     job_id = simulator.add(Script.stuck(0.1))
@@ -225,7 +225,9 @@ async def test_check_config_prints_ok(command: Any, write_config: Any) -> None:
     assert (await process.ends(), process.out, process.err) == (0, "OK\n", "")
 
 
-async def test_a_missing_config_or_key_says_what_to_do(command: Any, tmp_path: Path) -> None:
+async def test_a_missing_config_or_key_is_an_error_with_a_remedy(
+    command: Any, tmp_path: Path
+) -> None:
     process = await command("run", "--config.file", "no.yaml")
     assert await process.ends() == 1
     assert process.err == "no.yaml: cannot be read: No such file or directory\n"
@@ -238,7 +240,7 @@ async def test_a_missing_config_or_key_says_what_to_do(command: Any, tmp_path: P
     assert process.err == expected + "\n"
 
 
-async def test_a_port_in_use_says_so(command: Any, write_config: Any) -> None:
+async def test_a_port_in_use_is_an_error(command: Any, write_config: Any) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -251,7 +253,9 @@ async def test_a_port_in_use_says_so(command: Any, write_config: Any) -> None:
     assert "Traceback" not in process.err
 
 
-async def test_a_foreign_database_says_so(command: Any, write_config: Any, tmp_path: Path) -> None:
+async def test_a_foreign_database_is_an_error(
+    command: Any, write_config: Any, tmp_path: Path
+) -> None:
     write_config()
     database = sqlite3.connect(tmp_path / "other.db")
     database.execute("CREATE TABLE theirs (x)")
@@ -333,7 +337,7 @@ async def test_twenty_seconds_of_demo_show_every_final_state(command: Any) -> No
     assert float(registered.split()[1]) >= 200
 
 
-def test_a_difference_between_ledger_and_totals_is_seen() -> None:
+def test_a_difference_between_ledger_and_totals_is_found() -> None:
     truth = {
         "registered": 2,
         "finished": {"done": 1, "failed": 1},
@@ -350,7 +354,7 @@ def test_a_difference_between_ledger_and_totals_is_seen() -> None:
     assert wrong == [Row("finished done", 2, 1), Row("finished failed", 0, 1)]
 
 
-async def test_check_storage_says_ok_or_what_is_wrong_and_changes_nothing(
+async def test_check_storage_reports_ok_or_errors_and_changes_nothing(
     command: Any, write_config: Any, tmp_path: Path
 ) -> None:
     write_config()

@@ -40,7 +40,7 @@ async def test_a_job_is_registered_shown_and_forgotten(open_site: Open) -> None:
         assert await client.job("a") is None
 
 
-async def test_a_refusal_says_why_and_is_not_tried_again(site: Site) -> None:
+async def test_a_refusal_says_why_and_is_not_retried(site: Site) -> None:
     async with AsyncClient(site.url, token=TOKEN) as client:
         with pytest.raises(RefusedError, match=r"labels\.shop: not among") as caught:
             await client.register("a", labels={"shop": "eu"})
@@ -61,7 +61,7 @@ async def test_failures_are_listed_and_acknowledged(open_site: Open, simulator: 
         assert [one async for one in client.failures()] == []
 
 
-async def test_a_stream_keeps_what_is_good_and_names_what_is_bad(site: Site) -> None:
+async def test_a_stream_stores_valid_jobs_and_names_the_others(site: Site) -> None:
     seen: list[int] = []
     jobs: list[str | Registration | bytes] = [
         "a",
@@ -81,7 +81,7 @@ async def test_a_stream_keeps_what_is_good_and_names_what_is_bad(site: Site) -> 
     assert seen[-1] == 6
 
 
-async def test_what_the_callers_own_jobs_raise_comes_back(site: Site) -> None:
+async def test_an_error_of_the_callers_source_is_raised(site: Site) -> None:
     def jobs() -> Iterator[str]:
         yield "a"
         raise KeyError("mine")
@@ -144,7 +144,7 @@ class Breaking:
 
 
 @pytest.mark.parametrize("plan", ["drops", "full", "unavailable", "silent", "no end"])
-async def test_a_stream_that_breaks_goes_on_where_it_was_acknowledged(plan: str) -> None:
+async def test_a_broken_stream_continues_after_the_last_acknowledged_job(plan: str) -> None:
     names = [f"job-{at}" for at in range(10)]
     async with Breaking(plan).serving() as server:
         async with AsyncClient(server.url, timeout=0.5, patience=20.0) as client:
@@ -154,7 +154,7 @@ async def test_a_stream_that_breaks_goes_on_where_it_was_acknowledged(plan: str)
         assert summary.refused == []
 
 
-async def test_jobs_that_are_waited_for_while_the_connection_breaks_come_with_the_next() -> None:
+async def test_jobs_awaited_while_the_connection_breaks_are_sent_by_the_next() -> None:
     names, again = [f"job-{at}" for at in range(150)], asyncio.Event()
 
     async def jobs() -> AsyncIterator[str]:
@@ -174,7 +174,7 @@ async def test_jobs_that_are_waited_for_while_the_connection_breaks_come_with_th
     assert list(dict.fromkeys(server.taken)) == names
 
 
-async def test_a_stream_that_is_given_up_waits_for_no_more_jobs() -> None:
+async def test_an_abandoned_stream_waits_for_no_more_jobs() -> None:
     ended = asyncio.Event()
 
     async def jobs() -> AsyncIterator[str]:
@@ -190,7 +190,7 @@ async def test_a_stream_that_is_given_up_waits_for_no_more_jobs() -> None:
         await asyncio.wait_for(ended.wait(), 20)
 
 
-async def test_patience_ends_and_says_what_came() -> None:
+async def test_when_patience_ends_the_error_says_why() -> None:
     url = f"http://127.0.0.1:{free_port()}"
     async with AsyncClient(url, patience=0.5) as client:
         for work in (client.register("a"), client.register_many(["a"])):
@@ -204,12 +204,12 @@ async def test_patience_ends_and_says_what_came() -> None:
             await client.register_many(["a"])
 
 
-async def test_a_client_outside_its_block_says_so() -> None:
+async def test_a_client_outside_its_block_raises() -> None:
     with pytest.raises(RuntimeError, match="`with` block"):
         await AsyncClient().register("a")
 
 
-async def test_the_blocking_client_has_the_same_calls_beside_a_running_loop(site: Site) -> None:
+async def test_the_blocking_client_works_next_to_a_running_loop(site: Site) -> None:
     def work() -> None:
         with Client(site.url, token=TOKEN) as client:
             assert client.register("a", key="sku")["key"] == "sku"

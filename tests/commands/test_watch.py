@@ -91,7 +91,7 @@ async def test_without_ids_all_that_are_pending_are_watched(
     assert await watch("--exporter.url", site.url) == (0, "no job is pending\n", "")
 
 
-async def test_a_job_that_fails_makes_it_exit_with_1(site: Site, simulator: Simulator) -> None:
+async def test_a_failed_job_makes_watch_exit_with_1(site: Site, simulator: Simulator) -> None:
     bad, witness = simulator.add(Script.failing(0.0)), simulator.add(Script.stuck(0.0))
     for job_id in (bad, witness):
         await site.put(job_id)
@@ -103,7 +103,9 @@ async def test_a_job_that_fails_makes_it_exit_with_1(site: Site, simulator: Simu
     assert (code, err) == (1, "not all have ended in time\n")
 
 
-async def test_what_it_does_not_know_or_reach_it_says(site: Site, tmp_path: Path) -> None:
+async def test_unknown_jobs_and_an_unreachable_exporter_are_errors(
+    site: Site, tmp_path: Path
+) -> None:
     code, _, err = await watch("--exporter.url", site.url, "nobody")
     assert (code, "not known at" in err, "nobody" in err) == (1, True, True)
     nowhere = ("--exporter.url", "http://127.0.0.1:9", "--patience", "100ms")
@@ -192,7 +194,7 @@ STEP = "[/x] [red]no\x1b[2J"
 
 
 @pytest.mark.parametrize("way", ["terminal", "pipe"])
-async def test_what_the_upstream_says_is_shown_as_it_is_written(
+async def test_texts_of_the_upstream_are_shown_literally(
     site: Site, simulator: Simulator, way: str
 ) -> None:
     job_id = simulator.add(Script.sound(0.0))
@@ -220,9 +222,7 @@ async def test_what_the_upstream_says_is_shown_as_it_is_written(
     assert "\x1b[2J" not in text
 
 
-async def test_a_job_that_is_forgotten_ends_its_own_watch_only(
-    site: Site, simulator: Simulator
-) -> None:
+async def test_a_forgotten_job_ends_only_its_own_watch(site: Site, simulator: Simulator) -> None:
     stays, goes = (simulator.add(Script.sound(0.0)) for _ in range(2))
     with held(simulator, stays, goes):
         await site.put(stays)
@@ -268,7 +268,7 @@ def cut(site: Site) -> None:
             connection.transport.abort()
 
 
-async def test_patience_begins_anew_with_each_stream_that_lasted(site: Site) -> None:
+async def test_patience_starts_again_after_each_stream_that_lasted(site: Site) -> None:
     time = asyncio.get_running_loop().time
 
     async def lasts(seconds: float) -> None:
@@ -284,7 +284,7 @@ async def test_patience_begins_anew_with_each_stream_that_lasted(site: Site) -> 
         assert (await anext(events))["type"] == "connected"
 
 
-async def test_a_lost_connection_loses_no_end(open_site: Open, simulator: Simulator) -> None:
+async def test_a_lost_connection_misses_no_end(open_site: Open, simulator: Simulator) -> None:
     site = await open_site()
     job_id = simulator.add(Script.stuck(0.0))
     await site.put(job_id)
@@ -299,9 +299,7 @@ async def test_a_lost_connection_loses_no_end(open_site: Open, simulator: Simula
     assert states[-1] == "done"
 
 
-async def test_the_client_follows_events_from_where_it_was(
-    site: Site, simulator: Simulator
-) -> None:
+async def test_the_client_resumes_events_where_it_was(site: Site, simulator: Simulator) -> None:
     job_id = simulator.add(Script.sound(0.3))
     await site.put(job_id)
     await site.ends(job_id, "done")

@@ -218,7 +218,7 @@ def test_the_example_shows_every_key_with_its_default() -> None:
         ("log: {level: !!int x}", ["config.yaml:1: log.level: cannot be read: 'x'"]),
     ],
 )
-def test_what_is_wrong_is_said_with_its_line(text: str, expected: list[str]) -> None:
+def test_an_error_names_its_line(text: str, expected: list[str]) -> None:
     found = errors(text)
     assert len(found) == len(expected)
     for line, beginning in zip(found, expected, strict=True):
@@ -234,7 +234,7 @@ def test_all_errors_come_at_once_in_the_order_of_their_lines() -> None:
     ]
 
 
-def test_a_missing_key_is_said_with_both_ways_to_give_it(tmp_path: Path) -> None:
+def test_a_missing_key_names_both_ways_to_give_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_config("log: {}", environ={})
     assert caught.value.errors == [
@@ -289,7 +289,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     assert "longer than 16777216 bytes" in refusal(tmp_path / "big.yaml")
 
 
-def test_relative_paths_count_from_the_config_file(tmp_path: Path) -> None:
+def test_relative_paths_are_relative_to_the_config_file(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("k\n")
     (tmp_path / "c.yaml").write_text("upstream: {api_key_file: key}\nstorage: {path: /x/jobs.db}")
     config = load_config(tmp_path / "c.yaml", environ={})
@@ -299,21 +299,21 @@ def test_relative_paths_count_from_the_config_file(tmp_path: Path) -> None:
     assert source.current() is not None
 
 
-def test_flags_win_over_the_file() -> None:
+def test_flags_take_precedence_over_the_file() -> None:
     text = "web: {listen_address: ':1'}\nlog: {level: debug}"
     config = parse(text, overrides={"web.listen_address": ":2", "storage.path": "x.db"})
     assert (config.web.listen_address, config.log.level) == (":2", "debug")
     assert "web.listen_address" in errors(text, overrides={"web.listen_address": "x"})[0]
 
 
-def test_the_prefix_is_given_or_that_of_the_external_url() -> None:
+def test_the_prefix_defaults_to_that_of_the_external_url() -> None:
     assert parse("").web.prefix == ""
     assert parse("web: {external_url: 'https://x/a/'}").web.prefix == "/a"
     text = "web: {external_url: 'https://x/a', route_prefix: /b/}"
     assert parse(text).web.prefix == "/b"
 
 
-def test_dates_and_odd_scalars_stay_text_or_are_refused_by_type() -> None:
+def test_dates_stay_text_and_other_scalars_are_refused_by_type() -> None:
     assert parse("jobs: [2026-01-01]").jobs[0].job_id == "2026-01-01"
     assert "expected a text" in errors("upstream: {name: yes}")[0]
 
@@ -358,7 +358,7 @@ def test_no_text_raises_anything_but_a_config_error(text: str) -> None:
         parse(text)
 
 
-def test_secrets_never_show(tmp_path: Path) -> None:
+def test_secrets_are_never_shown(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("hush-hush")
     text = "upstream: {proxy_url: 'http://u:hush-hush@proxy'}\nregistration: {token_file: token}"
     config = parse(text, directory=tmp_path)
@@ -401,7 +401,7 @@ def test_a_secret_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
     assert (current(), source.version) == ("second", 2)
 
 
-def test_the_environment_is_the_other_way() -> None:
+def test_a_secret_may_come_from_the_environment() -> None:
     source = SecretSource(None, "NAME", {"NAME": "value"})
     assert (source.version, source.current() is not None) == (1, True)
     assert SecretSource(None, "NAME", {}).current() is None
@@ -411,12 +411,12 @@ def test_the_environment_is_the_other_way() -> None:
     SecretSource(None).check()
 
 
-def test_a_secret_file_keeps_no_line_end(tmp_path: Path) -> None:
+def test_a_line_end_is_not_part_of_a_secret(tmp_path: Path) -> None:
     (tmp_path / "key").write_bytes(b"k\r\n")
     assert read_secret_file(tmp_path / "key").reveal() == "k"
 
 
-def test_listeners_hear_of_a_new_config_once_it_is_in_force() -> None:
+def test_listeners_are_called_once_a_new_config_is_in_force() -> None:
     live, heard = LiveConfig(Config()), list[tuple[str, Config, Config]]()
     live.subscribe(lambda config: heard.append(("first", config, live())))
     live.subscribe(lambda config: heard.append(("second", config, live())))
@@ -428,7 +428,7 @@ def test_listeners_hear_of_a_new_config_once_it_is_in_force() -> None:
 @pytest.mark.parametrize(
     ("section", "double"), [("judgement", Judgement()), ("polling", Polling())]
 )
-def test_the_rules_that_cores_tests_go_by_are_the_defaults(section: str, double: Any) -> None:
+def test_the_rules_of_the_core_tests_are_the_defaults(section: str, double: Any) -> None:
     defaults = getattr(Config(), section)
     for rule in fields(double):
         default, told = getattr(defaults, rule.name), getattr(double, rule.name)

@@ -35,14 +35,14 @@ def fields(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 @pytest.mark.parametrize("name", [name for name, _ in fields(Config)])
-def test_every_key_has_its_meaning_in_the_reference(name: str) -> None:
+def test_every_key_is_explained_in_the_reference(name: str) -> None:
     field = dict(fields(Config))[name]
     assert field.description
     assert field.description in PAGE
     assert f"`{name.rpartition('.')[2]}`" in PAGE or f"`{name}`" in PAGE
 
 
-def test_the_pages_are_what_the_code_says(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_generated_pages_are_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
     for what, path in (("page", "configuration.md"), ("schema", "config.schema.json")):
         main([what])
         assert capsys.readouterr().out == (ROOT / "docs" / path).read_text()
@@ -50,7 +50,7 @@ def test_the_pages_are_what_the_code_says(capsys: pytest.CaptureFixture[str]) ->
         main([])
 
 
-def test_the_schema_admits_the_example_and_its_defaults_are_the_codes() -> None:
+def test_the_schema_admits_the_example_and_has_the_codes_defaults() -> None:
     made = schema()
     jsonschema.Draft202012Validator.check_schema(made)
     jsonschema.validate(yaml.safe_load(EXAMPLE), made)
@@ -91,7 +91,7 @@ def make(text: str = "") -> Config:
     return parse_config(text, directory=Path(), environ={"REMOVIT_API_KEY": "k"})
 
 
-def test_what_the_config_leaves_out_costs_nothing() -> None:
+def test_series_that_the_config_excludes_cost_nothing() -> None:
     usual = estimate(make(), 10_000, 120)
     assert usual.left_out_jobs == 0
     assert "new series a day" in usual.text()
@@ -108,7 +108,7 @@ def test_what_the_config_leaves_out_costs_nothing() -> None:
     assert "group labels" in estimate(grouped, 10_000, 120).text()
 
 
-def test_the_estimate_is_what_a_day_turns_out_to_cost(
+def test_the_estimate_equals_the_cost_of_a_real_day(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("KEY", "k")

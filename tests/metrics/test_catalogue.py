@@ -51,7 +51,7 @@ def stripped(name: str) -> str:
     return name
 
 
-def test_no_family_is_another_one_once_suffixes_are_taken_off() -> None:
+def test_families_differ_without_their_suffixes() -> None:
     names = [stripped(name) for name in FAMILIES]
     assert sorted(names) == sorted(set(names))
 
@@ -126,7 +126,7 @@ async def test_exemplars_name_the_job(open_site: Open, simulator: Simulator) -> 
         assert {*exemplars[0].labels} == {"job_id"}
 
 
-async def test_promtool_finds_nothing_to_say(open_site: Open, simulator: Simulator) -> None:
+async def test_promtool_has_no_complaints(open_site: Open, simulator: Simulator) -> None:
     promtool = program("promtool", "prometheus")
     site = await busy(open_site, simulator)
     result = subprocess.run(
@@ -163,7 +163,7 @@ async def test_parts_of_the_page_add_up_to_the_whole(site: Site) -> None:
         ("", False),
     ],
 )
-async def test_gzip_is_given_to_who_accepts_it(site: Site, accept: str, packed: bool) -> None:
+async def test_gzip_is_used_if_it_is_accepted(site: Site, accept: str, packed: bool) -> None:
     headers = {"Accept-Encoding": accept}
     async with site.client.session.get(
         site.url + "/metrics", headers=headers, auto_decompress=False
@@ -197,7 +197,7 @@ async def test_head_has_no_body_and_an_odd_accept_gets_the_text_format(site: Sit
         assert response.headers["Content-Type"].startswith("text/plain")
 
 
-async def test_the_former_state_is_gone_in_the_same_scrape(
+async def test_a_former_state_disappears_in_the_same_scrape(
     site: Site, simulator: Simulator
 ) -> None:
     job_id = simulator.add(Script.sound(0.3))
@@ -215,9 +215,7 @@ async def test_the_former_state_is_gone_in_the_same_scrape(
     assert seen == {"pending", "done"}
 
 
-async def test_series_of_jobs_go_when_they_have_lingered(
-    open_site: Open, simulator: Simulator
-) -> None:
+async def test_per_job_series_end_after_linger(open_site: Open, simulator: Simulator) -> None:
     site = await open_site(metrics={"per_job": {"linger": "100ms"}})
     job_id = simulator.add(Script.sound(0.05))
     await site.put(job_id)
@@ -231,7 +229,7 @@ async def test_series_of_jobs_go_when_they_have_lingered(
     assert (await site.job(job_id))["state"] == "done"
 
 
-async def test_the_cap_keeps_the_oldest_pending_and_counts_what_is_left_out(
+async def test_max_jobs_keeps_the_oldest_pending_and_counts_the_others(
     open_site: Open, simulator: Simulator
 ) -> None:
     site = await open_site(metrics={"per_job": {"max_jobs": 2}})
@@ -274,7 +272,7 @@ async def test_an_id_too_long_for_an_exemplar_has_none(site: Site) -> None:
     assert f'# {{job_id="{job_id}"}}' not in page
 
 
-def test_the_documentation_is_what_the_catalogue_says() -> None:
+def test_the_documentation_matches_the_catalogue() -> None:
     made = subprocess.run(
         [sys.executable, "-m", "exporter.metrics"],
         capture_output=True,
@@ -285,7 +283,7 @@ def test_the_documentation_is_what_the_catalogue_says() -> None:
     assert written.read_text() == made, "run: make docs"
 
 
-async def test_gauges_of_now_follow_the_jobs(open_site: Open, simulator: Simulator) -> None:
+async def test_gauges_follow_the_jobs(open_site: Open, simulator: Simulator) -> None:
     site = await open_site(polling={"stalled_after": "300ms"})
     job_id = simulator.add(Script.stuck(0.05))
     failing = simulator.add(Script.failing(0.05))

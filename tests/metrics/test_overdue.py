@@ -40,7 +40,7 @@ def test_a_limit_that_rises_or_is_lost_brings_jobs_back() -> None:
     assert counts(overdue, 12.0, fast=1.0) == {FAST: 3}
 
 
-def test_a_job_that_learns_its_mode_or_gains_a_label_is_counted_there() -> None:
+def test_a_job_that_gets_a_mode_or_label_is_counted_under_it() -> None:
     overdue = Overdue()
     overdue.put("a", "unknown", SLOW, 0.0)
     assert counts(overdue, 50.0, fast=10.0, unknown=10.0) == {SLOW: 1}
@@ -51,7 +51,7 @@ def test_a_job_that_learns_its_mode_or_gains_a_label_is_counted_there() -> None:
     assert counts(overdue, 50.0, fast=10.0) == {shop: 1}
 
 
-def test_whatever_happens_the_count_is_what_counting_all_would_give() -> None:
+def test_the_count_always_equals_a_count_of_all_jobs() -> None:
     rng, overdue, jobs, now = random.Random(7), Overdue(), dict[str, tuple[str, float]](), 0.0
     for _ in range(5000):
         now += rng.random()
@@ -74,7 +74,7 @@ def test_whatever_happens_the_count_is_what_counting_all_would_give() -> None:
     assert sum(map(len, heaps)) <= 2 * (2 * 60 + 64)
 
 
-async def test_what_is_usual_is_learned_from_done_jobs_and_kept_over_a_restart(
+async def test_usual_durations_are_learned_from_done_jobs_and_survive_a_restart(
     open_site: Open, simulator: Simulator
 ) -> None:
     polling = {"overdue_samples": 5, "overdue_factor": 1}

@@ -29,7 +29,7 @@ class Pages:
         return pieces()
 
 
-def test_who_comes_while_it_is_made_reads_the_same_from_the_first_piece() -> None:
+def test_a_reader_that_joins_reads_the_same_pieces_from_the_first() -> None:
     renderings, pages = Renderings(), Pages()
     with renderings.join("text", pages.make) as first:
         assert [next(first), next(first)] == [b"10", b"11"]
@@ -39,7 +39,7 @@ def test_who_comes_while_it_is_made_reads_the_same_from_the_first_piece() -> Non
     assert (pages.begun, pages.pieces, len(renderings)) == (1, 3, 0)
 
 
-def test_who_comes_after_it_is_made_gets_a_new_one_also_while_others_still_read() -> None:
+def test_a_reader_after_completion_gets_a_new_rendering() -> None:
     renderings, pages = Renderings(), Pages()
     with renderings.join("text", pages.make) as slow, renderings.join("text", pages.make) as fast:
         assert len(list(fast)) == 3
@@ -54,7 +54,7 @@ def test_formats_are_made_apart() -> None:
         assert (next(text), next(packed)) == (b"10", b"20")
 
 
-def test_nobody_joins_one_begun_before_another_that_is_made() -> None:
+def test_no_reader_joins_a_rendering_older_than_a_complete_one() -> None:
     times = itertools.count(0.0, 0.1)
     renderings, pages = Renderings(lambda: next(times)), Pages()
     with renderings.join("text", pages.make) as slow:
@@ -67,7 +67,7 @@ def test_nobody_joins_one_begun_before_another_that_is_made() -> None:
     assert len(renderings) == 0
 
 
-def test_nobody_joins_one_that_is_read_slowly() -> None:
+def test_no_reader_joins_a_rendering_that_is_read_slowly() -> None:
     now = 0.0
     renderings, pages = Renderings(lambda: now), Pages()
     with renderings.join("text", pages.make) as slow:
@@ -82,7 +82,7 @@ def test_nobody_joins_one_that_is_read_slowly() -> None:
     assert len(renderings) == 0
 
 
-def test_one_that_nobody_reads_any_more_is_joined_by_nobody() -> None:
+def test_no_reader_joins_an_abandoned_rendering() -> None:
     renderings, pages = Renderings(), Pages()
     with renderings.join("text", pages.make) as gone:
         next(gone)
@@ -91,7 +91,7 @@ def test_one_that_nobody_reads_any_more_is_joined_by_nobody() -> None:
         assert next(later) == b"20"
 
 
-def test_what_cannot_be_made_fails_for_all_its_readers_and_for_nobody_else() -> None:
+def test_a_failed_rendering_fails_for_its_readers_only() -> None:
     def broken() -> Iterator[bytes]:
         yield b"0"
         raise LookupError
@@ -106,7 +106,7 @@ def test_what_cannot_be_made_fails_for_all_its_readers_and_for_nobody_else() -> 
         assert len(list(later)) == 3
 
 
-async def test_scrapes_at_once_are_whole_and_share_their_pages(
+async def test_concurrent_scrapes_are_complete_and_share_pages(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exposition, made = site.exporter.context.exposition, 0

@@ -44,7 +44,7 @@ class Places:
         return {one.job_id for one in choice.jobs()}, choice.left_out()
 
 
-def test_with_room_for_all_all_are_shown() -> None:
+def test_all_jobs_have_series_if_there_is_room() -> None:
     places = Places()
     places.pending("p1", "p2")
     places.ended(JobState.FAILED, "f1")
@@ -60,7 +60,7 @@ def test_the_oldest_pending_and_the_newest_failed_are_kept_and_the_rest_counted(
     assert places.shown() == ({"p1", "p2", "p3", "f2"}, 4)
 
 
-def test_room_that_pending_jobs_leave_goes_to_failed_and_then_to_the_newest_others() -> None:
+def test_free_room_goes_to_failed_jobs_and_then_to_the_newest_others() -> None:
     places = Places()
     places.pending("p1")
     places.ended(JobState.DONE, "d1", "d2", "d3")
@@ -91,7 +91,7 @@ def census(*groups: str) -> Census:
     return Census(Tally(LabelBounds(50), groups), stalled_after=600.0)
 
 
-def test_a_stalled_job_that_moves_is_not_stalled_any_more() -> None:
+def test_a_stalled_job_that_progresses_is_no_longer_stalled() -> None:
     counted = census()
     before = answered("a", last_progress_at=START)
     counted.update(None, before)
@@ -106,7 +106,7 @@ def test_a_stalled_job_that_moves_is_not_stalled_any_more() -> None:
     assert sum(counted.pending.values()) == 0
 
 
-def test_a_job_that_moved_in_time_is_looked_at_again_when_that_is_long_ago() -> None:
+def test_a_job_that_progressed_in_time_is_checked_again_later() -> None:
     counted = census()
     before = answered("a", last_progress_at=START)
     counted.update(None, before)
@@ -115,7 +115,7 @@ def test_a_job_that_moved_in_time_is_looked_at_again_when_that_is_long_ago() -> 
     assert sum(counted.count_stalled(START + 1100).values()) == 1
 
 
-def test_a_stalled_job_takes_its_count_along_when_its_mode_becomes_known() -> None:
+def test_a_stalled_job_is_counted_under_its_mode_once_known() -> None:
     counted = census()
     before = answered("a", last_progress_at=START, mode=None)
     counted.update(None, before)
@@ -127,7 +127,7 @@ def test_a_stalled_job_takes_its_count_along_when_its_mode_becomes_known() -> No
     }
 
 
-def test_jobs_are_counted_where_they_are_now() -> None:
+def test_jobs_are_counted_under_their_present_labels() -> None:
     counted = census("shop")
     before = answered("a", labels={"shop": "eu"}, mode="params", step="queued")
     counted.update(None, before)
@@ -154,7 +154,7 @@ def test_the_oldest_pending_job_of_a_mode_is_found_when_older_ones_have_ended() 
     assert counted.oldest() == {}
 
 
-def test_numbers_come_back_as_they_were_stored() -> None:
+def test_stored_numbers_are_restored() -> None:
     name, labels = "removit_job_duration_seconds", (("mode", "m"),)
     totals = Totals()
     totals.restore(
@@ -182,7 +182,7 @@ def test_an_id_too_long_for_an_exemplar_counts_without_one() -> None:
     assert histogram.exemplars[1].job_id == "a" * 122
 
 
-def test_a_job_registered_in_the_future_of_a_clock_set_right_is_shown() -> None:
+def test_a_job_with_a_future_registration_is_shown() -> None:
     places = Places()
     places.pending("p1")
     assert places.shown(at=-3600.0) == ({"p1"}, 0)

@@ -63,7 +63,7 @@ async def test_a_job_goes_through_its_steps_to_the_vendors_done_body(
 
 
 @pytest.mark.parametrize("kind", list(Kind))
-def test_every_kind_says_what_it_is_at_its_end(kind: Kind) -> None:
+def test_every_kind_ends_as_its_name_says(kind: Kind) -> None:
     make = getattr(Script, kind.value)
     script = make() if kind is Kind.LOST else make(1.0)
     body = body_at(script, UUID, 2.0)
@@ -169,7 +169,7 @@ async def test_a_wrong_upload_names_the_field(
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]"])
-async def test_an_upload_that_is_no_form_is_refused(
+async def test_an_upload_that_is_not_a_form_is_refused(
     session: aiohttp.ClientSession, simulator: Simulator, body: bytes
 ) -> None:
     headers = {"Content-Type": "application/json"}
@@ -177,7 +177,7 @@ async def test_an_upload_that_is_no_form_is_refused(
     assert (await upload(session, simulator, data=body))[0] == 422
 
 
-async def test_a_test_can_choose_what_becomes_of_an_upload(
+async def test_a_test_can_choose_the_script_of_an_upload(
     session: aiohttp.ClientSession, simulator: Simulator
 ) -> None:
     document = {"file_url": "https://x/y.png"}
@@ -210,7 +210,7 @@ async def test_a_test_can_choose_what_becomes_of_an_upload(
         ("dropped_connection", {"share": 0.0}, 200),
     ],
 )
-async def test_a_fault_holds_while_it_is_on_and_no_longer(
+async def test_a_fault_lasts_while_it_is_active(
     session: aiohttp.ClientSession,
     simulator: Simulator,
     fault: str,
@@ -240,7 +240,7 @@ async def test_faults_that_break_the_connection(
     assert (await status(session, simulator, job_id))[0] == 200
 
 
-async def test_faults_compose_and_the_newest_answers_first(
+async def test_faults_combine_and_the_newest_answers_first(
     session: aiohttp.ClientSession, simulator: Simulator
 ) -> None:
     job_id = simulator.add(Script.stuck())
@@ -252,7 +252,7 @@ async def test_faults_compose_and_the_newest_answers_first(
         assert (code, body) == (402, {"error": "insufficient_credits"})
 
 
-async def test_a_job_shows_late_only_if_it_was_made_under_the_fault(
+async def test_only_jobs_made_during_the_fault_are_visible_late(
     session: aiohttp.ClientSession, simulator: Simulator
 ) -> None:
     with simulator.faults.late_visibility(0.2):
@@ -293,12 +293,12 @@ def test_every_fault_is_known_to_the_command_line(name: str) -> None:
         ("slow=very", "takes a number"),
     ],
 )
-def test_an_unknown_fault_says_what_would_be_right(text: str, said: str) -> None:
+def test_an_unknown_fault_says_what_is_expected(text: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         parse_fault(text)
 
 
-async def test_the_ledger_knows_what_was_true(
+async def test_the_ledger_has_the_true_totals(
     session: aiohttp.ClientSession, simulator: Simulator
 ) -> None:
     warned = simulator.add(Script.warned(0.0))

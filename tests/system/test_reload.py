@@ -26,7 +26,7 @@ async def reload(site: Site) -> tuple[int, dict[str, Any]]:
         return response.status, await response.json()
 
 
-async def test_limits_jobs_and_labels_change_and_nothing_else_is_touched(
+async def test_limits_jobs_and_labels_change_and_nothing_else_does(
     open_site: Open, write_config: Write, simulator: Simulator
 ) -> None:
     one, two, three = (simulator.add(Script.stuck()) for _ in range(3))
@@ -56,7 +56,7 @@ async def test_limits_jobs_and_labels_change_and_nothing_else_is_touched(
     assert since >= started
 
 
-async def test_a_bad_config_changes_nothing_and_says_all_that_is_wrong(
+async def test_a_bad_config_changes_nothing_and_reports_all_errors(
     open_site: Open, write_config: Write, tmp_path: Path
 ) -> None:
     site = await open_site(config_file=write_config(jobs=["a"]))
@@ -75,7 +75,7 @@ async def test_a_bad_config_changes_nothing_and_says_all_that_is_wrong(
     assert await site.value(OK) == 1
 
 
-async def test_what_needs_a_restart_says_so_and_keeps_its_value(
+async def test_keys_that_need_a_restart_keep_their_value_with_a_warning(
     open_site: Open, write_config: Write
 ) -> None:
     site = await open_site(config_file=write_config())
@@ -93,7 +93,7 @@ async def test_what_needs_a_restart_says_so_and_keeps_its_value(
     assert 'upstream="other"' not in await site.metrics()
 
 
-async def test_a_label_that_is_constant_until_a_restart_is_no_jobs_label(
+async def test_a_constant_label_cannot_become_a_registration_label_without_a_restart(
     open_site: Open, write_config: Write
 ) -> None:
     site = await open_site(config_file=write_config(metrics={"const_labels": {"env": "prod"}}))
@@ -123,7 +123,7 @@ async def test_another_key_file_is_used_at_once(
     assert {KEY, KEY + "-new"} <= site.exporter.secrets.known  # neither shows in a log line
 
 
-async def test_a_changed_file_is_read_by_itself_once_it_stands_still(
+async def test_a_changed_file_is_reloaded_once_its_stamp_is_stable(
     open_site: Open, write_config: Write, tmp_path: Path
 ) -> None:
     site = await open_site(config_file=write_config(jobs=["a"]))
@@ -143,7 +143,7 @@ async def test_a_changed_file_is_read_by_itself_once_it_stands_still(
     assert "b" in site.exporter.registry.jobs
 
 
-async def test_an_embedded_exporter_without_a_file_says_so(site: Site) -> None:
+async def test_an_embedded_exporter_without_a_file_cannot_reload(site: Site) -> None:
     status, body = await reload(site)
     assert (status, body["error"]) == (409, "conflict")
     await site.exporter.reloader.check()

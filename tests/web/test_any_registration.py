@@ -76,7 +76,7 @@ def is_clear(body: dict[str, Any]) -> bool:
     ),
     media_type=st.sampled_from(["application/json", "text/plain", "application/json; charset=x"]),
 )
-async def test_any_body_is_answered_clearly(
+async def test_any_body_gets_a_clear_answer(
     quiet: Site, method: str, path_id: str, body: bytes, media_type: str
 ) -> None:
     path = f"/api/v1/jobs/{quote(path_id, safe='')}" if method == "PUT" else "/api/v1/jobs"
@@ -92,7 +92,7 @@ async def test_any_body_is_answered_clearly(
 @pytest.mark.fuzz
 @fuzzed(60)
 @given(st.data())
-async def test_in_a_stream_every_line_is_kept_or_refused_clearly(
+async def test_every_line_of_a_stream_is_stored_or_refused_with_a_reason(
     quiet: Site, data: st.DataObject
 ) -> None:
     lines: list[bytes] = []

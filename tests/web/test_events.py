@@ -57,7 +57,7 @@ async def run_one(site: Site, simulator: Simulator) -> str:
     return job_id
 
 
-async def test_a_jobs_whole_life_is_in_the_stream_once(site: Site, simulator: Simulator) -> None:
+async def test_the_stream_has_each_event_of_a_job_once(site: Site, simulator: Simulator) -> None:
     job_id = await run_one(site, simulator)
     found = await read(site, job_id=job_id)
     types = [event["type"] for event in found]
@@ -69,7 +69,7 @@ async def test_a_jobs_whole_life_is_in_the_stream_once(site: Site, simulator: Si
     assert ids == sorted(set(ids))
 
 
-async def test_a_stream_goes_on_after_any_event_without_loss_or_repetition(
+async def test_a_stream_resumes_after_any_event_without_loss_or_repetition(
     site: Site, simulator: Simulator
 ) -> None:
     for _ in range(3):
@@ -80,7 +80,7 @@ async def test_a_stream_goes_on_after_any_event_without_loss_or_repetition(
         assert rest == [other for other in everything if other["id"] > event["id"]]
 
 
-async def test_events_are_chosen_by_type_and_job(site: Site, simulator: Simulator) -> None:
+async def test_events_are_filtered_by_type_and_job(site: Site, simulator: Simulator) -> None:
     first, second = await run_one(site, simulator), await run_one(site, simulator)
     assert {event["job_id"] for event in await read(site, type="finished")} == {first, second}
     assert [event["job_id"] for event in await read(site, type="finished", job_id=second)] == [
@@ -88,7 +88,7 @@ async def test_events_are_chosen_by_type_and_job(site: Site, simulator: Simulato
     ]
 
 
-async def test_following_gives_what_was_and_then_what_happens(
+async def test_following_gives_stored_events_and_then_new_ones(
     site: Site, simulator: Simulator
 ) -> None:
     await run_one(site, simulator)
@@ -125,7 +125,7 @@ async def test_server_sent_events_have_ids_and_progress_has_none(
     assert ids == sorted(set(ids))
 
 
-async def test_a_browser_that_comes_back_gets_what_it_missed(
+async def test_a_browser_that_reconnects_gets_the_missed_events(
     site: Site, simulator: Simulator
 ) -> None:
     await run_one(site, simulator)
@@ -142,9 +142,7 @@ async def test_a_browser_that_comes_back_gets_what_it_missed(
     assert seen == everything[1:]
 
 
-async def test_an_event_that_is_kept_no_more_is_410_and_one_that_never_was_too(
-    open_site: Open, simulator: Simulator
-) -> None:
+async def test_a_pruned_or_unknown_event_id_is_410(open_site: Open, simulator: Simulator) -> None:
     site = await open_site(storage={"history_events": 3})
     await run_one(site, simulator)
     await site.exporter.registry.prune()
@@ -157,7 +155,7 @@ async def test_an_event_that_is_kept_no_more_is_410_and_one_that_never_was_too(
             assert (await response.json())["error"] == "gone"
 
 
-async def test_one_who_falls_behind_reads_the_store_and_misses_nothing(
+async def test_a_slow_follower_reads_from_the_store_and_misses_nothing(
     site: Site, simulator: Simulator
 ) -> None:
     feed = site.exporter.registry.feed
@@ -180,7 +178,7 @@ async def drop_history(site: Site) -> None:
 
 @pytest.mark.parametrize("trouble", [drop_history, break_store])
 @pytest.mark.parametrize("follow_all", ["false", "true"])
-async def test_a_stream_that_cannot_go_on_is_cut_and_does_not_look_complete(
+async def test_a_stream_that_fails_is_cut_and_does_not_look_complete(
     site: Site,
     simulator: Simulator,
     monkeypatch: pytest.MonkeyPatch,
@@ -209,7 +207,7 @@ async def test_a_stream_that_cannot_go_on_is_cut_and_does_not_look_complete(
             await asyncio.wait_for(response.read(), 20)
 
 
-async def test_what_counted_while_the_store_failed_comes_once_it_is_stored(
+async def test_events_during_a_store_failure_are_sent_once_stored(
     site: Site, simulator: Simulator
 ) -> None:
     store = site.exporter.store
@@ -249,7 +247,7 @@ async def _first(events: AsyncIterator[dict[str, str]], count: int) -> AsyncIter
             return
 
 
-async def test_so_many_may_follow_and_who_leaves_makes_room(
+async def test_followers_are_limited_and_one_that_leaves_makes_room(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events_module, "MAX_FOLLOWERS", 1)
@@ -269,7 +267,7 @@ async def test_so_many_may_follow_and_who_leaves_makes_room(
     await until(admitted)
 
 
-async def test_followers_are_let_go_when_the_exporter_stops(site: Site) -> None:
+async def test_streams_end_when_the_exporter_stops(site: Site) -> None:
     async with site.client.get("/api/v1/events", headers=SSE) as response:
         assert await response.content.readuntil(b"\n\n")
         site.exporter.begin_stop()
@@ -277,7 +275,7 @@ async def test_followers_are_let_go_when_the_exporter_stops(site: Site) -> None:
     assert rest == b""
 
 
-async def test_the_stream_begins_with_an_id_from_which_a_browser_can_go_on(
+async def test_the_stream_starts_with_an_id_from_which_a_browser_can_resume(
     site: Site, simulator: Simulator
 ) -> None:
     async with site.client.get("/api/v1/events", headers=SSE) as response:
@@ -298,7 +296,7 @@ async def test_the_stream_begins_with_an_id_from_which_a_browser_can_go_on(
         ({"limit": "5"}, "limit"),
     ],
 )
-async def test_a_bad_parameter_says_what_would_be_right(
+async def test_a_wrong_parameter_says_what_is_expected(
     site: Site, query: dict[str, str], field: str
 ) -> None:
     async with site.client.get("/api/v1/events", params=query) as response:

@@ -56,7 +56,7 @@ async def test_acknowledging_closes_a_key(site: Site, simulator: Simulator) -> N
     assert (again.status, (await again.json())["error"]) == (404, "not_found")
 
 
-async def test_what_is_wrong_with_a_request_is_said(site: Site) -> None:
+async def test_a_wrong_request_says_what_is_expected(site: Site) -> None:
     documents: list[Any] = [{}, [], {"key": 1}, {"key": "a", "more": 1}]
     for document in documents:
         response = await site.client.post("/api/v1/failures/ack", json=document)
@@ -66,7 +66,7 @@ async def test_what_is_wrong_with_a_request_is_said(site: Site) -> None:
     assert set((await response.json())["details"]) == {"limit", "shop"}
 
 
-async def test_what_was_open_is_open_after_a_restart(open_site: Open, simulator: Simulator) -> None:
+async def test_open_failures_survive_a_restart(open_site: Open, simulator: Simulator) -> None:
     first = await open_site()
     lost = simulator.add(Script.lost())
     await first.put(lost, key="sku-1")

@@ -44,11 +44,11 @@ async def test_put_is_201_when_new_and_200_when_known(open_site: Open) -> None:
     assert await site.value('removit_jobs_registered_total{shop="eu",source="api"}') == 1
 
 
-async def test_put_without_a_body_registers_too(site: Site) -> None:
+async def test_put_registers_without_a_body(site: Site) -> None:
     assert (await call(site, "PUT", "/api/v1/jobs/a"))[0] == 201
 
 
-async def test_a_second_word_adds_what_was_missing(open_site: Open) -> None:
+async def test_a_second_registration_adds_missing_labels_and_key(open_site: Open) -> None:
     site = await labelled(open_site)
     await site.put("a", labels={"shop": "eu"})
     status, shown = await call(
@@ -57,7 +57,7 @@ async def test_a_second_word_adds_what_was_missing(open_site: Open) -> None:
     assert (status, shown["labels"], shown["key"]) == (200, {"shop": "eu", "team": "x"}, "sku")
 
 
-async def test_a_contradiction_is_409_and_changes_nothing(open_site: Open) -> None:
+async def test_a_conflict_is_409_and_changes_nothing(open_site: Open) -> None:
     site = await labelled(open_site)
     await site.put("a", labels={"shop": "eu"}, key="sku")
     document = {"labels": {"shop": "us"}, "key": "other"}
@@ -140,7 +140,7 @@ async def test_a_job_may_be_back_filled_but_not_from_the_future(site: Site) -> N
         ("a", [], "", "expected an object such as"),
     ],
 )
-async def test_bad_input_says_what_was_wrong_and_where(
+async def test_an_error_names_the_field_and_what_is_expected(
     open_site: Open, path: str, document: Any, field: str, message: str
 ) -> None:
     site = await labelled(open_site)
@@ -164,7 +164,7 @@ async def test_bad_input_says_what_was_wrong_and_where(
         (b"x" * 3000, "application/json", 413, "longer than registration.max_body_bytes: 2048"),
     ],
 )
-async def test_a_body_that_cannot_be_taken_says_why(
+async def test_a_refused_body_says_why(
     open_site: Open, body: bytes, kind: str, status: int, message: str
 ) -> None:
     limit = 2048 if status == 413 else 1024 * 1024
@@ -177,7 +177,7 @@ async def test_a_body_that_cannot_be_taken_says_why(
 
 
 @pytest.mark.parametrize("job_id", ["a\ud800b", "a\x01b", "a\x7f"])
-async def test_whatever_the_pattern_admits_an_id_is_text_that_can_be_stored(
+async def test_an_id_can_be_stored_whatever_the_pattern_admits(
     open_site: Open, job_id: str
 ) -> None:
     site = await open_site(registration={"job_id_pattern": r"[^\s/\x00]{1,64}"})
@@ -187,7 +187,7 @@ async def test_whatever_the_pattern_admits_an_id_is_text_that_can_be_stored(
     await site.put("é")
 
 
-async def test_a_post_of_anything_but_a_list_is_told_so(site: Site) -> None:
+async def test_a_post_of_anything_but_a_list_is_an_error(site: Site) -> None:
     status, answer = await call(site, "POST", "/api/v1/jobs", json={"job_id": "a"})
     assert (status, answer["details"]) == (
         422,
@@ -208,7 +208,7 @@ async def test_unknown_routes_and_wrong_methods_are_json(site: Site) -> None:
     assert await site.value(series) == 1
 
 
-async def test_jobs_are_told_with_the_newest_event_that_they_include(site: Site) -> None:
+async def test_a_list_names_the_newest_event_that_it_includes(site: Site) -> None:
     await site.put("job-a")
     await site.ends("job-a", "invalid")
     shown = await site.job("job-a")
@@ -217,7 +217,7 @@ async def test_jobs_are_told_with_the_newest_event_that_they_include(site: Site)
     assert page["newest_event_id"] >= shown["newest_event_id"]
 
 
-async def test_pages_follow_on_and_filters_hold(open_site: Open) -> None:
+async def test_pages_continue_and_keep_the_filters(open_site: Open) -> None:
     site = await labelled(open_site)
     for at in range(5):
         await site.put(f"job-{at}", labels={"shop": "eu" if at % 2 else "us"})
@@ -256,14 +256,14 @@ async def test_forgetting_is_204_and_then_404(site: Site) -> None:
     assert (await site.put("a"))["state"] == "pending"
 
 
-async def test_what_the_config_names_cannot_be_forgotten_over_http(open_site: Open) -> None:
+async def test_a_job_that_the_config_names_cannot_be_deleted_over_http(open_site: Open) -> None:
     site = await open_site(jobs=["named"])
     status, answer = await call(site, "DELETE", "/api/v1/jobs/named")
     assert (status, answer["error"]) == (409, "conflict")
     assert (await site.job("named"))["source"] == "config"
 
 
-async def test_a_full_registry_answers_503_with_retry_after_and_keeps_what_it_has(
+async def test_a_full_registry_answers_503_with_retry_after_and_keeps_its_jobs(
     open_site: Open,
 ) -> None:
     site = await open_site(registration={"max_pending": 2}, **QUIET)
@@ -280,7 +280,7 @@ async def test_a_full_registry_answers_503_with_retry_after_and_keeps_what_it_ha
     assert await site.value(refused) == 2
 
 
-async def test_healthy_and_ready_never_hang_on_the_upstream(
+async def test_healthy_and_ready_do_not_depend_on_the_upstream(
     site: Site, simulator: Simulator
 ) -> None:
     with simulator.faults.outage():
@@ -295,7 +295,7 @@ async def test_healthy_and_ready_never_hang_on_the_upstream(
     assert (status, answer["message"]) == (503, "the exporter is shutting down")
 
 
-async def test_many_at_once_register_one_job(site: Site) -> None:
+async def test_concurrent_registrations_make_one_job(site: Site) -> None:
     answers = await asyncio.gather(
         *(call(site, "PUT", "/api/v1/jobs/a") for _ in range(20)),
         *(call(site, "POST", "/api/v1/jobs", json=[{"job_id": "a"}]) for _ in range(20)),
@@ -318,7 +318,7 @@ async def test_an_error_inside_is_json_and_logged_without_details(
     await until(lambda: "request failed" in caplog.text)
 
 
-async def test_odd_requests_are_the_clients_errors_not_ours(
+async def test_malformed_requests_are_client_errors(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     await site.put("a")
@@ -336,7 +336,7 @@ async def test_odd_requests_are_the_clients_errors_not_ours(
     assert "request failed" not in caplog.text
 
 
-async def test_jobs_left_out_are_known_from_whole_pages_only(open_site: Open) -> None:
+async def test_left_out_jobs_are_counted_by_complete_pages_only(open_site: Open) -> None:
     site = await open_site(
         metrics={"per_job": {"max_jobs": 1, "after": "0s"}}, upstream={"rate": 0.001, "burst": 1}
     )
@@ -351,7 +351,7 @@ async def test_jobs_left_out_are_known_from_whole_pages_only(open_site: Open) ->
     assert await site.value(left_out) == 2
 
 
-async def test_a_client_that_leaves_before_its_answer_is_no_error_of_ours(
+async def test_a_client_that_disconnects_early_is_not_logged_as_an_error(
     open_site: Open, caplog: pytest.LogCaptureFixture
 ) -> None:
     site = await open_site(server=AsTheCommand)
@@ -369,9 +369,7 @@ async def test_a_client_that_leaves_before_its_answer_is_no_error_of_ours(
     assert "request failed" not in caplog.text
 
 
-async def test_a_body_that_does_not_come_to_its_end_is_408(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_incomplete_body_is_408(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "BODY_SECONDS", 0.3)
     reader, writer = await asyncio.open_connection(site.client.host, site.client.port)
     writer.write(

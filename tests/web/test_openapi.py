@@ -36,7 +36,7 @@ async def test_every_route_is_described_and_nothing_else(site: Site) -> None:
     assert described == routes
 
 
-async def test_its_closed_lists_are_those_of_the_code(site: Site) -> None:
+async def test_its_enums_are_those_of_the_code(site: Site) -> None:
     schemas = (await document(site))["components"]["schemas"]
     for name, members in (
         ("JobState", list(JobState)),
@@ -47,7 +47,7 @@ async def test_its_closed_lists_are_those_of_the_code(site: Site) -> None:
         assert schemas[name]["enum"] == members
 
 
-async def test_it_says_what_this_exporters_config_admits(open_site: Open) -> None:
+async def test_it_shows_the_limits_of_this_exporters_config(open_site: Open) -> None:
     site = await open_site(
         registration={"allowed_labels": ["shop"], "job_id_pattern": "[a-z]+", "max_labels": 3}
     )

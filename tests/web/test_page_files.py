@@ -34,7 +34,7 @@ async def test_every_file_has_its_type_and_the_strict_policy(site: Site) -> None
             assert response.headers["Cache-Control"] == "no-cache"
 
 
-async def test_what_a_browser_has_is_not_sent_again(site: Site) -> None:
+async def test_a_cached_file_is_not_sent_again(site: Site) -> None:
     async with site.client.get("/page/main.js") as response:
         etag = response.headers["ETag"]
     for offered, status in ((etag, 304), (f'"other", W/{etag}', 304), ('"other"', 200)):
@@ -77,7 +77,7 @@ def test_every_reference_is_relative_and_there() -> None:
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
-def test_scripts_make_no_markup_and_no_code_of_text(path: Path) -> None:
+def test_scripts_never_turn_text_into_markup_or_code(path: Path) -> None:
     text = path.read_text()
     for way in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(",
                 "new Function", "DOMParser", "setHTML", "createContextualFragment"):  # fmt: skip
@@ -113,7 +113,7 @@ def _themes() -> list[dict[str, str]]:
     return [dict(_COLOUR.findall(block)) for block in blocks]
 
 
-def test_text_holds_contrast_aa_on_every_ground_in_both_themes() -> None:
+def test_text_has_aa_contrast_on_every_background_in_both_themes() -> None:
     light, dark, chosen_dark = _themes()
     assert dark == chosen_dark
     for theme in (light, dark):
@@ -127,7 +127,7 @@ def test_text_holds_contrast_aa_on_every_ground_in_both_themes() -> None:
             assert _contrast(theme[edge], theme["ground"]) >= 3
 
 
-def test_no_state_is_told_by_hue_alone() -> None:
+def test_no_state_is_shown_by_hue_alone() -> None:
     signs = dict(re.findall(r"^  (\w+): \[(.+)\],$", (FOLDER / "dom.js").read_text(), re.MULTILINE))
     states = ("pending", "done", "failed", "not_found", "invalid", "expired")
     for one, other in combinations(states, 2):

@@ -35,7 +35,7 @@ async def story(site: Site, job_id: str, **headers: str) -> str:
         return await response.text()
 
 
-async def test_a_probe_tells_of_this_job_only_and_tracks_nothing(
+async def test_a_probe_shows_one_job_and_registers_nothing(
     site: Site, simulator: Simulator
 ) -> None:
     samples = await probe(site, simulator.add(Script.warned(0.0)))
@@ -73,7 +73,7 @@ async def test_the_docs_list_the_metrics_of_a_probe_with_their_help(
         assert all(set(sample.labels) == labels[family.name] for sample in family.samples)
 
 
-async def test_a_pending_job_is_a_success_and_an_error_is_none(
+async def test_a_pending_job_is_a_success_and_an_error_is_not(
     site: Site, simulator: Simulator
 ) -> None:
     assert (await probe(site, simulator.add(Script.stuck(0.0))))["probe_success"] == 1
@@ -112,7 +112,7 @@ async def test_a_probe_keeps_to_the_rate_limit(open_site: Open, simulator: Simul
     assert simulator.ledger.jobs[job_id].polls == 1
 
 
-async def test_while_the_upstream_is_down_a_probe_says_so_at_once(
+async def test_while_the_upstream_is_down_a_probe_fails_at_once(
     site: Site, simulator: Simulator
 ) -> None:
     names = [simulator.add(Script.stuck(0.0)) for _ in range(8)]
@@ -167,7 +167,7 @@ async def test_probes_of_a_failed_job_use_up_none_of_its_rechecks(
         (503, b'{"error": "x"}', {"Retry-After": "120"}),
     ],
 )
-async def test_what_a_stranger_is_answered_does_not_suspend_polling(
+async def test_an_answer_to_a_probe_does_not_suspend_polling(
     open_site: Open, simulator: Simulator, status: int, body: bytes, headers: dict[str, str]
 ) -> None:
     site = await open_site(polling={"max_retry_after": "5m"})
@@ -202,7 +202,7 @@ async def test_what_a_stranger_is_answered_does_not_suspend_polling(
         ),
     ],
 )
-async def test_a_bad_probe_says_what_would_be_right(
+async def test_a_wrong_probe_says_what_is_expected(
     site: Site, query: dict[str, str], headers: dict[str, str], field: str
 ) -> None:
     async with site.client.get("/probe", params=query, headers=headers) as response:
@@ -217,7 +217,7 @@ async def targets(site: Site) -> list[dict[str, Any]]:
         return found
 
 
-async def test_jobs_that_take_long_are_targets_the_oldest_first(
+async def test_long_running_jobs_are_targets_oldest_first(
     open_site: Open, simulator: Simulator
 ) -> None:
     site = await open_site(
@@ -241,7 +241,7 @@ async def test_jobs_that_take_long_are_targets_the_oldest_first(
     }
 
 
-async def test_what_has_ended_is_no_target(open_site: Open, simulator: Simulator) -> None:
+async def test_ended_jobs_are_not_targets(open_site: Open, simulator: Simulator) -> None:
     site = await open_site(sd={"min_age": "0s"})
     job_id = simulator.add(Script.sound(0.0))
     await site.put(job_id)

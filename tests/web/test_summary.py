@@ -60,7 +60,9 @@ async def test_counts_are_those_of_the_jobs(site: Site, simulator: Simulator) ->
     assert found["polling"]["scheduled"] + found["polling"]["in_flight"] >= 1
 
 
-async def test_what_ails_pending_jobs_is_counted(open_site: Open, simulator: Simulator) -> None:
+async def test_pending_jobs_with_problems_are_counted(
+    open_site: Open, simulator: Simulator
+) -> None:
     site = await open_site(
         polling={"stalled_after": "50ms"},
         judgement={"failed_after": "1h", "gateway_failed_after": "1h"},
@@ -77,7 +79,7 @@ async def test_what_ails_pending_jobs_is_counted(open_site: Open, simulator: Sim
     assert (await summary(site))["jobs"]["stalled_after"] == 0.05
 
 
-async def test_an_overdue_job_is_counted_and_its_limit_told(
+async def test_an_overdue_job_is_counted_and_its_limit_shown(
     open_site: Open, simulator: Simulator
 ) -> None:
     site = await open_site(polling={"overdue_samples": 1, "overdue_factor": 1})
@@ -96,7 +98,9 @@ async def test_an_overdue_job_is_counted_and_its_limit_told(
     assert (await summary(site))["modes"]["clipping"]["overdue_after"] > 0
 
 
-async def test_a_rejected_key_shows_with_the_next_try(site: Site, simulator: Simulator) -> None:
+async def test_a_rejected_key_is_shown_with_the_next_attempt(
+    site: Site, simulator: Simulator
+) -> None:
     with simulator.faults.revoked_key():
         await site.put(simulator.add(Script.stuck(0.0)))
 
