@@ -1,1 +1,1 @@
-"""What the command's verbs do; `cli.py` defines their flags."""
+"""The work of the command's verbs; `cli.py` defines their flags."""

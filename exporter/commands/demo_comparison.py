@@ -1,4 +1,4 @@
-"""What the demo compares: the exporter's page of metrics and the simulator's ledger."""
+"""Compares the exporter's page of metrics with the simulator's ledger."""
 
 from collections import Counter
 from collections.abc import Mapping

@@ -32,13 +32,13 @@ class Config(Section):
     polling: Polling = Polling()
     """How often jobs are polled."""
     judgement: Judgement = Judgement()
-    """What it takes to call a job failed, or the upstream down."""
+    """Thresholds for calling a job failed, or the upstream down."""
     jobs: list[ConfiguredJob] = []
     """Jobs to poll: ids, or `{job_id: …, labels: {…}, key: …}`."""
     job_files: Annotated[list[FilePath], Field(max_length=100)] = []
     """Files that name jobs, as globs, in the format of Prometheus's `file_sd`."""
     registration: RegistrationRules = RegistrationRules()
-    """What may be registered, and by whom."""
+    """Rules for registrations."""
     metrics: Metrics = Metrics()
     """What `/metrics` contains."""
     storage: Storage = Storage()
@@ -50,7 +50,7 @@ class Config(Section):
     web: Web = Web()
     """The exporter's own server."""
     log: Log = Log()
-    """What is logged."""
+    """The log."""
 
     @property
     def token_file(self) -> Path:

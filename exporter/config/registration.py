@@ -31,7 +31,7 @@ class ConfiguredJob(Section):
 
 
 class RegistrationRules(Section):
-    """What may be registered, and by whom."""
+    """Rules for registrations."""
 
     token_file: FilePath | None = None
     """File with the token that writing takes. By default one is created next to the database."""

@@ -22,7 +22,7 @@ Stamps = Mapping[Path, Stamp | None]
 
 
 class NoConfigFileError(Exception):
-    """The host application gave the config, so there is no file to read."""
+    """The host application gave the config, not a file that could be read again."""
 
 
 class ReloadedFile(Protocol):

@@ -266,7 +266,7 @@ class Web(Section):
 
 
 class Log(Section):
-    """What is logged; `format` is json unless stderr is a terminal."""
+    """The log; `format` is json unless stderr is a terminal."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     """Minimum level that is logged."""

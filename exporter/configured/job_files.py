@@ -31,14 +31,14 @@ _YAML_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 @dataclass(slots=True)
 class JobFile:
-    """What a file contains: the jobs of its valid targets, and one line for each error."""
+    """The content of a file: the jobs of its valid targets, and one line for each error."""
 
     registrations: list[Registration] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
 
 def find(patterns: Sequence[Path]) -> dict[Path, Stamp | None]:
-    """Return the files that the globs match with their stamps; None if there is no access."""
+    """Return the files that the globs match with their stamps; None without access."""
     found: dict[Path, Stamp | None] = {}
     for pattern in patterns:
         pattern = pattern.absolute()

@@ -31,7 +31,7 @@ _CONFIGURED: Final = {Source.CONFIG, Source.FILE}
 
 @dataclass(slots=True)
 class _ReadFile:
-    """A job file as it was read last."""
+    """The last read of a job file."""
 
     stamp: Stamp | None
     rules: RegistrationRules | None = None
@@ -165,7 +165,7 @@ class ConfiguredJobs:
     ) -> bool:
         """Register jobs; return False when `registration.max_pending` left no room for all.
 
-        `name` is where they are named, for the log. `counted` says that refusals are in the
+        The log names the file or config by `name`. `counted` says that refusals are in the
         metrics already.
         """
         contradicted: list[str] = []

@@ -141,7 +141,7 @@ class _Drill:
         return outcome
 
     async def _is_scraped(self, sandbox: Sandbox) -> bool:
-        """Wait until Prometheus has scraped the exporter while there is no fault."""
+        """Wait until Prometheus has scraped the exporter before the fault."""
         try:
             await asyncio.wait_for(sandbox.scraped.wait(), self._options.patience)
         except TimeoutError:

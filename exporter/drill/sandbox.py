@@ -1,4 +1,4 @@
-"""What one scenario runs in: a simulated API, an exporter that polls it, and jobs."""
+"""The sandbox of one scenario: a simulated API, an exporter that polls it, and jobs."""
 
 import asyncio
 import contextlib

@@ -46,7 +46,7 @@ class JobMetrics(Collector):
         self._groups: set[tuple[str, ...]] = set()
 
     def start_at_zero(self) -> None:
-        """Create the series of the known label values at 0, if there are no group labels."""
+        """Create the series of the known label values at 0, without group labels."""
         if not self.tally.group_labels:
             self.totals.add(list(self.tally.zeros({})), 0.0)
 
@@ -123,7 +123,7 @@ class JobMetrics(Collector):
         return done
 
     def overdue(self) -> dict[Labels, float]:
-        """Count the overdue jobs, for the modes whose usual duration is known."""
+        """Count the overdue jobs of the modes whose usual duration is known."""
         limits = self.overdue_limits()
         counts = self.census.overdue.count(self._time(), limits)
         groups = (group for group in self.census.pending if dict(group)["mode"] in limits)

@@ -42,7 +42,7 @@ class _PerJob:
 
 
 class Page:
-    """A page of metrics. Iterate over it once, for its slices of bytes.
+    """A page of metrics. Iterate over it once to get its slices of bytes.
 
     An empty slice means only that some work was done and other tasks may run. `left_out` counts
     the jobs without per-job series. It is known after the last slice, and stays None on a page

@@ -23,7 +23,7 @@ MAINTENANCE: Final = HTML.format(title="We will be back soon").encode()
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a fault may depend on: the request, the endpoint (`status`, `upload`), the mode."""
+    """A fault may depend on this: the request, the endpoint (`status`, `upload`), the mode."""
 
     request: web.Request
     endpoint: str

@@ -14,7 +14,7 @@ from .early_answer import answer_early
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 Details = dict[str, list[str]]
-"""What is wrong, by field or parameter."""
+"""Errors by field or parameter."""
 
 RETRY_AFTER_SECONDS: Final = 5
 

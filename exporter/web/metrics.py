@@ -67,7 +67,7 @@ class MetricsRoute:
         return self._pieces(page, gzipped)
 
     def _pieces(self, page: Page, gzipped: bool) -> Iterator[bytes]:
-        """Yield a page as it is sent; then set the metrics about it."""
+        """Yield the bytes to send; then set the metrics about the page."""
         packer = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, GZIP_WINDOW) if gzipped else None
         size = 0
         for piece in page:

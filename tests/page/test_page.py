@@ -36,7 +36,7 @@ def cut(site: Site) -> None:
 
 
 def said(job_id: str, **changes: Any) -> tuple[str, int, bytes]:
-    """What the upstream says of a job, for `Simulator.faults.override`."""
+    """Return an answer for one job, as `Simulator.faults.override` takes it."""
     body = {"job_id": job_id, "state": "pending", "status": "queued", "mode": "params"}
     return job_id, 200, json.dumps(body | changes).encode()
 
