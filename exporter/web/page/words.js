@@ -62,7 +62,7 @@ export const codeWords = (code) => CODES[code] ?? code;
 
 const list = (texts) => (Array.isArray(texts) ? texts : []).join("; ");
 
-const TOLD = {
+const EVENTS = {
   registered: (data) => ["plus", `Registered by ${sourceWord(data.source)}`],
   first_answer: () => ["event", "First answer"],
   step_changed: (data) => ["event", `Step ${data.step}`, data.from_step ? `after ${data.from_step}` : ""],
@@ -84,8 +84,8 @@ function finish(data) {
 
 // The sign, the sentence and the details of an event; all strings.
 export function eventWords(event) {
-  const tell = TOLD[event.type];
-  const [sign, text, more] = tell ? tell(event.data ?? {}) : ["event", event.type, ""];
+  const describe = EVENTS[event.type];
+  const [sign, text, more] = describe ? describe(event.data ?? {}) : ["event", event.type, ""];
   return { sign: String(sign), text: String(text), more: more ? String(more) : "" };
 }
 
