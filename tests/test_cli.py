@@ -24,7 +24,7 @@ COMMAND = [sys.executable, "-m", "exporter"]
 
 
 class Process:
-    """A command under way, and all that it writes."""
+    """A running command and its output."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process

@@ -1,4 +1,4 @@
-"""The Python client and the verb `register`, against a real exporter, through what breaks."""
+"""The Python client and the verb `register`, with a real exporter and broken connections."""
 
 import asyncio
 import json
@@ -92,9 +92,9 @@ async def test_an_error_of_the_callers_source_is_raised(site: Site) -> None:
 
 
 class Breaking:
-    """A stand-in for an exporter whose connection breaks: each request follows one plan.
+    """A fake exporter whose connections break: each request follows one plan.
 
-    It keeps what it acknowledged, by line, so that a test can see what arrived.
+    It keeps the lines that it acknowledged, so that a test can check them.
     """
 
     def __init__(self, *plans: str) -> None:

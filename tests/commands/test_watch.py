@@ -1,4 +1,4 @@
-"""`removit-exporter watch`: jobs to their end, in a terminal or a pipe."""
+"""`removit-exporter watch`: shows jobs until they end, in a terminal or a pipe."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from exporter.simulator import Script, Simulator
 
 
 async def watch(*arguments: str, **options: Any) -> tuple[int, str, str]:
-    """Run the verb; return its exit code and what it said."""
+    """Run the verb; return its exit code and output."""
     process = await start(*arguments, **options)
     out, err = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode is not None
@@ -35,7 +35,7 @@ async def start(*arguments: str, **options: Any) -> asyncio.subprocess.Process:
 
 @contextmanager
 def held(simulator: Simulator, *job_ids: str) -> Iterator[None]:
-    """Keep jobs pending, so that a watch that starts slowly still sees them so."""
+    """Keep jobs pending, so that a watch that starts slowly still sees them pending."""
     with ExitStack() as stack:
         for job_id in job_ids:
             body = b'{"job_id": "%s", "state": "pending", "status": "queued"}' % job_id.encode()
@@ -46,7 +46,7 @@ def held(simulator: Simulator, *job_ids: str) -> Iterator[None]:
 async def watch_from_the_beginning(
     site: Site, simulator: Simulator, job_ids: list[str], *arguments: str
 ) -> tuple[int, str]:
-    """Register jobs and run the verb; they go on once it has said something of each."""
+    """Register jobs and run the verb; the jobs continue once it has shown each."""
     with held(simulator, *job_ids):
         for job_id in job_ids:
             await site.put(job_id)
@@ -137,7 +137,7 @@ async def test_the_upstream_can_be_watched_without_an_exporter(
 
 
 class Terminal:
-    """The verb in a terminal, and all that it wrote there."""
+    """The verb in a terminal, with its whole output."""
 
     def __init__(self) -> None:
         self.seen = b""
@@ -150,7 +150,7 @@ class Terminal:
         return process
 
     async def read(self) -> bool:
-        """Read on; True once the other end is closed."""
+        """Read more; return True once the other end is closed."""
         loop = asyncio.get_running_loop()
         try:
             piece = await loop.run_in_executor(None, os.read, self._ours, 65536)
@@ -160,7 +160,7 @@ class Terminal:
         return not piece
 
     async def shows(self, text: str) -> None:
-        """Read until a text was written, or to the end."""
+        """Read until a text appears, or to the end."""
 
         async def read() -> bool:
             return await self.read() or text.encode() in self.seen

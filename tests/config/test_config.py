@@ -1,4 +1,4 @@
-"""The config file: defaults, errors that say what, where and what would be right, and secrets."""
+"""The config file: defaults, errors with their place and what is expected, and secrets."""
 
 import contextlib
 import pickle
@@ -390,7 +390,7 @@ def test_a_secret_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
 
     assert (current(), source.version) == ("one", 1)
     path.write_text("second")
-    assert (current(), source.version) == ("one", 1)  # looked at once a second
+    assert (current(), source.version) == ("one", 1)  # checked once a second
     seconds = 1.0
     assert (current(), source.version) == ("second", 2)
     path.write_text("half\nwritten")

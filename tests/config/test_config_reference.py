@@ -1,4 +1,4 @@
-"""The reference of the config: its page, its schema, and what the estimate says of it."""
+"""The reference of the config: its page, its schema, and the estimate."""
 
 import asyncio
 import json
@@ -136,7 +136,7 @@ def test_the_estimate_equals_the_cost_of_a_real_day(
         length_ = sum(size for _, size in sizes) / len(sizes)
         assert series == pytest.approx(said.job_series, rel=0.1)
         assert length_ == pytest.approx(said.bytes_per_scrape, rel=0.2)
-        # An hour's, and what was there at its beginning.
+        # Those of an hour, and those that existed at its start.
         assert len(names) == pytest.approx(said.new_series_per_day / 24 + series, rel=0.2)
 
     simulate(hour_and_more)

@@ -1,4 +1,4 @@
-"""The catalogue is the only place of names, and every page keeps to it."""
+"""The catalogue has all names of metrics, and every page follows it."""
 
 import gzip
 import subprocess
@@ -25,7 +25,7 @@ GENERAL = {"upstream", "env"}
 
 
 async def busy(open_site: Open, simulator: Simulator) -> Site:
-    """An exporter that has seen most of what there is to see."""
+    """An exporter with nearly every kind of event."""
     site = await open_site(
         registration={"allowed_labels": ["shop"]},
         metrics={"group_labels": ["shop"], "const_labels": {"env": "test"}},

@@ -1,4 +1,4 @@
-"""Overdue jobs: counted by mode and group, however the limit and the jobs move."""
+"""Overdue jobs are counted by mode and group, however the limit and the jobs change."""
 
 import random
 from collections import Counter
@@ -81,7 +81,7 @@ async def test_usual_durations_are_learned_from_done_jobs_and_survive_a_restart(
     series = 'removit_jobs_overdue{mode="clipping"}'
     site = await open_site(polling=polling)
     jobs = [simulator.add(Script.sound(0.0)) for _ in range(5)]
-    with ExitStack() as held:  # how long a job takes is known of those that were seen pending
+    with ExitStack() as held:  # only jobs that were seen pending have a duration
         for job_id in jobs:
             body = b'{"state": "pending", "status": "queued", "mode": "clipping", "progress": 0}'
             held.enter_context(simulator.faults.override(job_id, 200, body))

@@ -1,4 +1,4 @@
-"""Scrapes at the same time share one rendering, and none gets an older page than before."""
+"""Scrapes at the same time share a rendering, and none gets an older page than one before."""
 
 import asyncio
 import itertools
@@ -11,7 +11,7 @@ from exporter.metrics.rendering import Renderings
 
 
 class Pages:
-    """Makes pages of three pieces that say which page they are of."""
+    """Makes pages of three pieces that name their page."""
 
     def __init__(self) -> None:
         self.begun = 0

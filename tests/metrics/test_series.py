@@ -1,4 +1,4 @@
-"""Which jobs have series, what is counted now, and how numbers are kept."""
+"""The choice of jobs with series, the counts of jobs, and stored numbers."""
 
 from dataclasses import dataclass, field, replace
 

@@ -1,4 +1,4 @@
-"""A real browser, Debian's chromium, and what its page must never do."""
+"""A real browser, Debian's chromium, and checks of what the page must never do."""
 
 import re
 import subprocess
@@ -30,7 +30,7 @@ WATCH_POLICY = (
 
 
 class Watched:
-    """A page, and all that it asked for, said, or should not have done."""
+    """A page with its requests and its complaints."""
 
     def __init__(self, page: Page, host: str) -> None:
         self.page = page
@@ -51,7 +51,7 @@ class Watched:
             self.complaints.append(f"{message.type}: {message.text}")
 
     def check(self, *, forgive: str) -> None:
-        """Fail for anything but requests to this exporter and silence in the console."""
+        """Fail if there were requests elsewhere or messages in the console."""
         elsewhere = [url for url in self.asked if urlsplit(url).netloc != self.host]
         assert not [url for url in elsewhere if not url.startswith("data:")]
         assert not [text for text in self.complaints if not re.search(forgive, text)]
@@ -90,7 +90,7 @@ async def browser(chromium: str) -> AsyncIterator[Browser]:
 
 @pytest.fixture
 async def open_page(browser: Browser) -> AsyncIterator[OpenPage]:
-    """Open the page of a site; at the end it must have done nothing that it may not do."""
+    """Open the page of a site; at the end check that it did nothing forbidden."""
     watched: list[tuple[Watched, str]] = []
     async with AsyncExitStack() as stack:
 

@@ -1,4 +1,4 @@
-"""The page in a real browser: what it shows, and that it shows nothing but what was said."""
+"""The page in a real browser."""
 
 import asyncio
 import json
@@ -43,7 +43,7 @@ def said(job_id: str, **changes: Any) -> tuple[str, int, bytes]:
 
 @asynccontextmanager
 async def held(page: Page, pattern: str) -> AsyncIterator[asyncio.Event]:
-    """Answers that are read at once reach the page only at the end; the event: one was read."""
+    """Hold answers to a path until the end; the event says that one was read."""
     was_read, released = asyncio.Event(), asyncio.Event()
     on_their_way = set[Route]()
 
@@ -380,7 +380,7 @@ async def test_a_lost_connection_shows_and_no_change_is_missed(
 
 
 class Lost:
-    """A site that is only an address."""
+    """A site that has only an address."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -455,7 +455,7 @@ async def test_while_the_server_is_gone_retries_become_rarer(lively: Site, open_
     cut(lively)
     await until(lambda: len(asked) >= 3)
     waits = [later - before for before, later in pairwise(asked)]
-    assert waits[0] >= 0.45  # from half of a second on, twice as long each time
+    assert waits[0] >= 0.45  # starts at half a second and doubles each time
     assert waits[1] >= 0.9
 
 
@@ -600,7 +600,7 @@ async def test_progress_that_comes_with_a_step_is_shown(
     with simulator.faults.override(*said(job_id, progress=0)):
         await site.put(job_id, key="sku-1")
         await expect(mine).to_contain_text("queued")
-        await expect(mine).to_contain_text("sku-1")  # nothing of it is read any more
+        await expect(mine).to_contain_text("sku-1")  # it is not read again
     with simulator.faults.override(*said(job_id, status="compose", progress=66)):
         await expect(mine).to_contain_text("compose")
         await expect(mine.locator(".percent")).to_have_text("66 %")

@@ -1,4 +1,4 @@
-"""The simulator holds to the vendor's pages; the exporter is held against it."""
+"""The simulator follows the vendor's pages, so that the exporter can be checked against it."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Reading the config again while everything goes on."""
+"""Reloads of the config while the exporter runs."""
 
 import asyncio
 import os
@@ -120,7 +120,7 @@ async def test_another_key_file_is_used_at_once(
     write_config(upstream={"api_key_file": "new.key"}, polling={"key_retry": "1h"})
     assert (await reload(site))[0] == 200
     await site.ends(job_id, "done")
-    assert {KEY, KEY + "-new"} <= site.exporter.secrets.known  # neither shows in a log line
+    assert {KEY, KEY + "-new"} <= site.exporter.secrets.known  # neither is in a log line
 
 
 async def test_a_changed_file_is_reloaded_once_its_stamp_is_stable(

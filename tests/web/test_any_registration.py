@@ -1,4 +1,4 @@
-"""Whatever is sent to the registering routes: no 500, no unclear error, no lost good line."""
+"""Any input to the routes for registration gives no 500, no unclear error, and no lost line."""
 
 import itertools
 import json
@@ -53,7 +53,7 @@ async def quiet(open_site: Open) -> Site:
 
 
 def is_clear(body: dict[str, Any]) -> bool:
-    """An error names its code, and what is wrong with which field, or where."""
+    """An error has its code, and names the fields or the place."""
     details = body.get("details")
     if details is None:
         return bool(body["error"]) and bool(body["message"])

@@ -1,4 +1,4 @@
-"""Whatever is sent to any route: an answer as the contract has it, never a 500, and it lives on."""
+"""Any request to any route gets an answer of the contract, never a 500, and the server goes on."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ async def quiet(open_site: Open) -> Site:
 
 
 def paths(site: Site) -> list[str]:
-    """All that can be asked, but what does not end by itself."""
+    """All requests except those whose answer never ends."""
     app = site.client.app
     assert isinstance(app, web.Application)
     found = {route.resource.canonical for route in app.router.routes() if route.resource}

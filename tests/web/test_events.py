@@ -1,4 +1,4 @@
-"""The stream of what happens: resumable, complete, and followed by any number of readers."""
+"""The stream of events is complete, can be resumed, and serves many readers."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ async def read(site: Site, **query: Any) -> list[dict[str, Any]]:
 
 
 async def follow(response: ClientResponse, last: str) -> list[dict[str, Any]]:
-    """Return the events of a stream that does not end, to the first of type `last`."""
+    """Return the events of an endless stream up to the first of type `last`."""
     found: list[dict[str, Any]] = []
     async with asyncio.timeout(20):
         while not found or found[-1]["type"] != last:
@@ -114,7 +114,7 @@ async def test_server_sent_events_have_ids_and_progress_has_none(
                 if event.get("event") == "finished":
                     break
     named = [event for event in seen if "event" in event]
-    assert named[0]["event"] == "registered"  # what was before is not told
+    assert named[0]["event"] == "registered"  # earlier events are not sent
     progress = [event for event in named if event["event"] == "progress"]
     assert progress
     assert all("id" not in event for event in progress)
@@ -171,7 +171,7 @@ async def test_a_slow_follower_reads_from_the_store_and_misses_nothing(
 
 
 async def drop_history(site: Site) -> None:
-    """Keep the newest event only."""
+    """Keep only the newest event in the store."""
     site.change_config("storage", history_events=1)
     await site.exporter.registry.prune()
 

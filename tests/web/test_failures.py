@@ -1,4 +1,4 @@
-"""Which keys are still missing, over HTTP and in the metrics."""
+"""The keys whose last job failed, over HTTP and in the metrics."""
 
 from typing import Any
 

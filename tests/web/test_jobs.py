@@ -12,7 +12,7 @@ from exporter.stop import State
 from exporter.web import bodies
 
 QUIET = {"polling": {"min_interval": "1h", "max_interval": "1h"}}
-"""One poll a job, and then none for a long time."""
+"""One poll of each job, and then none for a long time."""
 
 
 async def call(site: Site, method: str, path: str, **request: Any) -> tuple[int, Any]:

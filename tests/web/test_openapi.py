@@ -1,4 +1,4 @@
-"""What /openapi.json says of the routes is what they do."""
+"""The routes behave as /openapi.json describes them."""
 
 import asyncio
 import re

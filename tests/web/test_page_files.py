@@ -1,4 +1,4 @@
-"""The page's files: whole, safe, revalidated, and reached by relative URLs only."""
+"""The page's files: complete, safe, revalidated, and linked by relative URLs only."""
 
 import re
 from itertools import combinations

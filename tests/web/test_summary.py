@@ -1,4 +1,4 @@
-"""The summary: what the page's head shows, in the same numbers as the metrics."""
+"""The summary has the same counts as the metrics."""
 
 from datetime import datetime
 from typing import Any
@@ -38,7 +38,7 @@ async def test_it_works_before_anything_has_happened(site: Site) -> None:
 async def test_counts_are_those_of_the_jobs(site: Site, simulator: Simulator) -> None:
     done = simulator.add(Script.sound(0.0, "clipping"))
     pending = b'{"state": "pending", "status": "queued", "mode": "clipping", "progress": 0}'
-    with simulator.faults.override(done, 200, pending):  # how long it takes counts only then
+    with simulator.faults.override(done, 200, pending):  # its duration counts only then
         await site.put(done)
         await until(lambda: site.exporter.registry.jobs[done].answered)
     await site.ends(done, "done")
@@ -85,7 +85,7 @@ async def test_an_overdue_job_is_counted_and_its_limit_shown(
     site = await open_site(polling={"overdue_samples": 1, "overdue_factor": 1})
     done = simulator.add(Script.sound(0.0, "clipping"))
     pending = b'{"state": "pending", "status": "queued", "mode": "clipping", "progress": 0}'
-    with simulator.faults.override(done, 200, pending):  # how long it takes counts only then
+    with simulator.faults.override(done, 200, pending):  # its duration counts only then
         await site.put(done)
         await until(lambda: site.exporter.registry.jobs[done].answered)
     await site.ends(done, "done")
