@@ -1,8 +1,8 @@
-"""Putting an exporter into an aiohttp application.
+"""Puts an exporter into an aiohttp application.
 
-`setup` changes nothing global: no logging set-up, no loop policy, no signals, no middleware of
-the host's, not the default registry. Two exporters in one process, each in an application of its
-own, do not know of each other.
+`setup` changes nothing global: not the logging, the event loop policy, the signals, the host's
+middleware or prometheus-client's default registry. Two exporters can share a process, each in its
+own application.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from .web.context import Context
 from .web.errors import Handler, answer_errors
 
 EXPORTER: Final = web.AppKey("EXPORTER", Exporter)
-"""Where `setup` puts the exporter: `app[EXPORTER]`."""
+"""The key under which `setup` puts the exporter: `app[EXPORTER]`."""
 
 
 def setup(
@@ -32,7 +32,7 @@ def setup(
     store: Store | None = None,
     config_file: ConfigFile | None = None,
 ) -> Exporter:
-    """Put an exporter into an application, its routes under `prefix` (`/removit`, say).
+    """Put an exporter into an application, with its routes under `prefix` (such as `/removit`).
 
     It starts and stops with the application. `config_file` is what a reload reads; without one
     there is no reload. `store` replaces the one that the config names. Where the config names no
@@ -83,7 +83,7 @@ def create_app(
     store: Store | None = None,
     config_file: ConfigFile | None = None,
 ) -> web.Application:
-    """Return an application that is nothing but the exporter; errors are JSON on every path."""
+    """Return an application with nothing but the exporter; errors are JSON on every path."""
 
     @web.middleware
     async def answer_unknown(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -114,7 +114,7 @@ def _for_readers(context: Context, route: str, handler: Handler) -> Handler:
 
 
 def _observed(context: Context, route: str, handler: Handler) -> Handler:
-    """Wrap a handler so that its errors are JSON and its answers are counted."""
+    """Wrap a handler: its errors become JSON, and its answers are counted."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         started = time.perf_counter()

@@ -1,7 +1,7 @@
-"""The command `removit-exporter` and its verbs: flags in, text for people out.
+"""The command `removit-exporter` with its subcommands: flags in, text for people out.
 
-Flags are written as the Prometheus family writes them. Exit codes: 0 well, 1 a runtime or config
-error, 2 usage.
+Flags are spelt as Prometheus spells them. Exit codes: 0 success, 1 a runtime or config error,
+2 wrong usage.
 """
 
 import asyncio
@@ -64,7 +64,7 @@ _FLAGS: Final = (
     ("log.level", "debug, info, warning or error."),
     ("log.format", "json or console."),
 )
-"""Flags that win over the file's key of the same name."""
+"""Flags that override the config key of the same name."""
 
 
 def _config_flags(command: Callable[..., None]) -> Callable[..., None]:
@@ -91,7 +91,7 @@ def _load(
 
 
 def _from_here(name: str, value: str) -> str:
-    """A path in a flag counts from the working directory, not from the config file."""
+    """A path in a flag is relative to the working directory, not to the config file."""
     return str(Path(value).absolute()) if name == "storage__path" else value
 
 
@@ -144,7 +144,7 @@ def check_config(
     job_seconds: float,
     **flags: str | None,
 ) -> None:
-    """Check a config file; print OK or everything that is wrong with it."""
+    """Check a config file; print OK, or every error in it."""
     config, _ = _load(config_file, flags)
     try:
         WebSecurity(web_config_file, Logins({})).load()
@@ -169,9 +169,9 @@ def token(config_file: Path, **flags: str | None) -> None:
 @main.command("check-storage")
 @_config_flags
 def check_storage(config_file: Path, **flags: str | None) -> None:
-    """Check the whole database of a stopped exporter; print OK or what is wrong.
+    """Check the whole database of a stopped exporter; print OK, or every error in it.
 
-    Nothing in it is changed.
+    The database is not changed.
     """
     config, _ = _load(config_file, flags)
     path = config.storage.path

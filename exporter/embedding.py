@@ -1,4 +1,4 @@
-"""What an application that embeds the exporter works with: `app[exporter.JOBS]`.
+"""The interface for an application that embeds the exporter: `app[exporter.JOBS]`.
 
 job = await app[exporter.JOBS].register(job_id, labels={"shop": "eu"})
 job = await app[exporter.JOBS].wait(job_id, timeout=300)
@@ -22,7 +22,7 @@ from .storage.store import StoredEvent
 
 
 class RegistrationError(Exception):
-    """A job was not taken: what is wrong, by field. Nothing has changed."""
+    """A job was not registered. `details` lists the errors by field."""
 
     def __init__(self, details: Mapping[str, list[str]]) -> None:
         super().__init__("; ".join(f"{name}: {', '.join(why)}" for name, why in details.items()))
@@ -34,7 +34,7 @@ class UnknownJobError(LookupError):
 
 
 class Jobs:
-    """The jobs of an exporter, for programs in its process. Usable once the application runs."""
+    """The jobs of an exporter, for code in the same process. Usable once the application runs."""
 
     def __init__(self, registry: Registry, rules: Callable[[], RegistrationRules]) -> None:
         self._registry = registry
@@ -48,10 +48,11 @@ class Jobs:
         key: str | None = None,
         registered_at: datetime | None = None,
     ) -> Job:
-        """Register a job and return it once it is safe on disk; telling it twice is one job.
+        """Register a job, and return it once it is safe on disk.
 
-        `registered_at` (with a time zone) back-fills one that is older. Raises `RegistrationError`
-        (bad or contradicting), `RegistryFullError`, `StoreError`.
+        Registering it again returns the same job. `registered_at` (with a time zone) back-fills a
+        job that began earlier. Raises `RegistrationError` (invalid, or other labels or another key
+        than before), `RegistryFullError`, `StoreError`.
         """
         details = self._rules().check(job_id, dict(labels), key)
         if registered_at is not None and registered_at.tzinfo is None:
@@ -69,13 +70,13 @@ class Jobs:
         return registered.job
 
     async def get(self, job_id: str) -> Job | None:
-        """Return a job as it is now, None when it is unknown; raises `StoreError`."""
+        """Return the current state of a job, None when it is unknown; raises `StoreError`."""
         return await self._registry.get(job_id)
 
     async def wait(self, job_id: str, timeout: float | None = None) -> Job:
-        """Return a job once it has ended, whatever its end.
+        """Wait until a job has reached any final state, and return it.
 
-        An inferred end (`failed`, `not_found`, `expired`) may be overturned later. Raises
+        An inferred state (`failed`, `not_found`, `expired`) may be overturned later. Raises
         `TimeoutError` after `timeout` seconds, `UnknownJobError` when the job is not registered or
         is forgotten meanwhile, `ExporterStoppedError` when the application stops first,
         `StoreError`.
@@ -93,11 +94,11 @@ class Jobs:
         job_id: str | None = None,
         type: str | None = None,  # noqa: A002
     ) -> AsyncIterator[StoredEvent]:
-        """Yield what happens, of one job or of all, until the application stops.
+        """Yield the events of one job or of all jobs, until the application stops.
 
-        `after` is the id of the last event that was handled, so that a program goes on where it
-        was; without it the stream begins now, at this call. Raises, as it is read,
-        `HistoryGapError` when what comes next is not kept any more, and `StoreError`.
+        `after` is the id of the last event that the caller has handled, so that a program resumes
+        where it stopped. Without it the stream begins with this call. Reading the stream raises
+        `HistoryGapError` when the next event is not kept any more, and `StoreError`.
         """
         start = self._registry.feed.newest_id if after is None else after
         return self._events(start, Wanted(type, job_id), check=after is not None)

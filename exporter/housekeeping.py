@@ -1,4 +1,4 @@
-"""What is done now and then: progress stored, files looked at, old rows dropped, a sign of life."""
+"""Runs the periodic chores: store progress, look at files, drop old rows, write an alive stamp."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,15 +16,16 @@ TICK_SECONDS: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Chore:
-    """A piece of work, done every so many seconds; what fails is done again the next time."""
+    """A piece of work that is done periodically. After a failure it is tried at the next turn."""
 
     every: int
+    """Seconds from one turn to the next."""
     operation: str
     work: Callable[[], Awaitable[None]]
 
 
 class Housekeeping:
-    """Does the chores, one after the other. `always` is called each second."""
+    """Does the chores one after the other, and calls `always` each second."""
 
     def __init__(
         self,
@@ -43,15 +44,15 @@ class Housekeeping:
 
     @property
     def alive(self) -> bool:
-        """Whether it goes on."""
+        """Whether the chores are being done."""
         return self._task is not None and not self._task.done()
 
     def start(self) -> None:
-        """Begin."""
+        """Begin to do the chores."""
         self._task = asyncio.create_task(self._run(), name="housekeeping")
 
     async def close(self) -> None:
-        """End."""
+        """Cancel the chore under way, and end."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -74,5 +75,5 @@ class Housekeeping:
         except StoreError as error:
             self._instruments.failed(chore.operation)
             self._log.error("store unavailable", operation=chore.operation, error=str(error))
-        except Exception as error:  # noqa: BLE001 - the other chores go on
+        except Exception as error:  # noqa: BLE001 - the other chores must go on
             self._log.error("chore failed", operation=chore.operation, exc_info=error)

@@ -1,8 +1,8 @@
-"""Logs: one line an event, through structlog.
+"""Logs through structlog: one line for each event, after its commit, and never one per poll.
 
-Rooms log through a structlog logger that wraps the stdlib logger `removit_exporter` and needs no
-global configuration: embedded, the host decides where lines go. `configure` is global and called
-by the command line only. Lines are made from events, after their commit, and never one per poll.
+All parts log through a structlog logger that wraps the stdlib logger `removit_exporter` and needs
+no global configuration: an application that embeds the exporter decides where the lines go.
+`configure` is global; only the command calls it.
 """
 
 import json
@@ -20,14 +20,14 @@ from .core.published import Published
 
 LOGGER_NAME: Final = "removit_exporter"
 DRIFT_SECONDS: Final = 3600.0
-"""Contract drift is logged once a kind in this time; the metric counts each job's."""
+"""A kind of contract drift is logged once in this time. The metric counts every job's."""
 
 Logger = structlog.stdlib.BoundLogger
 EventDict = MutableMapping[str, Any]
 
 
 def make_logger(count: Callable[[str], None] = lambda level: None) -> Logger:
-    """Return the rooms' logger; `count` is called with the level of each line that is logged."""
+    """Return the exporter's logger; `count` is called with the level of each logged line."""
 
     def counted(logger: Any, level: str, event: EventDict) -> EventDict:
         count("error" if level == "critical" else level)
@@ -50,10 +50,9 @@ def make_logger(count: Callable[[str], None] = lambda level: None) -> Logger:
 def configure(
     level: str, form: str | None, secrets: Collection[str], stream: TextIO = sys.stderr
 ) -> None:
-    """Send all logs to `stream`, as JSON or (by default on a terminal) for people.
+    """Write all logs to `stream`: as JSON, or for people (the default on a terminal).
 
-    Whatever of `secrets` should ever stand in a line is taken out of it; they are read anew for
-    each line, so that a set may grow.
+    Every text of `secrets` is replaced in every line. The set may grow: it is read for each line.
     """
     if form is None:
         form = "console" if stream.isatty() else "json"
@@ -91,19 +90,19 @@ def configure(
 
 
 def set_level(level: str) -> None:
-    """Log our own lines from this level on; called by the command only."""
+    """Log our own lines from this level upwards; only the command calls it."""
     logging.getLogger(LOGGER_NAME).setLevel(level.upper())
 
 
 class EventLog:
-    """Turns published events into lines."""
+    """Turns published events into log lines."""
 
     def __init__(self, logger: Logger) -> None:
         self._logger = logger
-        self._drift_told: dict[str, float] = {}
+        self._drift_logged: dict[str, float] = {}
 
     def published(self, published: Published) -> None:
-        """Log what happened; a listener of the registry."""
+        """Log the events of a change; a listener of the registry."""
         job = published.after or published.before
         for event in published.events:
             if event.type is EventType.UPSTREAM_CHANGED:
@@ -148,8 +147,8 @@ class EventLog:
 
     def _drift(self, log: Logger, event: Event) -> None:
         kind = event.data["kind"]
-        if event.time - self._drift_told.get(kind, -DRIFT_SECONDS) >= DRIFT_SECONDS:
-            self._drift_told[kind] = event.time
+        if event.time - self._drift_logged.get(kind, -DRIFT_SECONDS) >= DRIFT_SECONDS:
+            self._drift_logged[kind] = event.time
             log.warning("contract drift", kind=kind, detail=event.data["detail"])
 
     def _upstream(self, event: Event) -> None:

@@ -1,7 +1,7 @@
-"""Serving one exporter from the command line: the process's own settings, signals and the socket.
+"""Serves one exporter from the command line: settings of the process, signals, the socket.
 
-Everything global is done here and by `cli.py`: uvloop, logging, signal handlers, the garbage
-collector, the interpreter's switch interval, the limit of descriptors.
+Only this module and `cli.py` change anything global: uvloop, logging, signal handlers, the garbage
+collector, the interpreter's switch interval, the limit of file descriptors.
 """
 
 import asyncio
@@ -31,10 +31,10 @@ Result = TypeVar("Result")
 
 
 SETTLE_JOBS: Final = 2000
-"""After so many new jobs what is in memory is taken out of the garbage collector's rounds."""
+"""The number of new jobs after which memory is taken out of the garbage collector's rounds."""
 
 SWITCH_SECONDS: Final = 0.001
-"""How long a thread of the store may hold the interpreter while the loop wants it."""
+"""How long the store's thread may keep the interpreter while the event loop wants it."""
 
 
 class ServeError(Exception):
@@ -42,7 +42,7 @@ class ServeError(Exception):
 
 
 def run_in_loop(main: Coroutine[Any, Any, Result]) -> Result:
-    """Run in an event loop of uvloop's, where there is one."""
+    """Run in uvloop's event loop where uvloop is installed, otherwise in asyncio's."""
     try:
         from uvloop import new_event_loop
     except ImportError:
@@ -62,25 +62,25 @@ async def _reload(server: "Server") -> None:
     try:
         await server.exporter.reloader.reload()
     except (ConfigError, NoConfigFileError):
-        return  # it is in the log
+        return  # the reloader has logged it
     except StoreError as error:
         server.exporter.log.error("store unavailable", operation="reload", error=str(error))
-    except Exception as error:  # the next one is tried all the same
+    except Exception as error:  # a later reload may succeed
         server.exporter.log.error("reload failed", exc_info=error)
 
 
 def _settle_memory() -> None:
-    """Take what lives long out of the collector's rounds: walking 100,000 jobs stalls the loop.
+    """Take long-lived objects out of the garbage collector's rounds (`gc.freeze`).
 
-    Jobs are in no cycles, so they go by their reference count all the same (gc.freeze in Python's
-    documentation).
+    A round over 100,000 jobs would stall the event loop. Jobs form no cycles, so their reference
+    counts still free them.
     """
     gc.collect(1)
     gc.freeze()
 
 
 class _Settler:
-    """A listener of the registry that settles memory as it fills."""
+    """A listener of the registry that settles memory after every `SETTLE_JOBS` new jobs."""
 
     def __init__(self) -> None:
         self._new = 0
@@ -93,7 +93,7 @@ class _Settler:
 
 
 class Server:
-    """An exporter and the socket it answers on."""
+    """An exporter and the socket on which it answers."""
 
     def __init__(
         self,
@@ -168,7 +168,7 @@ async def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT; `started` is called once the server listens.
 
-    SIGHUP has the config file read again. Logs go to stderr.
+    SIGHUP reloads the config file. Logs go to stderr.
     """
     server = Server(config, config_file, web_config_file)
     configure(config.log.level, config.log.format, server.exporter.secrets.known)
@@ -176,7 +176,7 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    # From the beginning: by default it would kill, and it may come while the jobs are loaded.
+    # Before the start: SIGHUP may arrive while the jobs are loaded, and by default it kills.
     hang_up = asyncio.Event()
     loop.add_signal_handler(signal.SIGHUP, hang_up.set)
     await server.start()

@@ -1,7 +1,7 @@
-"""Connections that are open and ask for nothing: how long they may, and how many of them.
+"""Limits for open connections without a request: how long they may wait, and how many may.
 
-aiohttp waits for ever for the rest of a request's head, and each connection takes a descriptor,
-which the requests to the upstream then lack.
+aiohttp waits without limit for the rest of a request's head, and each connection occupies a file
+descriptor that requests to the upstream may need.
 """
 
 import asyncio
@@ -15,15 +15,15 @@ from aiohttp import web
 from .web.errors import Handler
 
 HEAD_SECONDS: Final = 30.0
-"""So long the first request may be awaited, to the end of its head (RFC 9110, 15.5.9)."""
+"""How long the head of the first request may take to arrive (RFC 9110, 15.5.9)."""
 MOST_WAITING: Final = 10_000
 CHECK_SECONDS: Final = 1.0
 
 
 class WaitingConnections:
-    """Closes connections without a request: new ones after a while, the idlest of too many.
+    """Closes connections without a request: new ones after a while, the idlest if too many.
 
-    `middleware` must be the outermost, for it tells which connections have a request.
+    `middleware` must be the outermost: it notes which connections have a request.
     """
 
     def __init__(self, head_seconds: float = HEAD_SECONDS, most: int = MOST_WAITING) -> None:
@@ -35,7 +35,7 @@ class WaitingConnections:
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Answer a request, whose connection meanwhile does not wait."""
+        """Answer a request. Its connection does not count as waiting meanwhile."""
         connection = request.protocol
         self._asking.add(connection)
         try:
@@ -43,23 +43,23 @@ class WaitingConnections:
         finally:
             self._asking.discard(connection)
             self._served.add(connection)
-            self._since.pop(connection, None)  # it begins to wait only now
+            self._since.pop(connection, None)  # its wait begins now
 
     async def watch(self, connections: Callable[[], Collection[Any]]) -> None:
-        """Look, until cancelled, at those that are open."""
+        """Check the open connections each second, until cancelled."""
         while True:
             self.check(connections(), asyncio.get_running_loop().time())
             await asyncio.sleep(CHECK_SECONDS)
 
     def check(self, connections: Collection[Any], now: float) -> None:
-        """Close those that have waited too long, and the idlest of too many."""
+        """Close those that have waited too long, and the idlest if there are too many."""
         self._served.intersection_update(connections)
         self._since = {
             one: self._since.get(one, now)
             for one in connections
             if one not in self._asking and not _writing(one)
         }
-        # Those that never asked for anything go first, then those that have waited longest.
+        # First those that never sent a request, then those that have waited longest.
         idlest_first = sorted(self._since, key=lambda one: (one in self._served, self._since[one]))
         surplus = max(0, len(idlest_first) - self._most)
         for at, one in enumerate(idlest_first):
@@ -69,18 +69,19 @@ class WaitingConnections:
 
 
 def _writing(connection: Any) -> bool:
-    """Whether an answer is still being read by the client."""
+    """Whether the client has yet to read a part of an answer."""
     transport = connection.transport
     return transport is not None and transport.get_write_buffer_size() > 0
 
 
 def raise_descriptors() -> int:
-    """Admit as many files and sockets as the system lets us have, as Go's runtime does.
+    """Raise the soft limit of open files to the hard limit, as Go's runtime does.
 
-    Return how many connections may wait, so that half of them is left for what works.
+    Return how many connections may wait: at most half of the limit, so that requests and the store
+    have the other half.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # macOS says "no limit" and admits none
+    with contextlib.suppress(ValueError, OSError):  # macOS reports "no limit" but refuses it
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         soft = hard
     return MOST_WAITING if soft == resource.RLIM_INFINITY else min(MOST_WAITING, soft // 2)

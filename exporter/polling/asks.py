@@ -1,7 +1,7 @@
-"""Those who ask out of turn: one question a job, however many wait for its answer.
+"""Requests out of turn: one for each job, however many callers wait for its answer.
 
-Questions about ids that nobody tracks stand behind everything else, so that no stranger's ids can
-take the rate limit from the jobs.
+Requests about ids that are not registered come after everything else, so that they cannot take the
+rate limit from the jobs.
 """
 
 import asyncio
@@ -10,27 +10,28 @@ from typing import Final
 
 from ..core.reply import Reply, unasked
 
-MAX_STRANGERS: Final = 10_000
-"""Ids that nobody tracks and that may wait at once; of further ones nobody is asked. Of tracked
-ones there are never more than there are jobs."""
+MAX_UNKNOWN_ASKS: Final = 10_000
+"""At most this many unregistered ids wait at once; further ones are not asked about. Registered
+ones are never more than the jobs."""
 
 
 @dataclass(slots=True, eq=False)
 class Ask:
-    """A question that waits for its turn."""
+    """A request that waits for its turn."""
 
     job_id: str
     purpose: str
     last: bool
-    """Whether everything else goes before it."""
+    """Whether everything else is asked first."""
     reply: "asyncio.Future[Reply]" = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
     waiting: int = 0
+    """How many callers wait for the reply."""
 
 
 class Asks:
-    """The questions that wait, in the order in which they came."""
+    """The requests that wait, in two queues: before the schedule, and after everything else."""
 
     def __init__(self) -> None:
         self._first: dict[str, Ask] = {}
@@ -38,51 +39,54 @@ class Asks:
 
     @property
     def first(self) -> int:
-        """How many wait beside the schedule."""
+        """How many are to be asked before the schedule."""
         return len(self._first)
 
     @property
     def last(self) -> int:
-        """How many wait behind it."""
+        """How many are to be asked after everything else."""
         return len(self._last)
 
     def __contains__(self, job_id: object) -> bool:
         return job_id in self._first or job_id in self._last
 
     def join(self, job_id: str, purpose: str, *, last: bool) -> Ask | None:
-        """Wait for the answer about a job; None when too many wait that nobody tracks."""
+        """Count one more caller for the answer about a job, and return what it waits for.
+
+        None when too many unregistered ids wait.
+        """
         ask = self._first.get(job_id) or self._last.get(job_id)
         if ask is None:
-            if last and self.last >= MAX_STRANGERS:
+            if last and self.last >= MAX_UNKNOWN_ASKS:
                 return None
             ask = Ask(job_id, purpose, last)
             (self._last if last else self._first)[job_id] = ask
-        elif ask.last and not last:  # it is tracked by now
+        elif ask.last and not last:  # it is registered by now
             self._first[job_id] = self._last.pop(job_id)
             ask.last = False
         ask.waiting += 1
         return ask
 
     def leave(self, ask: Ask) -> None:
-        """Wait no longer; a question for whose answer nobody waits is not asked."""
+        """Count one caller less. When nobody waits any more, the request is not made."""
         ask.waiting -= 1
         queue = self._last if ask.last else self._first
         if not ask.waiting and queue.get(ask.job_id) is ask:
             del queue[ask.job_id]
 
     def next(self, *, last: bool) -> Ask:
-        """Return the question that has waited longest; raises KeyError when there is none."""
+        """Return the request that has waited longest; raises `KeyError` when there is none."""
         queue = self._last if last else self._first
         if not queue:
             raise KeyError("nobody asks")
         return queue[next(iter(queue))]
 
     def take(self, job_id: str) -> Ask | None:
-        """Take out the question about a job, if there is one: it is asked now."""
+        """Remove and return the request about a job, because it is made now; None without one."""
         return self._first.pop(job_id, None) or self._last.pop(job_id, None)
 
     def close(self) -> None:
-        """Tell all who wait that nothing more is asked."""
+        """End all requests that wait; their reply is `not_asked`."""
         for queue in (self._first, self._last):
             while queue:
                 _, ask = queue.popitem()

@@ -1,7 +1,7 @@
-"""The upstream's last answers, byte for byte, so that they can be given again from memory.
+"""The upstream's last answer about each job in memory, byte for byte, to be served again.
 
-One is kept for each job that memory holds. It is put in after the commit of what it changed, so
-that nobody reads an end here that could still be lost.
+An answer is kept only after the commit of the change that it made, so that nobody sees a final
+state that could still be lost.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ _OF_THE_JOB: Final = frozenset({Kind.OK, Kind.NOT_FOUND, Kind.INVALID, Kind.SERV
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the upstream answered; `at` is when, in steady seconds: ages know no wall clock."""
+    """An answer of the upstream; `at` is its time in steady seconds, so that ages are exact."""
 
     http_status: int
     content_type: str
@@ -31,7 +31,7 @@ class Answer:
 
     @property
     def good(self) -> bool:
-        """Whether it tells the job's state."""
+        """Whether it states the job's state."""
         return self.kind is Kind.OK
 
     @property
@@ -40,21 +40,24 @@ class Answer:
         return f'"{hashlib.blake2b(self.body, digest_size=12).hexdigest()}"'
 
     def says_the_same(self, other: "Answer") -> bool:
-        """Whether a client could not tell the two apart."""
+        """Whether a client could not distinguish the two."""
         return (self.http_status, self.body) == (other.http_status, other.body)
 
     def etag_in(self, etags: Collection[str]) -> bool:
-        """Whether a client that has these has this answer."""
+        """Whether a client with these validators already has this answer."""
         return self.etag in etags
 
 
 def answer_of(reply: Reply, at: float) -> Answer | None:
-    """Return a reply as it can be given again; None: it says nothing of the job."""
-    return as_it_came(reply, at) if reply.kind in _OF_THE_JOB else None
+    """Return a reply in the form that is served again; None if it says nothing about the job."""
+    return verbatim(reply, at) if reply.kind in _OF_THE_JOB else None
 
 
-def as_it_came(reply: Reply, at: float) -> Answer | None:
-    """Return a reply of any kind, one too long as it was read; None: nothing came."""
+def verbatim(reply: Reply, at: float) -> Answer | None:
+    """Return a reply of any kind in that form; None when there was no HTTP answer.
+
+    A body that is too long is replaced by what was parsed from it.
+    """
     if reply.http_status is None:
         return None
     content_type, body = reply.content_type or _JSON, reply.body
@@ -64,22 +67,22 @@ def as_it_came(reply: Reply, at: float) -> Answer | None:
 
 
 def final_answer(answer: Answer) -> FinalAnswer:
-    """Return an answer as the store keeps it."""
+    """Return an answer in the form that the store keeps."""
     return FinalAnswer(answer.http_status, answer.content_type, answer.body)
 
 
 def from_store(final: FinalAnswer, at: float, kind: Kind) -> Answer:
-    """Return an answer that the store kept; an older version may have kept any `Content-Type`."""
+    """Return a stored answer; an older version may have stored any `Content-Type`."""
     content_type = media_type(final.content_type) or _JSON
     return Answer(final.http_status, content_type, final.body, at, kind)
 
 
 class LastAnswers:
-    """The last answer about each job, the last good one where there was any."""
+    """The last answer about each job: the last good one, if there was one."""
 
     def __init__(self) -> None:
         self.changes = Waiting()
-        """Rings, by job_id, when the answer is another than before."""
+        """Notifies by job_id when the answer differs from the former one."""
         self._latest: dict[str, Answer] = {}
         self._final: set[str] = set()
 
@@ -87,15 +90,15 @@ class LastAnswers:
         return len(self._latest)
 
     def get(self, job_id: str) -> Answer | None:
-        """Return what the upstream last said of a job."""
+        """Return the last answer about a job."""
         return self._latest.get(job_id)
 
     def final(self, job_id: str) -> Answer | None:
-        """Return the answer that ended a job, where memory has it."""
+        """Return the answer with which a job ended; None when memory does not have it."""
         return self._latest[job_id] if job_id in self._final else None
 
     def put(self, job_id: str, answer: Answer, *, final: bool = False) -> None:
-        """Keep an answer; until the job has ended (`final`) an error takes no good one's place."""
+        """Keep an answer. An error replaces a good one only when it ends the job (`final`)."""
         former = self._latest.get(job_id)
         if former is not None and former.good and not answer.good and not final:
             return
@@ -105,7 +108,7 @@ class LastAnswers:
             self.changes.notify(job_id)
 
     def published(self, published: Published) -> None:
-        """Let go of what memory holds no more; a listener of the registry."""
+        """Drop the answer of a job that leaves memory; a listener of the registry."""
         if published.after is None and published.before is not None:
             self._latest.pop(published.before.job_id, None)
             self._final.discard(published.before.job_id)

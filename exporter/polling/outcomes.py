@@ -13,7 +13,7 @@ from ..core.judgement import judge, weigh_loss
 from ..core.observation import conclude, observe
 from ..core.reply import Reply
 from ..registry.staging import Outcome
-from .last_answers import Answer, LastAnswers, answer_of, as_it_came, final_answer
+from .last_answers import Answer, LastAnswers, answer_of, final_answer, verbatim
 from .protocols import PollerConfig
 
 
@@ -62,4 +62,4 @@ class Outcomes:
             return last
         if known is not None and known.good:
             return known
-        return last or as_it_came(reply, now.steady)
+        return last or verbatim(reply, now.steady)

@@ -1,9 +1,9 @@
-"""Registration at volume: NDJSON of any length in, what became of it out, as it comes.
+"""Registration at volume: a stream of NDJSON in, a stream of results out.
 
-Each batch of lines is one commit, acknowledged after it; the next is read only then, so that the
-sender is held back by TCP when the disk is slower. Good lines are kept and bad ones answered by
-number. A sender that goes away loses nothing that was acknowledged. When the exporter stops, the
-answer ends after the batch under way, and the sender goes on from there with the next one.
+Each batch of lines is one commit, which is then acknowledged. Only after that the next batch is
+read, so that TCP slows down a sender that is faster than the disk. Good lines are kept, and bad
+ones are reported by number. A sender that disconnects loses nothing that was acknowledged. When
+the exporter stops, the answer ends after the current batch, and the sender can resume from there.
 """
 
 import asyncio
@@ -27,15 +27,15 @@ from .registrations import read_registration
 NDJSON: Final = "application/x-ndjson"
 MAX_LINE_BYTES: Final = 64 * 1024
 IDLE_SECONDS: Final = 3600.0
-"""So long a sender may have nothing to say; one that waits for longer can send blank lines. A body
-whose chunks are broken looks the same, for aiohttp does not tell of it."""
+"""How long a sender may be silent; one that waits longer can send blank lines. A body with broken
+chunks looks the same, because aiohttp does not report it."""
 BATCH_LINES: Final = 100
-"""Lines in one commit at most: what is worked out in one step of the loop stays short."""
+"""At most this many lines in one commit, so that no step of the event loop takes long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line by number, from 1; None in place of one that is too long."""
+    """A line and its number, from 1. The content is None when the line is too long."""
 
     number: int
     content: bytes | None
@@ -46,14 +46,14 @@ class StoppingError(Exception):
 
 
 class CutShortError(Exception):
-    """The body ended before its end, or goes on no more."""
+    """The body was cut off, or nothing more of it comes."""
 
 
 async def read_lines(content: Any, limit: int = MAX_LINE_BYTES) -> AsyncIterator[list[Line]]:
-    """Yield lines as they come, in batches; blank ones are passed over, yet counted.
+    """Yield the lines in batches as they arrive. Blank lines are skipped, but counted.
 
-    Raises `CutShortError` for a body that is cut off or cannot be read: what came after its last
-    line feed is left out.
+    Raises `CutShortError` for a body that is cut off or cannot be read. What followed its last line
+    feed is dropped.
     """
     rest, number, skipping = b"", 0, False
     while True:
@@ -71,7 +71,7 @@ async def read_lines(content: Any, limit: int = MAX_LINE_BYTES) -> AsyncIterator
             too_long, skipping = skipping or len(piece) > limit, False
             if too_long or piece.strip():
                 lines.append(Line(number, None if too_long else piece))
-        if len(rest) > limit:  # its end is awaited, its content dropped
+        if len(rest) > limit:  # drop the content, and wait for the end of the line
             rest, skipping = b"", True
         for start in range(0, len(lines), BATCH_LINES):
             yield lines[start : start + BATCH_LINES]
@@ -80,14 +80,14 @@ async def read_lines(content: Any, limit: int = MAX_LINE_BYTES) -> AsyncIterator
 
 
 class _Body:
-    """A request's body, read until the exporter is about to stop."""
+    """The body of a request, read until the exporter stops."""
 
     def __init__(self, content: Any, stop: Stop) -> None:
         self._content = content
         self._stop = stop
 
     async def readany(self) -> bytes:
-        """Return what has come; raises `CutShortError`, `StoppingError`."""
+        """Return the bytes that have arrived; raises `CutShortError`, `StoppingError`."""
         try:
             async with self._stop.limit_wait(IDLE_SECONDS):
                 data: bytes = await self._content.readany()
@@ -97,7 +97,7 @@ class _Body:
 
 
 class BulkRegistration:
-    """One request of many lines."""
+    """One request that registers many jobs."""
 
     def __init__(self, context: Context, request: web.Request) -> None:
         self._context = context
@@ -108,12 +108,12 @@ class BulkRegistration:
         self._refused = 0
 
     async def answer(self) -> web.StreamResponse:
-        """Read to the end, to the end of the room, or until sender or exporter is gone."""
+        """Register jobs until the body ends, the registry is full, or one of both sides stops."""
         await self._response.prepare(self._request)
         try:
             await self._take_all()
             await self._response.write_eof()
-        except CutShortError:  # without a last line: what is not acknowledged is to be sent again
+        except CutShortError:  # no last line: the sender sends again what is not acknowledged
             with contextlib.suppress(ConnectionError):
                 await self._response.write_eof()
         except StoppingError:
@@ -123,7 +123,7 @@ class BulkRegistration:
                 raise
             await self._stop()
         except ConnectionError:
-            pass  # nobody reads any more; what is committed stays
+            pass  # the sender has left; what is committed stays
         return self._response
 
     async def _take_all(self) -> None:
@@ -141,7 +141,7 @@ class BulkRegistration:
             await answer_early(self._request, self._response)
 
     async def _take(self, lines: list[Line]) -> bool:
-        """Register a batch and say what became of it; False when no more can be taken."""
+        """Register a batch and write the results; False when nothing more can be registered."""
         registrations: list[Registration] = []
         numbers: list[int] = []
         for line in lines:
@@ -174,7 +174,7 @@ class BulkRegistration:
         return not full
 
     async def _read(self, line: Line) -> Registration | None:
-        """Read a line; one that is bad is answered."""
+        """Return the registration of a line; a bad line is reported, and gives None."""
         if line.content is None:
             message = f"the line is longer than {MAX_LINE_BYTES} bytes"
             await self._refuse(line.number, "too_large", message=message)
@@ -201,7 +201,7 @@ class BulkRegistration:
         await self._write({"error": error, "retry_after": RETRY_AFTER_SECONDS})
 
     def _counts(self) -> Mapping[str, int]:
-        """What was registered and known so far, in all."""
+        """Count the jobs of all batches so far."""
         return {"registered": self._registered, "known": self._known}
 
     async def _write(self, document: Mapping[str, Any]) -> None:

@@ -1,8 +1,8 @@
-"""`GET /api/v1/status`: the upstream's contract from memory, to whoever has the upstream's key.
+"""`GET /api/v1/status`: the upstream's contract from memory, for clients with the upstream's key.
 
-Bodies are the upstream's, byte for byte, and so are its errors; `Age`, `Cache-Status` and `ETag`
-(RFC 9111, 5.1; RFC 9211; RFC 9110, 8.8.3) tell how they were come by. Our own trouble is 503 with
-`exporter_unavailable`, which no client can take for a job's failure.
+Bodies and errors are the upstream's, byte for byte. `Age`, `Cache-Status` and `ETag` (RFC 9111,
+5.1; RFC 9211; RFC 9110, 8.8.3) say where an answer comes from. Errors of the exporter are 503 with
+`exporter_unavailable`: no client can mistake that for a failed job.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from typing import Final
 from aiohttp import web
 
 from ..config.durations import parse_duration
-from ..polling.status_cache import (
+from ..polling.served import (
     KeyRejectedError,
     Result,
     Served,
@@ -31,7 +31,7 @@ CACHE_NAME: Final = "removit-exporter"
 MAX_WAIT_SECONDS: Final = 300.0
 MAX_WAITING: Final = 1000
 CHECK_SECONDS: Final = 2.0
-"""How often it is looked whether a client that waits is still there: nothing else would tell."""
+"""How often a waiting request checks whether its client has left; nothing else reports that."""
 _ETAG: Final = re.compile(r'(?:W/)?("[^"]*")')
 _REFUSED: Final = {401: Result.UNAUTHORIZED, 422: Result.INVALID}
 
@@ -48,7 +48,7 @@ class StatusRoutes:
         return [web.get("/api/v1/status", self.status)]
 
     async def status(self, request: web.Request) -> web.Response:
-        """`?job_id=`, and beside the contract `&wait=30s`: answer at the next change."""
+        """`?job_id=`, and in addition to the contract `&wait=30s`: answer at the next change."""
         count = self._context.instruments.served
         try:
             served = await self._serve(request)
@@ -58,7 +58,7 @@ class StatusRoutes:
         except StoreError:
             count(Result.UNAVAILABLE)
             raise
-        except Exception as error:  # a 500 of ours would read as the job's failure
+        except Exception as error:  # a client would take our 500 for the job's failure
             count(Result.UNAVAILABLE)
             self._context.log.error("request failed", error=str(error), exc_info=error)
             raise unavailable("internal error; see the exporter's log") from None
@@ -94,7 +94,7 @@ class StatusRoutes:
     async def _after_waiting(
         self, request: web.Request, job_id: str, served: Served, seconds: float
     ) -> Served:
-        """Return what is to be answered once the answer is another one, or after so long."""
+        """Return the answer once it differs from `served`, or after `seconds`."""
         answers, stop = self._context.poller.answers, self._context.stop
         time = asyncio.get_running_loop().time
         ends_at = time() + seconds
@@ -131,12 +131,12 @@ class StatusRoutes:
 
 
 def _gone(request: web.Request) -> bool:
-    """Whether the client has closed the connection; a server need not cancel its handler."""
+    """Whether the client has closed the connection; the server may not cancel the handler."""
     return request.transport is None or request.transport.is_closing()
 
 
 def _etags(request: web.Request, served: Served) -> set[str]:
-    """The validators that the client has (RFC 9110, 13.1.2); without any, that of this answer."""
+    """Return the client's validators (RFC 9110, 13.1.2); without any, that of this answer."""
     offered = request.headers.getall("If-None-Match", ["*"])
     if [line.strip() for line in offered] == ["*"]:
         return {served.answer.etag}
@@ -159,13 +159,13 @@ def _shape(served: Served, request: web.Request, max_age: float) -> web.Response
 
 
 def _cache_status(served: Served, max_age: float) -> str:
-    """Write how the answer was come by (RFC 9211): a `hit` is what was not forwarded."""
+    """Write where the answer comes from (RFC 9211); a `hit` was not forwarded."""
     if served.reply is None:
         lasting = served.result in (Result.FINAL, Result.UNKNOWN)
         ttl = "" if lasting else f"; ttl={math.floor(max_age - served.age)}"
         return f"{CACHE_NAME}; hit{ttl}"
     missed = served.result in (Result.LEARNED, Result.UNKNOWN)
-    told, code = f"{CACHE_NAME}; fwd={'uri-miss' if missed else 'stale'}", served.reply.http_status
-    if code is not None:
-        told += f"; fwd-status={code}"
-    return told + ("; stored" if served.reply.kind is served.answer.kind else "")
+    status = f"{CACHE_NAME}; fwd={'uri-miss' if missed else 'stale'}"
+    if (code := served.reply.http_status) is not None:
+        status += f"; fwd-status={code}"
+    return status + ("; stored" if served.reply.kind is served.answer.kind else "")

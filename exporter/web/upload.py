@@ -1,7 +1,7 @@
-"""`POST /api/v1/upload`: passed through to the upstream as it comes, and the job tracked.
+"""`POST /api/v1/upload`: streams an upload to the upstream, and registers the job.
 
-Neither file nor answer is held in memory: the body goes on in the pieces in which it arrives, at
-the pace of the slower side. What comes back is given unchanged.
+Neither file nor answer is held in memory: each piece is passed on when it arrives, at the pace of
+the slower side. The answer is passed back unchanged.
 """
 
 import asyncio
@@ -30,24 +30,24 @@ KEY_HEADER: Final = "removit-exporter-key"
 
 @dataclass(slots=True)
 class _Body:
-    """A request's body on its way: how much came, and why it ended early, if it did."""
+    """The body of a request on its way: how much of it came, and why it ended early."""
 
     limit: int
     size: int = 0
     too_large: bool = False
     gone: bool = False
     awaited: bool = False
-    """The client is waited for, not the upstream."""
+    """Whether we wait for the client, and not for the upstream."""
     whole: bool = False
-    """All of it came."""
+    """Whether all of it has come."""
 
     async def pieces(self, content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-        """Yield the body as it comes; raises when it must not be passed on as a whole."""
+        """Yield the pieces of the body; raises when the upload must not end as if complete."""
         while True:
             self.awaited = True
             try:
                 piece = await content.readany()
-            except Exception:  # a lost connection, or what is no body
+            except Exception:  # a lost connection, or an invalid body
                 self.gone = True
                 raise
             self.awaited = False
@@ -72,7 +72,7 @@ class UploadRoutes:
         return [web.post("/api/v1/upload", self.upload, expect_handler=self._expect)]
 
     async def upload(self, request: web.Request) -> web.StreamResponse:
-        """Pass an upload through; `Removit-Exporter-Label-<name>` and `-Key` go with the job."""
+        """Pass an upload through; `Removit-Exporter-Label-<name>` and `-Key` describe its job."""
         labels, key = self._admit(request)
         limit = self._context.config().upstream.max_upload_bytes
         body = _Body(limit, whole=not request.can_read_body)
@@ -101,28 +101,28 @@ class UploadRoutes:
             return await self._pass_back(request, response, beginning)
 
     async def _expect(self, request: web.Request) -> web.StreamResponse | None:
-        """`Expect: 100-continue`: a file that will be refused need not be sent."""
+        """Answer `Expect: 100-continue`, so that a file that will be refused is not sent."""
         if request.version < aiohttp.HttpVersion11:
-            return None  # to be ignored there (RFC 9110, 10.1.1)
+            return None  # HTTP/1.0 ignores it (RFC 9110, 10.1.1)
         if request.headers["Expect"].casefold() != "100-continue":
             raise web.HTTPExpectationFailed
         try:
             self._admit(request)
         except ApiError as error:
             refusal = error_response(error)
-            refusal.force_close()  # else the next request might be taken for the file
+            refusal.force_close()  # otherwise the next request could be taken for the file
             return refusal
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # it is no part of the answer
+        request.writer.output_size = 0  # the answer itself has not begun
         return None
 
     def _admit(self, request: web.Request) -> tuple[Mapping[str, str], str | None]:
-        """Return labels and key; raises `ApiError` for what can be refused by its head alone."""
+        """Return labels and key; raises `ApiError` for an upload that its head shows to be bad."""
         require_api_key(self._context, request)
-        told = self._read_headers(request)
+        labels, key = self._read_headers(request)
         if (request.content_length or 0) > self._context.config().upstream.max_upload_bytes:
             raise self._too_large()
-        return told
+        return labels, key
 
     def _read_headers(self, request: web.Request) -> tuple[Mapping[str, str], str | None]:
         """Return labels and key; raises `ApiError` 422 before anything is sent."""
@@ -145,17 +145,19 @@ class UploadRoutes:
         self, reply: UploadReply, labels: Mapping[str, str], key: str | None
     ) -> None:
         """Register the job; at the deadline of a stop the answer no longer waits for that."""
+        tracking = asyncio.create_task(self._track(reply, labels, key), name="track upload")
         try:
-            # The host may cancel handlers whose client has gone, but the job is under way.
-            await asyncio.shield(self._track(reply, labels, key))
+            # The host may cancel the handler when its client leaves, but the job exists upstream.
+            await asyncio.shield(tracking)
         except asyncio.CancelledError:
             if not self._context.stop.time_is_up:
                 raise
+            tracking.cancel()
             log = self._context.log.bind(job_id=reply.job_id)
             log.error("upload not tracked", error="the exporter is shutting down")
 
     async def _track(self, reply: UploadReply, labels: Mapping[str, str], key: str | None) -> None:
-        """Register the job; whatever hinders that, the upload's answer is given."""
+        """Register the job. A failure is logged, and the upload is answered all the same."""
         context, job_id = self._context, reply.job_id
         if job_id is None:
             if 200 <= reply.http_status <= 299:
@@ -183,7 +185,7 @@ class UploadRoutes:
         self._context.instruments.uploaded(code, error, time.perf_counter() - started)
 
     def _unanswered(self, body: _Body, error: Exception, started: float) -> ApiError:
-        """Say why an upload got no answer; what is the client's doing counts nothing upstream."""
+        """Say why an upload got no answer; faults of the client do not count as the upstream's."""
         upstream = self._context.config().upstream
         if body.too_large:
             return self._too_large()
@@ -205,7 +207,7 @@ class UploadRoutes:
     def _log_given_up(
         self, body: _Body, labels: Mapping[str, str], key: str | None, started: float
     ) -> None:
-        """Log an upload whose answer nobody sees: the upstream may have taken it."""
+        """Log an upload whose answer nobody will see: the upstream may have accepted it."""
         self._context.log.warning(
             "upload given up",
             sent_whole=body.whole,
@@ -238,7 +240,7 @@ class UploadRoutes:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             self._context.log.warning("answer to an upload cut short", error=type(error).__name__)
             if request.transport is not None:
-                request.transport.abort()  # its head is out: only this tells that it is not whole
+                request.transport.abort()  # its head is sent: only a cut shows that it is not whole
         return answer
 
 

@@ -8,7 +8,7 @@ from support import answered, error, ok
 
 from exporter.core.published import Published
 from exporter.core.reply import Kind, Reply, transport_failure
-from exporter.polling.asks import MAX_STRANGERS, Asks
+from exporter.polling.asks import MAX_UNKNOWN_ASKS, Asks
 from exporter.polling.last_answers import Answer, LastAnswers, answer_of
 from exporter.registry.waiting import Waiting
 from exporter.storage.store import MAX_FINAL_BODY_BYTES
@@ -107,7 +107,7 @@ async def test_questions_come_in_their_order_and_end_with_the_exporter() -> None
 
 async def test_past_a_limit_no_more_strangers_wait_and_tracked_jobs_do() -> None:
     asks = Asks()
-    for at in range(MAX_STRANGERS):
+    for at in range(MAX_UNKNOWN_ASKS):
         assert asks.join(str(at), "client", last=True)
     assert asks.join("one more", "client", last=True) is None
     assert asks.join("tracked", "client", last=False) is not None

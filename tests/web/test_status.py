@@ -20,7 +20,7 @@ from multidict import CIMultiDict
 
 from exporter import EXPORTER, Config, Exporter, create_app
 from exporter.clock import SystemClock
-from exporter.polling import status_cache
+from exporter.polling import unregistered
 from exporter.simulator import Script, Simulator
 from exporter.web import status as status_module
 
@@ -204,7 +204,7 @@ async def test_an_untracked_ids_5xx_is_not_told_from_memory_once_the_upstream_is
 async def test_a_wall_clock_that_is_set_back_makes_no_answer_younger(
     open_site: Open, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(status_cache, "UNKNOWN_SECONDS", 0.05)
+    monkeypatch.setattr(unregistered, "UNKNOWN_SECONDS", 0.05)
     slow = {"min_interval": "60s", "max_interval": "60s"}
     site = await open_site(polling=slow, status={"max_age": "50ms"})
     clock = site.exporter.clock
