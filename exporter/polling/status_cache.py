@@ -5,7 +5,6 @@ also knows what answers mean: a final state does not change, and an error that m
 own is not a job's failure. No error of the exporter looks like one either.
 """
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
@@ -51,8 +50,6 @@ class StatusCache:
         """
         if self._poller.health.state is UpstreamState.KEY_REJECTED:
             raise KeyRejectedError
-        if (asking := self._unregistered.asking(job_id)) is not None:
-            return await asyncio.shield(asking)
         job = await self._registry.get(job_id)
         if job is None:
             return await self._unregistered.get(job_id)

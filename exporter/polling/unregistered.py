@@ -57,6 +57,7 @@ class UnregisteredIds:
         self._log = log
         self._answers: OrderedDict[str, Answer] = OrderedDict()
         self._asking: dict[str, asyncio.Task[Served]] = {}
+        """By id: the task that all callers wait for, until the job is registered."""
 
     async def get(self, job_id: str) -> Served:
         """Return the remembered answer, or ask; raises `UnavailableError`, `KeyRejectedError`."""
@@ -64,17 +65,14 @@ class UnregisteredIds:
             age = self._clock.monotonic() - known.at
             if age < self._remembered_for(known):
                 return self._serve(known, age)
-        if not self._poller.health.circuit().closed:
-            raise self._unavailable("the upstream is not asked just now")
-        if job_id not in self._asking:
+        asking = self._asking.get(job_id)
+        if asking is None:
+            if not self._poller.health.circuit().closed:
+                raise self._unavailable("the upstream is not asked just now")
             asking = asyncio.create_task(self._ask(job_id), name=f"ask {job_id}")
             self._asking[job_id] = asking
             asking.add_done_callback(lambda task: self._asked(job_id, task))
-        return await asyncio.shield(self._asking[job_id])
-
-    def asking(self, job_id: str) -> "asyncio.Task[Served] | None":
-        """Return the task that asks about an id just now, to the end of its registration."""
-        return self._asking.get(job_id)
+        return await asyncio.shield(asking)  # a caller that leaves cancels nothing
 
     async def _ask(self, job_id: str) -> Served:
         """Ask after everyone else; register the job if the upstream knows it."""

@@ -1,0 +1,143 @@
+"""What is served about a registered job: from memory, from the upstream, from the store."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from simulated_status import House, run
+from simulated_time import tell
+
+from exporter.polling.served import KeyRejectedError, Result, UnavailableError
+from exporter.simulator.script import Script
+
+SELDOM = {"polling": {"min_interval": "100s", "max_interval": "100s"}}
+"""The schedule asks again after a hundred seconds: what is asked before, the cache asks."""
+DOWN = (503, b'{"error": "unavailable"}')
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEY", "k")
+
+
+async def registered(house: House, script: Script) -> None:
+    """Register the job `a`, and wait for its first answer."""
+    house.upstream.add("a", script)
+    await tell(house.exporter, "a")
+    await asyncio.sleep(1)
+    assert house.upstream.polls["a"] == 1
+
+
+def test_a_young_answer_comes_from_memory_with_its_age(tmp_path: Path) -> None:
+    async def work(house: House) -> None:
+        await registered(house, Script.stuck(0.5))
+        await asyncio.sleep(5)
+        served = await house.get("a")
+        assert (served.result, served.reply) == (Result.FRESH, None)
+        assert 5 < served.age < 6
+        assert house.upstream.polls["a"] == 1
+
+    run(tmp_path, work, **SELDOM, status={"max_age": "10s"})
+
+
+def test_an_old_answer_is_refreshed_once_for_all_callers(tmp_path: Path) -> None:
+    async def work(house: House) -> None:
+        await registered(house, Script.stuck(0.5))
+        await asyncio.sleep(15)
+        served = await asyncio.gather(*(house.get("a") for _ in range(10)))
+        assert {one.result for one in served} == {Result.REFRESHED}
+        assert {one.age for one in served} == {0.0}
+        assert house.upstream.polls["a"] == 2
+
+    run(tmp_path, work, **SELDOM)
+
+
+def test_a_refresh_may_find_the_end_of_the_job(tmp_path: Path) -> None:
+    async def work(house: House) -> None:
+        await registered(house, Script.sound(10.0))
+        await asyncio.sleep(15)
+        served = await house.get("a")
+        assert (served.result, served.reply is not None) == (Result.FINAL, True)
+        assert b'"done"' in served.answer.body
+        assert (await house.get("a")).reply is None  # the end does not change
+        assert house.upstream.polls["a"] == 2
+
+    run(tmp_path, work, **SELDOM)
+
+
+def test_an_end_that_has_left_memory_comes_from_the_store_with_its_age(tmp_path: Path) -> None:
+    async def work(house: House) -> None:
+        await registered(house, Script.sound(0.0))
+        body = (await house.get("a")).answer.body
+        await asyncio.sleep(600)
+        assert "a" not in house.exporter.registry.jobs
+        served = await house.get("a")
+        assert (served.result, served.answer.body) == (Result.FINAL, body)
+        assert 600 < served.age < 602
+
+    run(tmp_path, work, **SELDOM)
+
+
+def test_an_end_whose_answer_was_never_stored_is_unavailable(tmp_path: Path) -> None:
+    async def work(house: House) -> None:
+        await registered(house, Script.sound(0.0))
+        await asyncio.sleep(600)
+        for row in house.store.tables.rows.values():
+            row.final = None
+        with pytest.raises(UnavailableError, match="is not kept"):
+            await house.get("a")
+
+    run(tmp_path, work, **SELDOM)
+
+
+def test_an_answer_that_does_not_help_leaves_the_old_one_while_it_may_be_served(
+    tmp_path: Path,
+) -> None:
+    async def work(house: House) -> None:
+        await registered(house, Script.stuck(0.5))
+        house.upstream.fault = lambda job_id: (429, b"{}")
+        await asyncio.sleep(15)
+        served = await house.get("a")
+        assert served.result is Result.STALE
+        assert served.age > 15
+        await asyncio.sleep(60)
+        with pytest.raises(UnavailableError) as caught:
+            await house.get("a")
+        assert caught.value.retry_after >= 0
+
+    run(tmp_path, work, **SELDOM, status={"max_age": "10s", "max_stale": "60s"})
+
+
+def test_a_suspected_job_keeps_its_last_good_answer(tmp_path: Path) -> None:
+    async def work(house: House) -> None:
+        await registered(house, Script.stuck(0.5))
+        await tell(house.exporter, house.upstream.add("other", Script.stuck(0.5)))
+        house.upstream.fault = lambda job_id: (500, b"{}") if job_id == "a" else None
+        await asyncio.sleep(25)
+        assert house.exporter.registry.jobs["a"].suspicion is not None
+        served = await house.get("a")
+        assert (served.result, served.answer.http_status) == (Result.STALE, 200)
+
+    run(tmp_path, work, status={"max_age": "1s", "max_stale": "1s"})
+
+
+def test_a_5xx_is_not_served_about_a_job_that_was_never_answered(tmp_path: Path) -> None:
+    async def work(house: House) -> None:
+        house.upstream.fault = lambda job_id: DOWN
+        await tell(house.exporter, "a")
+        await asyncio.sleep(1)
+        with pytest.raises(UnavailableError):
+            await house.get("a")
+
+    run(tmp_path, work)
+
+
+def test_a_rejected_key_is_reported_whatever_memory_has(tmp_path: Path) -> None:
+    async def work(house: House) -> None:
+        await registered(house, Script.stuck(0.5))
+        house.upstream.fault = lambda job_id: (401, b'{"error": "unauthorized"}')
+        await asyncio.sleep(120)
+        with pytest.raises(KeyRejectedError):
+            await house.get("a")
+
+    run(tmp_path, work)
