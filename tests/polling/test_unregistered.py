@@ -22,6 +22,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_id_that_the_upstream_knows_is_asked_about_once_and_registered(tmp_path: Path) -> None:
     async def work(house: House) -> None:
         house.upstream.add("a", Script.stuck(0.5))
+        await house.get("other")  # from now on the upstream is well: no event says so later
         house.store.gate.clear()
         callers = [asyncio.create_task(house.get("a")) for _ in range(10)]
         await asyncio.sleep(1)  # the answer has come, and is being stored
