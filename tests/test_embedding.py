@@ -114,7 +114,7 @@ async def test_two_upstreams_live_in_one_process(
             assert app[EXPORTER] is not inner[EXPORTER]
 
 
-def test_a_second_setup_on_one_application_is_a_clear_error(make_config: MakeConfig) -> None:
+def test_a_second_setup_of_one_application_is_a_clear_error(make_config: MakeConfig) -> None:
     app = web.Application()
     setup(app, make_config())
     with pytest.raises(RuntimeError, match="this application has an exporter already"):
@@ -127,7 +127,7 @@ def test_a_bad_prefix_is_a_clear_error(make_config: MakeConfig, prefix: str) -> 
         setup(web.Application(), make_config(), prefix=prefix)
 
 
-async def test_nothing_global_is_touched(
+async def test_setup_changes_nothing_global(
     make_config: MakeConfig, capsys: pytest.CaptureFixture[str], simulator: Simulator
 ) -> None:
     def state() -> tuple[Any, ...]:
@@ -152,7 +152,7 @@ async def test_nothing_global_is_touched(
     assert capsys.readouterr().out == ""
 
 
-async def test_the_host_gets_the_log_lines_by_stdlib_logging(
+async def test_the_host_gets_the_log_lines_through_stdlib_logging(
     make_config: MakeConfig, caplog: pytest.LogCaptureFixture, simulator: Simulator
 ) -> None:
     app = web.Application()
@@ -194,7 +194,7 @@ async def test_a_program_registers_gets_and_waits(
     assert await jobs.get("nobody") is None
 
 
-async def test_waiting_ends_with_the_time_or_the_job(
+async def test_a_wait_ends_with_its_timeout_or_when_the_job_is_forgotten(
     host: web.Application, simulator: Simulator
 ) -> None:
     jobs, job_id = host[JOBS], simulator.add(Script.stuck(0.0))
@@ -214,7 +214,7 @@ async def test_waiting_ends_with_the_time_or_the_job(
 
 
 @pytest.mark.parametrize("timeout", [None, 300])
-async def test_who_waits_is_let_go_when_the_application_stops(
+async def test_waits_and_streams_end_when_the_application_stops(
     make_config: MakeConfig, simulator: Simulator, timeout: float | None
 ) -> None:
     app = web.Application()
@@ -243,7 +243,7 @@ async def test_who_waits_is_let_go_when_the_application_stops(
         await asyncio.wait_for(jobs.wait(job_id, timeout), 20)
 
 
-async def test_what_cannot_be_registered_says_why(
+async def test_a_registration_that_is_refused_says_why(
     host: web.Application, simulator: Simulator
 ) -> None:
     jobs = host[JOBS]
@@ -259,7 +259,7 @@ async def test_what_cannot_be_registered_says_why(
         await jobs.register("fourth")
 
 
-async def test_a_program_follows_events_and_goes_on_where_it_was(
+async def test_a_program_follows_events_and_resumes_where_it_stopped(
     host: web.Application, simulator: Simulator
 ) -> None:
     jobs, job_id = host[JOBS], simulator.add(Script.sound(0.2))
@@ -283,7 +283,7 @@ async def test_a_program_follows_events_and_goes_on_where_it_was(
         await anext(jobs.events(after=10**9))
 
 
-async def test_a_stream_begins_when_it_is_asked_for(
+async def test_a_stream_begins_with_the_call_of_events(
     host: web.Application, simulator: Simulator
 ) -> None:
     jobs, job_id = host[JOBS], simulator.add(Script.stuck(0.0))
@@ -293,7 +293,7 @@ async def test_a_stream_begins_when_it_is_asked_for(
     assert (first.event.type, first.event.job_id) == ("registered", job_id)
 
 
-async def test_who_falls_behind_what_is_kept_is_told_and_skips_nothing(
+async def test_a_reader_that_falls_behind_the_kept_history_gets_an_error_and_no_gap(
     make_config: MakeConfig, simulator: Simulator
 ) -> None:
     app = web.Application()
@@ -311,7 +311,7 @@ async def test_who_falls_behind_what_is_kept_is_told_and_skips_nothing(
             await asyncio.wait_for(anext(stream), 20)
 
 
-async def test_the_documents_example_works(
+async def test_the_documented_example_works(
     make_config: MakeConfig, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REMOVIT_API_KEY", KEY)

@@ -1,4 +1,4 @@
-"""One line an event, at its level, and no secret in any."""
+"""Each event is one log line at its level, and no line shows a secret."""
 
 import io
 import json
@@ -120,7 +120,7 @@ def test_lines_below_the_level_are_neither_written_nor_counted() -> None:
     assert counted == ["warning", "error"]
 
 
-def test_drift_is_logged_once_a_kind_and_hour() -> None:
+def test_drift_is_logged_once_per_kind_and_hour() -> None:
     def drift(time: float, kind: str = "wrong_type") -> Event:
         return event(EventType.DRIFT, time, kind=kind, detail="x")
 
@@ -145,7 +145,7 @@ def test_drift_is_logged_once_a_kind_and_hour() -> None:
         ("down", "key_rejected", [("key rejected", "warning"), ("upstream up", "info")]),
     ],
 )
-def test_the_upstream_is_told_when_it_goes_and_when_it_comes_back(
+def test_outages_and_rejected_keys_are_logged_when_they_begin_and_end(
     former: str, after: str, expected: list[tuple[str, str]]
 ) -> None:
     stream = io.StringIO()
@@ -162,7 +162,7 @@ def test_events_without_a_line_are_silent() -> None:
     assert lines("debug", event(EventType.FIRST_ANSWER), event(EventType.SUSPECTED)) == []
 
 
-def test_a_secret_that_comes_later_is_hidden_however_it_is_spelt() -> None:
+def test_a_secret_that_is_added_later_is_hidden_also_in_its_json_spelling() -> None:
     stream, secrets = io.StringIO(), set[str]()
     configure("info", "json", secrets, stream)
     secrets.add('with"quotes')
@@ -172,7 +172,7 @@ def test_a_secret_that_comes_later_is_hidden_however_it_is_spelt() -> None:
 
 
 @pytest.mark.parametrize("form", ["json", "console", None])
-def test_a_secret_is_taken_out_of_every_line(form: str | None) -> None:
+def test_secrets_are_removed_from_every_line(form: str | None) -> None:
     stream = io.StringIO()
     configure("info", form, ["hush-hush"], stream)
     try:

@@ -1,4 +1,4 @@
-"""How the command stops: whoever waits is answered, what was acknowledged is stored, in time."""
+"""How the command stops: in time, with every request answered and every acknowledged job stored."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ STOP_SECONDS = 9.5
 
 
 class Upstream:
-    """Jobs that stay pending, and uploads that are taken and never answered."""
+    """An API whose jobs stay pending, and which accepts uploads but never answers them."""
 
     def __init__(self) -> None:
         self.upload_came = asyncio.Event()
@@ -64,7 +64,7 @@ class Running:
         self._port = int(address.rpartition(":")[2])
 
     async def ready(self) -> bool:
-        """Whether it answers; once it does, what was sent to it before has been read."""
+        """Whether it answers; then it has also read everything that was sent before."""
         with contextlib.suppress(aiohttp.ClientError):
             async with (
                 aiohttp.ClientSession() as session,
@@ -74,7 +74,7 @@ class Running:
         return False
 
     async def send(self, head: str, body: str = "") -> "asyncio.Task[bytes]":
-        """Send a request over a connection of its own; what comes is read to the end."""
+        """Send a request over a new connection; the task reads the answer to its end."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
         writer.write(
             f"{head}\r\nHost: localhost\r\nX-API-Key: {KEY}\r\n"
@@ -90,7 +90,7 @@ class Running:
         return asyncio.create_task(read())
 
     async def stop(self) -> list[dict[str, Any]]:
-        """Have it stop in time; return its log."""
+        """Stop it in time, and return its log."""
         self.process.send_signal(signal.SIGTERM)
         _, err = await asyncio.wait_for(self.process.communicate(), STOP_SECONDS)
         assert self.process.returncode == 0
@@ -122,7 +122,7 @@ UPLOAD = (
 
 
 @pytest.mark.parametrize("locked", [False, True])
-async def test_on_sigterm_whoever_waits_is_answered_whatever_hangs(
+async def test_on_sigterm_every_open_request_is_answered_even_if_upstream_and_store_hang(
     write_config: Write, tmp_path: Path, upstream: tuple[Upstream, str], locked: bool
 ) -> None:
     address = f"127.0.0.1:{free_port()}"
@@ -151,7 +151,7 @@ async def test_on_sigterm_whoever_waits_is_answered_whatever_hangs(
     ]
 
 
-async def test_a_stream_of_jobs_goes_on_with_the_next_exporter_where_this_one_stopped(
+async def test_a_stream_of_jobs_resumes_at_the_next_exporter_where_this_one_stopped(
     write_config: Write, tmp_path: Path, upstream: tuple[Upstream, str]
 ) -> None:
     address = f"127.0.0.1:{free_port()}"
@@ -184,7 +184,7 @@ async def test_a_stream_of_jobs_goes_on_with_the_next_exporter_where_this_one_st
     assert (summary.registered, summary.known, summary.refused) == (3000, 0, [])
 
 
-async def test_a_hang_up_while_the_jobs_are_loaded_waits_until_it_has_started(
+async def test_a_sighup_during_the_start_reloads_the_config_once_after_it(
     write_config: Write, tmp_path: Path
 ) -> None:
     address = f"127.0.0.1:{free_port()}"
@@ -233,7 +233,7 @@ socket.getaddrinfo = hang
 """
 
 
-async def test_a_name_that_is_being_looked_up_does_not_hold_up_the_stop(
+async def test_a_dns_lookup_that_hangs_does_not_delay_the_stop(
     write_config: Write, tmp_path: Path
 ) -> None:
     address = f"127.0.0.1:{free_port()}"

@@ -37,7 +37,7 @@ def test_thousands_of_stale_ids_all_end_as_not_found(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.no_cover
-def test_a_key_revoked_on_friday_and_renewed_on_monday_expires_nothing(tmp_path: Path) -> None:
+def test_a_key_revoked_on_friday_and_renewed_on_monday_expires_no_job(tmp_path: Path) -> None:
     async def weekend() -> None:
         upstream = SimulatedUpstream()
         polling = {"give_up_after": "12h"}
@@ -58,7 +58,7 @@ def test_a_key_revoked_on_friday_and_renewed_on_monday_expires_nothing(tmp_path:
     simulate(weekend)
 
 
-def test_after_an_outage_jobs_come_back_within_the_rate_limit_oldest_first(tmp_path: Path) -> None:
+def test_after_an_outage_jobs_are_polled_within_the_rate_limit_oldest_first(tmp_path: Path) -> None:
     async def outage() -> None:
         upstream = SimulatedUpstream()
         async with exporting(upstream, MemoryStore(), tmp_path) as exporter:
@@ -92,7 +92,7 @@ def test_after_an_outage_jobs_come_back_within_the_rate_limit_oldest_first(tmp_p
     simulate(outage)
 
 
-def test_an_upstream_that_forgets_most_of_its_jobs_at_once_loses_none(tmp_path: Path) -> None:
+def test_no_job_ends_when_the_upstream_forgets_most_jobs_at_once(tmp_path: Path) -> None:
     async def forgetting() -> None:
         upstream, rng = SimulatedUpstream(), random.Random(2)
         async with exporting(upstream, MemoryStore(), tmp_path) as exporter:
@@ -115,7 +115,7 @@ def test_an_upstream_that_forgets_most_of_its_jobs_at_once_loses_none(tmp_path: 
 
 
 @pytest.mark.parametrize("share", [0.05, 0.1, 0.3])
-def test_a_firewall_that_refuses_some_requests_seldom_stops_all_polling(
+def test_a_firewall_that_refuses_some_requests_seldom_suspends_all_polling(
     tmp_path: Path, share: float
 ) -> None:
     async def refusals() -> None:
@@ -137,7 +137,7 @@ def test_a_firewall_that_refuses_some_requests_seldom_stops_all_polling(
     simulate(refusals)
 
 
-def test_a_job_alone_is_decided_with_the_controls_help(tmp_path: Path) -> None:
+def test_a_single_failing_job_is_judged_with_the_help_of_control_requests(tmp_path: Path) -> None:
     async def alone() -> None:
         upstream = SimulatedUpstream()
         async with exporting(upstream, MemoryStore(), tmp_path) as exporter:
@@ -154,7 +154,7 @@ def test_a_job_alone_is_decided_with_the_controls_help(tmp_path: Path) -> None:
     simulate(alone)
 
 
-def test_when_nobody_asks_the_heartbeat_shows_a_revoked_key_before_morning(tmp_path: Path) -> None:
+def test_without_jobs_the_heartbeat_reveals_a_revoked_key(tmp_path: Path) -> None:
     async def night() -> None:
         upstream = SimulatedUpstream()
         async with exporting(upstream, MemoryStore(), tmp_path) as exporter:
@@ -169,7 +169,7 @@ def test_when_nobody_asks_the_heartbeat_shows_a_revoked_key_before_morning(tmp_p
     simulate(night)
 
 
-def test_an_outage_that_took_all_pending_jobs_with_it_ends_with_the_next_job(
+def test_an_outage_after_which_no_job_is_pending_ends_with_the_next_job(
     tmp_path: Path,
 ) -> None:
     """From outside it looks like a dead database until another job is served."""
@@ -195,7 +195,7 @@ def test_an_outage_that_took_all_pending_jobs_with_it_ends_with_the_next_job(
     simulate(night)
 
 
-def test_an_outage_is_over_when_the_control_says_so_though_no_job_is_pending(
+def test_a_good_control_answer_ends_an_outage_when_no_job_is_pending(
     tmp_path: Path,
 ) -> None:
     async def quiet() -> None:
@@ -213,7 +213,7 @@ def test_an_outage_is_over_when_the_control_says_so_though_no_job_is_pending(
     simulate(quiet)
 
 
-def test_a_batch_that_failed_is_asked_again_together_and_that_is_no_outage(tmp_path: Path) -> None:
+def test_the_rechecks_of_a_failed_batch_do_not_look_like_an_outage(tmp_path: Path) -> None:
     async def evening() -> None:
         upstream = SimulatedUpstream()
         async with exporting(upstream, MemoryStore(), tmp_path) as exporter:
@@ -229,7 +229,7 @@ def test_a_batch_that_failed_is_asked_again_together_and_that_is_no_outage(tmp_p
     simulate(evening)
 
 
-def test_a_database_that_is_dead_behind_an_open_door_is_an_outage(tmp_path: Path) -> None:
+def test_an_api_whose_database_is_dead_is_an_outage(tmp_path: Path) -> None:
     async def hours() -> None:
         upstream = SimulatedUpstream()
         async with exporting(upstream, MemoryStore(), tmp_path) as exporter:
@@ -247,7 +247,7 @@ def test_a_database_that_is_dead_behind_an_open_door_is_an_outage(tmp_path: Path
     simulate(hours)
 
 
-def test_an_upstream_at_the_time_outs_edge_costs_nobody_his_job(tmp_path: Path) -> None:
+def test_an_upstream_that_often_times_out_fails_no_healthy_job(tmp_path: Path) -> None:
     async def slow() -> None:
         upstream, rng = SimulatedUpstream(), random.Random(4)
         async with exporting(upstream, MemoryStore(), tmp_path) as exporter:

@@ -1,4 +1,4 @@
-"""Connections that ask for nothing: they are closed in time, and never while they are answered."""
+"""Connections without a request are closed in time, those with one never."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ MakeConfig = Callable[..., Config]
 
 
 class Connection:
-    """What is asked of one of aiohttp's; `unread` bytes of its answer are still to be sent."""
+    """A double of aiohttp's connection; `unread` bytes of an answer are still to be sent."""
 
     def __init__(self, unread: int = 0) -> None:
         self.closed = False
@@ -37,7 +37,7 @@ def closed(connections: list[Connection]) -> list[int]:
     return [at for at, one in enumerate(connections) if one.closed]
 
 
-def test_of_too_many_those_are_closed_that_have_waited_longest() -> None:
+def test_past_the_limit_the_connections_that_waited_longest_are_closed() -> None:
     waiting = WaitingConnections(head_seconds=1000.0, most=3)
     found = [Connection() for _ in range(5)]
     for at in range(1, 5):
@@ -47,7 +47,7 @@ def test_of_too_many_those_are_closed_that_have_waited_longest() -> None:
     assert closed(found) == [0, 1]
 
 
-async def test_one_that_asks_now_and_then_has_waited_only_since_its_last_answer() -> None:
+async def test_the_wait_of_a_connection_begins_again_after_each_answer() -> None:
     async def answer(request: Any) -> Any:
         return None
 
@@ -59,7 +59,7 @@ async def test_one_that_asks_now_and_then_has_waited_only_since_its_last_answer(
     assert closed(found) == [1]
 
 
-async def test_of_those_that_have_asked_the_one_is_closed_that_has_waited_longest() -> None:
+async def test_among_used_connections_the_one_that_waited_longest_is_closed() -> None:
     async def answer(request: Any) -> Any:
         return None
 
@@ -74,7 +74,7 @@ async def test_of_those_that_have_asked_the_one_is_closed_that_has_waited_longes
     assert closed(found) == [1]
 
 
-def test_one_whose_answer_is_being_read_waits_for_nothing() -> None:
+def test_a_connection_whose_client_still_reads_an_answer_is_not_waiting() -> None:
     waiting = WaitingConnections(head_seconds=10.0, most=1)
     found = [Connection(unread=1), Connection(), Connection(unread=1)]
     for at in (0.0, 9.9):
@@ -88,7 +88,7 @@ def test_one_whose_answer_is_being_read_waits_for_nothing() -> None:
 async def serving(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Server]:
-    """Serve with short waits: those of real ones are too long for a test."""
+    """Serve with short waits; the real ones are too long for a test."""
     monkeypatch.setattr(waiting_connections, "CHECK_SECONDS", 0.05)
     monkeypatch.setattr(WaitingConnections.__init__, "__defaults__", (0.3, 10_000))
     server = Server(make_config(web={"listen_address": f"127.0.0.1:{free_port()}"}))
@@ -97,7 +97,7 @@ async def serving(
     await server.stop()
 
 
-async def test_a_head_that_does_not_end_is_not_awaited_for_ever(
+async def test_a_connection_whose_request_head_never_ends_is_closed(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with serving(make_config, monkeypatch) as server:
@@ -113,7 +113,7 @@ async def test_a_head_that_does_not_end_is_not_awaited_for_ever(
             writer.close()
 
 
-async def test_requests_that_take_long_and_kept_connections_stay(
+async def test_long_requests_and_kept_alive_connections_stay_open(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with (
@@ -128,7 +128,7 @@ async def test_requests_that_take_long_and_kept_connections_stay(
             assert response.status == 200
         port = int(server.url.rpartition(":")[2])
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        assert await asyncio.wait_for(reader.read(), 20) == b""  # it began after those above
+        assert await asyncio.wait_for(reader.read(), 20) == b""  # it was opened after those above
         assert len(server._connections()) == 2
         async with session.put(f"{server.url}/api/v1/jobs/a") as response:
             assert response.status == 201

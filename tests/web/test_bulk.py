@@ -33,7 +33,7 @@ async def send(site: Site, data: Any) -> list[dict[str, Any]]:
         return [json.loads(line) async for line in response.content]
 
 
-async def test_a_stream_whose_chunks_are_broken_ends_without_being_said_to_be_done(
+async def test_a_stream_with_broken_chunks_is_not_reported_as_done(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bulk, "IDLE_SECONDS", 0.3)
@@ -52,7 +52,9 @@ async def test_a_stream_whose_chunks_are_broken_ends_without_being_said_to_be_do
     writer.close()
 
 
-async def test_good_lines_are_kept_and_bad_ones_answered_by_number(open_site: Open) -> None:
+async def test_good_lines_are_registered_and_bad_ones_are_reported_by_number(
+    open_site: Open,
+) -> None:
     site = await open_site(registration={"allowed_labels": ["shop"]})
     await site.put("known", key="sku-1")
     lines = [
@@ -94,7 +96,7 @@ async def test_good_lines_are_kept_and_bad_ones_answered_by_number(open_site: Op
     assert await site.value('removit_exporter_registrations_refused_total{reason="conflict"}') == 1
 
 
-async def test_each_batch_is_acknowledged_while_the_sender_still_sends(site: Site) -> None:
+async def test_each_batch_is_acknowledged_while_the_sender_is_still_sending(site: Site) -> None:
     gate = asyncio.Event()
 
     async def slow() -> AsyncIterator[bytes]:
@@ -112,7 +114,7 @@ async def test_each_batch_is_acknowledged_while_the_sender_still_sends(site: Sit
     assert rest[-1] == {"done": True, "registered": 2, "known": 0, "refused": 0}
 
 
-async def test_a_sender_that_goes_away_loses_nothing_that_was_acknowledged(site: Site) -> None:
+async def test_a_sender_that_disconnects_loses_nothing_that_was_acknowledged(site: Site) -> None:
     async def endless() -> AsyncIterator[bytes]:
         at = 0
         while True:
@@ -129,7 +131,7 @@ async def test_a_sender_that_goes_away_loses_nothing_that_was_acknowledged(site:
     assert (await site.put("another"))["job_id"] == "another"
 
 
-async def test_when_full_what_fits_is_kept_and_the_answer_ends(
+async def test_when_the_registry_is_full_the_jobs_that_fit_are_registered_and_the_answer_ends(
     open_site: Open, simulator: Simulator
 ) -> None:
     site = await open_site(registration={"max_pending": 3}, upstream={"rate": 0.001, "burst": 1})
@@ -147,7 +149,9 @@ async def test_when_full_what_fits_is_kept_and_the_answer_ends(
     assert (refused.status, "Retry-After" in refused.headers) == (503, True)
 
 
-async def test_a_store_that_fails_ends_the_answer_after_what_is_safe(open_site: Open) -> None:
+async def test_a_store_that_fails_ends_the_answer_after_the_last_stored_batch(
+    open_site: Open,
+) -> None:
     store = FailingStore()
     site = await open_site(store=store, upstream={"rate": 0.001, "burst": 1})
     store.left = 2
@@ -158,7 +162,9 @@ async def test_a_store_that_fails_ends_the_answer_after_what_is_safe(open_site: 
     assert len(site.exporter.registry.jobs) == 200
 
 
-async def test_a_compressed_stream_is_refused_for_it_may_be_cut_short_unseen(site: Site) -> None:
+async def test_a_compressed_stream_is_refused_because_a_cut_would_not_be_noticed(
+    site: Site,
+) -> None:
     packed = gzip.compress(body(*({"job_id": f"job-{at}"} for at in range(1000))))
     headers = HEADERS | {"Content-Encoding": "gzip"}
     async with site.client.post("/api/v1/jobs", data=packed, headers=headers) as response:
@@ -214,7 +220,7 @@ async def gather(content: Chunks, limit: int) -> list[tuple[int, bytes | None]]:
 @pytest.mark.fuzz
 @fuzzed(100)
 @given(st.binary(max_size=300).map(lambda data: data.replace(b"x", b"\n")), st.data())
-def test_lines_are_the_same_however_the_body_is_cut_into_pieces(
+def test_lines_do_not_depend_on_how_the_body_is_cut_into_pieces(
     whole: bytes, data: st.DataObject
 ) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=8)))
@@ -229,7 +235,7 @@ def test_lines_are_the_same_however_the_body_is_cut_into_pieces(
 
 
 @pytest.mark.parametrize("rest", [b"", b'{"job_id": "half'])
-async def test_what_is_cut_off_in_the_middle_of_a_line_is_left_out(rest: bytes) -> None:
+async def test_a_line_that_is_cut_off_is_dropped(rest: bytes) -> None:
     lines = []
     with contextlib.suppress(CutShortError):
         async for batch in read_lines(Chunks([b"one\ntwo\n" + rest], cut=True), 100):
@@ -239,7 +245,7 @@ async def test_what_is_cut_off_in_the_middle_of_a_line_is_left_out(rest: bytes) 
 
 
 @pytest.mark.parametrize("stuck", [False, True])
-async def test_when_the_exporter_stops_the_answer_ends_after_the_batch_under_way(
+async def test_when_the_exporter_stops_the_answer_ends_after_the_current_batch(
     open_site: Open, monkeypatch: pytest.MonkeyPatch, stuck: bool
 ) -> None:
     monkeypatch.setattr(stop, "REQUEST_SECONDS", 0.2)

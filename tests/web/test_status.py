@@ -100,13 +100,13 @@ async def test_without_the_upstreams_key_it_is_401_in_the_upstreams_words(
     assert json.loads(body) == {"error": "unauthorized", "message": "API key invalid"}
 
 
-async def test_both_ways_of_sending_the_key_are_taken(site: Site, simulator: Simulator) -> None:
+async def test_both_ways_of_sending_the_key_are_accepted(site: Site, simulator: Simulator) -> None:
     job_id = simulator.add(Script.stuck(0.0))
     for headers in ({"X-API-Key": KEY}, {"Authorization": f"Bearer {KEY}"}):
         assert (await get(site, {"job_id": job_id}, headers))[0] == 200
 
 
-async def test_the_registration_token_is_no_key(site: Site) -> None:
+async def test_the_registration_token_is_not_accepted_as_the_key(site: Site) -> None:
     assert (await get(site, {"job_id": UNKNOWN_ID}, BEARER))[0] == 401
 
 
@@ -130,7 +130,7 @@ async def ask_at_once(
     return await asyncio.gather(*asking)
 
 
-async def test_an_unknown_id_is_asked_for_once_and_tracked_when_the_upstream_knows_it(
+async def test_an_unknown_id_is_asked_about_once_and_registered_if_the_upstream_knows_it(
     open_site: Open, simulator: Simulator
 ) -> None:
     site = await open_site(
@@ -151,7 +151,7 @@ async def test_an_unknown_id_is_asked_for_once_and_tracked_when_the_upstream_kno
     assert await site.value('removit_exporter_status_served_total{result="learned"}') == 40
 
 
-async def test_an_unknown_ids_404_is_passed_on_remembered_and_not_tracked(
+async def test_the_404_of_an_unknown_id_is_passed_on_and_remembered_but_not_registered(
     site: Site, simulator: Simulator
 ) -> None:
     for _ in range(5):
@@ -164,7 +164,7 @@ async def test_an_unknown_ids_404_is_passed_on_remembered_and_not_tracked(
         assert (await response.json())["jobs"] == []
 
 
-async def test_what_is_passed_on_of_an_untracked_id_is_asked_for_once_in_max_age(
+async def test_an_id_that_stays_unregistered_is_asked_about_once_in_max_age(
     open_site: Open, simulator: Simulator
 ) -> None:
     site = await open_site(
@@ -185,7 +185,7 @@ async def test_what_is_passed_on_of_an_untracked_id_is_asked_for_once_in_max_age
             assert response.status == 404
 
 
-async def test_an_untracked_ids_5xx_is_not_told_from_memory_once_the_upstream_is_not_well(
+async def test_the_5xx_of_an_unregistered_id_is_not_repeated_once_the_upstream_is_not_well(
     open_site: Open, simulator: Simulator
 ) -> None:
     site = await open_site(status={"max_age": "60s", "max_stale": "60s"})
@@ -201,7 +201,7 @@ async def test_an_untracked_ids_5xx_is_not_told_from_memory_once_the_upstream_is
         assert (status, json.loads(body)["error"]) == (503, "exporter_unavailable")
 
 
-async def test_a_wall_clock_that_is_set_back_makes_no_answer_younger(
+async def test_setting_the_wall_clock_back_does_not_change_ages(
     open_site: Open, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(unregistered, "UNKNOWN_SECONDS", 0.05)
@@ -222,7 +222,9 @@ async def test_a_wall_clock_that_is_set_back_makes_no_answer_younger(
     await until(asked_three_times)
 
 
-async def test_unknown_ids_take_the_rate_limit_last(open_site: Open, simulator: Simulator) -> None:
+async def test_unknown_ids_get_what_other_requests_leave_of_the_rate_limit(
+    open_site: Open, simulator: Simulator
+) -> None:
     site = await open_site(
         upstream={"rate": 5, "burst": 1, "timeout": "500ms"},
         polling={"min_interval": "100ms", "max_interval": "100ms"},
@@ -259,7 +261,7 @@ async def strangers(site: Site, simulator: Simulator) -> AsyncIterator[Callable[
 
 
 @pytest.mark.parametrize("limits", [{"burst": 5}, {"burst": 100, "concurrency": 2}])
-async def test_unknown_ids_keep_no_tracked_job_from_being_refreshed(
+async def test_unknown_ids_do_not_delay_the_refresh_of_a_registered_job(
     open_site: Open, simulator: Simulator, limits: dict[str, int]
 ) -> None:
     slow = {"min_interval": "60s", "max_interval": "60s"}
@@ -275,7 +277,7 @@ async def test_unknown_ids_keep_no_tracked_job_from_being_refreshed(
                 assert simulator.ledger.jobs[job_id].polls == polls + 1
 
 
-async def test_with_a_burst_of_one_unknown_ids_and_tracked_jobs_take_turns(
+async def test_with_a_burst_of_one_unknown_ids_and_registered_jobs_take_turns(
     open_site: Open, simulator: Simulator
 ) -> None:
     slow = {"min_interval": "60s", "max_interval": "60s"}
@@ -313,7 +315,7 @@ async def test_callers_share_one_call_and_an_old_answer_is_refreshed_first(
     assert {h["Age"] for *_, h in answers} == {"0"}
 
 
-async def test_a_poll_of_the_schedule_answers_those_who_wait_to_ask(
+async def test_a_scheduled_poll_also_answers_clients_that_wait_to_ask(
     open_site: Open, simulator: Simulator
 ) -> None:
     slow = {"min_interval": "60s", "max_interval": "60s"}
@@ -342,7 +344,7 @@ async def test_a_young_answer_costs_no_call(open_site: Open, simulator: Simulato
     assert simulator.ledger.jobs[job_id].polls == 1
 
 
-async def test_past_the_rate_limit_the_older_answer_is_given_with_its_age(
+async def test_beyond_the_rate_limit_the_older_answer_is_served_with_its_age(
     open_site: Open, simulator: Simulator
 ) -> None:
     site = await open_site(
@@ -359,7 +361,7 @@ async def test_past_the_rate_limit_the_older_answer_is_given_with_its_age(
     assert await site.value('removit_exporter_status_served_total{result="stale"}') == 1
 
 
-async def test_the_same_answer_is_304_for_who_has_it(site: Site, simulator: Simulator) -> None:
+async def test_a_client_that_has_the_answer_gets_304(site: Site, simulator: Simulator) -> None:
     job_id = simulator.add(Script.stuck(0.0))
     await site.put(job_id)
     _, body, headers = await ask(site, job_id)
@@ -390,7 +392,7 @@ async def with_an_old_answer(open_site: Open, simulator: Simulator) -> tuple[Sit
     return site, job_id
 
 
-async def test_a_job_that_fails_is_asked_about_no_more_often_than_one_that_does_not(
+async def test_clients_cause_no_more_requests_about_a_failing_job_than_about_others(
     open_site: Open, simulator: Simulator
 ) -> None:
     slow = {"min_interval": "20s", "max_interval": "60s"}
@@ -410,7 +412,7 @@ async def test_a_job_that_fails_is_asked_about_no_more_often_than_one_that_does_
         assert len(site.exporter.poller.polls(job_id)) == 1
 
 
-async def test_an_answer_that_is_being_stored_is_awaited(
+async def test_a_client_waits_for_an_answer_that_is_being_stored(
     open_site: Open, simulator: Simulator
 ) -> None:
     store = FailingStore()
@@ -425,7 +427,7 @@ async def test_an_answer_that_is_being_stored_is_awaited(
     assert (await asked)[0] == 200
 
 
-async def test_retry_after_about_one_job_holds_for_clients_as_well(
+async def test_retry_after_about_one_job_applies_to_clients_as_well(
     open_site: Open, simulator: Simulator
 ) -> None:
     waits = {"min_interval": "150s", "max_interval": "150s", "max_retry_after": "5m"}
@@ -443,7 +445,7 @@ async def test_retry_after_about_one_job_holds_for_clients_as_well(
     assert len(site.exporter.poller.polls(job_id)) == asked + 1
 
 
-async def test_a_refresh_that_finds_the_end_is_no_hit(
+async def test_a_refresh_that_finds_the_end_is_not_reported_as_a_hit(
     open_site: Open, simulator: Simulator
 ) -> None:
     site, job_id = await with_an_old_answer(open_site, simulator)
@@ -454,7 +456,7 @@ async def test_a_refresh_that_finds_the_end_is_no_hit(
     assert said == [forwarded, "removit-exporter; hit"]
 
 
-async def test_a_refresh_that_does_not_help_is_no_hit_and_is_not_stored(
+async def test_a_refresh_without_a_usable_answer_is_reported_as_neither_hit_nor_stored(
     open_site: Open, simulator: Simulator
 ) -> None:
     site, job_id = await with_an_old_answer(open_site, simulator)
@@ -464,7 +466,7 @@ async def test_a_refresh_that_does_not_help_is_no_hit_and_is_not_stored(
     assert headers["Cache-Status"] == "removit-exporter; fwd=stale; fwd-status=500"
 
 
-async def test_in_an_outage_the_last_answer_then_a_503_that_is_no_jobs_failure(
+async def test_in_an_outage_the_last_answer_is_served_and_later_an_unmistakable_503(
     open_site: Open, simulator: Simulator
 ) -> None:
     site = await open_site(status={"max_age": "10ms", "max_stale": "1s"})
@@ -490,7 +492,7 @@ async def test_in_an_outage_the_last_answer_then_a_503_that_is_no_jobs_failure(
         assert (await site.job(job_id))["state"] == "pending"
 
 
-async def test_in_an_outage_the_last_answer_is_given_at_once_though_someone_waits_to_ask(
+async def test_in_an_outage_the_last_answer_is_served_at_once_while_others_wait_to_ask(
     open_site: Open, simulator: Simulator
 ) -> None:
     site = await open_site(
@@ -511,7 +513,7 @@ async def test_in_an_outage_the_last_answer_is_given_at_once_though_someone_wait
     assert (await asyncio.wait_for(before, 20)).http_status in (200, 503)
 
 
-async def test_a_suspected_job_is_told_as_it_was_and_a_failed_one_as_the_upstream_says(
+async def test_a_suspected_job_keeps_its_good_answer_and_a_failed_one_gets_the_5xx(
     open_site: Open, simulator: Simulator
 ) -> None:
     site = await open_site(
@@ -533,7 +535,7 @@ async def test_a_suspected_job_is_told_as_it_was_and_a_failed_one_as_the_upstrea
     assert set(seen[:-1]) == {(200, good)}
 
 
-async def test_a_5xx_about_a_job_never_answered_is_no_failure_before_there_is_a_verdict(
+async def test_a_5xx_about_a_job_without_any_answer_is_not_served_before_the_verdict(
     site: Site, simulator: Simulator
 ) -> None:
     job_id = simulator.add(Script.failing(0.0))
@@ -542,7 +544,7 @@ async def test_a_5xx_about_a_job_never_answered_is_no_failure_before_there_is_a_
     assert (status, json.loads(body)["error"]) == (503, "exporter_unavailable")
 
 
-async def test_an_expired_job_is_told_by_its_last_good_answer(
+async def test_an_expired_job_keeps_its_last_good_answer(
     open_site: Open, simulator: Simulator
 ) -> None:
     site = await open_site(polling={"give_up_after": "400ms"})
@@ -554,7 +556,7 @@ async def test_an_expired_job_is_told_by_its_last_good_answer(
     assert headers["Cache-Status"] == "removit-exporter; hit"
 
 
-async def test_an_expired_job_that_never_had_an_answer_to_keep_is_told_by_what_came_last(
+async def test_an_expired_job_without_a_good_answer_gets_the_last_one_of_any_kind(
     open_site: Open, simulator: Simulator
 ) -> None:
     job_id, body = simulator.add(Script.stuck(0.0)), b"<html>no status</html>"
@@ -568,7 +570,7 @@ async def test_an_expired_job_that_never_had_an_answer_to_keep_is_told_by_what_c
         assert (await ask(second, job_id))[:2] == (200, body)
 
 
-async def test_a_key_that_the_upstream_rejects_is_401_as_it_would_say(
+async def test_a_key_that_the_upstream_rejects_is_answered_401_in_its_words(
     site: Site, simulator: Simulator
 ) -> None:
     job_id = simulator.add(Script.stuck(0.0))
@@ -603,7 +605,7 @@ async def test_wait_answers_at_the_next_change(open_site: Open, simulator: Simul
     assert loop.time() - before < 30  # what has ended does not change
 
 
-async def test_wait_answers_at_once_who_has_an_older_answer_and_ends_in_time(
+async def test_wait_answers_a_client_with_an_older_answer_at_once_and_ends_in_time(
     open_site: Open, simulator: Simulator
 ) -> None:
     site = await open_site(status={"max_age": "60s", "max_stale": "60s"})
@@ -616,7 +618,7 @@ async def test_wait_answers_at_once_who_has_an_older_answer_and_ends_in_time(
     assert (await get(site, {"job_id": job_id, "wait": "50ms"}, same))[0] == 304
 
 
-async def test_a_wait_that_runs_out_tells_the_age_as_it_is_and_refreshes_what_is_old(
+async def test_a_wait_that_runs_out_reports_the_true_age_and_refreshes_an_old_answer(
     open_site: Open, simulator: Simulator
 ) -> None:
     slow, key = {"min_interval": "60s", "max_interval": "60s"}, {"X-API-Key": KEY}
@@ -646,7 +648,7 @@ async def plain_url(make_config: Callable[..., Config]) -> AsyncIterator[tuple[s
     await runner.cleanup()
 
 
-async def test_who_goes_away_waits_no_longer_and_so_many_may_wait(
+async def test_a_client_that_leaves_frees_its_place_among_the_limited_waits(
     plain_url: tuple[str, Exporter], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(status_module, "CHECK_SECONDS", 0.05)
@@ -682,15 +684,13 @@ async def test_who_goes_away_waits_no_longer_and_so_many_may_wait(
 
 
 @pytest.mark.parametrize("wait", ["soon", "6m", "-1s"])
-async def test_a_wait_that_cannot_be_read_or_is_too_long_says_so(site: Site, wait: str) -> None:
+async def test_a_wait_that_is_invalid_or_too_long_is_422(site: Site, wait: str) -> None:
     status, body, _ = await get(site, {"job_id": UNKNOWN_ID, "wait": wait}, {"X-API-Key": KEY})
     assert status == 422
     assert set(json.loads(body)["details"]) == {"wait"}
 
 
-async def test_who_waits_is_let_go_when_the_exporter_stops(
-    open_site: Open, simulator: Simulator
-) -> None:
+async def test_a_wait_ends_when_the_exporter_stops(open_site: Open, simulator: Simulator) -> None:
     site = await open_site(status={"max_age": "60s", "max_stale": "60s"})
     job_id = simulator.add(Script.stuck(0.0))
     await site.put(job_id)
@@ -702,7 +702,7 @@ async def test_who_waits_is_let_go_when_the_exporter_stops(
     assert (await asyncio.wait_for(waiting, 20))[0] == 200
 
 
-async def test_a_store_that_cannot_be_read_is_503_for_what_memory_does_not_hold(
+async def test_a_store_that_cannot_be_read_is_503_for_jobs_outside_memory(
     site: Site, simulator: Simulator
 ) -> None:
     job_id = simulator.add(Script.stuck(0.0))
@@ -714,7 +714,7 @@ async def test_a_store_that_cannot_be_read_is_503_for_what_memory_does_not_hold(
     assert (status, json.loads(body)["error"]) == (503, "exporter_unavailable")
 
 
-async def test_an_error_of_the_exporters_own_is_no_jobs_failure(
+async def test_an_internal_error_is_503_and_not_a_500_that_reads_as_a_failed_job(
     site: Site, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(job_id: str) -> None:
@@ -746,7 +746,7 @@ async def run_example(url: str, job_id: str, key: str = KEY) -> tuple[int, Any]:
     return status, data
 
 
-async def test_the_pages_own_example_works_with_nothing_but_another_base_url(
+async def test_the_vendors_example_works_with_only_the_base_url_changed(
     site: Site, simulator: Simulator
 ) -> None:
     jobs = {

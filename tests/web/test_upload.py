@@ -117,7 +117,7 @@ async def test_expecting_100_continue_a_refused_file_need_not_be_sent(
     writer.close()
 
 
-async def test_http_1_0_knows_no_100_continue(site: Site) -> None:
+async def test_http_1_0_gets_no_100_continue(site: Site) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", site.client.port)
     document = json.dumps(URL).encode()
     writer.write(
@@ -197,7 +197,7 @@ async def begin(site: Site, head: str, body: bytes = b"") -> Connection:
     return reader, writer
 
 
-async def test_what_is_not_the_upstreams_is_not_passed_on(
+async def test_our_own_headers_and_hop_by_hop_headers_are_not_passed_on(
     recorder: tuple[Recorder, Site],
 ) -> None:
     upstream, site = recorder
@@ -217,7 +217,7 @@ async def test_what_is_not_the_upstreams_is_not_passed_on(
     assert not names & {"removit-exporter-key", "x-forwarded-for", "cookie", "x-hop"}
 
 
-async def test_every_line_of_connection_names_what_is_not_passed_on(
+async def test_headers_named_by_any_connection_line_are_not_passed_on(
     recorder: tuple[Recorder, Site],
 ) -> None:
     upstream, site = recorder
@@ -228,7 +228,7 @@ async def test_every_line_of_connection_names_what_is_not_passed_on(
     assert not {"X-One", "X-Two", "Connection"} & set(upstream.headers)
 
 
-async def test_the_query_is_passed_on_as_it_is(recorder: tuple[Recorder, Site]) -> None:
+async def test_the_query_is_passed_on_unchanged(recorder: tuple[Recorder, Site]) -> None:
     upstream, site = recorder
     query = "x=%2F+%7e&y&x=a%20b%0d%0aHost:z"
     reader, writer = await asyncio.open_connection("127.0.0.1", site.client.port)
@@ -242,7 +242,7 @@ async def test_the_query_is_passed_on_as_it_is(recorder: tuple[Recorder, Site]) 
 @pytest.mark.parametrize(
     ("coding", "passed_on"), [("gzip", False), ("GZip", False), ("x-own", True)]
 )
-async def test_a_body_that_was_decoded_is_passed_on_as_what_it_then_is(
+async def test_a_decoded_body_is_passed_on_without_its_encoding(
     recorder: tuple[Recorder, Site], coding: str, passed_on: bool
 ) -> None:
     upstream, site = recorder
@@ -255,7 +255,9 @@ async def test_a_body_that_was_decoded_is_passed_on_as_what_it_then_is(
     assert upstream.headers.get("Content-Length") == (str(len(sent)) if passed_on else None)
 
 
-async def test_a_decoded_body_counts_by_its_own_length(recorder: tuple[Recorder, Site]) -> None:
+async def test_the_limit_applies_to_the_length_of_the_decoded_body(
+    recorder: tuple[Recorder, Site],
+) -> None:
     upstream, site = recorder
     bomb = gzip.compress(bytes(64 * 1024 * 1024))
     with contextlib.suppress(aiohttp.ClientConnectionError):  # it was still sending
@@ -264,7 +266,7 @@ async def test_a_decoded_body_counts_by_its_own_length(recorder: tuple[Recorder,
     assert not upstream.whole
 
 
-async def test_an_answers_fields_come_back_but_for_what_is_about_a_connection_or_an_origin(
+async def test_the_answers_headers_come_back_except_those_about_connection_or_origin(
     recorder: tuple[Recorder, Site],
 ) -> None:
     upstream, site = recorder
@@ -362,7 +364,7 @@ async def test_a_client_that_goes_away_ends_the_upload_without_an_end(
 
 
 @BOTH_SERVERS
-async def test_what_the_upstream_took_is_tracked_though_the_client_has_gone(
+async def test_an_accepted_upload_is_registered_although_the_client_has_left(
     recorder: tuple[Recorder, Site],
 ) -> None:
     _, site = recorder
@@ -390,7 +392,7 @@ async def taken(site: Site) -> float | None:
 
 
 @upload_timeout("2s")
-async def test_the_upstreams_time_is_not_taken_up_by_our_own_work(
+async def test_time_that_we_need_does_not_count_as_the_upstreams(
     recorder: tuple[Recorder, Site],
 ) -> None:
     _, site = recorder
@@ -404,7 +406,7 @@ async def test_the_upstreams_time_is_not_taken_up_by_our_own_work(
 
 
 @upload_timeout("500ms")
-async def test_a_client_that_sends_too_slowly_is_408_and_no_time_out_of_the_upstreams(
+async def test_a_client_that_sends_too_slowly_is_408_and_does_not_count_as_an_upstream_timeout(
     recorder: tuple[Recorder, Site], caplog: pytest.LogCaptureFixture
 ) -> None:
     upstream, site = recorder
@@ -494,7 +496,7 @@ async def test_an_answer_cut_short_is_503_and_counted(recorder: tuple[Recorder, 
 
 
 @pytest.mark.parametrize("whole", [True, False])
-async def test_an_answer_longer_than_is_read_comes_back_to_its_last_byte_or_breaks_off(
+async def test_a_long_answer_comes_back_to_its_last_byte_or_is_visibly_cut(
     recorder: tuple[Recorder, Site], whole: bool
 ) -> None:
     upstream, site = recorder
@@ -541,7 +543,7 @@ async def upstream_that_says(open_site: Open, said: bytes) -> AsyncIterator[Site
 
 
 @pytest.mark.parametrize("value", [b"a\x01b", b"a\x7fb", b"caf\xe9"])
-async def test_a_field_of_an_answer_that_is_no_text_is_left_out(
+async def test_a_header_of_the_answer_that_is_not_text_is_left_out(
     open_site: Open, value: bytes
 ) -> None:
     head = b"HTTP/1.1 200 OK\r\nX-Bad: %b\r\nX-Good: 1\r\nContent-Length: 19\r\n\r\n" % value
@@ -573,7 +575,7 @@ NO_ANSWERS = {
 
 
 @pytest.mark.parametrize("said", NO_ANSWERS.values(), ids=NO_ANSWERS.keys())
-async def test_what_is_no_answer_is_not_passed_back(
+async def test_an_invalid_http_answer_is_not_passed_back(
     open_site: Open, said: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
@@ -586,7 +588,7 @@ async def test_what_is_no_answer_is_not_passed_back(
 
 
 @upload_timeout("2s")
-async def test_a_client_that_does_not_read_a_long_answer_is_not_waited_for(
+async def test_a_client_that_does_not_read_a_long_answer_is_disconnected(
     recorder: tuple[Recorder, Site],
 ) -> None:
     upstream, site = recorder
@@ -621,7 +623,7 @@ SMUGGLED = {
 
 
 @pytest.mark.parametrize(("head", "body"), SMUGGLED.values(), ids=SMUGGLED.keys())
-async def test_a_head_that_can_be_read_in_two_ways_is_not_passed_on(
+async def test_an_ambiguous_request_head_is_not_passed_on(
     recorder: tuple[Recorder, Site], head: str, body: bytes
 ) -> None:
     upstream, site = recorder
@@ -631,7 +633,7 @@ async def test_a_head_that_can_be_read_in_two_ways_is_not_passed_on(
     assert not upstream.headers
 
 
-async def test_an_accepted_upload_whose_answer_names_no_job_is_told(
+async def test_an_accepted_upload_whose_answer_has_no_job_id_is_logged(
     recorder: tuple[Recorder, Site], caplog: pytest.LogCaptureFixture
 ) -> None:
     upstream, site = recorder
@@ -644,7 +646,7 @@ async def test_an_accepted_upload_whose_answer_names_no_job_is_told(
     assert "upload not tracked" in caplog.text
 
 
-async def test_what_hinders_tracking_hinders_no_upload(
+async def test_an_upload_whose_job_cannot_be_registered_is_answered_all_the_same(
     open_site: Open, simulator: Simulator, caplog: pytest.LogCaptureFixture
 ) -> None:
     site = await open_site(registration={"max_pending": 1, "job_id_pattern": "[a-f0-9-]{36}"})
@@ -695,7 +697,7 @@ async def test_an_upload_without_an_answer_when_the_exporter_stops_is_503_and_is
 
 @pytest.mark.usefixtures("short_stop")
 @pytest.mark.parametrize("server", [AsTheCommand])
-async def test_an_upload_that_cannot_be_tracked_before_the_exporter_stops_is_answered(
+async def test_an_upload_whose_job_cannot_be_registered_before_the_stop_is_answered(
     recorder: tuple[Recorder, Site], caplog: pytest.LogCaptureFixture
 ) -> None:
     _, site = recorder
