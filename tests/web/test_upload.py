@@ -15,6 +15,7 @@ from aiohttp.test_utils import TestServer
 from conftest import KEY, AsTheCommand, Open, Site, break_store, until
 
 from exporter import stop as stop_module
+from exporter.core.reply import MAX_BODY_BYTES
 from exporter.simulator import Simulator
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -712,6 +713,34 @@ async def test_an_upload_whose_job_cannot_be_registered_before_the_stop_is_answe
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["job_id"] == "taken"
     [line] = [record for record in caplog.records if record.msg == "upload not tracked"]
     assert line.__dict__["job_id"] == "taken"
+
+
+@pytest.mark.usefixtures("short_stop")
+@BOTH_SERVERS
+async def test_an_answer_that_has_begun_when_the_exporter_stops_is_cut(
+    recorder: tuple[Recorder, Site],
+) -> None:
+    upstream, site = recorder
+    ends = asyncio.Event()
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        answer.enable_chunked_encoding()
+        await answer.prepare(request)
+        await answer.write(bytes(3 * MAX_BODY_BYTES))
+        await ends.wait()
+        return answer
+
+    upstream.answer = endless
+    reader, writer = await begin(site, "Content-Length: 2\r\n", b"{}")
+    assert (await asyncio.wait_for(reader.readline(), 20)).split()[1] == b"200"
+    stopping = stop(site)
+    rest = await asyncio.wait_for(reader.read(), 20)
+    writer.close()
+    assert len(rest) > MAX_BODY_BYTES
+    assert not rest.endswith(b"0\r\n\r\n")  # the chunk that would say that it is whole
+    ends.set()
+    await asyncio.wait_for(stopping, 20)
 
 
 async def test_an_upload_whose_client_leaves_before_the_answer_is_logged(
