@@ -113,7 +113,7 @@ class Exporter:
             self.config,
             self.instruments,
             self.log,
-            lambda: self.secrets.key_version,
+            self.secrets.key_version,
         )
         self.configured = ConfiguredJobs(self.registry, self.instruments, self.log, self.config)
         self.reloader = Reloader(

@@ -16,9 +16,8 @@ class Secrets:
         self._read_all(config())
         config.subscribe(self._move)
 
-    @property
     def key_version(self) -> int:
-        """A number that rises with each different API key."""
+        """Return a number that rises with each different API key."""
         return self._key.version
 
     def key(self) -> Secret | None:

@@ -30,11 +30,11 @@ def test_without_files_there_is_no_secret() -> None:
 def test_key_and_token_come_from_the_files_of_the_config_in_force(tmp_path: Path) -> None:
     live = LiveConfig(config(tmp_path, "key", "token"))
     secrets = Secrets(live)
-    version = secrets.key_version
+    version = secrets.key_version()
     live.apply(config(tmp_path, "other-key"))
     assert secrets.key_text() == "text-of-other-key"
     assert secrets.token() is None
-    assert secrets.key_version > version
+    assert secrets.key_version() > version
 
 
 def test_every_secret_that_was_ever_in_force_is_known(
