@@ -179,12 +179,11 @@ class Exporter:
         """Give each part what is stored of it; the jobs themselves are the registry's."""
         self.health.restore(snapshot.healthy_time)
         self.tally.bounds.restore(snapshot.admitted)
-        self.job_metrics.start_at_zero()
-        self.job_metrics.totals.restore(
-            ((one.name, one.labels, one.bucket, one.amount) for one in snapshot.totals), SUM
+        self.job_metrics.restore(
+            ((one.name, one.labels, one.bucket, one.amount) for one in snapshot.totals),
+            SUM,
+            snapshot.unresolved,
         )
-        for labels, keys in snapshot.unresolved:
-            self.job_metrics.census.count_unresolved(labels, keys)
         for job in snapshot.jobs:
             if job.state is JobState.DONE:
                 self.health.control.remember_finished(job.job_id)

@@ -50,6 +50,18 @@ class JobMetrics(Collector):
         if not self.tally.group_labels:
             self.totals.add(list(self.tally.zeros({})), 0.0)
 
+    def restore(
+        self,
+        totals: Iterable[tuple[str, Labels, int, float]],
+        sum_bucket: int,
+        unresolved: Iterable[tuple[Mapping[str, str], int]],
+    ) -> None:
+        """Go on from what is stored (see `Totals.restore`, `Census.count_unresolved`)."""
+        self.start_at_zero()
+        self.totals.restore(totals, sum_bucket)
+        for labels, keys in unresolved:
+            self.census.count_unresolved(labels, keys)
+
     def published(self, published: Published) -> None:
         """Count a change; a listener of the registry. Exemplars get the time of its first event."""
         before, after = published.before, published.after
