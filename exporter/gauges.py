@@ -12,14 +12,14 @@ def make_gauges(instruments: Instruments, poller: Poller, registry: Registry) ->
     """Make the gauges of polls, the rate limit, the store and the stored jobs."""
     make = instruments.gauge
     make("removit_exporter_polls_in_flight", lambda: poller.in_flight)
-    make("removit_exporter_poll_demand_per_second", lambda: poller.queue.demand)
+    make("removit_exporter_poll_demand_per_second", lambda: poller.schedule.demand)
     make(
         "removit_exporter_rate_limit_per_second",
-        lambda: poller.bucket.rate(poller.now().steady),
+        lambda: poller.admission.bucket.rate(poller.now().steady),
     )
     make(
         "removit_exporter_oldest_due_timestamp_seconds",
-        lambda: poller.oldest_due() or float("nan"),
+        lambda: poller.schedule.oldest_due() or float("nan"),
     )
     make("removit_exporter_store_writable", lambda: registry.commit.writable)
     for state in JobState:

@@ -145,8 +145,8 @@ def sizes(exporter: Exporter, store: MemoryStore) -> dict[str, int]:
     page = _page(exporter)
     return {
         "jobs in memory": len(registry.jobs),
-        "plans": len(poller.queue._plans),
-        "queue": len(poller.queue._heap),
+        "plans": len(poller.schedule._plans),
+        "queue": len(poller.schedule._heap),
         "leaving": len(registry._resident._leaving),
         "unsaved": len(registry._resident.unsaved),
         "busy": len(registry._changes.under_way),

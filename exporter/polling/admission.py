@@ -28,16 +28,17 @@ class Admission:
         self,
         health: Health,
         config: Callable[[], PollerConfig],
-        steady: float,
+        steady: Callable[[], float],
         log: structlog.stdlib.BoundLogger,
         key_version: Callable[[], int],
     ) -> None:
         upstream = config().upstream
         self.health = health
-        self.bucket = TokenBucket(upstream.rate, upstream.burst, steady)
+        self.bucket = TokenBucket(upstream.rate, upstream.burst, steady())
         self.unable_until = -math.inf
         """When to try again, after this machine could not ask."""
         self._config = config
+        self._steady = steady
         self._log = log
         self._key_version = key_version
         self._key_sent = key_version()
@@ -51,6 +52,16 @@ class Admission:
             self.health.try_now(steady)
             circuit = self.health.circuit()
         return circuit
+
+    def room(self, in_flight: int) -> float:
+        """Return how many requests could start at once, given those that are under way."""
+        free = self._config().upstream.concurrency - in_flight
+        return min(free, self.bucket.tokens(self._steady()))
+
+    def retry_in(self) -> float:
+        """Return the seconds until the upstream is asked again; 0 while the circuit is closed."""
+        circuit = self.health.circuit()
+        return 0.0 if circuit.closed else max(0.0, circuit.probe_at - self._steady())
 
     def wait_until(self, circuit: Circuit, until: float, steady: float) -> float:
         """Return until when to wait at most: a changed key wakes nobody."""

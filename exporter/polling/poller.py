@@ -10,7 +10,7 @@ when there is more to ask than the rate admits, polls come later, and the lag sh
 import asyncio
 import math
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -22,7 +22,8 @@ from ..core.health.evidence import TELLS_NOTHING, rank_for_probe
 from ..core.health.health import Health, Probe, UpstreamState
 from ..core.job import Job
 from ..core.judgement import span
-from ..core.pacing import PollReason, Random, Turn, next_poll, next_turn
+from ..core.pacing.next_poll import PollReason, Random, next_poll
+from ..core.pacing.turns import Situation, Turn, next_turn
 from ..core.published import Published
 from ..core.reply import Kind, Reply, transport_failure, unasked
 from ..registry.registry import Registry
@@ -51,9 +52,8 @@ class Poller:
         key_version: Callable[[], int] = lambda: 0,
     ) -> None:
         self.health = health
-        self.queue = Schedule()
-        self._admission = Admission(health, config, clock.monotonic(), log, key_version)
-        self.bucket = self._admission.bucket
+        self.schedule = Schedule(clock)
+        self.admission = Admission(health, config, clock.monotonic, log, key_version)
         self.answers = LastAnswers()
         self._registry = registry
         self._asker = asker
@@ -140,51 +140,27 @@ class Poller:
         """Whether a question about a job would be under way at once, or is."""
         if self.is_in_flight(job_id):
             return True
-        if not self.health.circuit().closed:  # then what is queued waits as well
+        if not self.health.circuit().closed:  # this holds up the questions in the queue as well
             return False
-        free = self._config().upstream.concurrency - len(self._flights)
-        tokens = self.bucket.tokens(self._clock.monotonic())
-        return job_id in self._asks or min(free, tokens) >= self._asks.first + 1
-
-    def cool_down(self, job_id: str) -> float:
-        """Return the seconds for which the upstream asked to be left alone about a job."""
-        return max(0.0, self.queue.held_until(job_id) - self._clock.monotonic())
-
-    def due_in(self, job_id: str) -> float:
-        """Return the seconds until a job is polled; infinity when it is not any more."""
-        due = self.queue.due_of(job_id)
-        return math.inf if due is None else max(0.0, due - self._clock.monotonic())
-
-    def tried_again_in(self) -> float:
-        """Return the seconds until the upstream is asked again; 0 while nothing holds that up."""
-        circuit = self.health.circuit()
-        return 0.0 if circuit.closed else max(0.0, circuit.probe_at - self._clock.monotonic())
+        room = self.admission.room(self.in_flight)
+        return job_id in self._asks or room >= self._asks.first + 1
 
     def next_poll(self, job_id: str) -> tuple[float, PollReason] | None:
         """Return when (since 1970) a job is polled next, and why then; None: not any more."""
         now = self.now()
-        due = now.steady if job_id in self._flights else self.queue.due_of(job_id)
+        due = now.steady if job_id in self._flights else self.schedule.due_of(job_id)
         if due is None:
             return None
         circuit = self.health.circuit()
-        reason = self.queue.reason(job_id)
+        reason = self.schedule.reason(job_id)
         if not circuit.closed:
             due = max(due, circuit.probe_at)
             reason = _CIRCUIT_REASONS.get(self.health.state, PollReason.KEY_REJECTED)
         return now.time + (due - now.steady), reason
 
-    def polls(self, job_id: str) -> Sequence[Poll]:
-        """Return the last polls of a job, oldest first."""
-        return self.queue.polls(job_id)
-
-    def oldest_due(self) -> float | None:
-        """Return when (since 1970) the most overdue job was or will be due."""
-        due, now = self.queue.next_due(), self.now()
-        return None if due is None else now.time + (due - now.steady)
-
     def reconfigure(self) -> None:
         """Go by the config as it now is."""
-        self._admission.reconfigure(self._clock.monotonic())
+        self.admission.reconfigure(self._clock.monotonic())
         self._wake.set()
 
     async def _run(self) -> None:
@@ -195,9 +171,9 @@ class Poller:
             if turn is Turn.WAIT:
                 await self._clock.wait(self._wake, until - now)
                 continue
-            self.bucket.take(now)
+            self.admission.bucket.take(now)
             if turn is Turn.POLL and self.health.circuit().closed:
-                self._launch_due(*self.queue.pop(), now)
+                self._launch_due(*self.schedule.pop(), now)
             elif turn is Turn.POLL:
                 self._launch_probe(now)
             elif turn is Turn.CONTROL:
@@ -207,29 +183,32 @@ class Poller:
             self._asked_before = turn is Turn.ASK
 
     def _next_turn(self, now: float) -> tuple[Turn, float]:
-        if now < self._admission.unable_until:
-            return Turn.WAIT, self._admission.unable_until
-        circuit = self._admission.circuit(now)
+        if now < self.admission.unable_until:
+            return Turn.WAIT, self.admission.unable_until
+        circuit = self.admission.circuit(now)
         # A control need not wait for polls under way: it names no job.
         control = not circuit.closed and circuit.probe is Probe.CONTROL
+        bucket = self.admission.bucket
         turn, until = next_turn(
-            now,
-            circuit=circuit,
-            asks=self._asks.first,
-            last_asks=self._asks.last,
-            asked_before=self._asked_before,
-            control_at=math.inf if None in self._flights else self.health.next_control(),
-            next_due=self.queue.next_due(),
-            token_at=self.bucket.ready_at(now),
-            spare_token_at=self.bucket.ready_at(now, spare=1),
-            in_flight=int(None in self._flights) if control else len(self._flights),
-            concurrency=self._config().upstream.concurrency,
+            Situation(
+                now=now,
+                circuit=circuit,
+                asks=self._asks.first,
+                last_asks=self._asks.last,
+                asked_before=self._asked_before,
+                control_at=math.inf if None in self._flights else self.health.next_control(),
+                next_due=self.schedule.next_due(),
+                token_at=bucket.ready_at(now),
+                spare_token_at=bucket.ready_at(now, spare=1),
+                in_flight=int(None in self._flights) if control else len(self._flights),
+                concurrency=self._config().upstream.concurrency,
+            )
         )
-        return turn, self._admission.wait_until(circuit, until, now)
+        return turn, self.admission.wait_until(circuit, until, now)
 
     def _launch_probe(self, now: float) -> None:
         """Ask about the job that tells most of the upstream, or about none where none does."""
-        found = self.queue.pop_lowest(self._rank_for_probe, TELLS_NOTHING)
+        found = self.schedule.pop_lowest(self._rank_for_probe, TELLS_NOTHING)
         if found is None:
             self._launch_control()
         else:
@@ -239,7 +218,7 @@ class Poller:
         if job_id in self._flights:  # a former incarnation's; its landing schedules this one
             return
         self._watcher.lagged(max(0.0, now - due))
-        recheck = self.queue.reason(job_id) is PollReason.RECHECK
+        recheck = self.schedule.reason(job_id) is PollReason.RECHECK
         self._due[job_id] = due
         self._launch(job_id, "recheck" if recheck else "poll")
 
@@ -256,7 +235,7 @@ class Poller:
             bits = int(self._rng.random() * 2**53) << 64 | int(self._rng.random() * 2**53)
             job_id = str(uuid.UUID(int=bits, version=4))
         self._watcher.controlled(target)
-        self._admission.sent()
+        self.admission.sent()
         flight = asyncio.create_task(self._fly_control(target, job_id), name=f"control {target}")
         self._flights[None] = flight
         flight.add_done_callback(lambda task: self._landed(None, task))
@@ -270,13 +249,13 @@ class Poller:
 
     def _launch_ask(self, *, last: bool) -> None:
         ask = self._asks.next(last=last)
-        if (due := self.queue.due_of(ask.job_id)) is not None:
+        if (due := self.schedule.due_of(ask.job_id)) is not None:
             self._due[ask.job_id] = due
-        self.queue.remove(ask.job_id)
+        self.schedule.remove(ask.job_id)
         self._launch(ask.job_id, ask.purpose)
 
     def _launch(self, job_id: str, purpose: str) -> None:
-        self._admission.sent()
+        self.admission.sent()
         flight = asyncio.create_task(self._fly(job_id, purpose), name=f"{purpose} {job_id}")
         self._flights[job_id] = flight
         flight.add_done_callback(lambda task: self._landed(job_id, task))
@@ -316,7 +295,7 @@ class Poller:
         self._watcher.asked(purpose, reply, seconds)
         now = self.now()
         if job is not None:
-            self.queue.polled(
+            self.schedule.polled(
                 job.job_id, Poll(now.time, now.steady, reply.kind, reply.code, seconds)
             )
         await self._note(job, reply, now, asked=job_id)
@@ -339,7 +318,7 @@ class Poller:
         asked: str | None = None,
     ) -> None:
         """Let the reply bear on the upstream's health, and tell when its state changes."""
-        if (event := self._admission.note(job, reply, now, target, asked)) is not None:
+        if (event := self.admission.note(job, reply, now, target, asked)) is not None:
             await self._registry.record(event)
 
     def first_answer(self, job: Job, reply: Reply) -> Outcome:
@@ -350,20 +329,20 @@ class Poller:
         """Put a job into the schedule, when it is to be asked again."""
         job, due = self._registry.jobs.get(job_id), self._due.pop(job_id, None)
         if job is None:
-            self.queue.forget(job_id)
+            self.schedule.forget(job_id)
             return
         config, now = self._config(), self.now()
         due_span = span(job, self.health, config.judgement)
         planned = next_poll(job, reply, now, config.polling, due_span, self._rng)
         if planned is None:
-            self.queue.remove(job_id)
+            self.schedule.remove(job_id)
             return
-        self.queue.plan(job_id, planned, now.steady)
+        self.schedule.plan(job_id, planned, now.steady)
         if reply is not None:
             hint = min(reply.retry_delay(now.time) or -math.inf, config.polling.max_retry_after)
-            self.queue.hold(job_id, now.steady + hint)
+            self.schedule.hold(job_id, now.steady + hint)
         if due is not None and reply is not None and reply.kind is Kind.UNASKED:
-            self.queue.schedule(job_id, due, planned.delay)  # it is as late as it was
+            self.schedule.schedule(job_id, due, planned.delay)  # it is as late as it was
         self._wake.set()
 
     def _published(self, published: Published) -> None:

@@ -1,4 +1,4 @@
-"""When each job is polled next and why, and what its last polls brought."""
+"""When each job is polled next and why, and the results of its last polls."""
 
 import math
 from collections import deque
@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from ..core.pacing import DueQueue, NextPoll, PollReason
+from ..clock import Clock
+from ..core.pacing.due_queue import DueQueue
+from ..core.pacing.next_poll import NextPoll, PollReason
 from ..core.reply import Kind
 
 KEPT_POLLS: Final = 20
@@ -28,7 +30,7 @@ class Poll:
 
 @dataclass(slots=True)
 class _Plan:
-    """What is kept per job beside the queue."""
+    """What is kept for each job in addition to the queue."""
 
     reason: PollReason = PollReason.SCHEDULE
     held_until: float = -math.inf
@@ -36,13 +38,14 @@ class _Plan:
 
 
 class Schedule(DueQueue):
-    """A queue of jobs that also knows why each is due, and of each its last polls.
+    """A queue of jobs that also knows why each job is due, and its last polls.
 
-    What is known of a job that is removed stays until the job is forgotten.
+    Removing a job from the queue keeps these; `forget` drops them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
         super().__init__()
+        self._clock = clock
         self._plans: dict[str, _Plan] = {}
 
     def plan(self, job_id: str, planned: NextPoll, steady: float) -> None:
@@ -54,10 +57,20 @@ class Schedule(DueQueue):
         """Note until when (steady seconds) the upstream asked to be left alone about a job."""
         self._plans.setdefault(job_id, _Plan()).held_until = until
 
-    def held_until(self, job_id: str) -> float:
-        """Return until when it did; minus infinity: it did not, last time."""
+    def cool_down(self, job_id: str) -> float:
+        """Return the seconds for which the upstream asked to be left alone about a job."""
         plan = self._plans.get(job_id)
-        return plan.held_until if plan else -math.inf
+        return max(0.0, plan.held_until - self._clock.monotonic()) if plan else 0.0
+
+    def due_in(self, job_id: str) -> float:
+        """Return the seconds until a job is polled; infinity when it is not queued."""
+        due = self.due_of(job_id)
+        return math.inf if due is None else max(0.0, due - self._clock.monotonic())
+
+    def oldest_due(self) -> float | None:
+        """Return when (since 1970) the most overdue job was or will be due."""
+        due = self.next_due()
+        return None if due is None else self._clock.time() + (due - self._clock.monotonic())
 
     def forget(self, job_id: str) -> None:
         """Keep nothing of a job."""

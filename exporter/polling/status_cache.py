@@ -99,17 +99,19 @@ class StatusCache:
         suspected = known is not None and held is not None and held.suspicion is not None
         if suspected or serve_unanswered(age, self._config().status) is Serve.STALE:
             return _served(known, age, Result.STALE)
-        raise self._unavailable(why, min(self._cool_down(job_id), self._poller.due_in(job_id)))
+        raise self._unavailable(
+            why, min(self._cool_down(job_id), self._poller.schedule.due_in(job_id))
+        )
 
     def _cool_down(self, job_id: str) -> float:
         """See `freshness.cool_down`. A request in flight is always awaited, so there it is 0."""
         if self._poller.is_in_flight(job_id):  # `polls` may have its answer before it is stored
             return 0.0
-        polls, ago = self._poller.polls(job_id), None
+        polls, ago = self._poller.schedule.polls(job_id), None
         if polls and polls[-1].kind not in NOT_THE_JOB:
             ago = self._clock.monotonic() - polls[-1].at
         age = self._age(self._usable(job_id))
-        return cool_down(age, ago, self._poller.cool_down(job_id), self._config().status)
+        return cool_down(age, ago, self._poller.schedule.cool_down(job_id), self._config().status)
 
     async def _ended(self, job: Job) -> Served:
         answer = self._poller.answers.final(job.job_id)
@@ -123,7 +125,7 @@ class StatusCache:
         return _served(answer, self._age(answer), Result.FINAL)
 
     def _unavailable(self, message: str, seconds: float = 0.0) -> UnavailableError:
-        return UnavailableError(message, max(seconds, self._poller.tried_again_in()))
+        return UnavailableError(message, max(seconds, self._poller.admission.retry_in()))
 
     def _usable(self, job_id: str) -> Answer | None:
         """Return the answer that may be served about a pending job: good, or a 404 or 422.

@@ -129,4 +129,4 @@ class UnregisteredIds:
         return UNKNOWN_SECONDS if unknown else self._config().status.max_age
 
     def _unavailable(self, message: str) -> UnavailableError:
-        return UnavailableError(message, self._poller.tried_again_in())
+        return UnavailableError(message, self._poller.admission.retry_in())

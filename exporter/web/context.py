@@ -124,7 +124,7 @@ def show_polls(context: Context, job_id: str) -> list[Mapping[str, Any]]:
     """Return the last polls of a job, oldest first."""
     return [
         {"time": rfc3339(poll.time), "code": poll.code, "seconds": round(poll.seconds, 6)}
-        for poll in context.poller.polls(job_id)
+        for poll in context.poller.schedule.polls(job_id)
     ]
 
 

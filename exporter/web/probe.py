@@ -128,7 +128,7 @@ def _describe(
         yield "The exporter does not track it, and a probe does not change that."
     yield f"The upstream is {health.state}."
     if reply is None:
-        wait = context.poller.tried_again_in()
+        wait = context.poller.admission.retry_in()
         yield f"It is not being asked at the moment; next try in {wait:.1f} s."
     elif reply.code == "not_asked":
         yield f"It was not asked: the rate limit allowed no request within {seconds:.1f} s."

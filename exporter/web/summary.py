@@ -61,7 +61,7 @@ class SummaryRoute:
     def _upstream(self, time: float) -> dict[str, Any]:
         context, upstream = self._context, self._context.config().upstream
         health = context.poller.health
-        wait = context.poller.tried_again_in()
+        wait = context.poller.admission.retry_in()
         return {
             "name": upstream.name,
             "base_url": upstream.base_url,
@@ -124,11 +124,11 @@ class SummaryRoute:
     def _polling(self, steady: float) -> dict[str, Any]:
         poller, upstream = self._context.poller, self._context.config().upstream
         return {
-            "rate_limit": poller.bucket.rate(steady),
-            "demand": poller.queue.demand,
-            "scheduled": len(poller.queue),
-            "overdue": poller.queue.overdue(steady),
-            "oldest_due_at": rfc3339(poller.oldest_due()),
+            "rate_limit": poller.admission.bucket.rate(steady),
+            "demand": poller.schedule.demand,
+            "scheduled": len(poller.schedule),
+            "overdue": poller.schedule.overdue(steady),
+            "oldest_due_at": rfc3339(poller.schedule.oldest_due()),
             "in_flight": poller.in_flight,
             "concurrency": upstream.concurrency,
         }

@@ -41,7 +41,7 @@ class Door:
         self.admission = Admission(
             self.health,
             lambda: self.config,
-            self.steady,
+            lambda: self.steady,
             structlog.stdlib.get_logger("removit_exporter"),
             lambda: self.key_version,
         )

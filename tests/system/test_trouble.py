@@ -76,7 +76,7 @@ def test_after_an_outage_jobs_are_polled_within_the_rate_limit_oldest_first(tmp_
                 order.append(job_id or "control")
 
             upstream.fault = note
-            dues = dict(exporter.poller.queue._due)
+            dues = dict(exporter.poller.schedule._due)
             back = len(upstream.asked)
             await asyncio.sleep(120)
             first = [name for name in dict.fromkeys(order) if name in dues]

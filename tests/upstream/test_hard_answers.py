@@ -157,7 +157,7 @@ async def test_it_is_survived_and_counted(
 
 
 def answered(site: Site, job_id: str = "a") -> bool:
-    return "200" in [poll.code for poll in site.exporter.poller.polls(job_id)]
+    return "200" in [poll.code for poll in site.exporter.poller.schedule.polls(job_id)]
 
 
 async def test_early_answers_before_the_answer_are_passed_over(open_site: Open) -> None:
@@ -217,7 +217,7 @@ async def test_a_connection_that_breaks_is_one_request_and_counted(open_site: Op
         site = await open_site(upstream={"base_url": url})
         await site.put("a")
         await until(lambda: len(broken) >= 3)
-        counted = [poll.code for poll in site.exporter.poller.polls("a")]
+        counted = [poll.code for poll in site.exporter.poller.schedule.polls("a")]
         await site.client.close()
         assert 0 <= sum(requests) + len(broken) - len(counted) <= 1  # one may be under way
         assert counted[:5] == ["200", "connection"] * 2 + ["200"]
@@ -283,7 +283,7 @@ async def test_without_a_descriptor_nobody_is_blamed_and_it_is_logged(
     poller, job_id = site.exporter.poller, simulator.add(Script.stuck(0.1))
 
     def codes() -> list[str]:
-        return [poll.code for poll in poller.polls(job_id)]
+        return [poll.code for poll in poller.schedule.polls(job_id)]
 
     with simulator.faults.dropped_connection():  # else one is kept and used again
         await site.put(job_id)
@@ -293,7 +293,7 @@ async def test_without_a_descriptor_nobody_is_blamed_and_it_is_logged(
         async def late() -> bool:
             if clients:  # who asks out of turn makes no poll less late
                 await poller.ask(job_id, "client", 0.05)
-            return time.time() - (poller.oldest_due() or math.inf) > 3  # outage_window
+            return time.time() - (poller.schedule.oldest_due() or math.inf) > 3  # outage_window
 
         await until(late)
         assert set(codes()[-5:]) == {"internal"}
@@ -387,7 +387,7 @@ async def test_label_values_come_out_escaped_so_that_they_can_be_read_back(
             taken = response.status == 201
         if not taken:  # registration refuses what no person means; an upstream may still say it
             await site.put("a")
-        await until(lambda: len(site.exporter.poller.polls("a")) >= 3)
+        await until(lambda: len(site.exporter.poller.schedule.polls("a")) >= 3)
         for accept, parse in FORMATS.values():
             async with site.client.get("/metrics", headers={"Accept": accept}) as response:
                 page = await response.text()

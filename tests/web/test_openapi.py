@@ -11,7 +11,7 @@ from conftest import KEY, Open, Site
 
 from exporter.core.events import EventType
 from exporter.core.job import JobState, Source
-from exporter.core.pacing import PollReason
+from exporter.core.pacing.next_poll import PollReason
 from exporter.simulator import Simulator
 
 CONFIG = Path(__file__).parent.parent / "data" / "schemathesis.toml"

@@ -322,8 +322,8 @@ async def test_a_scheduled_poll_also_answers_clients_that_wait_to_ask(
     site = await open_site(polling=slow, upstream={"rate": 10, "burst": 1, "timeout": "60s"})
     poller = site.exporter.poller
     for _ in range(20):  # so that nobody is asked before all are there
-        poller.bucket.take(time.monotonic())
-    jobs = [simulator.add(Script.stuck(0.0)) for _ in range(4)]
+        poller.admission.bucket.take(time.monotonic())
+    jobs = [simulator.add(Script.stuck(60)) for _ in range(4)]
     for job_id in jobs:
         await site.put(job_id)
     # Asks and due jobs take turns: while the first is asked about, another is polled.
@@ -401,15 +401,15 @@ async def test_clients_cause_no_more_requests_about_a_failing_job_than_about_oth
     with simulator.faults.override(never_answered, 500, b"{}"):
         for job_id in (never_answered, answered):
             await site.put(job_id)
-        await until(lambda: len(site.exporter.poller.polls(answered)) == 1)
-        await until(lambda: len(site.exporter.poller.polls(never_answered)) == 1)
+        await until(lambda: len(site.exporter.poller.schedule.polls(answered)) == 1)
+        await until(lambda: len(site.exporter.poller.schedule.polls(never_answered)) == 1)
         told = [(await ask(site, never_answered)) for _ in range(10)]
     assert {status for status, _, _ in told} == {503}
-    due = site.exporter.poller.due_in(never_answered)
+    due = site.exporter.poller.schedule.due_in(never_answered)
     assert all(1 <= int(headers["Retry-After"]) <= due + 10 for _, _, headers in told)
     assert [(await ask(site, answered))[0] for _ in range(10)] == [200] * 10
     for job_id in (never_answered, answered):
-        assert len(site.exporter.poller.polls(job_id)) == 1
+        assert len(site.exporter.poller.schedule.polls(job_id)) == 1
 
 
 async def test_a_client_waits_for_an_answer_that_is_being_stored(
@@ -420,7 +420,7 @@ async def test_a_client_waits_for_an_answer_that_is_being_stored(
     with simulator.faults.slow(0.3):
         await site.put(job_id)
         store.gate.clear()
-        await until(lambda: site.exporter.poller.polls(job_id))
+        await until(lambda: site.exporter.poller.schedule.polls(job_id))
     asked = asyncio.create_task(ask(site, job_id))
     await asyncio.wait({asked}, timeout=0.3)  # it is not answered before, on any machine
     store.gate.set()
@@ -437,12 +437,12 @@ async def test_retry_after_about_one_job_applies_to_clients_as_well(
     good = (await ask(site, job_id))[1]
     with simulator.faults.override(job_id, 503, b"{}", headers={"Retry-After": "120"}):
         assert (await ask(site, job_id))[:2] == (200, good)
-    asked = len(site.exporter.poller.polls(job_id))
+    asked = len(site.exporter.poller.schedule.polls(job_id))
     assert [(await ask(site, job_id))[:2] for _ in range(5)] == [(200, good)] * 5
-    assert len(site.exporter.poller.polls(job_id)) == asked
+    assert len(site.exporter.poller.schedule.polls(job_id)) == asked
     site.change_config("status", max_stale=0.001)
     assert (await ask(site, job_id))[0] == 200  # older than may be told
-    assert len(site.exporter.poller.polls(job_id)) == asked + 1
+    assert len(site.exporter.poller.schedule.polls(job_id)) == asked + 1
 
 
 async def test_a_refresh_that_finds_the_end_is_not_reported_as_a_hit(

@@ -1,0 +1,73 @@
+"""The queue of due times: the most overdue job comes first."""
+
+import heapq
+from collections.abc import Callable
+
+
+class DueQueue:
+    """When each job is due, in steady seconds; a job has at most one entry."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, str]] = []
+        self._due: dict[str, float] = {}
+        self._rates: dict[str, float] = {}
+        self._demand = 0.0
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    @property
+    def demand(self) -> float:
+        """Polls per second that the queued jobs ask for: each one poll per its present wait."""
+        return max(0.0, self._demand)
+
+    def schedule(self, job_id: str, due: float, wait: float) -> None:
+        """Put a job in, or move it. `wait` is its present wait, in seconds."""
+        self.remove(job_id)
+        self._due[job_id] = due
+        self._rates[job_id] = 1 / max(wait, 1.0)
+        self._demand += self._rates[job_id]
+        heapq.heappush(self._heap, (due, job_id))
+        if len(self._heap) > 2 * len(self._due) + 64:
+            self._heap = [(at, name) for name, at in self._due.items()]
+            heapq.heapify(self._heap)
+
+    def remove(self, job_id: str) -> None:
+        """Take a job out, if it is in."""
+        if self._due.pop(job_id, None) is not None:
+            self._demand -= self._rates.pop(job_id)
+
+    def due_of(self, job_id: str) -> float | None:
+        """Return when a job is due, or None when it is not queued."""
+        return self._due.get(job_id)
+
+    def overdue(self, now: float) -> int:
+        """Return how many jobs are due at `now` (steady seconds)."""
+        return sum(due <= now for due in self._due.values())
+
+    def next_due(self) -> float | None:
+        """Return the earliest due time, or None when the queue is empty."""
+        while self._heap and self._due.get(self._heap[0][1]) != self._heap[0][0]:
+            heapq.heappop(self._heap)  # the job was moved or removed since
+        return self._heap[0][0] if self._heap else None
+
+    def pop(self) -> tuple[str, float]:
+        """Take out the most overdue job; raises IndexError when the queue is empty."""
+        due = self.next_due()
+        if due is None:
+            raise IndexError("no job is queued")
+        job_id = self._heap[0][1]
+        self.remove(job_id)
+        return job_id, due
+
+    def pop_lowest(self, rank: Callable[[str], int], below: int) -> tuple[str, float] | None:
+        """Take out the most overdue job of the lowest rank, if that rank is `below` the limit.
+
+        This looks at every job.
+        """
+        ranked = ((rank(name), due, name) for name, due in self._due.items())
+        lowest, due, job_id = min(ranked, default=(below, 0.0, ""))
+        if lowest >= below:
+            return None
+        self.remove(job_id)
+        return job_id, due
