@@ -184,6 +184,7 @@ class Exporter:
             SUM,
             snapshot.unresolved,
         )
+        self.poller.load_pace(snapshot.kept)
         for job in snapshot.jobs:
             if job.state is JobState.DONE:
                 self.health.control.remember_finished(job.job_id)
@@ -216,6 +217,7 @@ class Exporter:
                 Chore(60, "prune", self.registry.prune),
                 # The store's alive stamp: counters resume after a restart if it is young.
                 Chore(300, "stamp", self.registry.stamp),
+                Chore(300, "pacing", self.poller.keep_pace),
             ),
             self.registry.evict,
             self.clock,

@@ -137,6 +137,7 @@ class Stop:
         await self._housekeeping.close()
         try:
             await self._registry.close()
+            await self._poller.keep_pace()
         except StoreError as error:
             self._log.error("store not written at the end", error=str(error))
         await self._client.__aexit__(None, None, None)

@@ -56,7 +56,9 @@ class Judgement:
 class Polling:
     """The defaults of the config's `polling`."""
 
-    min_interval: float = 2.0
+    call_cost: float = 0.5
+    progress_max_age: float = 15.0
+    min_interval: float = 1.0
     max_interval: float = 60.0
     stalled_after: float = 600.0
     overdue_factor: float = 3.0

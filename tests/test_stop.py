@@ -56,6 +56,9 @@ class Part:
         if self._name == "registry" and not self._parts.written:
             raise StoreError("disk full")
 
+    async def keep_pace(self) -> None:
+        self._parts.calls.append("pace")
+
     async def __aexit__(self, *nothing: object) -> None:
         self._parts.calls.append(self._name)
 
@@ -94,7 +97,7 @@ async def test_each_part_is_closed_after_those_that_use_it(stop: Stop, parts: Pa
     stop.begin()
     await stop.finish()
     assert parts.calls == [
-        *("release", "poller", "last poll", "housekeeping", "registry", "client", "store")
+        *("release", "poller", "last poll", "housekeeping", "registry", "pace", "client", "store")
     ]
 
 

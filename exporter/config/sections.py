@@ -93,10 +93,14 @@ class Upstream(Section):
 class Polling(Section):
     """How often jobs are polled."""
 
-    min_interval: Wait = 2.0
+    call_cost: Wait = 0.5
+    """The delay in seeing a job's end that is worth one call saved: more means fewer calls."""
+    min_interval: Wait = 1.0
     """The shortest wait between two polls of a job."""
     max_interval: Wait = 60.0
-    """The longest wait between two polls of a job."""
+    """The longest wait between two polls of a job; less than `stalled_after`."""
+    progress_max_age: Duration = 15.0
+    """Progress is read at least this often, or after a fifth of the job's age; `0s`: no limit."""
     stalled_after: Wait = 600.0
     """A pending job without progress for this long counts in `removit_jobs_stalled`."""
     overdue_factor: Annotated[float, Field(ge=1, le=1000)] = 3.0
@@ -116,6 +120,9 @@ class Polling(Section):
     def _ordered(self) -> Self:
         if self.min_interval > self.max_interval:
             raise ValueError("min_interval is longer than max_interval")
+        if self.max_interval >= self.stalled_after:
+            # Progress would be seen too seldom: sound jobs would count as stalled.
+            raise ValueError("max_interval is not shorter than stalled_after")
         if list(self.recheck_after) != sorted(self.recheck_after):
             raise ValueError("recheck_after: expected ascending times")
         return self

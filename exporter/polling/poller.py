@@ -10,7 +10,7 @@ when there is more to ask than the rate admits, polls come later, and the lag sh
 import asyncio
 import math
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import structlog
@@ -22,7 +22,7 @@ from ..core.health.evidence import TELLS_NOTHING, rank_for_probe
 from ..core.health.health import Health, Probe, UpstreamState
 from ..core.job import Job
 from ..core.judgement import span
-from ..core.pacing.next_poll import PollReason, Random, next_poll
+from ..core.pacing.next_poll import NextPoll, PollReason, Random, next_poll
 from ..core.pacing.turns import Situation, Turn, next_turn
 from ..core.published import Published
 from ..core.reply import Kind, Reply, transport_failure, unasked
@@ -32,8 +32,12 @@ from .admission import Admission
 from .asks import Asks
 from .last_answers import LastAnswers
 from .outcomes import Outcomes
+from .pace import Pace
 from .protocols import Asker, PollerConfig, PollWatcher
 from .schedule import Poll, Schedule
+
+_PACE: Final = "pacing"
+"""The name under which the store keeps what was learned about the durations of jobs."""
 
 
 class Poller:
@@ -53,6 +57,7 @@ class Poller:
     ) -> None:
         self.health = health
         self.schedule = Schedule(clock)
+        self.pace = Pace()
         self.admission = Admission(health, config, clock.monotonic, log, key_version)
         self.answers = LastAnswers()
         self._registry = registry
@@ -87,6 +92,18 @@ class Poller:
         """Return the time, three ways."""
         steady = self._clock.monotonic()
         return Now(self._clock.time(), steady, self.health.healthy_time(steady))
+
+    def load_pace(self, kept: Mapping[str, str]) -> None:
+        """Go on with what an earlier process learned; `kept` is `Snapshot.kept`."""
+        try:
+            if (text := kept.get(_PACE)) is not None:
+                self.pace.load(text)
+        except ValueError as error:
+            self._log.error("stored pacing not readable; it is learned anew", error=str(error))
+
+    async def keep_pace(self) -> None:
+        """Store what was learned; raises `StoreError`."""
+        await self._registry.store.keep(_PACE, self.pace.dump())
 
     def start(self) -> None:
         """Begin to poll."""
@@ -307,6 +324,7 @@ class Poller:
             )
             if held is not None:
                 self._outcomes.remember(job, held, reply, now)
+                self.pace.answered(held, reply, now)
         return reply
 
     async def _note(
@@ -330,20 +348,34 @@ class Poller:
         job, due = self._registry.jobs.get(job_id), self._due.pop(job_id, None)
         if job is None:
             self.schedule.forget(job_id)
+            self.pace.forget(job_id)
             return
-        config, now = self._config(), self.now()
-        due_span = span(job, self.health, config.judgement)
-        planned = next_poll(job, reply, now, config.polling, due_span, self._rng)
+        planned = self._next_poll_of(job, reply)
         if planned is None:
             self.schedule.remove(job_id)
             return
+        now = self.now()
         self.schedule.plan(job_id, planned, now.steady)
         if reply is not None:
-            hint = min(reply.retry_delay(now.time) or -math.inf, config.polling.max_retry_after)
+            longest = self._config().polling.max_retry_after
+            hint = min(reply.retry_delay(now.time) or -math.inf, longest)
             self.schedule.hold(job_id, now.steady + hint)
         if due is not None and reply is not None and reply.kind is Kind.UNASKED:
-            self.schedule.schedule(job_id, due, planned.delay)  # it is as late as it was
+            self.schedule.schedule(job_id, due, planned.delay)  # it is as late as before
         self._wake.set()
+
+    def _next_poll_of(self, job: Job, reply: Reply | None) -> NextPoll | None:
+        config, now = self._config(), self.now()
+        verdict_span = span(job, self.health, config.judgement)
+        rules = config.polling
+        if not job.pending:
+            return next_poll(job, reply, now, rules, verdict_span, 0.0, self._rng)
+        forecast = self.pace.forecast(job, now)
+        wait = forecast.wait(rules.call_cost, rules.max_interval)
+        planned = next_poll(job, reply, now, rules, verdict_span, wait, self._rng)
+        if planned is not None:
+            self.pace.planned(job, forecast, planned)
+        return planned
 
     def _published(self, published: Published) -> None:
         before, after = published.before, published.after

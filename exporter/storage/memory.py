@@ -52,6 +52,7 @@ class _Tables:
     totals: dict[tuple[str, Labels, int], float] = field(default_factory=dict)
     admitted: dict[tuple[str, str], None] = field(default_factory=dict)
     meta: dict[str, float | str] = field(default_factory=dict)
+    kept: dict[str, str] = field(default_factory=dict)
     failures: dict[str, tuple[int, int, OpenFailure]] = field(default_factory=dict)
     """By key: the cursor, the job's incarnation, the entry."""
     last_row: int = 0
@@ -102,6 +103,7 @@ class MemoryStore:
             by_state=Counter(job.state for job in jobs),
             healthy_time=float(tables.meta.get("well_time", 0.0)),
             unresolved=[(entry.labels, 1) for _, _, entry in tables.failures.values()],
+            kept=dict(tables.kept),
         )
 
     async def apply(self, changes: Sequence[Change]) -> list[Accepted | Fenced]:
@@ -171,6 +173,10 @@ class MemoryStore:
     async def stamp(self, *, time: float, healthy_time: float) -> None:
         """See `Store.stamp`."""
         self.tables.meta |= {"alive_at": time, "well_time": healthy_time}
+
+    async def keep(self, name: str, text: str) -> None:
+        """See `Store.keep`."""
+        self.tables.kept[name] = text
 
     async def prune(
         self, *, finished_before: float, keep: Collection[str], history: int, limit: int

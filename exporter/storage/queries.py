@@ -4,7 +4,7 @@ import json
 import logging
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +25,8 @@ from .store import (
     parts_of,
 )
 
+_KEPT: Final = "kept:"
+"""Texts of `Store.keep` are values of the table `meta` with this before their name."""
 _LOG: Final = logging.getLogger("removit_exporter.store")
 
 
@@ -138,6 +140,20 @@ def put_meta(database: sqlite3.Connection, **values: object) -> None:
         "INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
         list(values.items()),
     )
+
+
+def put_kept(database: sqlite3.Connection, name: str, text: str) -> None:
+    """Write a text of `Store.keep`."""
+    put_meta(database, **{_KEPT + name: text})
+
+
+def kept_of(meta: Mapping[str, object]) -> dict[str, str]:
+    """Return the texts of `Store.keep` among the values of the table `meta`."""
+    return {
+        name.removeprefix(_KEPT): text
+        for name, text in meta.items()
+        if name.startswith(_KEPT) and isinstance(text, str)
+    }
 
 
 def count_by_state(database: sqlite3.Connection) -> dict[JobState, int]:

@@ -24,7 +24,9 @@ from .queries import (
     apply_changes,
     check_ours,
     count_by_state,
+    kept_of,
     prune,
+    put_kept,
     put_meta,
     select_history,
     select_history_bounds,
@@ -127,6 +129,7 @@ class SqliteStore:
                 by_state=count_by_state(database),
                 healthy_time=meta.get("well_time", 0.0),
                 unresolved=count_unresolved(database),
+                kept=kept_of(meta),
             )
 
         return await self._transaction(load)
@@ -204,6 +207,10 @@ class SqliteStore:
         await self._transaction(
             lambda database: put_meta(database, alive_at=time, well_time=healthy_time)
         )
+
+    async def keep(self, name: str, text: str) -> None:
+        """See `Store.keep`."""
+        await self._transaction(lambda database: put_kept(database, name, text))
 
     async def prune(
         self, *, finished_before: float, keep: Collection[str], history: int, limit: int

@@ -124,6 +124,8 @@ class Snapshot:
     healthy_time: float
     unresolved: Sequence[tuple[Mapping[str, str], int]] = ()
     """How many keys of the failure ledger are open, by their jobs' labels."""
+    kept: Mapping[str, str] = field(default_factory=dict)
+    """What `Store.keep` stored, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +238,9 @@ class Store(Protocol):
 
     async def stamp(self, *, time: float, healthy_time: float) -> None:
         """Write a sign of life."""
+
+    async def keep(self, name: str, text: str) -> None:
+        """Keep a text under a name, in place of the former one; see `Snapshot.kept`."""
 
     async def prune(
         self, *, finished_before: float, keep: Collection[str], history: int, limit: int

@@ -290,7 +290,7 @@ async def test_gauges_follow_the_jobs(open_site: Open, simulator: Simulator) -> 
     before = time.time()
     await site.put(job_id)
     await site.ends((await site.put(simulator.add(Script.sound(0.1))))["job_id"], "done")
-    await until(lambda: site.exporter.registry.jobs[job_id].mode)
+    await until(lambda: site.exporter.registry.jobs[job_id].step == "pending_clipping")
     assert await site.value('removit_jobs_pending{mode="clipping"}') == 1
     assert await site.value('removit_jobs_pending_by_step{step="pending_clipping"}') == 1
     oldest = await site.value(

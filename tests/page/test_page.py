@@ -241,7 +241,10 @@ FOCUSED = "document.activeElement.id || document.activeElement.textContent"
 async def test_ten_thousand_jobs_scroll_and_filter(
     open_site: Open, open_page: Any, simulator: Simulator
 ) -> None:
-    site = await open_site(upstream={"rate": 0.001, "burst": 1})  # so that no job changes
+    site = await open_site(
+        upstream={"rate": 20, "burst": 1},
+        polling={"min_interval": "1h", "max_interval": "1h", "stalled_after": "2h"},
+    )
     lines = "".join(
         json.dumps({"job_id": f"job-{number:05}", "key": f"sku-{number}"}) + "\n"
         for number in range(10_050)
@@ -549,7 +552,9 @@ async def test_the_order_is_kept_while_the_pointer_is_over_the_table(
 async def test_the_scroll_position_is_kept_while_jobs_are_added(
     open_site: Open, open_page: Any
 ) -> None:
-    site = await open_site(polling={"min_interval": "1h", "max_interval": "1h"})
+    site = await open_site(
+        polling={"min_interval": "1h", "max_interval": "1h", "stalled_after": "2h"}
+    )
     for number in range(60):
         await site.put(f"job-{number:02}")
     page = await open_page(site)

@@ -390,3 +390,10 @@ async def test_a_failure_before_the_commit_leaves_nothing(tmp_path: Path) -> Non
     assert await store.get(["a"]) == {}
     await put(store, new("a"))
     await store.close()
+
+
+async def test_a_text_is_kept_under_its_name_and_replaced(box: Box) -> None:
+    await box.store.keep("pacing", "first")
+    await box.store.keep("pacing", "né\nw")
+    await box.store.keep("other", "")
+    assert (await load(await box.reopen())).kept == {"pacing": "né\nw", "other": ""}

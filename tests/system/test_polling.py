@@ -51,7 +51,7 @@ async def test_warnings_and_ignored_variations_count_once_however_often_they_com
     job_id = simulator.add(Script.warned(0.4, early_warnings=True))
     await site.put(job_id)
     done = await site.ends(job_id, "done")
-    assert simulator.ledger.jobs[job_id].polls > 3
+    assert simulator.ledger.jobs[job_id].polls >= 3
     assert done["ignored_variations"] == ["shadow_wall"]
     assert await site.value('removit_job_ignored_variations_total{variation="shadow_wall"}') == 1
     assert await site.value('removit_job_warnings_total{variation="shadow_wall"}') == 1

@@ -112,7 +112,7 @@ def test_suspicion_and_give_up_stand_still_while_the_upstream_is_down(
             await asyncio.sleep(12 * HOUR)
             assert set((await states(exporter)).values()) == {"pending"}
             asked = len(upstream.asked)
-            assert asked <= 8 * 100 + 12 * 60 + 100  # at most one trial a minute while down
+            assert asked <= 8 * 120 + 12 * 60 + 100  # at most one trial a minute while down
             upstream.fault = lambda job_id: None
             await asyncio.sleep(4 * HOUR)
             assert set((await states(exporter)).values()) == {"pending"}

@@ -11,7 +11,7 @@ from exporter.simulator import Simulator
 from exporter.stop import State
 from exporter.web import bodies
 
-QUIET = {"polling": {"min_interval": "1h", "max_interval": "1h"}}
+QUIET = {"polling": {"min_interval": "1h", "max_interval": "1h", "stalled_after": "2h"}}
 """One poll of each job, and then none for a long time."""
 
 

@@ -64,7 +64,7 @@ async def test_pending_jobs_with_problems_are_counted(
     open_site: Open, simulator: Simulator
 ) -> None:
     site = await open_site(
-        polling={"stalled_after": "50ms"},
+        polling={"max_interval": "40ms", "stalled_after": "50ms"},
         judgement={"failed_after": "1h", "gateway_failed_after": "1h"},
     )
     stuck, failing = simulator.add(Script.stuck(0.0)), simulator.add(Script.failing(0.0))

@@ -1,11 +1,9 @@
-"""The wait until a job's next poll.
+"""The wait until a job's next poll, and the reason for it.
 
-A job's interval is a tenth of the geometric mean of its age and of the time since it last moved:
-it grows with age, so that the delay in seeing the end stays a small share of the whole, and
-shrinks when progress or step moves.
+A pending job that answers well waits as long as `learner.py` says, within the config's bounds.
+Suspected jobs, rechecks, setbacks and `Retry-After` have times of their own.
 """
 
-import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
@@ -15,14 +13,14 @@ from ..job import Job, Suspicion
 from ..reply import Reply
 from ..rules import PollingRules
 
-INTERVAL_SHARE: Final = 0.1
-"""The interval's share of a job's age."""
 JITTER_SHARE: Final = 0.1
 """Up to this share is added to each wait, so that jobs registered together drift apart."""
+OLD_SHARE: Final = 0.2
+"""A job is never left alone for less than this share of its age for the sake of fresh progress."""
 
 
 class Random(Protocol):
-    """The one thing asked of a generator such as `random.Random`."""
+    """What is needed of a generator such as `random.Random`."""
 
     def random(self) -> float:
         """Return a number from 0 up to, not including, 1."""
@@ -30,7 +28,7 @@ class Random(Protocol):
 
 
 SUSPECTED_SHARE: Final = 0.05
-"""A suspected job waits at least this share of its row's length: a long row is asked for seldom."""
+"""A suspected job waits at least this share of its run's length, so a long run costs few calls."""
 
 
 class PollReason(StrEnum):
@@ -58,20 +56,23 @@ def next_poll(
     now: Now,
     rules: PollingRules,
     verdict_span: tuple[int, float],
+    wait: float,
     rng: Random,
 ) -> NextPoll | None:
     """Return when to ask about a job again, or None when it need not be asked.
 
-    `reply` is its last answer, None for a job just registered or loaded. `verdict_span` is what
-    a suspected job's verdict takes: so many answers over so many seconds.
+    `reply` is its last answer, None for a job just registered or loaded. `verdict_span` is the
+    number of answers and the seconds that a suspected job's verdict takes. `wait` is the learned
+    wait of a job that is pending, in seconds.
     """
     if not job.pending:
         return _next_recheck(job, now, rules, rng)
     if reply is None and job.last_polled_at is None:
         return NextPoll(0.0, PollReason.SCHEDULE)
+    wait = bounded(wait, job, now, rules)
     if reply is None:  # loaded at start, or registered with an answer
-        return NextPoll(_resumed_delay(job, now, rules, rng), PollReason.SCHEDULE)
-    delay, reason = interval(job, now, rules), PollReason.SCHEDULE
+        return NextPoll(_resumed_delay(job, now, wait, rng), PollReason.SCHEDULE)
+    delay, reason = wait, PollReason.SCHEDULE
     if job.setbacks:
         delay = max(delay, rules.min_interval * 2.0 ** min(job.setbacks, 16))
     if job.suspicion is not None:
@@ -84,28 +85,35 @@ def next_poll(
     return NextPoll(delay, reason)
 
 
-def interval(job: Job, now: Now, rules: PollingRules) -> float:
-    """Return the seconds between two polls of a healthy pending job, without jitter."""
-    age = max(0.0, now.time - job.registered_at)
-    idle = max(0.0, now.time - (job.last_progress_at or job.registered_at))
-    return _clamp(INTERVAL_SHARE * math.sqrt(age * idle), rules)
+def bounded(wait: float, job: Job, now: Now, rules: PollingRules) -> float:
+    """Hold a learned wait within the config's bounds; in seconds.
 
-
-def _resumed_delay(job: Job, now: Now, rules: PollingRules, rng: Random) -> float:
-    """The rest of the interval since the last poll; those that are overdue are spread over one.
-
-    A poll that the clock says is still to come was made before the clock was set right.
+    Progress that is shown is to be fresh: see `polling.progress_max_age`. The older a job is, the
+    longer its progress may stay unread.
     """
-    whole = interval(job, now, rules)
+    if rules.progress_max_age > 0:
+        age = max(0.0, now.time - job.registered_at)
+        wait = min(wait, max(rules.progress_max_age, OLD_SHARE * age))
+    return _clamp(wait, rules)
+
+
+def _resumed_delay(job: Job, now: Now, wait: float, rng: Random) -> float:
+    """Return the rest of the wait since the last poll; overdue jobs are spread over one wait.
+
+    A poll in the future was made before the clock was set right: it counts as made now.
+    """
     since = max(0.0, now.time - (job.last_polled_at or 0.0))
-    rest = whole * (1 + JITTER_SHARE * rng.random()) - since
-    return rest if rest > 0 else rng.random() * whole
+    rest = wait * (1 + JITTER_SHARE * rng.random()) - since
+    return rest if rest > 0 else rng.random() * wait
 
 
 def _suspected_interval(
     run: Suspicion, rules: PollingRules, verdict_span: tuple[int, float]
 ) -> float:
-    """Soon at first, for most suspicions clear at once; then so that the verdict is not late."""
+    """Return a short wait at first, since most suspicions clear at once, then an even one.
+
+    With the even one the answers that a verdict needs come in the time that it needs.
+    """
     answers, seconds = verdict_span
     even = seconds / max(1, answers - 1)
     soon = min(even, rules.min_interval * 2.0 ** min(run.answers, 16))
@@ -117,7 +125,7 @@ def _next_recheck(job: Job, now: Now, rules: PollingRules, rng: Random) -> NextP
     due = job.recheck_at(rules.recheck_after)
     if due is None:
         return None
-    # No longer than from the end on, should that be still to come by a clock that was set right.
+    # At most the whole time: the end may lie in the future of a clock that was set right.
     rest = min(due - now.time, rules.recheck_after[job.rechecks])
     backoff = _clamp(rules.min_interval * 2.0 ** min(job.setbacks, 16), rules)
     floor = backoff if job.setbacks else 0.0

@@ -20,7 +20,7 @@ class Upstream:
     """A health and its answers, at seconds of the tests' time."""
 
     def __init__(self) -> None:
-        self.health = Health(Judgement(), Polling(), steady=1000.0)
+        self.health = Health(Judgement(), Polling(min_interval=2.0), steady=1000.0)
 
     def says(
         self, reply: Reply, seconds: float, subject: Job | str | None = "a", **changes: Any
@@ -809,16 +809,16 @@ def test_a_straggler_that_is_refused_does_not_put_off_the_control() -> None:
 def test_a_wait_under_way_is_no_longer_than_other_rules_admit() -> None:
     upstream = Upstream()
     upstream.says(error(429, Retry_After="300"), 0)
-    upstream.health.set_rules(Judgement(), Polling(max_retry_after=100.0), 1010.0)
+    upstream.health.set_rules(Judgement(), Polling(min_interval=2.0, max_retry_after=100.0), 1010.0)
     assert upstream.circuit.probe_at == 1110.0
-    upstream.health.set_rules(Judgement(), Polling(), 1020.0)
+    upstream.health.set_rules(Judgement(), Polling(min_interval=2.0), 1020.0)
     assert upstream.circuit.probe_at == 1110.0
     for rules in (Polling(max_retry_after=1.0), Polling(max_retry_after=1.0, max_interval=5.0)):
         upstream.health.set_rules(Judgement(), rules, 1020.0)
         assert upstream.circuit.probe_at == 1080.0  # `key_retry` is a wait as well
     upstream = Upstream()
     upstream.says(error(429, Retry_After="300"), 0)
-    rules = Polling(max_retry_after=1.0, max_interval=90.0)
+    rules = Polling(min_interval=2.0, max_retry_after=1.0, max_interval=90.0)
     upstream.health.set_rules(Judgement(), rules, 1020.0)
     assert upstream.circuit.probe_at == 1110.0  # as is `max_interval`
 

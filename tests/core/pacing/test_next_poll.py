@@ -1,6 +1,5 @@
 """The wait until a job's next poll."""
 
-import math
 import random
 from dataclasses import replace
 
@@ -11,10 +10,10 @@ from support import START, Polling, answered, error, job, now, ok, timeout
 
 from exporter.core.job import Job, JobState
 from exporter.core.observation import observe
-from exporter.core.pacing.next_poll import NextPoll, PollReason, interval, next_poll
+from exporter.core.pacing.next_poll import NextPoll, PollReason, bounded, next_poll
 from exporter.core.reply import Reply
 
-RULES = Polling()
+RULES = Polling(min_interval=2.0)
 SPAN = (3, 30.0)
 
 
@@ -28,8 +27,10 @@ class Fixed:
         return self.value
 
 
-def plan(subject: Job, reply: Reply | None, seconds: float, chance: float = 0.0) -> NextPoll:
-    planned = next_poll(subject, reply, now(seconds), RULES, SPAN, Fixed(chance))
+def plan(
+    subject: Job, reply: Reply | None, seconds: float, chance: float = 0.0, wait: float = 10.0
+) -> NextPoll:
+    planned = next_poll(subject, reply, now(seconds), RULES, SPAN, wait, Fixed(chance))
     assert planned is not None
     return planned
 
@@ -38,35 +39,50 @@ def test_a_new_job_is_polled_at_once() -> None:
     assert plan(job(), None, 0) == NextPoll(0.0, PollReason.SCHEDULE)
 
 
-def test_a_loaded_job_that_is_overdue_is_spread_over_its_interval() -> None:
-    loaded = answered(last_progress_at=START)
-    assert plan(loaded, None, 400, chance=0.5).delay == pytest.approx(20.0)
+def test_loaded_jobs_that_are_overdue_are_spread_over_one_wait() -> None:
+    assert plan(answered(), None, 400, chance=0.5, wait=40.0).delay == pytest.approx(20.0)
 
 
-def test_a_loaded_job_that_was_just_asked_about_waits_for_the_rest_of_its_interval() -> None:
-    loaded = replace(answered(last_progress_at=START), last_polled_at=START + 390)
-    assert plan(loaded, None, 400, chance=0.0).delay == pytest.approx(30.0)
-    assert plan(loaded, None, 400, chance=0.5).delay == pytest.approx(32.0)
-    assert plan(loaded, None, 433, chance=0.0).delay == pytest.approx(0.3)
+def test_a_loaded_job_that_was_polled_lately_waits_for_the_rest_of_its_wait() -> None:
+    loaded = replace(answered(), last_polled_at=START + 390)
+    assert plan(loaded, None, 400, chance=0.0, wait=40.0).delay == pytest.approx(30.0)
+    assert plan(loaded, None, 400, chance=0.5, wait=40.0).delay == pytest.approx(32.0)
+    assert plan(loaded, None, 429, chance=0.0, wait=40.0).delay == pytest.approx(1.0)
 
 
-def test_the_interval_grows_with_age_and_stays_within_its_limits() -> None:
-    waits = [interval(answered(), now(age), RULES) for age in (0, 10, 20, 100, 300, 6000)]
-    assert waits == [2.0, 2.0, 2.0, 10.0, 30.0, 60.0]
-
-
-def test_the_interval_shrinks_when_the_job_moves() -> None:
-    still = interval(answered(last_progress_at=START), now(400), RULES)
-    moved = interval(answered(last_progress_at=START + 396), now(400), RULES)
-    assert (still, moved) == (40.0, 4.0)
-
-
-@given(st.floats(0, 1e6), st.floats(0, 1), st.floats(0, 1, exclude_max=True))
-def test_a_wait_is_within_the_limits_and_a_tenth_of_jitter(
-    age: float, moved: float, chance: float
+@pytest.mark.parametrize(
+    ("wait", "age", "bounded_wait"),
+    [
+        (10.0, 0, 10.0),
+        (15.1, 0, 15.0),
+        (15.1, 75, 15.0),
+        (15.1, 75.4, 15.08),
+        (40.0, 100, 20.0),
+        (90.0, 200, 40.0),
+        (90.0, 1000, 60.0),
+        (0.1, 1000, 2.0),
+        (90.0, -50, 15.0),
+    ],
+)
+def test_a_wait_is_bounded_so_that_the_progress_shown_is_fresh(
+    wait: float, age: float, bounded_wait: float
 ) -> None:
-    subject = answered(last_progress_at=START + age * moved)
-    delay = plan(subject, ok(), age, chance).delay
+    assert bounded(wait, job(), now(age), RULES) == pytest.approx(bounded_wait)
+
+
+def test_progress_may_be_as_old_as_the_longest_interval_when_its_bound_is_off() -> None:
+    without = Polling(progress_max_age=0.0)
+    assert bounded(50.0, job(), now(0), without) == 50.0
+    assert bounded(70.0, job(), now(0), without) == 60.0
+    small = Polling(min_interval=2.0, progress_max_age=0.5)
+    assert bounded(50.0, job(), now(1), small) == 2.0
+
+
+@given(st.floats(0, 1e6), st.floats(0, 1e6), st.floats(0, 1, exclude_max=True))
+def test_a_wait_is_within_the_limits_and_a_tenth_of_jitter(
+    age: float, wait: float, chance: float
+) -> None:
+    delay = plan(answered(), ok(), age, chance, wait).delay
     assert RULES.min_interval <= delay <= RULES.max_interval * 1.1
 
 
@@ -75,7 +91,7 @@ def test_setbacks_put_a_job_off_ever_longer() -> None:
     subject = answered()
     for _ in range(7):
         subject, _ = observe(subject, timeout(), now(0))
-        waits.append(plan(subject, timeout(), 0).delay)
+        waits.append(plan(subject, timeout(), 0, wait=2.0).delay)
     assert waits == [4, 8, 16, 32, 60, 60, 60]
 
 
@@ -100,7 +116,7 @@ def test_retry_after_is_a_hint_to_a_limit_and_never_hastens() -> None:
 @pytest.mark.parametrize("state", [JobState.DONE, JobState.INVALID])
 def test_what_is_certain_is_not_asked_again(state: JobState) -> None:
     subject = answered(state=state, finished_at=START)
-    assert next_poll(subject, ok(), now(0), RULES, SPAN, Fixed(0)) is None
+    assert next_poll(subject, ok(), now(0), RULES, SPAN, 10.0, Fixed(0)) is None
 
 
 @pytest.mark.parametrize("state", [JobState.FAILED, JobState.NOT_FOUND, JobState.EXPIRED])
@@ -115,7 +131,7 @@ def test_an_inference_is_asked_again_after_1m_10m_and_1h_and_then_no_more(
         dues.append(5 + planned.delay)
     assert dues == [60.0, 600.0, 3600.0]
     subject = answered(state=state, finished_at=START, rechecks=3)
-    assert next_poll(subject, ok(), now(0), RULES, SPAN, Fixed(0)) is None
+    assert next_poll(subject, ok(), now(0), RULES, SPAN, 10.0, Fixed(0)) is None
 
 
 def test_a_recheck_overdue_is_made_at_once_unless_it_just_failed() -> None:
@@ -127,33 +143,20 @@ def test_a_recheck_overdue_is_made_at_once_unless_it_just_failed() -> None:
 
 def test_jitter_comes_from_the_generator_that_is_handed_in() -> None:
     delays = {
-        next_poll(answered(), ok(), now(400), RULES, SPAN, random.Random(7)) for _ in range(3)
+        next_poll(answered(), ok(), now(400), RULES, SPAN, 10.0, random.Random(7)) for _ in range(3)
     }
     assert len(delays) == 1
 
 
-def test_a_loaded_job_is_on_schedule_and_spread_even_when_it_was_never_polled() -> None:
+def test_a_loaded_job_that_was_never_polled_is_polled_at_once_and_then_on_schedule() -> None:
     assert plan(answered(), None, 400, chance=0.5).reason is PollReason.SCHEDULE
-    never = job()
-    assert plan(never, timeout(), 0).delay == 2.0  # polled, and not heard: no poll at once
-
-
-def test_a_job_of_no_age_is_as_old_as_it_is() -> None:
-    assert interval(answered(), now(-5), RULES) == RULES.min_interval
-    eager = Polling(min_interval=0.001)
-    assert interval(answered(last_progress_at=START + 1), now(1.5), eager) == pytest.approx(
-        0.1 * math.sqrt(1.5 * 0.5)
-    )
-    assert interval(answered(last_progress_at=START + 0.9), now(1.0), eager) == pytest.approx(
-        0.1 * math.sqrt(0.1)
-    )
-    assert interval(answered(), now(0.25), eager) == pytest.approx(0.025)
+    assert plan(job(), timeout(), 0, wait=2.0).delay == 2.0
 
 
 def test_a_verdict_that_takes_one_answer_is_awaited_as_long_as_it_takes() -> None:
     subject, _ = observe(answered(), error(500), now(0))
-    one = next_poll(subject, error(500), now(0), RULES, (1, 3.0), Fixed(0))
-    two = next_poll(subject, error(500), now(0), RULES, (2, 3.0), Fixed(0))
+    one = next_poll(subject, error(500), now(0), RULES, (1, 3.0), 10.0, Fixed(0))
+    two = next_poll(subject, error(500), now(0), RULES, (2, 3.0), 10.0, Fixed(0))
     assert one is not None
     assert two is not None
     assert (one.delay, two.delay) == (3.0, 3.0)
@@ -165,7 +168,7 @@ def test_a_hint_by_date_counts_from_now() -> None:
 
 
 def test_a_hint_as_long_as_the_wait_changes_nothing() -> None:
-    assert plan(answered(), error(418, Retry_After="2"), 0).reason is PollReason.SCHEDULE
+    assert plan(answered(), error(418, Retry_After="2"), 0, wait=2.0).reason is PollReason.SCHEDULE
 
 
 def test_rechecks_are_put_off_for_setbacks_and_jittered_later() -> None:
@@ -176,11 +179,9 @@ def test_rechecks_are_put_off_for_setbacks_and_jittered_later() -> None:
     assert plan(calm, ok(), 0, chance=0.5).delay == pytest.approx(63.0)
 
 
-def test_a_job_polled_in_the_future_of_a_clock_set_right_waits_one_interval_at_most() -> None:
-    loaded = replace(answered(last_progress_at=START + 90_000), last_polled_at=START + 90_000)
-    assert plan(loaded, None, 400, chance=0.5).delay == pytest.approx(2.1)
-    older = replace(answered(last_progress_at=START), last_polled_at=START + 90_000)
-    assert plan(older, None, 400, chance=0.5).delay == pytest.approx(42.0)
+def test_a_job_polled_in_the_future_of_a_clock_set_right_waits_one_wait_at_most() -> None:
+    loaded = replace(answered(), last_polled_at=START + 90_000)
+    assert plan(loaded, None, 400, chance=0.5, wait=40.0).delay == pytest.approx(42.0)
 
 
 def test_a_job_that_ended_in_the_future_of_a_clock_set_right_is_checked_after_its_wait() -> None:

@@ -1,0 +1,155 @@
+"""When a living job will end, and how long to wait for that.
+
+A forecast is the law's chances from the job's age on, and the same chances weighed by what the
+job's mark says (Bayes): the chance that a job of that life would have entered the mark when this
+one did, times the chance that the mark would still last. The two are mixed by the mark's score.
+"""
+
+import math
+from dataclasses import dataclass
+from operator import mul, sub
+from typing import TYPE_CHECKING, Final
+
+from .marks import FINE, ORIGIN, POINTS
+from .scale import BUCKETS, EDGES, PER_OCTAVE, YOUNGEST, position
+
+if TYPE_CHECKING:
+    from .watch import Watch
+
+AHEAD: Final = 4 * PER_OCTAVE
+"""A mark weighs the buckets of this many, four octaves; twice as many for a young job."""
+YOUNG_SECONDS: Final = 2.0
+LEAST_TRUST: Final = 0.02
+"""Both forecasts keep this weight, however well the other did; below it the mark is not used."""
+NOTHING: Final = 1e-12
+SCALE: Final = PER_OCTAVE * FINE
+"""Points of a mark's cumulated table in each octave."""
+
+
+@dataclass(slots=True)
+class Forecast:
+    """Chances to end, bucket by bucket from `age` (seconds) on; none of the lists adds up to 1.
+
+    The first bucket's chance is that of the part still to come. `plain` is the law's forecast
+    and `told` the mark's, None where it says nothing; `mass` is what the two give together. A
+    list's total includes the chance to end later than its last bucket.
+    """
+
+    age: float
+    bucket: int
+    plain: list[float]
+    plain_total: float
+    mass: list[float]
+    total: float
+    told: list[float] | None = None
+    told_total: float = 0.0
+
+    def wait(self, call_cost: float, longest: float) -> float:
+        """Return the seconds until the next poll is worth its cost, about `longest` at most.
+
+        That is the first time at which the chance that the job has ended since the last poll
+        reaches sqrt(2 * call_cost * density * survival). `call_cost` is in seconds of delay.
+        """
+        if self.total <= NOTHING or self.age >= EDGES[BUCKETS]:
+            return longest
+        left, gathered, limit = self.age, 0.0, self.age + longest
+        for right, mass in zip(EDGES[self.bucket + 1 :], self.mass, strict=False):
+            chance, width = mass / self.total, right - left
+            if width > 0:
+                # With a constant density in the bucket the condition is a quadratic equation.
+                pull = call_cost * chance / width
+                enough = math.sqrt(pull * (pull + 2)) - pull
+                if enough <= gathered and gathered > 0:
+                    break
+                if gathered < enough <= gathered + chance:
+                    return left + (enough - gathered) / chance * width - self.age
+            gathered += chance
+            left = right
+            if left >= limit:
+                break
+        return left - self.age
+
+    def remaining(self, share: float) -> float | None:
+        """Return the seconds within which this share of such jobs end; None: beyond the table."""
+        left, wanted = self.age, share * self.total
+        for right, mass in zip(EDGES[self.bucket + 1 :], self.mass[: self._known], strict=False):
+            if wanted <= mass and mass > 0:
+                return left + wanted / mass * (right - left) - self.age
+            wanted -= mass
+            left = right
+        return None
+
+    def chances(self, age: float) -> tuple[float, float] | None:
+        """Return the chance to end until another age, by the law and by the mark.
+
+        None when the mark says nothing.
+        """
+        if self.told is None:
+            return None
+        until = position(age)
+        whole, part = int(until) - self.bucket, until - int(until)
+        if whole == 0:
+            start = position(self.age)
+            part = (until - start) / (self.bucket + 1 - start)
+        elif whole >= self._known:
+            whole, part = self._known, 0.0
+        plain = sum(self.plain[:whole]) + part * self.plain[whole]
+        told = sum(self.told[:whole]) + part * self.told[whole]
+        return plain / self.plain_total, told / self.told_total
+
+    @property
+    def _known(self) -> int:
+        """Buckets of `mass` in which jobs end; a mark's last one is all that is farther off."""
+        return len(self.mass) - (self.told is not None)
+
+
+def forecast(watch: "Watch", age: float) -> Forecast:
+    """Return what is known of a job's end, for one that lives at an age in seconds."""
+    age = max(age, EDGES[0])
+    law, at = watch.mode.law, position(age)
+    bucket = int(at)
+    plain = law.chance[bucket:]
+    plain[0] *= bucket + 1 - at
+    total = law.survival[bucket + 1] + plain[0]
+    made = Forecast(age, bucket, plain, total, plain, total)
+    if watch.is_marked(age):
+        _weigh(made, watch, AHEAD if age > YOUNG_SECONDS else 2 * AHEAD)
+    return made
+
+
+def _weigh(made: Forecast, watch: "Watch", ahead: int) -> None:
+    """Weigh the law's chances by the job's mark, and mix the two."""
+    mark = watch.mark
+    assert mark is not None  # noqa: S101 - `is_marked` says so
+    trust = mark.trust
+    end = min(made.bucket + ahead, BUCKETS)
+    made.plain = plain = made.plain[: end - made.bucket]
+    plain.append(watch.mode.law.survival[end])  # all that is farther off
+    centre = ORIGIN + (YOUNGEST + (made.bucket + 0.5) / PER_OCTAVE + watch.shift) * SCALE
+    width = FINE * len(plain)
+    lasts = _slice(mark.left.cumulated, centre - math.log2(made.age) * SCALE, width)
+    told = map(mul, plain, lasts)
+    if watch.since > 0.1:
+        early = _slice(mark.entered.cumulated, centre - watch.before_point, width)
+        late = _slice(mark.entered.cumulated, centre - watch.since_point, width)
+        told = map(mul, told, map(sub, early, late))
+    made.told = chances = list(told)
+    made.told_total = sum(chances)
+    if made.told_total <= 1e-9 * made.plain_total:
+        made.told = None
+        made.mass = plain
+    elif trust > LEAST_TRUST:
+        trust = min(trust, 1 - LEAST_TRUST)
+        ours, theirs = trust / made.told_total, (1 - trust) / made.plain_total
+        made.mass = [
+            ours * told + theirs * by_law for told, by_law in zip(chances, plain, strict=True)
+        ]
+        made.total = 1.0
+    else:
+        made.mass = plain
+
+
+def _slice(cumulated: list[float], start: float, width: int) -> list[float]:
+    """Return a cumulated table from a point on, one value for each bucket of age."""
+    first = min(max(int(start), 0), POINTS - width)
+    return cumulated[first : first + width : FINE]

@@ -1,0 +1,131 @@
+"""A law: how long the jobs of a mode last, learned from ends as they are seen.
+
+For each bucket of age the law counts the jobs that ended there and the jobs that passed through.
+Both counts fade: each end weighs a little more than the one before. The risk of a bucket is the
+chance to end there for a job that reaches it (a life table, or Kaplan-Meier estimate).
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import accumulate
+from operator import mul
+from typing import Final
+
+from .scale import BUCKETS, PER_OCTAVE, WIDTHS, position, spread
+
+WINDOW: Final = 200.0
+"""Ends after which an older end weighs 1/e as much."""
+REBUILD_SHARE: Final = 8
+REBUILD_ENDS: Final = 32
+"""Tables are rebuilt after an eighth of the ends seen before, or after 32 ends."""
+SCALE_FREE: Final = 0.7
+"""The risk of a job of unknown scale is at most this, divided by its age."""
+BUCKET_RISK: Final = SCALE_FREE * math.log(2) / PER_OCTAVE
+"""The same as a chance for one bucket."""
+LEAST_PRIOR: Final = 0.2
+EARLY_PRIOR: Final = 300.0
+PRIOR_FADES: Final = 30.0
+"""The prior weighs as ten jobs at first, then 300 / (30 + ends), and finally as 0.2 jobs."""
+PRIOR_ENDS: Final = 5
+"""A law over all modes is used as a prior after this number of ends."""
+MOST_RISK: Final = 0.95
+FLOOR: Final = 1e-4
+"""Chance added to each bucket when an end is spread, so that no bucket is ruled out."""
+HEAVIEST: Final = 1e9
+"""The weight at which all counts are divided by it, long before floats lose precision."""
+
+
+class Law:
+    """The chance to end by age. `prior` is the law to start from while this one has no ends."""
+
+    def __init__(self, prior: "Law | None" = None) -> None:
+        self.ends = [0.0] * BUCKETS
+        self.passed = [0.0] * BUCKETS
+        self.weight = 1.0
+        """The weight of the next end."""
+        self.samples = 0
+        """Ends ever learned from."""
+        self.lived = 0.0
+        self.ended = 0.0
+        """Seconds lived and ends seen, both weighted: their ratio is the mean life so far."""
+        self._prior = prior
+        self._new_ends = 0
+        self.rebuild()
+
+    def live(self, start: float, end: float) -> None:
+        """Count a job that was alive at both ages (seconds)."""
+        self.lived += (end - start) * self.weight
+        self._pass(position(start), position(end), self.weight)
+
+    def end(self, start: float, end: float) -> bool:
+        """Count a job that was alive at the first age and had ended at the second (seconds).
+
+        Returns whether the tables are now due to be rebuilt.
+        """
+        weight = self.weight
+        self.lived += (end - start) / 2 * weight
+        self.ended += weight
+        low, high = position(start), position(max(end, start * 1.001 + 1e-3))
+        first, shares = spread(low, high, self.chance, FLOOR)
+        alive = 1.0
+        for at, share in enumerate(shares, first):
+            self.ends[at] += share * weight
+            alive -= share
+            crossed = min(high, at + 1) - max(low, at)
+            self.passed[at] += (alive + share / 2) * crossed * weight
+        self.samples += 1
+        self._new_ends += 1
+        self.weight *= 1 + 1 / WINDOW
+        return self._new_ends * REBUILD_SHARE >= min(self.samples, REBUILD_SHARE * REBUILD_ENDS)
+
+    def rebuild(self) -> None:
+        """Compute the risk of each bucket anew, and the chances that follow from it."""
+        self._new_ends = 0
+        strength = (LEAST_PRIOR + EARLY_PRIOR / (PRIOR_FADES + self.samples)) * self.weight
+        self.risk = [
+            min(MOST_RISK, (ends + risk * strength) / (passed + strength))
+            for ends, passed, risk in zip(
+                _smooth(self.ends), self.passed, self._prior_risk(), strict=True
+            )
+        ]
+        self.survival = [*accumulate((1 - risk for risk in self.risk), mul, initial=1.0)]
+        """The chance to reach each bucket's beginning, and the end of the scale."""
+        self.chance = [*map(mul, self.risk, self.survival)]
+        """The chance of a new job to end in each bucket."""
+
+    def rescale(self) -> float:
+        """Divide all counts by the present weight, which becomes 1; return that weight."""
+        weight, self.weight = self.weight, 1.0
+        self.lived /= weight
+        self.ended /= weight
+        self.ends = [count / weight for count in self.ends]
+        self.passed = [count / weight for count in self.passed]
+        return weight
+
+    def _pass(self, start: float, end: float, weight: float) -> None:
+        first, last, passed = int(start), int(end), self.passed
+        if first == last:
+            passed[first] += (end - start) * weight
+            return
+        passed[first] += (first + 1 - start) * weight
+        for at in range(first + 1, last):
+            passed[at] += weight
+        passed[last] += (end - last) * weight
+
+    def _prior_risk(self) -> Sequence[float]:
+        """Return the risk that is believed before there are ends in a bucket."""
+        if self.ended > 0:
+            rate = self.ended / max(self.lived, 1e-9)
+            return [min(BUCKET_RISK, width * rate) for width in WIDTHS]
+        if self._prior is not None and self._prior.samples >= PRIOR_ENDS:
+            return self._prior.risk
+        return [BUCKET_RISK] * BUCKETS
+
+
+def _smooth(counts: Sequence[float]) -> list[float]:
+    """Average each count with its neighbours, weighted 1, 2, 1."""
+    before, after = [counts[0], *counts], [*counts[1:], counts[-1]]
+    return [
+        (left + 2 * own + right) / 4
+        for left, own, right in zip(before, counts, after, strict=False)
+    ]

@@ -1,0 +1,79 @@
+"""Learns from each job's answers how long the jobs of its mode last, and paces its polls by that.
+
+There is one law for each mode, and one over all modes for the modes that are not known yet.
+"""
+
+from typing import Final
+
+from .forecast import Forecast, forecast
+from .watch import Mode, Watch
+
+MODES: Final = 32
+"""Modes of which anything is kept: the most recently watched ones."""
+ON_TIME_SHARE: Final = 0.15
+"""A forecast is rated only if the poll came within this share of the planned wait."""
+
+
+class Learner:
+    """The laws of one upstream. All times are a job's ages, in seconds."""
+
+    def __init__(self) -> None:
+        self.all = Mode()
+        self.modes: dict[str, Mode] = {}
+
+    def watch(self, name: str | None, age: float) -> Watch:
+        """Begin to watch a pending job that is first seen at an age."""
+        return Watch(self._mode(name), name, first=age, last=age)
+
+    def pending(self, watch: Watch, age: float, step: str, percent: int) -> None:
+        """Take in that the job was pending at an age, with this step and percentage."""
+        watch.mode.law.live(watch.last, age)
+        self._rate(watch, age, ended=False)
+        watch.move(age, step, percent)
+        watch.last = age
+
+    def skip(self, watch: Watch, age: float) -> None:
+        """Learn nothing from the time until an age, at which the job was pending."""
+        watch.first = watch.last = age
+        watch.expected = None
+
+    def ended(self, watch: Watch, age: float) -> None:
+        """Take in that the job had ended at an age, by itself and since it was last seen."""
+        self._rate(watch, age, ended=True)
+        weight = watch.mode.law.weight
+        for mark, run in watch.ended_runs():
+            mark.learn(run, (watch.last, age), weight)
+        watch.mode.end(watch.last, age)
+        if watch.mode is not self.all:
+            self.all.law.live(watch.first, watch.last)
+            self.all.end(watch.last, age)
+
+    def forecast(self, watch: Watch, age: float) -> Forecast:
+        """Return what is known of the end of a job that is pending at an age."""
+        return forecast(watch, age)
+
+    def plan(self, watch: Watch, made: Forecast, wait: float) -> None:
+        """Note that the next poll comes after `wait` seconds: its answer rates the forecast."""
+        watch.planned_at, watch.planned_wait = made.age + wait, wait
+        watch.expected = made.chances(watch.planned_at)
+
+    def _rate(self, watch: Watch, age: float, *, ended: bool) -> None:
+        """Rate the mark against the law by what the poll at an age brought."""
+        expected, watch.expected = watch.expected, None
+        late = abs(age - watch.planned_at)
+        if expected is None or watch.mark is None or late > ON_TIME_SHARE * watch.planned_wait:
+            return
+        plain, told = expected
+        if ended:
+            watch.mark.rate(plain, told)
+        else:
+            watch.mark.rate(1 - plain, 1 - told)
+
+    def _mode(self, name: str | None) -> Mode:
+        if name is None:
+            return self.all
+        mode = self.modes.pop(name, None) or Mode(self.all.law)
+        while len(self.modes) >= MODES:
+            del self.modes[next(iter(self.modes))]
+        self.modes[name] = mode
+        return mode

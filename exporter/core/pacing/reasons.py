@@ -1,0 +1,65 @@
+"""What is known of a pending job's end, for people: how long it will last, and why it waits."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from .forecast import forecast
+from .watch import Watch
+
+LEAST_SAMPLES: Final = 20
+"""Ends of its mode that must have been seen before a job's end is estimated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """How long such jobs still last, in seconds from an age on.
+
+    `early` and `late` hold nine in ten of them; a time beyond the tables is None.
+    """
+
+    median: float | None
+    p90: float | None
+    early: float | None
+    late: float | None
+    samples: int
+
+
+def estimate(watch: Watch, age: float) -> Estimate | None:
+    """Return what is known of a job's end, or None while too few ends were seen."""
+    samples = watch.mode.law.samples
+    if watch.name is None or samples < LEAST_SAMPLES:
+        return None
+    remaining = forecast(watch, age).remaining
+    return Estimate(remaining(0.5), remaining(0.9), remaining(0.05), remaining(0.95), samples)
+
+
+def explain(watch: Watch, age: float) -> str | None:
+    """Say in one sentence why the next poll comes when it does; None while nothing is known."""
+    known = estimate(watch, age)
+    if known is None or known.early is None:
+        return None
+    jobs = f"Nine in ten jobs of mode {watch.name} that are pending after {duration(age)}"
+    if known.late is None:
+        return f"{jobs}{_shown(watch)} end {duration(known.early)} later, or after that."
+    between = f"between {duration(known.early)} and {duration(known.late)}"
+    return f"{jobs}{_shown(watch)} end {between} later."
+
+
+def duration(seconds: float) -> str:
+    """Write a duration in two significant digits, such as `1.5 s`, `40 s` or `12 min`."""
+    for unit, length in (("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * length:
+            return f"{_number(seconds / length)} {unit}"
+    return f"{_number(seconds)} s"
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
+
+
+def _shown(watch: Watch) -> str:
+    """Say what the job shows, where that bears on the forecast."""
+    if not watch.is_believed:
+        return ""
+    step = f" at step {watch.step}" if watch.step else ""
+    return f"{step} with {watch.percent} %" if watch.percent > 0 else step

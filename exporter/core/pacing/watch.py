@@ -1,0 +1,118 @@
+"""What is kept for each pending job: its runs at marks, and what was expected of its next poll."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Final
+
+from .forecast import SCALE
+from .law import HEAVIEST, Law
+from .marks import Mark, Run, band, share_shift
+
+MARKS: Final = 12
+"""Marks for each mode; all further ones share one more."""
+
+MarkName = tuple[str, int]
+
+
+class Mode:
+    """All that was learned about the jobs of a mode."""
+
+    __slots__ = ("law", "marks")
+
+    def __init__(self, prior: Law | None = None) -> None:
+        self.law = Law(prior)
+        self.marks: dict[MarkName | None, Mark] = {}
+
+    def mark(self, step: str, percent: int) -> Mark:
+        """Return the mark of a step and a percentage."""
+        name: MarkName | None = (step, band(percent))
+        if name not in self.marks and len(self.marks) >= MARKS:
+            name = None
+        return self.marks.setdefault(name, Mark()) if name not in self.marks else self.marks[name]
+
+    def end(self, start: float, end: float) -> None:
+        """Count a job's end, which lies between two ages (seconds)."""
+        is_due = self.law.end(start, end)
+        if self.law.weight > HEAVIEST:
+            self.rescale()
+        if is_due:
+            self.rebuild()
+
+    def rescale(self) -> None:
+        """Let the next end weigh 1, and divide all counts accordingly."""
+        weight = self.law.rescale()
+        for mark in self.marks.values():
+            mark.rescale(weight)
+
+    def rebuild(self) -> None:
+        """Compute all tables anew."""
+        self.law.rebuild()
+        for mark in self.marks.values():
+            mark.rebuild(self.law.weight)
+
+
+@dataclass(slots=True)
+class Watch:
+    """One pending job. All times are ages, in seconds."""
+
+    mode: Mode
+    name: str | None
+    """The mode's name when the watch began."""
+    first: float
+    """When the job was first seen: earlier ages count for nothing."""
+    last: float
+    """When it was last seen alive."""
+    mark: Mark | None = None
+    step: str = ""
+    percent: int = -1
+    """The highest percentage so far: progress that falls is no news."""
+    before: float = 0.0
+    since: float = 0.0
+    """The mark was entered after `before` and by `since`."""
+    seen: float = 0.0
+    before_point: float = 0.0
+    since_point: float = 0.0
+    """Both ages as points of a mark's table."""
+    shift: float = 0.0
+    """The mark's `share_shift`."""
+    runs: dict[int, tuple[Mark, Run]] = field(default_factory=dict)
+    """The last run at each mark that was left, by the mark's identity."""
+    expected: tuple[float, float] | None = None
+    """The chances, by law and mark, that the next poll finds the end; None: nothing to compare."""
+    planned_at: float = 0.0
+    planned_wait: float = 0.0
+    """The age for which that poll was planned, and the wait until then."""
+
+    def is_marked(self, age: float) -> bool:
+        """Whether the mark says anything about a job of that age."""
+        mark = self.mark
+        return mark is not None and age > 0.1 and (self.since > 0.1 or not mark.is_mute)
+
+    @property
+    def is_believed(self) -> bool:
+        """Whether the mark's forecast counts for more than the law's alone."""
+        return self.mark is not None and self.is_marked(self.last) and self.mark.score > 0
+
+    def move(self, age: float, step: str, percent: int) -> None:
+        """Note the step and the percentage that the job shows."""
+        percent = max(self.percent, percent)
+        if self.mark is None or percent != self.percent or step != self.step:
+            if self.mark is not None:
+                self._leave(self.mark, age)
+                self.before = self.last
+            self.mark = self.mode.mark(step, percent)
+            self.step, self.percent, self.since = step, percent, age
+            self.shift = share_shift(percent)
+            self.before_point = math.log2(max(self.before, 0.01)) * SCALE
+            self.since_point = math.log2(max(age, 0.01)) * SCALE
+        self.seen = age
+
+    def ended_runs(self) -> list[tuple[Mark, Run]]:
+        """Return the runs at all marks, once the job has ended."""
+        if self.mark is not None:
+            self._leave(self.mark, None)
+        return list(self.runs.values())
+
+    def _leave(self, mark: Mark, age: float | None) -> None:
+        run = Run(self.percent, self.before, self.since, self.seen, age)
+        self.runs[id(mark)] = (mark, run)

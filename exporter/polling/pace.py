@@ -1,0 +1,107 @@
+"""Learns from the answers about pending jobs, and says how long to wait for the next one.
+
+`core/pacing` does the arithmetic. This module decides which answers may be learned from: an end
+counts only if the poll that saw it came when it was planned. So an end is left out when an outage,
+a wait that the upstream asked for, a backlog of the rate limit or a stop lies before it.
+"""
+
+import json
+from typing import Final
+
+from ..core.events import Now
+from ..core.job import Job, JobState
+from ..core.pacing.forecast import Forecast
+from ..core.pacing.learner import Learner
+from ..core.pacing.next_poll import NextPoll, PollReason
+from ..core.pacing.reasons import Estimate, estimate, explain
+from ..core.pacing.saved import as_dict, from_dict
+from ..core.pacing.watch import Watch
+from ..core.reply import Kind, Reply
+
+LATE_SECONDS: Final = 2.0
+LATE_SHARE: Final = 0.25
+"""A poll is late when it comes this long, or this share of its wait, after it was planned."""
+ENDS: Final = (JobState.DONE, JobState.FAILED)
+
+
+class Pace:
+    """What was learned of one upstream, and a watch for each job that is pending and answered."""
+
+    def __init__(self) -> None:
+        self.learner = Learner()
+        self._watches: dict[str, Watch] = {}
+        self._disturbed: set[str] = set()
+        """Jobs whose next answer is not learned from."""
+
+    def answered(self, job: Job, reply: Reply, now: Now) -> None:
+        """Learn from an answer; `job` is what the answer made of the job."""
+        watch, age = self._watches.get(job.job_id), _age(job, now)
+        if reply.kind is not Kind.OK:
+            self._disturbed.add(job.job_id)
+        elif watch is None or watch.name != job.mode:
+            self._begin(job, age)
+        elif job.pending:
+            if self._is_undisturbed(job.job_id, watch, age):
+                self.learner.pending(watch, age, job.step or "", int(job.progress or 0))
+            else:
+                self.learner.skip(watch, age)
+            self._disturbed.discard(job.job_id)
+        elif job.state in ENDS and self._is_undisturbed(job.job_id, watch, age):
+            self.learner.ended(watch, age)
+        if not job.pending:
+            self.forget(job.job_id)
+
+    def forecast(self, job: Job, now: Now) -> Forecast:
+        """Return what is known of the end of a pending job."""
+        age = _age(job, now)
+        return self.learner.forecast(self._watch(job, age), age)
+
+    def planned(self, job: Job, made: Forecast, planned: NextPoll) -> None:
+        """Note when a pending job is polled next, so that its answer can be learned from."""
+        watch = self._watches.get(job.job_id)
+        if planned.reason is not PollReason.SCHEDULE or watch is None:
+            self._disturbed.add(job.job_id)
+        else:
+            self.learner.plan(watch, made, planned.delay)
+
+    def forget(self, job_id: str) -> None:
+        """Keep nothing about a job by itself."""
+        self._watches.pop(job_id, None)
+        self._disturbed.discard(job_id)
+
+    def estimate(self, job: Job, now: Now) -> Estimate | None:
+        """Return how long a pending job will still last; None while too little is known."""
+        age = _age(job, now)
+        return estimate(self._watch(job, age), age) if job.pending else None
+
+    def explain(self, job: Job, now: Now) -> str | None:
+        """Return a sentence on which the next poll's time rests; None while too little is known."""
+        age = _age(job, now)
+        return explain(self._watch(job, age), age) if job.pending else None
+
+    def dump(self) -> str:
+        """Return all that was learned, as text for the store."""
+        return json.dumps(as_dict(self.learner), separators=(",", ":"))
+
+    def load(self, text: str) -> None:
+        """Go on from what `dump` returned; raises `ValueError` when it cannot be read."""
+        self.learner = from_dict(json.loads(text))
+
+    def _watch(self, job: Job, age: float) -> Watch:
+        """Return a job's watch, or for a job not answered yet one that knows its mode and age."""
+        return self._watches.get(job.job_id) or self.learner.watch(job.mode, age)
+
+    def _begin(self, job: Job, age: float) -> None:
+        self._disturbed.discard(job.job_id)
+        if job.pending:
+            watch = self.learner.watch(job.mode, age)
+            self.learner.pending(watch, age, job.step or "", int(job.progress or 0))
+            self._watches[job.job_id] = watch
+
+    def _is_undisturbed(self, job_id: str, watch: Watch, age: float) -> bool:
+        late = max(LATE_SECONDS, LATE_SHARE * watch.planned_wait)
+        return job_id not in self._disturbed and age <= watch.planned_at + late
+
+
+def _age(job: Job, now: Now) -> float:
+    return max(0.0, now.time - job.registered_at)

@@ -1,0 +1,246 @@
+"""Forecasts: when a job will end, by its mode's law and its mark, and the wait that follows."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.core.pacing.forecast import Forecast, forecast
+from exporter.core.pacing.law import BUCKET_RISK
+from exporter.core.pacing.learner import Learner
+from exporter.core.pacing.scale import BUCKETS, EDGES, position
+from exporter.core.pacing.watch import Mode, Watch
+
+
+def watched(age: float = 0.0) -> Watch:
+    return Watch(Mode(), "mode", first=age, last=age)
+
+
+def flat(mass: list[float], age: float = 1.0, later: float = 0.0) -> Forecast:
+    """A forecast with these chances from a bucket's beginning on."""
+    total = sum(mass) + later
+    return Forecast(age, int(position(age) + 1e-9), mass, total, mass, total)
+
+
+def test_the_laws_forecast_begins_within_the_bucket_of_the_age() -> None:
+    made = forecast(watched(), 2**0.1)  # half of bucket 10
+    law = Mode().law
+    assert made.bucket == 10
+    assert made.plain[0] == pytest.approx(law.chance[10] / 2)
+    assert made.plain[1:] == pytest.approx(law.chance[11:])
+    assert made.total == pytest.approx(law.survival[11] + law.chance[10] / 2)
+    assert made.told is None
+    assert made.mass is made.plain
+
+
+def test_a_job_of_no_age_is_forecast_from_the_beginning_of_the_scale() -> None:
+    assert (forecast(watched(), 0.0).age, forecast(watched(), -3.0).bucket) == (0.25, 0)
+
+
+def test_the_wait_is_where_the_chance_gathered_outweighs_the_call() -> None:
+    width = EDGES[11] - EDGES[10]
+    made = flat([1.0])
+    pull = 0.002 * 1.0 / width
+    enough = math.sqrt(pull * (pull + 2)) - pull
+    wait = made.wait(0.002, 60.0)
+    assert wait == pytest.approx(enough * width)
+    # There, gathered = sqrt(2 * call_cost * density * survival).
+    gathered = wait / width
+    assert gathered == pytest.approx(math.sqrt(2 * 0.002 / width * (1 - gathered)))
+
+
+def test_a_wait_grows_with_the_cost_of_a_call() -> None:
+    made = forecast(watched(), 40.0)
+    waits = [made.wait(cost, 1e5) for cost in (0.01, 0.1, 1.0, 10.0)]
+    assert waits == sorted(waits)
+    # Within a bucket of constant density the wait grows with the root of the cost.
+    assert made.wait(0.0004, 60.0) / made.wait(0.0001, 60.0) == pytest.approx(2.0, rel=0.02)
+
+
+def test_a_job_is_polled_right_after_a_hump() -> None:
+    made = flat([0.0, 0.9, 1e-9, 1e-9, 0.1])
+    assert made.wait(3.0, 60.0) == pytest.approx(EDGES[12] - 1.0)
+    assert flat([0.0, 0.9, 0.0, 0.1]).wait(3.0, 60.0) == pytest.approx(EDGES[12] - 1.0)
+
+
+def test_a_chance_gathered_before_is_not_counted_twice() -> None:
+    made = flat([0.3, 0.3])
+    pull = 0.05 * 0.5 / (EDGES[12] - EDGES[11])
+    enough = math.sqrt(pull * (pull + 2)) - pull
+    first = made.wait(0.05, 60.0)
+    assert first < EDGES[11] - 1.0
+    later = flat([0.02, 0.98]).wait(0.05, 60.0)
+    pull = 0.05 * 0.98 / (EDGES[12] - EDGES[11])
+    enough = math.sqrt(pull * (pull + 2)) - pull
+    into = (enough - 0.02) / 0.98 * (EDGES[12] - EDGES[11])
+    assert later == pytest.approx(EDGES[11] - 1.0 + into)
+
+
+def test_no_bucket_beyond_the_longest_wait_is_looked_at() -> None:
+    made = flat([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0])
+    assert made.wait(0.5, 0.3) == pytest.approx(EDGES[12] - 1.0)
+    assert made.wait(0.5, EDGES[12] - 1.0) == pytest.approx(EDGES[12] - 1.0)
+    assert made.wait(0.5, 60.0) > EDGES[16] - 1.0
+
+
+def test_without_any_chance_left_the_wait_is_the_longest() -> None:
+    assert flat([0.0]).wait(0.5, 60.0) == 60.0
+    assert forecast(watched(), 2.0**17).wait(0.5, 60.0) == 60.0
+    assert forecast(watched(), 2.0**17 - 1).wait(0.5, 600.0) == pytest.approx(1.0)
+
+
+def test_a_first_bucket_of_no_width_is_passed_over() -> None:
+    made = Forecast(EDGES[11], 10, [0.0, 1.0], 1.0, [0.0, 1.0], 1.0)
+    assert made.wait(0.002, 60.0) == pytest.approx(flat([1.0], EDGES[11]).wait(0.002, 60.0))
+
+
+def test_what_remains_is_read_off_the_chances() -> None:
+    made = flat([0.25, 0.25], later=0.5)
+    assert made.remaining(0.25) == pytest.approx(EDGES[11] - 1.0)
+    assert made.remaining(0.125) == pytest.approx((EDGES[11] - 1.0) / 2)
+    assert made.remaining(0.5) == pytest.approx(EDGES[12] - 1.0)
+    assert made.remaining(0.51) is None
+    assert flat([0.0, 0.5]).remaining(0.0) == pytest.approx(EDGES[11] - 1.0)
+
+
+def test_the_chance_until_an_age_is_the_sum_of_its_buckets() -> None:
+    made = flat([0.2, 0.4, 0.1, 0.3])
+    assert made.chances(2.0) is None
+    made.told, made.told_total = [0.0, 0.5, 0.5, 0.0], 1.0
+    assert made.chances(EDGES[12]) == pytest.approx((0.6, 0.5))
+    assert made.chances(2**0.3) == pytest.approx((0.4, 0.25))
+    assert made.chances(2**0.1) == pytest.approx((0.1, 0.0))
+    assert made.chances(EDGES[13] * 0.999) == pytest.approx((0.7, 1.0), rel=0.01)
+    assert made.chances(EDGES[13] * 1.001) == pytest.approx((0.7, 1.0))
+    assert made.chances(1e6) == pytest.approx((0.7, 1.0))
+    late = flat([0.2, 0.4, 0.1, 0.3], age=2**0.1)
+    late.told, late.told_total = [1.0, 0.0, 0.0, 0.0], 1.0
+    assert late.chances(2**0.15) == pytest.approx((0.1, 0.5))
+
+
+def told(learner: Learner, percent: int, age: float, last: float = 0.0) -> Watch:
+    """Watch a job that shows a percentage for the first time at an age."""
+    watch = learner.watch("mode", 0.0)
+    learner.pending(watch, 0.0, "running", 0)
+    if last:
+        learner.pending(watch, last, "running", 0)
+    learner.pending(watch, age, "running", percent)
+    return watch
+
+
+def taught(count: int = 200) -> Learner:
+    """A learner that saw jobs of many lengths, polled each tenth, with honest progress."""
+    learner = Learner()
+    for number in range(count):
+        life = 20.0 * 2 ** (number % 16 / 4)
+        watch = learner.watch("mode", 0.0)
+        for tenth in range(10):
+            age = life * tenth / 10
+            learner.pending(watch, age, "running", tenth * 10)
+            made = learner.forecast(watch, age)
+            learner.plan(watch, made, life / 10)
+        learner.ended(watch, life)
+    return learner
+
+
+def test_a_mark_that_was_learned_narrows_the_forecast_to_its_scale() -> None:
+    learner = taught()
+    for life in (40.0, 80.0, 160.0):
+        watch = told(learner, 50, life / 2, life * 0.45)
+        made = learner.forecast(watch, life / 2)
+        assert made.told is not None
+        median = made.remaining(0.5)
+        assert median == pytest.approx(life / 2, rel=0.35)
+    silent = learner.watch("mode", 0.0)
+    assert learner.forecast(silent, 20.0).told is None
+
+
+def test_a_mark_is_not_used_before_it_is_trusted_and_never_alone() -> None:
+    learner = taught()
+    watch = told(learner, 50, 40.0, 36.0)
+    assert watch.mark is not None
+    watch.mark.score = -4.0
+    doubted = learner.forecast(watch, 40.0)
+    assert doubted.told is not None
+    assert doubted.mass is doubted.plain
+    assert doubted.total == doubted.plain_total
+    watch.mark.score = 4.0
+    believed = learner.forecast(watch, 40.0)
+    assert believed.told is not None
+    assert believed.total == 1.0
+    trust = 1 - 0.02
+    assert watch.mark.trust > trust
+    expected = [
+        trust * by_mark / believed.told_total + 0.02 * by_law / believed.plain_total
+        for by_mark, by_law in zip(believed.told, believed.plain, strict=True)
+    ]
+    assert believed.mass == pytest.approx(expected)
+    assert sum(believed.mass) == pytest.approx(1.0)
+
+
+def test_a_mark_looks_four_octaves_ahead_and_eight_for_a_young_job() -> None:
+    learner = taught()
+    old, young = told(learner, 50, 40.0, 36.0), told(learner, 50, 1.0, 0.9)
+    made = learner.forecast(old, 40.0)
+    assert len(made.mass) == 20 + 1
+    law = old.mode.law
+    assert made.plain[-1] == law.survival[made.bucket + 20]
+    assert made.plain_total == pytest.approx(sum(made.plain))
+    assert len(learner.forecast(young, 1.0).mass) == 40 + 1
+    assert len(learner.forecast(young, 2.1).mass) == 20 + 1
+    aged = learner.forecast(old, EDGES[BUCKETS - 3] * 1.01)
+    assert len(aged.mass) == 3 + 1
+
+
+def test_what_is_farther_off_than_a_mark_looks_has_no_time() -> None:
+    learner = taught()
+    made = learner.forecast(told(learner, 50, 40.0, 36.0), 40.0)
+    made.mass = [0.0] * 20 + [1.0]
+    assert made.remaining(0.5) is None
+    made.mass = [0.0] * 19 + [1.0, 0.0]
+    assert made.remaining(0.5) is not None
+
+
+def test_a_mark_whose_runs_contradict_the_job_says_nothing() -> None:
+    learner = taught()
+    watch = told(learner, 50, 40.0, 36.0)
+    assert watch.mark is not None
+    watch.mark.entered.cumulated = [0.0] * len(watch.mark.entered.cumulated)
+    made = learner.forecast(watch, 40.0)
+    assert made.told is None
+    assert made.mass is made.plain
+
+
+def test_the_forecast_weighs_by_when_the_mark_was_entered_and_that_it_lasts() -> None:
+    watch = watched()
+    watch.move(0.0, "running", 0)
+    watch.move(8.0, "running", 50)
+    assert watch.mark is not None
+    entered, left = watch.mark.entered, watch.mark.left
+    entered.counts[7], left.counts[0] = 1e6, 1e6  # honest progress, and it lasts to the end
+    entered.rebuild(1e-6)
+    left.rebuild(1e-6)
+    watch.mark.score = 4.0
+    watch.before = 6.0
+    watch.before_point = math.log2(6.0) * 15
+    made = forecast(watch, 9.0)
+    assert made.told is not None
+    lives = [EDGES[made.bucket + at] for at, chance in enumerate(made.told) if chance > 1e-12]
+    assert min(lives) >= 10.5  # a life of 12 s to 18 s, and a bucket's width
+    assert max(lives) <= 18.5
+
+
+@given(st.floats(0, 1e7), st.floats(0.001, 1e4), st.floats(0.01, 1e5))
+def test_a_wait_is_positive_and_about_the_longest_at_most(
+    age: float, call_cost: float, longest: float
+) -> None:
+    wait = forecast(watched(), age).wait(call_cost, longest)
+    assert wait >= 0
+    assert wait <= longest or wait <= (max(age, 0.25) + longest) * 2**0.2 - age
+
+
+def test_without_samples_the_wait_is_a_share_of_the_age() -> None:
+    hazard = -math.log(1 - BUCKET_RISK) / (EDGES[51] - EDGES[50])
+    wait = forecast(watched(), EDGES[50]).wait(0.5, 1e5)
+    assert wait == pytest.approx(math.sqrt(2 * 0.5 / hazard), rel=0.15)
