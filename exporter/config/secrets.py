@@ -1,5 +1,7 @@
 """The secrets in force: the API key and the token for writing, and what no log line may show."""
 
+import contextlib
+
 from . import Config, LiveConfig
 from .credentials import Secret, SecretSource, create_secret_file
 
@@ -10,7 +12,8 @@ class Secrets:
     def __init__(self, config: LiveConfig) -> None:
         self._key = config().upstream.key_source()
         self._config = config
-        self._token = SecretSource(config().token_file)
+        self._token_file = config().token_file
+        self._token = SecretSource(self._token_file)
         self.known: set[str] = set()
         """Every key, token and proxy password that was ever in force. Log lines hide them."""
         self._read_all(config())
@@ -46,7 +49,11 @@ class Secrets:
     def _move(self, config: Config) -> None:
         """Read the secrets from where a new config says."""
         self._key.move(config.upstream.api_key_file, config.upstream.api_key_env)
-        self._token.move(config.token_file)
+        if config.token_file != self._token_file:
+            self._token_file = config.token_file
+            self._token = SecretSource(config.token_file)
+            with contextlib.suppress(OSError):  # without a token nobody writes
+                self.create_token()
         self._read_all(config)
 
     def _read_all(self, config: Config) -> None:

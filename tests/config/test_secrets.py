@@ -17,6 +17,7 @@ def config(folder: Path, key: str, token: str | None = None) -> Config:
         {
             "upstream": {"api_key_file": folder / key},
             "registration": {"token_file": folder / token} if token else {},
+            "storage": {"path": folder / "jobs.db"},
         }
     )
 
@@ -33,7 +34,10 @@ def test_key_and_token_come_from_the_files_of_the_config_in_force(tmp_path: Path
     version = secrets.key_version()
     live.apply(config(tmp_path, "other-key"))
     assert secrets.key_text() == "text-of-other-key"
-    assert secrets.token() is None
+    created = secrets.token()
+    assert created is not None
+    assert created.reveal() == (tmp_path / "jobs.db.token").read_text().strip()
+    assert (tmp_path / "jobs.db.token").stat().st_mode & 0o777 == 0o600
     assert secrets.key_version() > version
 
 
@@ -42,6 +46,9 @@ def test_every_secret_that_was_ever_in_force_is_known(
 ) -> None:
     live = LiveConfig(config(tmp_path, "key", "token"))
     secrets = Secrets(live)
-    with_proxy = {"upstream": {"proxy_url": "http://me:proxy-password@localhost:3128"}}
+    with_proxy = {
+        "upstream": {"proxy_url": "http://me:proxy-password@localhost:3128"},
+        "registration": {"token_file": tmp_path / "token"},
+    }
     live.apply(Config.model_validate(with_proxy))
     assert secrets.known == {"text-of-key", "text-of-token", "proxy-password"}

@@ -156,7 +156,7 @@ def test_a_machine_that_cannot_ask_waits_and_logs_it_once(door: Door) -> None:
     assert door.admission.unable_until == -math.inf
     with capture_logs() as logs:
         door.answer(unasked("not_asked", "Too many open files"))
-        assert door.admission.unable_until == door.steady + 2.0
+        assert door.admission.unable_until == door.steady + Polling().min_interval
         door.at = 1.0
         door.answer(
             unasked("not_asked", "Too many open files")
@@ -164,7 +164,7 @@ def test_a_machine_that_cannot_ask_waits_and_logs_it_once(door: Door) -> None:
         assert door.admission.unable_until == door.steady + 1.0
         door.at = 2.0
         door.answer(unasked("not_asked", "Too many open files"))
-        assert door.admission.unable_until == door.steady + 2.0
+        assert door.admission.unable_until == door.steady + Polling().min_interval
     assert [(line["event"], line["error"]) for line in logs] == [
         ("this machine cannot ask the upstream", "Too many open files")
     ]

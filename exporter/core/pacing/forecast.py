@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from operator import mul, sub
 from typing import TYPE_CHECKING, Final
 
-from .marks import FINE, ORIGIN, POINTS
+from .marks import FINE, ORIGIN, POINTS, SCALE
 from .scale import BUCKETS, EDGES, PER_OCTAVE, YOUNGEST, position
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ YOUNG_SECONDS: Final = 2.0
 LEAST_TRUST: Final = 0.02
 """Both forecasts keep this weight, however well the other did; below it the mark is not used."""
 NOTHING: Final = 1e-12
-SCALE: Final = PER_OCTAVE * FINE
-"""Points of a mark's cumulated table in each octave."""
 
 
 @dataclass(slots=True)

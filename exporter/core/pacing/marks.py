@@ -18,6 +18,8 @@ LEAST_RATIO: Final = -1.5
 RATIOS: Final = 4 * PER_OCTAVE
 FINE: Final = 3
 """Points of the cumulated table in each bucket: positions are rounded to the next point."""
+SCALE: Final = PER_OCTAVE * FINE
+"""Points of a mark's cumulated table in each octave."""
 _PADDING: Final = 20 * PER_OCTAVE * FINE
 POINTS: Final = 2 * _PADDING + RATIOS * FINE
 """The cumulated table is padded on both sides, so that every slice of it has its full length."""

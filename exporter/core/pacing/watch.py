@@ -4,9 +4,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Final
 
-from .forecast import SCALE
 from .law import HEAVIEST, Law
-from .marks import Mark, Run, band, share_shift
+from .marks import SCALE, Mark, Run, band, share_shift
 
 MARKS: Final = 12
 """Marks for each mode; all further ones share one more."""
