@@ -30,6 +30,7 @@ from exporter.simulator.script import Script  # noqa: E402
 
 PACKAGE = f"{ROOT / 'exporter'}/"
 KEY = {"X-API-Key": "k"}
+TOKEN = {"Authorization": "Bearer t"}
 
 
 class Tracer:
@@ -84,9 +85,11 @@ async def main() -> None:
     """Run the operations against an exporter and a simulator on loopback."""
     folder = Path(tempfile.mkdtemp())
     (folder / "key").write_text("k")
+    (folder / "token").write_text("t")
     async with Simulator(api_key="k", seed=1) as simulator:
         document: dict[str, Any] = {
             "upstream": {"base_url": simulator.url, "api_key_file": "key"},
+            "registration": {"token_file": "token"},
             "storage": {"path": "jobs.db"},
             "polling": {"min_interval": "100s", "max_interval": "100s"},
         }
@@ -97,6 +100,7 @@ async def main() -> None:
         await client.start_server()
 
         async def call(method: str, url: str, status: int = 200, **more: Any) -> None:
+            more.setdefault("headers", TOKEN)
             async with client.request(method, url, **more) as response:
                 assert response.status == status, await response.text()
                 await response.read()
