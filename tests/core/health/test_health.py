@@ -789,7 +789,7 @@ def test_a_refusal_that_was_confirmed_does_not_make_the_next_harder_to_confirm()
 
 
 def test_contradicted_refusals_are_remembered_for_ten_minutes() -> None:
-    for later, state in ((500, UpstreamState.WELL), (700, UpstreamState.KEY_REJECTED)):
+    for later, state in ((600, UpstreamState.WELL), (601, UpstreamState.KEY_REJECTED)):
         upstream = Upstream()
         upstream.says(error(401), 0)
         upstream.says(error(422), 0, None)
