@@ -30,8 +30,12 @@ async def busy(open_site: Open, simulator: Simulator) -> Site:
         registration={"allowed_labels": ["shop"]},
         metrics={"group_labels": ["shop"], "const_labels": {"env": "test"}},
     )
+    seen = simulator.add(Script.sound(0.0))
+    body = b'{"job_id": "%s", "state": "pending", "status": "queued", "mode": "clipping"}'
+    with simulator.faults.override(seen, 200, body % seen.encode()):  # seen before its end
+        await site.put(seen, labels={"shop": 'e"u\\\n'}, key="sku")
+        await until(lambda: site.exporter.registry.jobs[seen].answered)
     for script in (
-        Script.sound(0.1),
         Script.warned(0.1),
         Script.resultless(0.1),
         Script.failing(0.1),
