@@ -1,4 +1,4 @@
-"""What the client says in its requests, and reads from answers and errors."""
+"""The headers of the client's requests, and its reading of answers and errors."""
 
 import base64
 import json
