@@ -8,7 +8,7 @@ from prose import Hit, documented, limit_of, matches, parts, pieces, read_prose
 LIMITS = {
     "exporter": 1.9,
     "exporter/alerting": 10.7,
-    "exporter/client": 1.3,
+    "exporter/client": 0.0,
     "exporter/commands": 3.5,
     "exporter/config": 0.8,
     "exporter/configured": 0.0,
@@ -24,7 +24,7 @@ LIMITS = {
     "benchmarks": 4.6,
     "grafana": 14.2,
     "tests": 3.0,
-    "docs": 0.7,
+    "docs": 0.8,
 }
 """Hits in 1,000 words, at most. `python tests/prose.py` prints this table at today's values."""
 
