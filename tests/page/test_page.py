@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
-from conftest import Open, Site, until
+from conftest import BEARER, TOKEN, Open, Site, until
 from playwright.async_api import Page, Route, expect
 
 from exporter import Config, setup
@@ -160,6 +160,13 @@ async def test_the_panel_shows_a_jobs_details(
     await expect(panel.locator(".facts")).to_contain_text("sku-2")
 
 
+async def unlock(page: Page) -> None:
+    """Show the token to the page, and wait for the result links."""
+    await page.get_by_label("Token").fill(TOKEN)
+    await page.get_by_role("button", name="Unlock").click()
+    await expect(page.locator("#panel .results a").first).to_be_visible()
+
+
 async def test_result_links_are_shown_and_never_fetched(
     lively: Site, simulator: Simulator, open_page: Any
 ) -> None:
@@ -167,6 +174,7 @@ async def test_result_links_are_shown_and_never_fetched(
     await lively.put(job_id)
     shown = await lively.ends(job_id, "done")
     page = await open_page(lively, f"#/job/{job_id}")
+    await unlock(page)
     links = page.locator("#panel .results a")
     urls = {shown["final_url"], *shown["final_urls"].values()} - {None}
     await expect(links).to_have_count(len(urls))
@@ -181,10 +189,26 @@ async def test_a_reader_without_the_token_sees_why_results_are_hidden(
     job_id = simulator.add(Script.sound(0.05))
     await lively.put(job_id)
     await lively.ends(job_id, "done")
-    proxied = {"X-Forwarded-For": "203.0.113.7"}
-    page = await open_page(lively, f"#/job/{job_id}", extra_http_headers=proxied)
-    await expect(page.locator("#panel")).to_contain_text("Shown only on the exporter's own machine")
+    page = await open_page(lively, f"#/job/{job_id}")
+    await expect(page.locator("#panel")).to_contain_text("unlocked with the exporter's token")
     assert await page.locator("#panel .results a").count() == 0
+
+
+async def test_a_token_unlocks_the_page_in_its_tab(
+    lively: Site, simulator: Simulator, open_page: Any
+) -> None:
+    job_id = simulator.add(Script.sound(0.05))
+    await lively.put(job_id)
+    await lively.ends(job_id, "done")
+    page = await open_page(lively, f"#/job/{job_id}")
+    await page.get_by_label("Token").fill("wrong")
+    await page.get_by_role("button", name="Unlock").click()
+    await expect(page.locator("#panel")).to_contain_text("does not accept this token")
+    await unlock(page)
+    await page.reload()
+    await expect(page.locator("#panel .results a").first).to_be_visible()
+    other = await open_page(lively, f"#/job/{job_id}")
+    await expect(other.get_by_label("Token")).to_be_visible()
 
 
 async def test_everything_can_be_reached_by_keyboard(
@@ -333,6 +357,7 @@ async def test_texts_from_a_job_are_shown_literally(
         await expect(panel.locator(".facts")).to_contain_text(evil)
     with simulator.faults.override(job_id, 200, json.dumps(done).encode()):
         await expect(panel.locator("h2")).to_contain_text("Done")
+        await unlock(page)
         links = [await link.get_attribute("href") for link in await panel.locator("a").all()]
         assert links
         assert not [link for link in links if not str(link).startswith("https://cdn.example.com/")]
@@ -351,7 +376,7 @@ async def test_a_lost_connection_shows_and_no_change_is_missed(
     async def start(port: int = 0) -> TestClient[Any, Any]:
         app = web.Application()
         setup(app, make_config())
-        client = TestClient(TestServer(app, port=port or None))
+        client = TestClient(TestServer(app, port=port or None), headers=BEARER)
         await client.start_server()
         return client
 
@@ -511,7 +536,7 @@ async def test_it_works_under_a_prefix(
 ) -> None:
     app = web.Application()
     setup(app, make_config(), prefix="/tools/removit")
-    async with TestClient(TestServer(app)) as client:
+    async with TestClient(TestServer(app), headers=BEARER) as client:
         job_id = simulator.add(Script.stuck(0.0))
         assert (await client.put(f"/tools/removit/api/v1/jobs/{job_id}")).status == 201
         page = await open_page(Lost(str(client.make_url("/")).rstrip("/")), path="/tools/removit")

@@ -3,6 +3,15 @@
 import { setClock } from "./format.js";
 
 const PATIENCE_MS = 15000;
+const TOKEN = "removit-exporter token";
+
+// The token that the reader unlocked the page with, in this tab; null without one.
+let token = sessionStorage.getItem(TOKEN);
+
+export function keepToken(value) {
+  token = value;
+  sessionStorage.setItem(TOKEN, value);
+}
 
 export class AnswerError extends Error {
   constructor(status, body) {
@@ -11,9 +20,9 @@ export class AnswerError extends Error {
   }
 }
 
-async function ask(path, accept) {
+async function ask(path, accept, shown = token) {
   const response = await fetch(path, {
-    headers: { Accept: accept },
+    headers: { Accept: accept, ...(shown && { Authorization: `Bearer ${shown}` }) },
     cache: "no-store",
     signal: AbortSignal.timeout(PATIENCE_MS),
   });
@@ -22,6 +31,12 @@ async function ask(path, accept) {
 }
 
 export const getJson = async (path) => (await ask(path, "application/json")).json();
+
+// Return whether the exporter accepts a token.
+export async function tryToken(value) {
+  const summary = await (await ask("api/v1/summary", "application/json", value)).json();
+  return summary.results_shown;
+}
 
 export async function getSummary() {
   const sent = Date.now();

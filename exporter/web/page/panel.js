@@ -4,6 +4,7 @@ import { el, find, icon, resultLink } from "./dom.js";
 import { AnswerError } from "./api.js";
 import { ago, clock, count, duration, fullTime, latency, now, seconds } from "./format.js";
 import { usualOf } from "./select.js";
+import { unlockForm } from "./unlock.js";
 import { codeWords, eventWords, reasonWords, sourceWord, stateWord } from "./words.js";
 
 const SOON_MS = 700;
@@ -196,9 +197,8 @@ function results(job, summary) {
     return [heading("Results"), el("ul", { class: "results" }, items)];
   }
   if (job.state !== "done") return [];
-  const text = summary && !summary.results_shown
-    ? "Shown once the page is unlocked with the exporter's token." : "Done, but without a result.";
-  return [heading("Results"), el("p", { class: summary?.results_shown ? "warn" : "muted", text })];
+  if (summary && !summary.results_shown) return [heading("Results"), unlockForm];
+  return [heading("Results"), el("p", { class: summary ? "warn" : "muted", text: "Done, but without a result." })];
 }
 
 function facts(job) {
