@@ -1,9 +1,9 @@
-"""The one clock. Rooms take it as an argument, so that all of them can run under simulated time."""
+"""The one clock. Each part takes it as an argument, so that all can run in simulated time."""
 
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 
 class Clock(Protocol):
@@ -14,7 +14,7 @@ class Clock(Protocol):
         ...
 
     def time(self) -> float:
-        """Return seconds since 1970, for stamps. Never less than before."""
+        """Return seconds since 1970, for stamps. It goes back only where the clock was wrong."""
         ...
 
     async def sleep(self, seconds: float) -> None:
@@ -24,22 +24,48 @@ class Clock(Protocol):
         """Wait for an event, but no longer than `seconds` (infinity: as long as it takes)."""
 
 
-class SystemClock:
-    """The machine's clock. When its wall time is set back, stamps stand still until it catches up;
-    due times do not notice (`CLOCK_MONOTONIC`, which stands still while the machine sleeps)."""
+STEP_SECONDS: Final = 1.0
+"""A wall clock that is off by less than this is not followed."""
+FOLLOWED_AFTER: Final = 30.0
+"""Seconds for which the wall clock must say the same before its step is followed."""
 
-    def __init__(self, wall: Callable[[], float] = time.time) -> None:
+
+class SystemClock:
+    """The machine's clocks: `CLOCK_MONOTONIC`, and stamps that are counted from it.
+
+    Stamps begin at the wall time and go on with the steady clock. When the wall clock is set, or
+    the machine has slept, they follow once the wall clock has kept to its new time for
+    `FOLLOWED_AFTER`. So a wall clock that is wrong for a moment leaves no stamp.
+    """
+
+    def __init__(
+        self,
+        wall: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._wall = wall
-        self._latest = 0.0
+        self._steady = steady
+        self._offset: float | None = None
+        self._stepped: tuple[float, float] | None = None
+        """The offset to which the wall clock was set, and when (steady seconds)."""
 
     def monotonic(self) -> float:
         """See `Clock.monotonic`."""
-        return time.monotonic()
+        return self._steady()
 
     def time(self) -> float:
         """See `Clock.time`."""
-        self._latest = max(self._latest, self._wall())
-        return self._latest
+        steady = self._steady()
+        offset = self._wall() - steady
+        if self._offset is None:
+            self._offset = offset
+        if abs(offset - self._offset) < STEP_SECONDS:
+            self._stepped = None
+        elif self._stepped is None or abs(offset - self._stepped[0]) >= STEP_SECONDS:
+            self._stepped = offset, steady
+        elif steady - self._stepped[1] >= FOLLOWED_AFTER:
+            self._offset, self._stepped = offset, None
+        return steady + self._offset
 
     async def sleep(self, seconds: float) -> None:
         """See `Clock.sleep`."""

@@ -126,6 +126,8 @@ class Job:
     lost_with_others: bool = False
     """The upstream lost so many jobs at once that none of them is to blame. Until a good answer."""
     rechecks: int = 0
+    clock_offset: float | None = field(default=None, compare=False)
+    """Wall time minus steady time when the job's stamps were last checked. It is not stored."""
     setbacks: int = 0
     """Answers in a row that said nothing of the job; the next poll is put off for them."""
 

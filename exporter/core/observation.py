@@ -25,6 +25,7 @@ def observe(
     A reply that says nothing new gives no event; an answer about another incarnation never gets
     here (the registry fences it).
     """
+    job = _set_stamps_right(job, now)
     at = max(now.time, job.last_polled_at or 0.0, job.registered_at)
     told, drift_events = _tell_drift(job, reply, at)
     if reply.kind is Kind.OK and reply.status is not None:
@@ -35,6 +36,31 @@ def observe(
     else:
         changed, events = _asked_again(told, reply), []
     return replace(changed, last_polled_at=at), [*drift_events, *events]
+
+
+_STAMPS: Final = (
+    *("registered_at", "first_answer_at", "step_since"),
+    *("last_polled_at", "last_progress_at", "finished_at"),
+)
+CLOCK_STEP_SECONDS: Final = 1.0
+"""A wall clock that moved by less against the steady one was not set."""
+
+
+def _set_stamps_right(job: Job, now: Now) -> Job:
+    """Move a job's stamps along when the wall clock was set, so that durations stay true.
+
+    Stamps of an earlier process can only be compared with the present: none lies in the future.
+    """
+    offset = now.time - now.steady
+    if job.clock_offset is not None:
+        shift = offset - job.clock_offset
+        if abs(shift) < CLOCK_STEP_SECONDS:
+            return job
+    else:
+        latest = max(getattr(job, name) or 0.0 for name in _STAMPS)
+        shift = min(0.0, now.time - latest)
+    moved = {name: stamp + shift for name in _STAMPS if (stamp := getattr(job, name)) is not None}
+    return replace(job, clock_offset=offset, **moved)
 
 
 def conclude(job: Job, verdict: Verdict, now: Now) -> tuple[Job, list[Event]]:

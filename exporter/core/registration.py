@@ -22,6 +22,7 @@ def register(
         job_id=job_id,
         source=source,
         registered_at=at,
+        clock_offset=now.time - now.steady,
         registered_healthy_time=now.healthy_time,
         sources=(source,),
         key=key,

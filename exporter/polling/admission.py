@@ -42,7 +42,7 @@ class Admission:
         self._log = log
         self._key_version = key_version
         self._key_sent = key_version()
-        self._state_told = health.state
+        self._published_state = health.state
 
     def circuit(self, steady: float) -> Circuit:
         """Return the gate; behind a closed one a changed key is tried at once."""
@@ -64,7 +64,8 @@ class Admission:
         return 0.0 if circuit.closed else max(0.0, circuit.probe_at - self._steady())
 
     def wait_until(self, circuit: Circuit, until: float, steady: float) -> float:
-        """Return until when to wait at most: a changed key wakes nobody."""
+        """Return until when to wait at most: neither a changed key nor time alone wakes anybody."""
+        until = min(until, self.health.next_change())
         if circuit.closed or circuit.probe is not Probe.CONTROL:
             return until
         return min(until, steady + KEY_CHECK_SECONDS)
@@ -87,8 +88,9 @@ class Admission:
         now: Now,
         target: ControlTarget | None,
         asked: str | None,
-    ) -> Event | None:
-        """Let a reply bear on all of it (see `Health.note`); return what is to be told of it."""
+    ) -> list[Event]:
+        """Let a reply bear on all of it (see `Health.note`); return the events of the upstream."""
+        events = self.advance(now.time, now.steady)
         self._note_ability(reply, now.steady)
         was_closed = self.health.circuit().closed
         self.health.note(reply, now, job=job, target=target, asked=asked)
@@ -99,12 +101,20 @@ class Admission:
             self.bucket.hold(now.steady)
         elif is_closed and not was_closed:
             self.bucket.drain(now.steady)
-        before, after = self._state_told, self.health.state
+        return [*events, *self._changes(now.time, reply.code)]
+
+    def advance(self, time: float, steady: float) -> list[Event]:
+        """Let time pass; return the event of a state that time alone has ended."""
+        self.health.advance(steady)
+        return self._changes(time, None)
+
+    def _changes(self, time: float, code: str | None) -> list[Event]:
+        before, after = self._published_state, self.health.state
+        self._published_state = after
         if after is before:
-            return None
-        self._state_told = after  # changed by this answer, or as time went by since the one before
-        data = {"from": before.value, "to": after.value, "code": reply.code}
-        return Event(EventType.UPSTREAM_CHANGED, None, now.time, data)
+            return []
+        data = {"from": before.value, "to": after.value, "code": code}
+        return [Event(EventType.UPSTREAM_CHANGED, None, time, data)]
 
     def _note_ability(self, reply: Reply, steady: float) -> None:
         if reply.kind is not Kind.UNASKED:

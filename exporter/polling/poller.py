@@ -72,6 +72,7 @@ class Poller:
         self._flights: dict[str | None, asyncio.Task[Reply]] = {}
         self._due: dict[str, float] = {}
         """Of the jobs under way, when (steady seconds) they were due."""
+        self._recording: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._log = log
@@ -184,6 +185,7 @@ class Poller:
         while True:
             self._wake.clear()
             now = self._clock.monotonic()
+            self._advance(now)
             turn, until = self._next_turn(now)
             if turn is Turn.WAIT:
                 await self._clock.wait(self._wake, until - now)
@@ -198,6 +200,13 @@ class Poller:
             else:
                 self._launch_ask(last=turn is Turn.ASK_LAST)
             self._asked_before = turn is Turn.ASK
+
+    def _advance(self, now: float) -> None:
+        """Let time pass for the upstream's health; the event that it makes is stored meanwhile."""
+        for event in self.admission.advance(self._clock.time(), now):
+            task = asyncio.create_task(self._registry.record(event), name="upstream changed")
+            self._recording.add(task)
+            task.add_done_callback(self._recording.discard)
 
     def _next_turn(self, now: float) -> tuple[Turn, float]:
         if now < self.admission.unable_until:
@@ -336,7 +345,7 @@ class Poller:
         asked: str | None = None,
     ) -> None:
         """Let the reply bear on the upstream's health, and tell when its state changes."""
-        if (event := self.admission.note(job, reply, now, target, asked)) is not None:
+        for event in self.admission.note(job, reply, now, target, asked):
             await self._registry.record(event)
 
     def first_answer(self, job: Job, reply: Reply) -> Outcome:

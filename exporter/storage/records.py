@@ -12,7 +12,7 @@ from ..core.job import Job, JobState, Source, Suspicion
 from ..core.reply import Kind
 from ..core.tally import Labels
 
-_COLUMNS: Final = frozenset({"job_id", "incarnation", "version"})
+_COLUMNS: Final = frozenset({"job_id", "incarnation", "version", "clock_offset"})
 _DEFAULTS: Final = {
     field.name: field.default if field.default_factory is MISSING else field.default_factory()
     for field in fields(Job)

@@ -235,13 +235,39 @@ def test_setbacks_add_up_until_an_answer_says_something() -> None:
     assert observe(current, error(500), now(5))[0].setbacks == 0
 
 
-def test_times_never_go_back_with_the_clock() -> None:
-    before, _ = observe(answered(), ok(), now(100))
-    after, events = observe(before, ok("done"), now(50))
-    assert after.last_polled_at == after.finished_at == START + 100
-    assert all(event.time >= START + 100 for event in events)
-    verdict = Verdict(FAILED, "because")
-    assert conclude(before, verdict, now(50))[0].finished_at == START + 100
+def clock_set(seconds: float, steady: float) -> Now:
+    """A time at which the wall clock and the steady clock say different things."""
+    return Now(START + seconds, 1000.0 + steady, steady)
+
+
+@pytest.mark.parametrize("step", [82_800.0, -82_800.0, 1.0, -1.0])
+def test_a_wall_clock_that_is_set_changes_no_duration(step: float) -> None:
+    begun, _ = observe(job(), ok(), now(3))
+    after, events = observe(begun, ok("done"), clock_set(8 + step, 8))
+    assert only(events, EventType.FINISHED).data["seconds"] == 8
+    assert only(events, EventType.FINISHED).data["unseen_seconds"] == 5
+    assert only(events, EventType.STEP_CHANGED).data["seconds"] == 5
+    assert (after.registered_at, after.finished_at) == (START + step, START + 8 + step)
+    again, _ = observe(after, ok("done"), clock_set(20, 20))
+    assert (again.registered_at, again.finished_at) == (START, START + 8)
+
+
+def test_a_difference_of_less_than_a_second_between_the_clocks_moves_no_stamp() -> None:
+    begun, _ = observe(job(), ok(), now(3))
+    after, _ = observe(begun, ok("done"), clock_set(3 - 0.9, 3))
+    assert (after.registered_at, after.finished_at) == (START, START + 3)
+    assert conclude(begun, Verdict(FAILED, "because"), now(2))[0].finished_at == START + 3
+
+
+def test_a_stamp_of_an_earlier_process_that_lies_in_the_future_is_corrected() -> None:
+    stored = replace(
+        answered(), registered_at=START + 5000, last_polled_at=START + 5040, clock_offset=None
+    )
+    after, events = observe(stored, ok("done"), now(0))
+    assert (after.registered_at, after.finished_at) == (START - 40, START)
+    assert only(events, EventType.FINISHED).data["seconds"] == 40
+    earlier = replace(answered(), registered_at=START - 5000, clock_offset=None)
+    assert observe(earlier, ok(), now(0))[0].registered_at == START - 5000
 
 
 EXPECTED_TRANSITIONS = {
@@ -374,7 +400,7 @@ class JobMachine(RuleBasedStateMachine):
 
     def identify(self) -> tuple[object, ...]:
         held = self.job
-        return held.job_id, held.incarnation, held.source, held.registered_at, held.key
+        return held.job_id, held.incarnation, held.source, held.key
 
     def count(self, events: list[Event]) -> None:
         for delta in self.tally.deltas(self.job, events):
@@ -387,7 +413,9 @@ class JobMachine(RuleBasedStateMachine):
             assert (before.state, after.state) in TRANSITIONS
             assert ("overturned" in types(events)) is not before.pending
         for name in ("last_polled_at", "last_progress_at", "step_since"):
-            assert (getattr(after, name) or 0) >= (getattr(before, name) or 0)
+            since_registered = (getattr(after, name) or after.registered_at) - after.registered_at
+            formerly = (getattr(before, name) or before.registered_at) - before.registered_at
+            assert since_registered >= formerly - 1e-6
         assert before.mode in (None, after.mode)
         if before.state in (DONE, INVALID):
             assert after.state is before.state

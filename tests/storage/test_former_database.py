@@ -30,6 +30,8 @@ FORMER_NAMES = {
     "reported_drift": "told_drift",
 }
 """Fields of a job whose names have changed since, with the name they had."""
+NEW_FIELDS = {"clock_offset": None}
+"""Fields that a job has got since, with their defaults."""
 LIVED_AT = 1_800_019_325.0
 """Seconds since 1970: the simulated time at which the database was left."""
 
@@ -79,6 +81,9 @@ async def read(store: SqliteStore) -> dict[str, Any]:
         "failures": [asdict(failure) for failure in failures],
     }
     plain: dict[str, Any] = json.loads(json.dumps(data))
+    for job in plain["jobs"]:
+        for name, default in NEW_FIELDS.items():
+            assert job.pop(name) == default
     return plain
 
 

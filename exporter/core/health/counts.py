@@ -3,6 +3,7 @@
 Both are bounded, plain data for JSON, and merge: see `evidence.py`.
 """
 
+import math
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Self
@@ -112,6 +113,10 @@ class RecentAnswers:
         """Drop the answers older than `before`."""
         while self._latest and next(iter(self._latest.values()))[0] < before:
             self._drop_oldest()
+
+    def oldest(self) -> float:
+        """Return when (steady seconds) the oldest answer came; infinity where there is none."""
+        return next(iter(self._latest.values()))[0] if self._latest else math.inf
 
     def count(self, sort: str) -> int:
         """Of how many jobs this sort is the latest answer."""

@@ -77,13 +77,26 @@ class Health:
         return self.state not in (UpstreamState.DOWN, UpstreamState.BLOCKED)
 
     def healthy_time(self, steady: float) -> float:
-        """Seconds, so far, in which the upstream was well and the exporter ran and could ask."""
-        if self.circuit().closed and not self._unable:
-            self._healthy_time += max(0.0, steady - self._counted_to)
-        self._counted_to = max(self._counted_to, steady)  # now, from here on
+        """Return the seconds in which the upstream was well and the exporter ran and could ask.
+
+        Reading it changes nothing; `advance` does.
+        """
+        if not self.circuit().closed or self._unable:
+            return self._healthy_time
+        return self._healthy_time + max(0.0, steady - self._counted_to)
+
+    def advance(self, steady: float) -> None:
+        """Let time pass: count it, drop old answers, and leave states that end with time."""
+        self._healthy_time = self.healthy_time(steady)
+        self._counted_to = max(self._counted_to, steady)
         self.evidence.recent.prune(steady - self.rules.outage_window)
         self._weigh(None)
-        return self._healthy_time
+
+    def next_change(self) -> float:
+        """Return when (steady seconds) time alone may change the state; infinity: never."""
+        if self._condition is not Condition.SUSPECT:
+            return math.inf
+        return self.evidence.recent.oldest() + self.rules.outage_window + _AFTER
 
     def restore(self, healthy_time: float) -> None:
         """Take back the clock of patience as it was stored."""
@@ -126,7 +139,8 @@ class Health:
         `target` is that of a control request, which alone confirms; `asked` is the job_id that a
         control or a stranger asked about.
         """
-        now = Now(now.time, now.steady, self.healthy_time(now.steady))
+        self.advance(now.steady)
+        now = Now(now.time, now.steady, self._healthy_time)
         self._unable = reply.kind is Kind.UNASKED
         self.control.answered(now.steady, of_control=target is not None)
         if reply.kind in (Kind.KEY_REJECTED, Kind.BLOCKED):
@@ -277,3 +291,5 @@ class Health:
 
 
 _OPEN: Final = Circuit(True)
+_AFTER: Final = 0.001
+"""Seconds past the end of a window, so that its oldest answer has left it."""

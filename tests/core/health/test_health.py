@@ -147,12 +147,34 @@ def test_a_strong_witness_in_the_window_makes_it_only_suspect() -> None:
     assert upstream.health.up is True
 
 
+def test_reading_the_clock_of_patience_changes_nothing() -> None:
+    upstream = Upstream()
+    upstream.says(ok(), 0, "witness")
+    for name in "abcde":
+        upstream.says(error(500), 1, name)
+    assert upstream.health.healthy_time(now(500).steady) == 500
+    assert upstream.health.state is UpstreamState.SUSPECT
+    assert upstream.health.healthy_time(now(2).steady) == 2
+
+
+def test_time_alone_may_change_only_the_state_suspect_and_says_when() -> None:
+    upstream = Upstream()
+    upstream.says(ok(), 0, "witness")
+    assert upstream.health.next_change() == math.inf
+    for name in "abcde":
+        upstream.says(error(500), 1, name)
+    at = upstream.health.next_change()
+    assert 1060 < at < 1060.01
+    upstream.health.advance(at)
+    assert upstream.health.next_change() > at
+
+
 def test_suspicion_of_the_upstream_ends_with_the_window() -> None:
     upstream = Upstream()
     upstream.says(ok(), 0, "witness")
     for name in "abcde":
         upstream.says(error(500), 1, name)
-    upstream.health.healthy_time(now(62).steady)
+    upstream.health.advance(now(62).steady)
     assert upstream.health.state is UpstreamState.WELL
 
 
@@ -507,7 +529,7 @@ def test_patience_stands_still_unless_the_upstream_may_be_well() -> None:
     assert healthy_time(now(900).steady) == 110  # unconfirmed, and yet nobody is polled
     upstream.says(error(422), 900, None)
     assert healthy_time(now(905).steady) == 115
-    assert healthy_time(now(800).steady) == 115  # a clock that goes back adds nothing
+    assert healthy_time(now(800).steady) == 110  # a clock that goes back adds nothing
 
 
 def test_patience_goes_on_from_where_it_was_stored() -> None:

@@ -142,7 +142,7 @@ def recover(upstream: Upstream) -> None:
 
 
 def pass_the_window(upstream: Upstream) -> None:
-    upstream.health.healthy_time(now(upstream.seconds + 61).steady)
+    upstream.health.advance(now(upstream.seconds + 61).steady)
 
 
 def mix(upstream: Upstream) -> None:
@@ -151,7 +151,7 @@ def mix(upstream: Upstream) -> None:
         upstream.says(ok(), answered(name, state=JobState.FAILED))
     upstream.seconds += 30
     upstream.fails_for("abcde")
-    upstream.health.healthy_time(now(upstream.seconds + 31).steady)
+    upstream.health.advance(now(upstream.seconds + 31).steady)
 
 
 def fail_most(upstream: Upstream) -> None:
