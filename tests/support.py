@@ -101,8 +101,13 @@ def ok(state: str = "pending", **fields: Any) -> Reply:
     return Reply(Kind.OK, 200, status=status)
 
 
-def error(http_status: int, body: bytes = b'{"error": "x"}', **headers: str) -> Reply:
-    """An error answer; header names with `_` for `-`."""
+API_ERRORS = {404: b'{"error": "not_found"}', 422: b'{"error": "validation"}'}
+
+
+def error(http_status: int, body: bytes | None = None, **headers: str) -> Reply:
+    """An error answer, of the API's own unless it has a body; header names with `_` for `-`."""
+    if body is None:
+        body = API_ERRORS.get(http_status, b'{"error": "x"}')
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return parse_reply(http_status, named, body)
 

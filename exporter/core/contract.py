@@ -58,15 +58,26 @@ def parse_reply(
         elif len(body) > MAX_BODY_BYTES:
             drifts.add(DriftKind.TOO_LARGE, f"more than {MAX_BODY_BYTES} bytes")
         elif not is_json or not isinstance(document, dict):
-            drifts.add(DriftKind.NOT_JSON, _cut(text.strip(), 80) or "an empty body")
+            not_an_object = DriftKind.WRONG_TYPE if is_json else DriftKind.NOT_JSON
+            drifts.add(not_an_object, _first_words(text))
         else:
             status = _read_status(document, drifts)
+    error, detail = _error_code(document), ""
+    kind = _kind(http_status, readable=status is not None, is_json=is_json)
+    if kind in _API_ERRORS and error != _API_ERRORS[kind]:
+        drifts = _Drifts()
+        if error is not None and _IDENTIFIER.fullmatch(error):
+            drifts.add(DriftKind.UNKNOWN_ERROR, f"{http_status} {error}")
+        else:
+            kind, detail = Kind.UNREADABLE, f"{http_status} {_first_words(text)}"
+            drifts.add(DriftKind.WRONG_TYPE if is_json else DriftKind.NOT_JSON, detail)
     return Reply(
-        kind=_kind(http_status, readable=status is not None, is_json=is_json),
+        kind=kind,
         http_status=http_status,
         status=status,
-        error=_error_code(document),
-        drift=tuple(drifts.found) if 200 <= http_status <= 299 else (),
+        error=error,
+        drift=tuple(drifts.found) if kind in _KINDS_WITH_DRIFT else (),
+        detail=detail,
         is_json=is_json,
         retry_after=retry_after,
         retry_at=retry_at,
@@ -142,6 +153,16 @@ _KIND_BY_STATUS: Final = {
     422: Kind.INVALID,
     429: Kind.THROTTLED,
 }
+
+
+_API_ERRORS: Final = {Kind.NOT_FOUND: "not_found", Kind.INVALID: "validation"}
+"""The `error` by which the API's own 404 and 422 are known (the page's "Errors")."""
+_IDENTIFIER: Final = re.compile(r"[a-z][a-z0-9_]*")
+_KINDS_WITH_DRIFT: Final = frozenset({Kind.OK, Kind.UNREADABLE, *_API_ERRORS})
+
+
+def _first_words(text: str) -> str:
+    return _cut(text.strip(), 80) or "an empty body"
 
 
 def _kind(http_status: int, *, readable: bool, is_json: bool) -> Kind:

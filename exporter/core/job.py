@@ -123,6 +123,8 @@ class Job:
     finished_at: float | None = None
     evidence: str | None = None
     suspicion: Suspicion | None = None
+    other_runs: tuple[Suspicion, ...] = ()
+    """Runs of other kinds than the latest answer's; only a 2xx ends any of them."""
     lost_with_others: bool = False
     """The upstream lost so many jobs at once that none of them is to blame. Until a good answer."""
     rechecks: int = 0
@@ -140,6 +142,11 @@ class Job:
     def pending(self) -> bool:
         """Whether it is still polled for its end."""
         return self.state is JobState.PENDING
+
+    def run_of(self, kind: Kind) -> Suspicion | None:
+        """Return the run of like answers of one kind, None where there is none."""
+        runs = (self.suspicion, *self.other_runs)
+        return next((run for run in runs if run is not None and run.kind is kind), None)
 
     def recheck_at(self, after: Sequence[float]) -> float | None:
         """When (seconds since 1970) its verdict is checked again; None: never.

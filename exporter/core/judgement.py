@@ -131,7 +131,9 @@ def _not_found(
     if run.answers < answers or run.length < after:
         return None
     if not job.answered:
-        return Verdict(JobState.NOT_FOUND, f"{_row(run)}, never a good answer")
+        if not health.api_known(run.since) or health.evidence.jobs_lost(now, rules):
+            return None
+        return Verdict(JobState.NOT_FOUND, f"{_row(run)}; the job was never answered 2xx")
     if job.lost_with_others or health.evidence.jobs_lost(now, rules):  # no job is to blame
         return None
     lost, asked = health.evidence.lost_of_asked()
@@ -145,7 +147,9 @@ def _invalid(
     """`invalid`: "job_id is missing or malformed"; of a job once known it means it was lost."""
     if job.answered:
         return _not_found(job, run, health, now, rules)
-    return Verdict(JobState.INVALID, f"{run.http_status}, never a good answer")
+    if not health.api_known(run.since) or health.evidence.jobs_lost(now, rules):
+        return None
+    return Verdict(JobState.INVALID, f"answered {run.http_status}; it was never answered 2xx")
 
 
 RULES: Final[

@@ -18,12 +18,18 @@ MAX_REMEMBERED_MESSAGES: Final = 1000
 
 
 def observe(
-    job: Job, reply: Reply, now: Now, gateway_codes: Collection[int] = ()
+    job: Job,
+    reply: Reply,
+    now: Now,
+    gateway_codes: Collection[int] = (),
+    *,
+    in_turn: bool = True,
 ) -> tuple[Job, list[Event]]:
-    """What one reply changes. Verdicts are not drawn here, see `conclude`.
+    """Return what one reply makes of a job, and the events. Verdicts are for `conclude`.
 
-    A reply that says nothing new gives no event; an answer about another incarnation never gets
-    here (the registry fences it).
+    A reply that says nothing new gives no event. `in_turn` is False for an answer that somebody
+    asked for before the schedule's own time: it may begin a run, but lengthens none. The registry
+    keeps answers about another incarnation away.
     """
     job = _set_stamps_right(job, now)
     at = max(now.time, job.last_polled_at or 0.0, job.registered_at)
@@ -32,7 +38,7 @@ def observe(
         changed, events = _good_answer(told, reply.status, at)
     elif job.pending:
         gateway = _looks_like_gateway(reply, gateway_codes)
-        changed, events = _other_answer(told, reply, now, at, gateway=gateway)
+        changed, events = _other_answer(told, reply, now, at, gateway=gateway, in_turn=in_turn)
     else:
         changed, events = _asked_again(told, reply), []
     return replace(changed, last_polled_at=at), [*drift_events, *events]
@@ -89,13 +95,12 @@ def _looks_like_gateway(reply: Reply, gateway_codes: Collection[int]) -> bool:
 
 
 def _other_answer(
-    job: Job, reply: Reply, now: Now, at: float, *, gateway: bool
+    job: Job, reply: Reply, now: Now, at: float, *, gateway: bool, in_turn: bool
 ) -> tuple[Job, list[Event]]:
     """A pending job, and anything but a readable 2xx."""
     if reply.kind in (Kind.SERVER_ERROR, Kind.NOT_FOUND, Kind.INVALID):
-        return _suspect(job, reply, now, at, gateway=gateway)
-    job = replace(job, setbacks=job.setbacks + 1)
-    return (job, []) if reply.kind in NOT_THE_JOB else _clear(job, at)
+        return _suspect(job, reply, now, at, gateway=gateway, in_turn=in_turn)
+    return replace(job, setbacks=job.setbacks + 1), []
 
 
 NOT_THE_JOB: Final = frozenset(
@@ -112,15 +117,24 @@ def _asked_again(job: Job, reply: Reply) -> Job:
 
 
 def _suspect(
-    job: Job, reply: Reply, now: Now, at: float, *, gateway: bool
+    job: Job, reply: Reply, now: Now, at: float, *, gateway: bool, in_turn: bool
 ) -> tuple[Job, list[Event]]:
-    """Begin or lengthen the row. It stands still while the upstream is not well: an answer counts
-    only when well time has passed since the one before."""
+    """Begin or lengthen the run of this kind; a run of another kind is kept beside it.
+
+    An answer counts only when healthy time has passed since the one before, so that a run stands
+    still while the upstream is not well.
+    """
     http_status = reply.http_status or 0
-    run = job.suspicion
-    if run is not None and run.kind is reply.kind:
-        if now.healthy_time <= run.until:
-            return replace(job, setbacks=0), []
+    run = job.run_of(reply.kind)
+    others = tuple(
+        one
+        for one in (job.suspicion, *job.other_runs)
+        if one is not None and one.kind is not reply.kind
+    )
+    job = _with(job, suspicion=run, other_runs=others, setbacks=0)
+    if run is not None:
+        if now.healthy_time <= run.until or not in_turn:
+            return job, []
         run = replace(
             run,
             answers=run.answers + 1,
@@ -128,18 +142,20 @@ def _suspect(
             http_status=http_status,
             gateway_answers=run.gateway_answers + gateway,
         )
-        return replace(job, suspicion=run, setbacks=0), []
+        return replace(job, suspicion=run), []
     run = Suspicion(reply.kind, 1, now.healthy_time, now.healthy_time, http_status, int(gateway))
     data = {"http_status": http_status, "error": reply.error}
     event = Event(EventType.SUSPECTED, job.job_id, at, data)
-    return replace(job, suspicion=run, setbacks=0), [event]
+    return replace(job, suspicion=run), [event]
 
 
 def _clear(job: Job, at: float) -> tuple[Job, list[Event]]:
     if job.suspicion is None:
         return job, []
     data = {"http_status": job.suspicion.http_status, "answers": job.suspicion.answers}
-    return replace(job, suspicion=None), [Event(EventType.CLEARED, job.job_id, at, data)]
+    return replace(job, suspicion=None, other_runs=()), [
+        Event(EventType.CLEARED, job.job_id, at, data)
+    ]
 
 
 _OVERTURNED_BY: Final[Mapping[tuple[JobState, ReplyState], JobState]] = {
@@ -262,6 +278,12 @@ def _finish(job: Job, state: JobState, evidence: str | None, at: float) -> tuple
     if state is JobState.DONE and job.final_url is None and not job.final_urls:
         data["without_result"] = True
     finished = replace(
-        job, state=state, finished_at=at, evidence=evidence, suspicion=None, rechecks=0
+        job,
+        state=state,
+        finished_at=at,
+        evidence=evidence,
+        suspicion=None,
+        other_runs=(),
+        rechecks=0,
     )
     return finished, [Event(EventType.FINISHED, job.job_id, at, data)]

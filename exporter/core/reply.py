@@ -23,7 +23,7 @@ class Kind(StrEnum):
     """What an answer is, before anyone asks what it means for a job."""
 
     OK = "ok"  # 2xx with a usable state
-    UNREADABLE = "unreadable"  # 2xx that says nothing we can use
+    UNREADABLE = "unreadable"  # 2xx without a usable state; 404 or 422 that is not the API's
     KEY_REJECTED = "key_rejected"  # 401, or 403 with a JSON body
     BLOCKED = "blocked"  # 403 with anything else: a firewall speaks, not the API
     NOT_FOUND = "not_found"  # 404
@@ -58,6 +58,7 @@ class DriftKind(StrEnum):
     TOO_LARGE = "too_large"
     CUT_SHORT = "cut_short"
     WRONG_JOB_ID = "wrong_job_id"
+    UNKNOWN_ERROR = "unknown_error"
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,10 +27,15 @@ class Outcomes:
         self._answers = answers
         self._config = config
 
-    def outcome(self, job: Job, reply: Reply, now: Now, purpose: str) -> Outcome:
-        """Return what the reply to a request made for `purpose` makes of the job."""
+    def outcome(
+        self, job: Job, reply: Reply, now: Now, purpose: str, *, in_turn: bool = True
+    ) -> Outcome:
+        """Return what the reply to a request made for `purpose` makes of the job.
+
+        `in_turn` is False when it was made before the schedule's own time.
+        """
         config = self._config()
-        after, events = observe(job, reply, now, config.judgement.gateway_codes)
+        after, events = observe(job, reply, now, config.judgement.gateway_codes, in_turn=in_turn)
         if purpose != "recheck" and after.rechecks > job.rechecks:
             after = replace(after, rechecks=job.rechecks)  # out of turn: the check stays due
         after = weigh_loss(after, self._health, now, config.judgement)

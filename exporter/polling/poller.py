@@ -316,6 +316,7 @@ class Poller:
     async def _fly(self, job_id: str, purpose: str) -> Reply:
         job = self._registry.jobs.get(job_id)
         started = self._clock.monotonic()
+        in_turn = self._due.get(job_id, -math.inf) <= started
         reply = await self._asker.status(job_id)
         seconds = self._clock.monotonic() - started
         self._watcher.asked(purpose, reply, seconds)
@@ -329,7 +330,7 @@ class Poller:
             held = await self._registry.change(
                 job.job_id,
                 job.incarnation,
-                lambda known: self._outcomes.outcome(known, reply, now, purpose),
+                lambda known: self._outcomes.outcome(known, reply, now, purpose, in_turn=in_turn),
             )
             if held is not None:
                 self._outcomes.remember(job, held, reply, now)
@@ -371,6 +372,9 @@ class Poller:
             self.schedule.hold(job_id, now.steady + hint)
         if due is not None and reply is not None and reply.kind is Kind.UNASKED:
             self.schedule.schedule(job_id, due, planned.delay)  # it is as late as before
+        elif due is not None and due > now.steady and job.suspicion is not None:
+            # A request out of turn does not delay the answers that a verdict needs.
+            self.schedule.schedule(job_id, min(due, now.steady + planned.delay), planned.delay)
         self._wake.set()
 
     def _next_poll_of(self, job: Job, reply: Reply | None) -> NextPoll | None:

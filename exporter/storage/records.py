@@ -4,7 +4,7 @@
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any, Final
 
@@ -43,11 +43,19 @@ def dump_job(job: Job) -> str:
         if default is MISSING or value != default:
             document[_STORED_NAMES.get(name, name)] = value
     if job.suspicion is not None:
-        row = job.suspicion
-        document["suspicion"] = [
-            *(row.kind, row.answers, row.since, row.until, row.http_status, row.gateway_answers)
-        ]
+        document["suspicion"] = _dump_run(job.suspicion)
+    if job.other_runs:
+        document["other_runs"] = [_dump_run(run) for run in job.other_runs]
     return dump(document)
+
+
+def _dump_run(run: Suspicion) -> list[Any]:
+    return [run.kind, run.answers, run.since, run.until, run.http_status, run.gateway_answers]
+
+
+def _load_run(stored: Sequence[Any]) -> Suspicion:
+    kind, *numbers = stored
+    return Suspicion(Kind(kind), *numbers)
 
 
 def load_job(job_id: str | bytes, incarnation: int, version: int, document: str | bytes) -> Job:
@@ -74,8 +82,9 @@ def _fields(document: str | bytes) -> dict[str, Any]:
         if name in data:
             data[name] = {variation: tuple(texts) for variation, texts in data[name].items()}
     if "suspicion" in data:
-        kind, *numbers = data["suspicion"]
-        data["suspicion"] = Suspicion(Kind(kind), *numbers)
+        data["suspicion"] = _load_run(data["suspicion"])
+    if "other_runs" in data:
+        data["other_runs"] = tuple(_load_run(run) for run in data["other_runs"])
     return data
 
 

@@ -17,6 +17,7 @@ from exporter.core.reply import (
     MAX_DRIFTS,
     MAX_MESSAGE_CHARS,
     MAX_NAME_CHARS,
+    Drift,
     DriftKind,
     Kind,
     Reply,
@@ -133,8 +134,8 @@ def test_no_answer_has_its_failure_as_code() -> None:
     [
         (b"", ("not_json", "an empty body")),
         (b"<html>soon back</html>", ("not_json", "<html>soon back</html>")),
-        (b"[1, 2]", ("not_json", "[1, 2]")),
-        (b"null", ("not_json", "null")),
+        (b"[1, 2]", ("wrong_type", "[1, 2]")),
+        (b"null", ("wrong_type", "null")),
         (b'{"state": ', ("not_json", '{"state":')),
         (b"[" * 100_000, ("not_json", "[" * 79 + "…")),
         (b'{"a":' * 100_000, ("not_json", '{"a":' * 15 + '{"a"…')),
@@ -451,7 +452,45 @@ def test_rendering_leaves_out_what_is_not_there() -> None:
 
 
 def test_the_kinds_of_drift_are_a_closed_list() -> None:
-    assert len(DriftKind) == 12
+    assert len(DriftKind) == 13
+
+
+@pytest.mark.parametrize(("http_status", "kind"), [(404, Kind.NOT_FOUND), (422, Kind.INVALID)])
+@pytest.mark.parametrize(
+    ("body", "drift"),
+    [
+        (
+            b"<html>404 Not Found</html>",
+            ("not_json", "<html>404 Not Found</html>"),
+        ),
+        (b"default backend - 404", ("not_json", "default backend - 404")),
+        (b"", ("not_json", "an empty body")),
+        (b'"Not Found"', ("wrong_type", '"Not Found"')),
+        (b'{"detail": "Not Found"}', ("wrong_type", '{"detail": "Not Found"}')),
+        (b'{"error": "Not Found"}', ("wrong_type", '{"error": "Not Found"}')),
+        (b'{"error": {"code": 1}}', ("wrong_type", '{"error": {"code": 1}}')),
+    ],
+)
+def test_a_404_or_422_that_is_not_the_apis_is_unreadable_and_says_what_came(
+    http_status: int, kind: Kind, body: bytes, drift: tuple[str, str]
+) -> None:
+    reply = parse_reply(http_status, {}, body)
+    assert (reply.kind, reply.code) == (Kind.UNREADABLE, "invalid_body")
+    assert [(one.kind.value, one.detail) for one in reply.drift] == [
+        (drift[0], f"{http_status} {drift[1]}")
+    ]
+    assert reply.detail == f"{http_status} {drift[1]}"
+    known = parse_reply(http_status, {}, b'{"error": "no_such_job2"}')
+    assert (known.kind, known.code, known.detail) == (kind, str(http_status), "")
+    assert known.drift == (Drift(DriftKind.UNKNOWN_ERROR, f"{http_status} no_such_job2"),)
+
+
+@pytest.mark.parametrize(("http_status", "error"), [(404, "not_found"), (422, "validation")])
+def test_the_apis_own_404_and_422_are_no_drift(http_status: int, error: str) -> None:
+    body = b'{"error": "%s"}' % error.encode()
+    assert parse_reply(http_status, {}, body).drift == ()
+    swapped = {404: 422, 422: 404}[http_status]
+    assert parse_reply(swapped, {}, body).drift[0].kind is DriftKind.UNKNOWN_ERROR
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The table of judgement: for each rule what convicts, and what just does not."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +26,7 @@ class Court:
     def __init__(self, subject: Job) -> None:
         self.job = subject
         self.health = Health(RULES_OF, Polling(), steady=1000.0)
+        self.health.served_before = True
         self.verdict: Verdict | None = None
 
     def at(self, seconds: float) -> Now:
@@ -282,7 +284,7 @@ def test_a_404_for_a_job_never_well_is_not_found_after_three_over_five_minutes()
     assert court.hear(error(404), 150) is None
     assert court.hear(error(404), 299.9) is None
     assert court.hear(error(404), 300) == Verdict(
-        JobState.NOT_FOUND, "4 answers 404 over 300 s, never a good answer"
+        JobState.NOT_FOUND, "4 answers 404 over 300 s; the job was never answered 2xx"
     )
 
 
@@ -294,7 +296,60 @@ def test_two_404_are_not_enough() -> None:
 
 def test_a_422_for_a_job_never_well_is_invalid_at_once() -> None:
     court = Court(job())
-    assert court.hear(error(422), 0) == Verdict(JobState.INVALID, "422, never a good answer")
+    assert court.hear(error(422), 0) == Verdict(
+        JobState.INVALID, "answered 422; it was never answered 2xx"
+    )
+
+
+@pytest.mark.parametrize(("code", "seconds"), [(404, 300), (422, 0)])
+def test_before_anything_was_served_a_job_is_unknown_only_if_the_bare_request_says_422(
+    code: int, seconds: float
+) -> None:
+    court = Court(job())
+    court.health.served_before = False
+    court.control(ControlTarget.BARE, error(422), 5)  # before the run
+    assert court.health.control.target(RULES_OF.control) == (ControlTarget.RANDOM, None)
+    for at in (10, 10 + seconds / 2, 10 + seconds, 70 + seconds):
+        assert court.hear(error(code), at) is None
+    assert court.health.control.target(RULES_OF.control) == (ControlTarget.BARE, None)
+    assert court.health.control.target(("random",)) == (ControlTarget.RANDOM, None)
+    assert court.health.next_control() == 1010
+    court.control(ControlTarget.RANDOM, error(404), seconds + 71)
+    court.control(ControlTarget.BARE, error(404), seconds + 72)
+    court.control(ControlTarget.BARE, error(422, b"<html>"), seconds + 73)
+    assert court.hear(error(code), seconds + 74) is None
+    court.control(ControlTarget.BARE, error(422), seconds + 75)
+    assert court.hear(error(code), seconds + 76) is not None
+
+
+def test_one_good_answer_of_any_job_shows_that_it_is_the_api() -> None:
+    court = Court(job())
+    court.health.served_before = False
+    court.hear(error(404), 0)
+    assert court.health.control.target(()) == (ControlTarget.BARE, None)
+    court.others(1, 1)
+    assert court.hear(error(404), 150) is None
+    assert court.hear(error(404), 300) is not None
+
+
+def test_a_bare_control_is_wanted_once_for_a_run() -> None:
+    court = Court(job())
+    court.health.served_before = False
+    court.hear(error(404), 0)
+    court.control(ControlTarget.BARE, error(422), 1)
+    court.hear(error(404), 20)
+    assert court.health.next_control() == math.inf
+
+
+@pytest.mark.parametrize("code", [404, 422])
+def test_while_known_jobs_are_lost_at_once_no_unknown_job_is_decided(code: int) -> None:
+    court = Court(job())
+    for name in "abcde":
+        court.health.note(error(404), court.at(0), job=answered(name))
+    for seconds in (0, 150, 299):
+        assert court.hear(error(code), seconds) is None
+    court.others(500, 1)
+    assert court.hear(error(code), 700) is not None
 
 
 @pytest.mark.parametrize("http_status", [404, 422])

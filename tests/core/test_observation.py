@@ -192,7 +192,8 @@ def test_drift_is_told_once_a_job_and_kind() -> None:
 def test_a_5xx_404_or_422_begins_a_row(http_status: int) -> None:
     after, events = observe(answered(), error(http_status), now(5))
     assert types(events) == ["suspected"]
-    assert only(events, EventType.SUSPECTED).data == {"http_status": http_status, "error": "x"}
+    named = {500: "x", 404: "not_found", 422: "validation"}[http_status]
+    assert only(events, EventType.SUSPECTED).data == {"http_status": http_status, "error": named}
     assert after.suspicion is not None
     assert (after.suspicion.answers, after.suspicion.since) == (1, 5.0)
     longer, events = observe(after, error(http_status), now(9))
@@ -201,24 +202,60 @@ def test_a_5xx_404_or_422_begins_a_row(http_status: int) -> None:
     assert (longer.suspicion.answers, longer.suspicion.length) == (2, 4.0)
 
 
-def test_another_kind_of_bad_answer_starts_the_row_again() -> None:
-    before, _ = observe(answered(), error(500), now(5))
-    after, events = observe(before, error(404), now(9))
+def test_runs_of_each_kind_are_kept_side_by_side_until_a_2xx() -> None:
+    current = answered()
+    for seconds, code in ((5, 500), (6, 404), (7, 500), (9, 422), (10, 404)):
+        current, _ = observe(current, error(code), now(seconds))
+    runs = {
+        run.kind: (run.answers, run.since, run.until)
+        for kind in (Kind.SERVER_ERROR, Kind.NOT_FOUND, Kind.INVALID)
+        if (run := current.run_of(kind)) is not None
+    }
+    assert runs == {
+        Kind.SERVER_ERROR: (2, 5, 7),
+        Kind.NOT_FOUND: (2, 6, 10),
+        Kind.INVALID: (1, 9, 9),
+    }
+    assert current.suspicion == current.run_of(Kind.NOT_FOUND)
+    assert current.run_of(Kind.OK) is None
+    after, events = observe(current, ok(), now(11))
+    assert (after.suspicion, after.other_runs) == (None, ())
+    assert only(events, EventType.CLEARED).data == {"http_status": 404, "answers": 2}
+
+
+def test_each_kind_of_run_is_one_event() -> None:
+    current, told = answered(), []
+    for seconds, code in ((5, 500), (6, 404), (7, 500), (8, 404)):
+        current, events = observe(current, error(code), now(seconds))
+        told += types(events)
+    assert told == ["suspected", "suspected"]
+
+
+def test_an_answer_out_of_turn_begins_a_run_and_lengthens_none() -> None:
+    begun, events = observe(answered(), error(404), now(5), in_turn=False)
     assert types(events) == ["suspected"]
-    assert after.suspicion is not None
-    assert (after.suspicion.kind, after.suspicion.answers) == (Kind.NOT_FOUND, 1)
+    asked, events = observe(begun, error(404), now(6), in_turn=False)
+    assert (asked.suspicion, events) == (begun.suspicion, [])
+    polled, _ = observe(asked, error(404), now(7))
+    assert polled.suspicion is not None
+    assert (polled.suspicion.answers, polled.suspicion.length) == (2, 2)
 
 
-@pytest.mark.parametrize("reply", [ok(), error(418), error(200, b"garbage")])
-def test_any_other_answer_of_the_jobs_own_clears_it(reply: Reply) -> None:
-    before, _ = observe(answered(step="pending_compose", mode="params"), error(500), now(5))
-    after, events = observe(before, reply, now(9))
-    assert "cleared" in types(events)
-    assert after.suspicion is None
-    assert only(events, EventType.CLEARED).data == {"http_status": 500, "answers": 1}
+def test_a_verdict_ends_every_run() -> None:
+    current = answered()
+    for seconds, code in ((5, 500), (6, 404)):
+        current, _ = observe(current, error(code), now(seconds))
+    over, _ = conclude(current, Verdict(FAILED, "because"), now(7))
+    assert (over.suspicion, over.other_runs) == (None, ())
 
 
-@pytest.mark.parametrize("reply", [timeout(), error(401), error(403, b"<html>"), error(429)])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        *(timeout(), error(401), error(403, b"<html>"), error(429), error(418)),
+        *(replace(error(200, b"garbage"), drift=()), replace(error(404, b"<html>"), drift=())),
+    ],
+)
 def test_what_comes_from_before_the_job_neither_grows_nor_ends_a_row(reply: Reply) -> None:
     before, _ = observe(answered(), error(500), now(5))
     after, events = observe(before, reply, now(9))
@@ -475,7 +512,7 @@ def test_every_event_names_its_job_and_the_time_and_says_what_its_readers_need()
         ok(warnings={"a": ("x",)}, ignored_variations=("a",)),
         drift=(Drift(DriftKind.UNKNOWN_FIELD, "z"),),
     )
-    for at, answer in enumerate((reply, error(500), error(418)), start=5):
+    for at, answer in enumerate((reply, error(500), ok(warnings={"a": ("x",)})), start=5):
         current, events = observe(current, answer, now(at))
         told += events
     current, events = conclude(current, Verdict(FAILED, "because"), now(8))

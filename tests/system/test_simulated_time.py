@@ -132,7 +132,7 @@ def test_a_verdict_is_asked_again_after_a_stop_however_long_it_is_kept(
         upstream, store = SimulatedUpstream(), MemoryStore()
         rules = {"not_found_grace": "1m"}
         async with exporting(upstream, store, tmp_path, judgement=rules) as exporter:
-            upstream.fault = lambda job_id: (404, b'{"error": "not_found"}')
+            upstream.fault = lambda job_id: (404, b'{"error": "not_found"}') if job_id else None
             await tell(exporter, upstream.add("a", Script.sound(30.0)))
             await asyncio.sleep(300)
             assert await states(exporter) == {"a": "not_found"}

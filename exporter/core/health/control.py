@@ -27,10 +27,16 @@ class Control:
         self._finished: list[str] = []
         self._wanted_at = math.inf
         self._made_at = -math.inf
+        self._bare_wanted = False
         self._answered_at = steady
 
     def target(self, switched_on: Collection[str]) -> tuple[ControlTarget, str | None]:
-        """Return the most telling rung that can be asked, and the finished job where it is that."""
+        """Return the most telling target that can be asked, with the job_id of a finished job.
+
+        The bare request comes first while somebody has asked for it.
+        """
+        if self._bare_wanted and ControlTarget.BARE in switched_on:
+            return ControlTarget.BARE, None
         if ControlTarget.FINISHED in switched_on and self._finished:
             return ControlTarget.FINISHED, self._finished[-1]
         if ControlTarget.RANDOM in switched_on:
@@ -50,10 +56,17 @@ class Control:
         """Have one made, `apart` seconds from the last."""
         self._wanted_at = min(self._wanted_at, max(steady, self._made_at + apart))
 
-    def answered(self, steady: float, *, of_control: bool) -> None:
-        """Note that a request was answered, or was not."""
+    def want_bare(self, steady: float, apart: float) -> None:
+        """Have the bare request made next, `apart` seconds after the last control request."""
+        self._bare_wanted = True
+        self.want(steady, apart)
+
+    def answered(self, steady: float, target: ControlTarget | None) -> None:
+        """Note that a request, of the control if it has a target, was answered or was not."""
         self._answered_at = max(self._answered_at, steady)
-        if of_control:
+        if target is ControlTarget.BARE:
+            self._bare_wanted = False
+        if target is not None:
             self._made_at, self._wanted_at = steady, math.inf
 
     def remember_finished(self, job_id: str) -> None:

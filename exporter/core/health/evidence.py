@@ -51,8 +51,8 @@ def is_old_news(job: Job, healthy_time: float, rules: JudgementRules) -> bool:
 
     When most of what is pending has failed, that would look like an outage for ever.
     """
-    run = job.suspicion
-    if run is None or run.kind is not Kind.SERVER_ERROR:
+    run = job.run_of(Kind.SERVER_ERROR)
+    if run is None:
         return job.state is JobState.FAILED
     return healthy_time - run.since >= rules.outage_window
 

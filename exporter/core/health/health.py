@@ -47,6 +47,10 @@ class Health:
         self.last_success: float | None = None
         """Seconds since 1970 of the last good answer."""
         self.key_valid: bool | None = None
+        self.served_before = False
+        """Whether this upstream has ever given a good answer; restored over a restart."""
+        self._bare_at = -math.inf
+        """When (healthy time) the bare control request was last answered as the API answers it."""
         self.evidence = Evidence()
         self.control = Control(steady)
         self._condition = Condition.UNKNOWN
@@ -142,7 +146,7 @@ class Health:
         self.advance(now.steady)
         now = Now(now.time, now.steady, self._healthy_time)
         self._unable = reply.kind is Kind.UNASKED
-        self.control.answered(now.steady, of_control=target is not None)
+        self.control.answered(now.steady, target)
         if reply.kind in (Kind.KEY_REJECTED, Kind.BLOCKED):
             self._note_refusal(reply.kind, now.steady, control=target is not None)
         elif reply.kind is Kind.THROTTLED:
@@ -162,6 +166,13 @@ class Health:
             self._control_failed = _CONTROL_FAILED[reply.kind]
         if not self.circuit().closed and now.steady >= self._probes.at:
             self._put_off_probe(now.steady, target)
+
+    def api_known(self, since: float) -> bool:
+        """Whether a 404 or 422 since then (healthy time) can be taken as the API's own.
+
+        It can if this upstream has ever served a job, or has answered the bare control since.
+        """
+        return self.served_before or self._bare_at >= since
 
     def _signal(self, signal: Signal) -> None:
         before, self._condition = self._condition, after(self._condition, signal)
@@ -232,6 +243,7 @@ class Health:
         if now.steady >= self._probes.at:  # before that it is a straggler, sent before the 429
             self._signal(Signal.WAIT_OVER)
         sort = None if job is None else self.evidence.take(reply, now, job, self.rules)
+        self._note_origin(reply, now, job, target)
         if reply.kind in _ANSWERED_KINDS:
             self._note_key(now.steady, control=target is not None)
             if sort is not Sort.LOST:
@@ -239,6 +251,19 @@ class Health:
         if job is not None and reply.status and reply.status.state is ReplyState.DONE:
             self.control.remember_finished(job.job_id)
         self._weigh(sort)
+
+    def _note_origin(
+        self, reply: Reply, now: Now, job: Job | None, target: ControlTarget | None
+    ) -> None:
+        """Learn whether it is the API that answers here, and ask the bare request if unknown."""
+        if reply.kind is Kind.OK:
+            self.served_before = True
+        elif target is ControlTarget.BARE and reply.kind is Kind.INVALID:
+            self._bare_at = now.healthy_time
+        elif job is not None and job.pending and reply.kind in (Kind.NOT_FOUND, Kind.INVALID):
+            run = job.run_of(reply.kind)
+            if not self.api_known(now.healthy_time if run is None else run.since):
+                self.control.want_bare(now.steady, self.polling.min_interval)
 
     def _note_key(self, steady: float, *, control: bool) -> None:
         """The key is good; a refusal that was confirmed only the control takes back."""
