@@ -6,16 +6,16 @@ import pytest
 from prose import Hit, documented, limit_of, matches, parts, pieces, read_prose
 
 LIMITS = {
-    "exporter": 1.9,
+    "exporter": 1.0,
     "exporter/alerting": 10.7,
     "exporter/client": 0.0,
     "exporter/commands": 3.5,
     "exporter/config": 0.8,
     "exporter/configured": 0.0,
-    "exporter/core": 10.1,
+    "exporter/core": 9.6,
     "exporter/drill": 0.0,
     "exporter/metrics": 0.0,
-    "exporter/polling": 8.5,
+    "exporter/polling": 7.9,
     "exporter/registry": 13.2,
     "exporter/simulator": 0.0,
     "exporter/storage": 9.9,
