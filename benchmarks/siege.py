@@ -159,7 +159,7 @@ async def followers(target: Target) -> str:
         while True:
             with suppress(OSError):
                 reader, writer = await asyncio.open_connection(target.host, target.port)
-                writer.write(target.head("GET", "/api/v1/events?follow=true"))
+                writer.write(target.head("GET", "/api/v1/events", "Accept: text/event-stream"))
                 while await reader.read(1 << 16):
                     next(followed)
                 writer.transport.abort()
@@ -167,21 +167,23 @@ async def followers(target: Target) -> str:
 
     tasks = [asyncio.ensure_future(follow()) for _ in range(500)]
     await asyncio.sleep(2)
-    rate = await registrations(target, max(target.seconds - 2, 1))
+    seconds = max(target.seconds - 2, 1)
+    names = await register(target, seconds)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    return f"{rate:.0f} registrations/s"
+    await forget(target, names)
+    return f"{len(names) / seconds:.0f} registrations/s"
 
 
-async def registrations(target: Target, seconds: float) -> float:
-    """Register jobs over 16 connections; return how many a second. They are forgotten again."""
+async def register(target: Target, seconds: float) -> list[str]:
+    """Register jobs over 16 connections; return their names."""
     headers = {"Authorization": f"Bearer {TOKEN}"}
     ends, names = time.monotonic() + seconds, list[str]()
 
     async with aiohttp.ClientSession(headers=headers) as session:
 
-        async def register() -> None:
+        async def put() -> None:
             while time.monotonic() < ends:
                 name = str(uuid.uuid4())
                 url = f"{target.url}/api/v1/jobs/{name}"
@@ -190,17 +192,23 @@ async def registrations(target: Target, seconds: float) -> float:
                         if response.status == 201:
                             names.append(name)
 
-        await asyncio.gather(*(register() for _ in range(16)))
-        rate = len(names) / seconds
-        # Otherwise the next attack's exporter would poll more jobs than the one before it.
-        for start in range(0, len(names), 16):
-            await asyncio.gather(
-                *(
-                    session.delete(f"{target.url}/api/v1/jobs/{name}")
-                    for name in names[start : start + 16]
-                )
-            )
-    return rate
+        await asyncio.gather(*(put() for _ in range(16)))
+    return names
+
+
+async def forget(target: Target, names: list[str]) -> None:
+    """Forget jobs, so that the next attack meets as many as the one before it."""
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    left = iter(names)
+
+    async with aiohttp.ClientSession(headers=headers) as session:
+
+        async def delete() -> None:
+            for name in left:
+                async with session.delete(f"{target.url}/api/v1/jobs/{name}"):
+                    pass
+
+        await asyncio.gather(*(delete() for _ in range(16)))
 
 
 async def large_lists(target: Target) -> str:
@@ -381,14 +389,16 @@ class Siege:
         self._idle_polls = 0.0
         self._idle_rate = 0.0
 
-    async def run(self, names: list[str]) -> bool:
+    async def run(self, attacks: list[str]) -> bool:
         watching = asyncio.create_task(self._health.watch())
         started, polls = time.monotonic(), self._polls()
         await asyncio.sleep(IDLE_SECONDS)
         self._idle = self._health.since(started, time.monotonic())
         self._idle_polls = (self._polls() - polls) / (time.monotonic() - started)
-        if "followers" in names:
-            self._idle_rate = await registrations(self._target, IDLE_SECONDS)
+        if "followers" in attacks:
+            names = await register(self._target, IDLE_SECONDS)
+            self._idle_rate = len(names) / IDLE_SECONDS
+            await forget(self._target, names)
         print(
             f"idle: /-/healthy p99 {p99(self._idle) * 1000:.1f} ms, slowest"
             f" {self._idle[-1] * 1000:.1f} ms, {self._idle_polls:.0f} polls/s,"
@@ -398,7 +408,7 @@ class Siege:
             f"{'attack':11}{'p99':>8}{'slowest':>18}{'polls':>8}{'memory':>11}{'log':>11}"
             f"{'normal':>9}"
         )
-        met = [await self._attack(name) for name in names]
+        met = [await self._attack(name) for name in attacks]
         watching.cancel()
         return all(met)
 

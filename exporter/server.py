@@ -22,6 +22,7 @@ from .config.values import split_address
 from .core.published import Published
 from .listener import Listener
 from .logs import configure, set_level
+from .malformed_requests import MalformedRequests
 from .stop import SERVER_SECONDS
 from .storage.store import StoreError
 from .waiting_connections import WaitingConnections, raise_descriptors
@@ -105,8 +106,19 @@ class Server:
         app = create_app(config, config.web.prefix, config_file=config_file)
         self.exporter = app[EXPORTER]
         self._watching: asyncio.Task[None] | None = None
+        malformed = MalformedRequests(
+            lambda: self.exporter.instruments.answered("malformed", "other", 400, 0.0),
+            self.exporter.log,
+            self.exporter.clock.monotonic,
+        )
         self._runner = web.AppRunner(
-            app, access_log=None, handle_signals=False, shutdown_timeout=SERVER_SECONDS
+            app,
+            access_log=None,
+            logger=malformed.logger(),
+            # No body is inflated unread: a megabyte may stand for a gigabyte.
+            auto_decompress=False,
+            handle_signals=False,
+            shutdown_timeout=SERVER_SECONDS,
         )
         self._listener = Listener(self._runner)
         self._security = WebSecurity(web_config_file, self.exporter.logins)

@@ -16,6 +16,8 @@ from .web.errors import Handler
 
 HEAD_SECONDS: Final = 30.0
 """How long the head of the first request may take to arrive (RFC 9110, 15.5.9)."""
+READ_SECONDS: Final = 15.0
+"""A client that reads nothing of its answer for this long is disconnected."""
 MOST_WAITING: Final = 10_000
 CHECK_SECONDS: Final = 1.0
 
@@ -32,6 +34,8 @@ class WaitingConnections:
         self._asking: set[Any] = set()
         self._served: set[Any] = set()
         self._since: dict[Any, float] = {}
+        self._unread: dict[Any, tuple[int, float]] = {}
+        """Of connections with unread output: how many bytes, and since when exactly that many."""
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -52,7 +56,8 @@ class WaitingConnections:
             await asyncio.sleep(CHECK_SECONDS)
 
     def check(self, connections: Collection[Any], now: float) -> None:
-        """Close those that have waited too long, and the idlest if there are too many."""
+        """Close those that have waited too long or do not read, and the idlest of too many."""
+        self._close_unread(connections, now)
         self._served.intersection_update(connections)
         self._since = {
             one: self._since.get(one, now)
@@ -67,11 +72,28 @@ class WaitingConnections:
             if late or at < surplus:
                 one.force_close()
 
+    def _close_unread(self, connections: Collection[Any], now: float) -> None:
+        """Close connections whose client has read nothing of its answer for a while."""
+        unread = {}
+        for one in connections:
+            if size := _unread_bytes(one):
+                former = self._unread.get(one)
+                since = former[1] if former is not None and former[0] == size else now
+                if now - since >= READ_SECONDS:
+                    one.transport.abort()
+                else:
+                    unread[one] = (size, since)
+        self._unread = unread
+
 
 def _writing(connection: Any) -> bool:
     """Whether the client has yet to read a part of an answer."""
+    return _unread_bytes(connection) > 0
+
+
+def _unread_bytes(connection: Any) -> int:
     transport = connection.transport
-    return transport is not None and transport.get_write_buffer_size() > 0
+    return 0 if transport is None else int(transport.get_write_buffer_size())
 
 
 def raise_descriptors() -> int:

@@ -22,7 +22,14 @@ BELOW_SERVICE = BELOW_WEB | {
     "stop",
 }
 BELOW_APP = BELOW_SERVICE | {"service", "embedding"}
-BELOW_SERVER = BELOW_APP | {"app", "listener", "tls", "waiting_connections", "web_security"}
+BELOW_SERVER = BELOW_APP | {
+    "app",
+    "listener",
+    "malformed_requests",
+    "tls",
+    "waiting_connections",
+    "web_security",
+}
 BELOW_COMMANDS = BELOW_SERVER | {"server", "simulator", "client"}
 
 MAY_IMPORT = {
@@ -46,6 +53,7 @@ MAY_IMPORT = {
     "web": BELOW_WEB | {"upstream", "stop"},
     "tls": {"config"},
     "listener": set(),
+    "malformed_requests": set(),
     "web_security": {"tls", "config", "web"},
     "waiting_connections": {"web"},
     "service": BELOW_SERVICE,

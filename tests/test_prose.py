@@ -6,7 +6,7 @@ import pytest
 from prose import Hit, documented, limit_of, matches, parts, pieces, read_prose
 
 LIMITS = {
-    "exporter": 1.0,
+    "exporter": 1.3,
     "exporter/alerting": 10.7,
     "exporter/client": 0.0,
     "exporter/commands": 3.5,
@@ -23,7 +23,7 @@ LIMITS = {
     "exporter/web": 0.7,
     "benchmarks": 4.6,
     "grafana": 14.2,
-    "tests": 3.0,
+    "tests": 3.1,
     "docs": 0.8,
 }
 """Hits in 1,000 words, at most. `python tests/prose.py` prints this table at today's values."""

@@ -13,7 +13,8 @@ BODY_SECONDS: Final = 60.0
 
 
 async def read_body(request: web.Request, limit: int) -> bytes:
-    """Read a body of at most `limit` bytes; raises `ApiError` 400, 408 or 413."""
+    """Read a body of at most `limit` bytes; raises `ApiError` 400, 408, 413 or 415."""
+    require_plain(request)
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_SECONDS):
@@ -27,6 +28,12 @@ async def read_body(request: web.Request, limit: int) -> bytes:
     if len(body) > limit:
         raise ApiError(413, f"the body is longer than registration.max_body_bytes: {limit} bytes")
     return bytes(body)
+
+
+def require_plain(request: web.Request) -> None:
+    """Raise `ApiError` 415 for a compressed body: what it inflates to has no limit."""
+    if request.headers.get("Content-Encoding", "identity").casefold() != "identity":
+        raise ApiError(415, "send the body uncompressed, without Content-Encoding")
 
 
 def require_media_type(request: web.Request, *admitted: str) -> str:

@@ -12,13 +12,20 @@ from typing import Final
 from aiohttp import web
 
 from ..core.events import EventType
-from ..registry.feed import HistoryGapError, Item, Progress, Wanted
-from ..storage.store import StoreError
+from ..registry.feed import KEPT_ITEMS, HistoryGapError, Item, Progress, Wanted
+from ..storage.store import StoredEvent, StoreError
+from .auth import has_token
 from .context import Context, dump_json, rfc3339, show_event
 from .errors import ApiError, unavailable
 from .parameters import flag_errors, is_number, unknown_parameters
 
 MAX_FOLLOWERS: Final = 500
+RESERVED_FOLLOWERS: Final = 50
+"""Further places for holders of the token and of logins: strangers cannot take them."""
+CHECK_SECONDS: Final = 1.0
+"""How often a stream without items checks whether its client is still there."""
+PAUSE_SECONDS: Final = 0.001
+"""How long each follower waits after a piece, for each follower that there is."""
 KEEPALIVE_SECONDS: Final = 15.0
 """After this long without an item a keep-alive is sent, so that a dead connection is noticed."""
 RETRY_MS: Final = 2000
@@ -43,6 +50,7 @@ class EventRoutes:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._followers = 0
+        self._encoded: dict[Form, Encoded] = {NDJSON: Encoded(NDJSON), SSE: Encoded(SSE)}
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes, without prefix."""
@@ -61,11 +69,14 @@ class EventRoutes:
         if not follow:
             start = await feed.oldest() if after is None else after
             return await self._send(request, feed.past(start, wanted), NDJSON, start)
-        if self._followers >= MAX_FOLLOWERS:
-            raise unavailable(f"{MAX_FOLLOWERS} streams are open already")
+        most = MAX_FOLLOWERS
+        if self._context.logins.required or has_token(self._context, request):
+            most += RESERVED_FOLLOWERS
+        if self._followers >= most:
+            raise unavailable(f"{most} streams are open already")
         if after is None:
             after = feed.newest_id if as_sse else await feed.oldest()
-        items = feed.follow(after, wanted, idle=KEEPALIVE_SECONDS)
+        items = feed.follow(after, wanted, idle=CHECK_SECONDS)
         self._followers += 1
         try:
             return await self._send(request, items, SSE if as_sse else NDJSON, after)
@@ -84,9 +95,14 @@ class EventRoutes:
         time = asyncio.get_running_loop().time
         try:
             await response.write(form.begin(after))
-            async for piece in _batched(items, form, time):
-                await response.write(piece)
-                await asyncio.sleep(0)  # a write that need not wait lets no other task run
+            async for piece in _batched(items, self._encoded[form], time):
+                if request.transport is None:
+                    break  # the client has gone away
+                if piece:
+                    await response.write(piece)
+                # What happens meanwhile is sent together: hundreds of followers must not take the
+                # loop's time from the work that they follow.
+                await asyncio.sleep(self._followers * PAUSE_SECONDS)
             await response.write_eof()
         except ConnectionError:
             pass  # the client has gone away
@@ -98,21 +114,47 @@ class EventRoutes:
         return response
 
 
+class Encoded:
+    """The newest items as bytes in one format: written once for all followers."""
+
+    def __init__(self, form: Form) -> None:
+        self.form = form
+        self._written: dict[tuple[str, int], tuple[Item, bytes]] = {}
+        """By an event's id, or the identity of a progress item, which is kept here for that."""
+
+    def write(self, item: Item) -> bytes:
+        """Return an item's bytes."""
+        key = ("event", item.id) if isinstance(item, StoredEvent) else ("progress", id(item))
+        known = self._written.get(key)
+        if known is not None:
+            return known[1]
+        written = self.form.write(item)
+        if len(self._written) >= KEPT_ITEMS:
+            del self._written[next(iter(self._written))]
+        self._written[key] = (item, written)
+        return written
+
+
 async def _batched(
-    items: AsyncIterator[Item | None], form: Form, time: Callable[[], float]
+    items: AsyncIterator[Item | None], encoded: Encoded, time: Callable[[], float]
 ) -> AsyncIterator[bytes]:
-    """Yield items as bytes, those that are ready together as one piece, and keep-alives."""
+    """Yield items as bytes, those that are ready together as one piece, and keep-alives.
+
+    An empty piece comes each second without an item, so that a client that has gone is noticed.
+    """
     pending, size, written = list[bytes](), 0, time()
     async for item in items:
         if item is not None:
-            pending.append(form.write(item))
+            pending.append(encoded.write(item))
             size += len(pending[-1])
         if pending and (item is None or size >= BATCH_BYTES):
             yield b"".join(pending)
             pending, size, written = [], 0, time()
         elif item is None and time() - written >= KEEPALIVE_SECONDS:
-            yield form.keepalive
+            yield encoded.form.keepalive
             written = time()
+        elif item is None:
+            yield b""
     yield b"".join(pending)
 
 

@@ -1,5 +1,6 @@
 """Registering, reading and forgetting jobs."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
@@ -14,7 +15,7 @@ from ..registry.staging import (
 )
 from ..storage.store import JobFilter, StoreError
 from .auth import may_see_results, require_writer
-from .bodies import load_json, read_body, require_media_type
+from .bodies import load_json, read_body, require_media_type, require_plain
 from .bulk import NDJSON, BulkRegistration
 from .context import Context, answer, show_event, show_job, show_polls
 from .errors import ApiError, Details
@@ -22,6 +23,10 @@ from .paging import Paging, read_page
 from .registrations import read_registration
 
 SHOWN_EVENTS: Final = 1000
+MAX_DETAILS: Final = 100
+"""Errors of one list that are reported."""
+SLICE: Final = 250
+"""Jobs of a list that are read in one go."""
 
 
 class JobRoutes:
@@ -61,9 +66,7 @@ class JobRoutes:
         context = self._context
         require_writer(context, request)
         if require_media_type(request, "application/json", NDJSON) == NDJSON:
-            if request.headers.get("Content-Encoding", "identity").casefold() != "identity":
-                # If a compressed body is cut short, the lines that arrived look complete.
-                raise ApiError(415, "send the lines uncompressed, without Content-Encoding")
+            require_plain(request)  # the lines of a compressed body that is cut short look complete
             return await BulkRegistration(context, request).answer()
         body = await read_body(request, context.config().registration.max_body_bytes)
         documents = load_json(body)
@@ -76,6 +79,11 @@ class JobRoutes:
             details |= {f"{at}.{field}".rstrip("."): texts for field, texts in wrong.items()}
             if registration is not None:
                 registrations.append(registration)
+            if len(details) >= MAX_DETAILS:
+                details[""] = [f"the first {MAX_DETAILS} errors; there may be more"]
+                break
+            if at % SLICE == SLICE - 1:
+                await asyncio.sleep(0)  # a list may be long, and others have their turn
         if details:
             self._refuse(details, jobs=len(documents))
         paths = {at: f"{at}." for at in range(len(registrations))}

@@ -2,12 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
 from aiohttp.client import ClientError, ClientResponse
-from conftest import Open, Site, break_store, until
+from conftest import BEARER, NOBODY, Open, Site, break_store, until
 
 from exporter import StoredEvent
 from exporter.registry import feed as feed_module
@@ -251,18 +251,22 @@ async def test_followers_are_limited_and_one_that_leaves_makes_room(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events_module, "MAX_FOLLOWERS", 1)
-    monkeypatch.setattr(events_module, "KEEPALIVE_SECONDS", 0.02)
+    monkeypatch.setattr(events_module, "RESERVED_FOLLOWERS", 1)
+    monkeypatch.setattr(events_module, "CHECK_SECONDS", 0.02)
     follow_all = {"follow": "true"}
-    async with (
-        site.client.get("/api/v1/events", params=follow_all),
-        site.client.get("/api/v1/events", params=follow_all) as second,
-    ):
+
+    def follow(headers: Mapping[str, str]) -> Any:
+        return site.client.get("/api/v1/events", params=follow_all, headers=headers)
+
+    async with follow(NOBODY), follow(NOBODY) as second:
         assert second.status == 503
         assert second.headers["Retry-After"]
+        async with follow(BEARER) as holder, follow(BEARER) as surplus:
+            assert (holder.status, surplus.status) == (200, 503)
 
     async def admitted() -> bool:
-        async with site.client.get("/api/v1/events", params=follow_all) as response:
-            return response.status == 200
+        async with follow(NOBODY) as response:
+            return bool(response.status == 200)
 
     await until(admitted)
 

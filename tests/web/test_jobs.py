@@ -332,7 +332,7 @@ async def test_malformed_requests_are_client_errors(
         assert response.status == 422
     headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
     async with site.client.put("/api/v1/jobs/b", data=b"no gzip", headers=headers) as response:
-        assert response.status == 400
+        assert response.status == 415
     assert "request failed" not in caplog.text
 
 
