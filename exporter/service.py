@@ -92,6 +92,7 @@ class Exporter:
             lambda: self.config().upstream,
             self.secrets.key_text,
             f"removit-exporter/{_VERSION}",
+            self.log,
         )
         self.registry = self._make_registry()
         self.job_metrics = JobMetrics(
@@ -214,6 +215,7 @@ class Exporter:
                 Chore(5, "flush", self.registry.flush),
                 Chore(5, "reload", self.reloader.check),
                 Chore(5, "job_files", self.configured.check),
+                Chore(5, "ca_file", self.client.trust.check),
                 Chore(60, "prune", self.registry.prune),
                 # The store's alive stamp: counters resume after a restart if it is young.
                 Chore(300, "stamp", self.registry.stamp),

@@ -19,7 +19,7 @@ LIMITS = {
     "exporter/registry": 13.2,
     "exporter/simulator": 0.0,
     "exporter/storage": 9.9,
-    "exporter/upstream": 11.7,
+    "exporter/upstream": 4.5,
     "exporter/web": 0.7,
     "benchmarks": 4.6,
     "grafana": 14.2,

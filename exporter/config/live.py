@@ -8,7 +8,6 @@ from .config import Config
 NEEDS_RESTART: Final = (
     "upstream.name",
     "upstream.base_url",
-    "upstream.ca_file",
     "metrics.group_labels",
     "metrics.const_labels",
     "storage.path",

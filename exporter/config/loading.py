@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from ..ca_file import CaFileError, check_ca_file
 from .config import Config
 from .credentials import SecretError, read_secret_file
 from .document import MAX_FILE_BYTES, ConfigError, Document, read_document
@@ -100,7 +101,7 @@ def parse_config(
     overrides: Mapping[str, str] | None = None,
     secrets: bool = True,
 ) -> Config:
-    """Read a config's text; raises `ConfigError`, also if the key or the token cannot be read."""
+    """Read a config's text; raises `ConfigError`, also if a file that it names cannot be read."""
     document = read_document(text, name)
     for key, value in (overrides or {}).items():
         section, _, field = key.partition(".")
@@ -221,6 +222,11 @@ def _cross_check(config: Config, document: Document) -> None:
 
 def _check_secrets(config: Config, document: Document, environ: Mapping[str, str]) -> None:
     upstream = config.upstream
+    try:
+        if upstream.ca_file is not None:
+            check_ca_file(upstream.ca_file)
+    except CaFileError as error:
+        document.error(("upstream", "ca_file"), str(error))
     try:
         upstream.key_source(environ).check()
         if upstream.api_key_file is None and upstream.api_key_env is None:

@@ -50,6 +50,8 @@ class Upstream(Section):
     """The value of the label `upstream` on every series."""
     base_url: HttpUrl = "https://api.removit.eu"
     """Base URL of the API, without `/api/v1`."""
+    auth: Literal["x-api-key", "bearer"] = "x-api-key"
+    """Header for the API key: `X-API-Key: <key>`, or `Authorization: Bearer <key>`."""
     api_key_file: FilePath | None = None
     """File that contains the API key. It may change while the exporter runs."""
     api_key_env: Annotated[str, Field(min_length=1)] | None = "REMOVIT_API_KEY"
@@ -58,6 +60,8 @@ class Upstream(Section):
     """Total timeout of one request."""
     connect_timeout: Wait = 5.0
     """Timeout for connecting."""
+    connection_max_age: Wait = 300.0
+    """Maximum age of a connection that is used again. Then the name is looked up anew."""
     concurrency: Annotated[int, Field(ge=1, le=1000)] = 16
     """Maximum number of concurrent requests."""
     rate: Annotated[float, Field(gt=0, le=10_000)] = 10.0
@@ -69,11 +73,22 @@ class Upstream(Section):
     max_upload_bytes: Annotated[Size, Field(ge=1024, le=1024**4)] = 1024**3
     """Maximum size of an upload that is passed through."""
     proxy_url: ProxyUrl | None = None
-    """HTTP proxy for requests to the upstream. It may contain a password, which is never shown."""
+    """HTTP proxy for requests to the upstream. It may contain a password, which is never shown.
+    Defaults to `HTTPS_PROXY` or `HTTP_PROXY` of the environment, except for hosts in `NO_PROXY`."""
     heartbeat: Wait = 300.0
     """After this long without a request, a control request is made, so that trouble shows early."""
     ca_file: FilePath | None = None
-    """Certificates (PEM) to trust instead of the system's."""
+    """Certificates (PEM) to trust instead of the system's. Read again when the file changes."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _without_path_of_the_api(cls, value: str) -> str:
+        path = urlsplit(value).path
+        at = f"{path}/".casefold().find("/api/v1/")
+        if at >= 0:
+            right = value[: len(value) - len(path)] + path[:at]
+            raise ValueError(f'the exporter adds /api/v1 itself; expected "{right}"')
+        return value
 
     @property
     def proxy(self) -> str | None:

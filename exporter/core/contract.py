@@ -214,7 +214,7 @@ class _Drifts:
 
 def _decode(body: bytes, drifts: _Drifts) -> str:
     try:
-        return body.decode("utf-8")
+        return body.decode("utf-8-sig")  # a byte order mark says nothing
     except UnicodeDecodeError as error:
         drifts.add(DriftKind.INVALID_UTF8, f"byte {error.start}")
         return body.decode("utf-8", errors="replace")

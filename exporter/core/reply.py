@@ -94,6 +94,8 @@ class Reply:
 
     `http_status` is None when no answer came; `failure` then is `timeout` or `connection`, or, if
     nothing was asked, `not_asked` or `internal` (this machine could not; `detail` says why).
+    Of a failed connection `reason` is one word (dns, refused, reset, tls, proxy, ...), and `detail`
+    says in words what happened.
     `retry_after` is in seconds from the answer, `retry_at` in seconds since 1970 (a `Retry-After`
     date whose answer had no `Date` to count it from); at most one of them is set.
     `body` is what came, to `MAX_BODY_BYTES`, so that a final answer can be given again.
@@ -110,6 +112,7 @@ class Reply:
     content_type: str = ""
     body: bytes = b""
     failure: str = ""
+    reason: str = ""
     detail: str = ""
 
     @property
@@ -147,9 +150,9 @@ class UploadReply:
     error: str | None = None
 
 
-def transport_failure(failure: str) -> Reply:
-    """Return the reply that stands for none; `failure` is `timeout` or `connection`, say."""
-    return Reply(Kind.TRANSPORT, None, failure=failure)
+def transport_failure(failure: str, reason: str = "", detail: str = "") -> Reply:
+    """Return the reply of a request without an answer; see `Reply` for the words."""
+    return Reply(Kind.TRANSPORT, None, failure=failure, reason=reason, detail=detail)
 
 
 def unasked(failure: str, detail: str = "") -> Reply:

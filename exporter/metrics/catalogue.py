@@ -218,7 +218,12 @@ _TOTALS: Final = (
         "Requests to the upstream; code is the HTTP status, timeout, connection, invalid_body,"
         " or internal (this machine could not ask).",
     ),
-    _total("upstream_errors", "endpoint code error", "Error responses, by the body's `error`."),
+    _total(
+        "upstream_errors",
+        "endpoint code error",
+        "Failed requests, by the body's `error`. For the code connection by the reason: dns,"
+        " refused, reset, unreachable, tls, proxy, protocol or other.",
+    ),
     Family(
         "removit_upstream_request_duration_seconds",
         Kind.HISTOGRAM,

@@ -64,8 +64,8 @@ class Instruments:
         code = self._admit("code", reply.code)
         self._requests.labels("status", purpose, code).inc()
         self._request_seconds.labels("status").observe(seconds)
-        if reply.error is not None:
-            self._errors.labels("status", code, self._admit("error", reply.error)).inc()
+        if error := reply.error or reply.reason:
+            self._errors.labels("status", code, self._admit("error", error)).inc()
 
     def uploaded(self, code: str, error: str | None, seconds: float) -> None:
         """Count an upload that was passed on to the upstream, and its duration."""

@@ -21,6 +21,10 @@ KEY_CHECK_SECONDS: Final = 1.0
 """How often a changed key is looked for while the key is rejected."""
 
 
+LOG_AGAIN_SECONDS: Final = 60.0
+"""A reason is logged again if it comes back after this long: links that flap fill no log."""
+
+
 class Admission:
     """What stands between whoever wants to ask and the upstream. Times are steady seconds."""
 
@@ -43,6 +47,10 @@ class Admission:
         self._key_version = key_version
         self._key_sent = key_version()
         self._published_state = health.state
+        self.failure: Reply | None = None
+        """The latest reply without an answer; None once the upstream has answered."""
+        self._failed_at: dict[str, float] = {}
+        """When a request last failed, by its reason."""
 
     def circuit(self, steady: float) -> Circuit:
         """Return the gate; behind a closed one a changed key is tried at once."""
@@ -92,6 +100,7 @@ class Admission:
         """Let a reply bear on all of it (see `Health.note`); return the events of the upstream."""
         events = self.advance(now.time, now.steady)
         self._note_ability(reply, now.steady)
+        self._note_failure(reply, now.steady)
         was_closed = self.health.circuit().closed
         self.health.note(reply, now, job=job, target=target, asked=asked)
         if reply.kind is Kind.THROTTLED:
@@ -116,6 +125,18 @@ class Admission:
         data = {"from": before.value, "to": after.value, "code": code}
         return [Event(EventType.UPSTREAM_CHANGED, None, time, data)]
 
+    def _note_failure(self, reply: Reply, steady: float) -> None:
+        """Log why requests get no answer, once for each change."""
+        if reply.http_status is not None:
+            self.failure = None
+        elif reply.kind is Kind.TRANSPORT:
+            reason = _reason(reply)
+            changed = self.failure is None or _reason(self.failure) != reason
+            before = self._failed_at.get(reason, -math.inf)
+            if changed and steady - before >= LOG_AGAIN_SECONDS:
+                self._log.warning("no answer from the upstream", reason=reason, error=reply.detail)
+            self.failure, self._failed_at[reason] = reply, steady
+
     def _note_ability(self, reply: Reply, steady: float) -> None:
         if reply.kind is not Kind.UNASKED:
             self.unable_until = -math.inf
@@ -123,3 +144,7 @@ class Admission:
             if self.unable_until == -math.inf:
                 self._log.error("this machine cannot ask the upstream", error=reply.detail)
             self.unable_until = steady + self._config().polling.min_interval
+
+
+def _reason(reply: Reply) -> str:
+    return reply.reason or reply.failure

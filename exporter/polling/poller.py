@@ -85,6 +85,11 @@ class Poller:
         return len(self._flights)
 
     @property
+    def failure(self) -> Reply | None:
+        """The latest reply without an answer; None once the upstream has answered."""
+        return self._admission.failure
+
+    @property
     def alive(self) -> bool:
         """Whether it polls."""
         return self._task is not None and not self._task.done()
@@ -323,7 +328,8 @@ class Poller:
         now = self.now()
         if job is not None:
             self.schedule.polled(
-                job.job_id, Poll(now.time, now.steady, reply.kind, reply.code, seconds)
+                job.job_id,
+                Poll(now.time, now.steady, reply.kind, reply.code, seconds, reply.reason),
             )
         await self._note(job, reply, now, asked=job_id)
         if job is not None:

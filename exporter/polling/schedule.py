@@ -26,6 +26,8 @@ class Poll:
     kind: Kind
     code: str
     seconds: float
+    reason: str = ""
+    """`Reply.reason`."""
 
 
 @dataclass(slots=True)

@@ -1,30 +1,35 @@
 """The HTTP client of the upstream: a question in, a `Reply` out; never an exception.
 
-The key goes into `X-API-Key`, as the vendor's page shows. Redirects are not followed, nothing
-compressed is asked for, and bodies are read to `MAX_BODY_BYTES`.
+Redirects are not followed. Compression is not asked for, and undone where it comes all the same.
+Bodies are read to `MAX_BODY_BYTES`.
 """
 
 import asyncio
-import ssl
+import os
 from collections.abc import AsyncIterable, Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Protocol, Self
 
 import aiohttp
+import structlog
 from multidict import CIMultiDict
 from yarl import URL
 
 from ..core.contract import parse_reply
 from ..core.reply import MAX_BODY_BYTES, Reply, transport_failure, unasked
 from .connections import make_connector, our_own_trouble
+from .encoding import inflate
+from .proxies import Proxy, check_scheme, find_proxy
+from .reasons import PROXY_REFUSES, find_reason, proxy_refusal
+from .trust import Trust
 
 STATUS_PATH: Final = "/api/v1/status"
 UPLOAD_PATH: Final = "/api/v1/upload"
 
 
 class ClientConfig(Protocol):
-    """The keys of the section `upstream` that the client goes by."""
+    """The keys of the section `upstream` that the client reads."""
 
     @property
     def base_url(self) -> str: ...
@@ -35,27 +40,42 @@ class ClientConfig(Protocol):
     @property
     def upload_timeout(self) -> float: ...
     @property
+    def connection_max_age(self) -> float: ...
+    @property
+    def auth(self) -> str: ...
+    @property
     def proxy(self) -> str | None: ...
     @property
     def ca_file(self) -> Path | None: ...
 
 
 class Client:
-    """One session with the upstream. `key` is asked for the API key before each request."""
+    """One session with the upstream. `key` returns the API key; it is called for each request.
+
+    `environ` may name a proxy, see `proxies.py`.
+    """
 
     def __init__(
-        self, config: Callable[[], ClientConfig], key: Callable[[], str], user_agent: str
+        self,
+        config: Callable[[], ClientConfig],
+        key: Callable[[], str],
+        user_agent: str,
+        log: structlog.stdlib.BoundLogger | None = None,
+        environ: Mapping[str, str] = os.environ,
     ) -> None:
         self._config = config
         self._key = key
         self._user_agent = user_agent
+        self._log = log
+        self._environ = environ
+        self.trust = Trust(lambda: self._config().ca_file, log)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        ca_file = self._config().ca_file
-        tls = ssl.create_default_context(cafile=ca_file) if ca_file else True
+        await self.trust.load()
+        self._report_proxy()
         self._session = aiohttp.ClientSession(
-            connector=make_connector(tls),
+            connector=make_connector(lambda: self._config().connection_max_age),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             headers={
@@ -93,7 +113,7 @@ class Client:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             if (why := our_own_trouble(error)) is not None:
                 return unasked("internal", why)
-            return transport_failure("connection")
+            return transport_failure("connection", *find_reason(error))
         return reply if job_id is None else reply.about(job_id)
 
     async def upload(
@@ -114,7 +134,7 @@ class Client:
         """
         config = self._config()
         fields = CIMultiDict(headers)
-        fields["X-API-Key"] = self._key()
+        fields.update(self._credentials(config))
         if length is not None:
             fields["Content-Length"] = str(length)
         url = URL(config.base_url + UPLOAD_PATH)
@@ -126,7 +146,8 @@ class Client:
                 data=body,
                 headers=fields,
                 allow_redirects=False,
-                proxy=config.proxy,
+                proxy=self._proxy_url(config),
+                ssl=self.trust.tls,
                 timeout=aiohttp.ClientTimeout(sock_connect=config.connect_timeout),
             )
             try:
@@ -143,15 +164,44 @@ class Client:
             raise RuntimeError("the client is not open")
         return self._session
 
+    def _credentials(self, config: ClientConfig) -> dict[str, str]:
+        """Return the header with the key; the contract admits two."""
+        if config.auth == "bearer":
+            return {"Authorization": f"Bearer {self._key()}"}
+        return {"X-API-Key": self._key()}
+
+    def _proxy(self, config: ClientConfig) -> Proxy | None:
+        return find_proxy(config.base_url, config.proxy, self._environ)
+
+    def _proxy_url(self, config: ClientConfig) -> str | None:
+        proxy = self._proxy(config)
+        return proxy.url if proxy else None
+
+    def _report_proxy(self) -> None:
+        """Log through which proxy requests go: the environment's may be a surprise."""
+        proxy = self._proxy(self._config())
+        if proxy is None or self._log is None:
+            return
+        if wrong := check_scheme(proxy):
+            self._log.error("the proxy cannot be used", error=wrong)
+        else:
+            self._log.info("requests go through a proxy", proxy=proxy.shown, named_by=proxy.origin)
+
     async def _get(self, url: URL, config: ClientConfig) -> Reply:
         async with self._opened().get(
             url,
-            headers={"X-API-Key": self._key()},
+            headers=self._credentials(config),
             allow_redirects=False,
-            proxy=config.proxy,
+            proxy=self._proxy_url(config),
+            ssl=self.trust.tls,
             timeout=aiohttp.ClientTimeout(sock_connect=config.connect_timeout),
         ) as response:
+            if response.status == PROXY_REFUSES:
+                refusal = proxy_refusal(response.status, response.reason)
+                return transport_failure("connection", "proxy", refusal)
             body, complete = await read_bounded(response.content)
+            if complete:
+                body, complete = inflate(body, response.headers, MAX_BODY_BYTES)
             return parse_reply(response.status, response.headers, body, complete=complete)
 
 

@@ -3,7 +3,8 @@
 import asyncio
 import errno
 import os
-import ssl
+import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -13,21 +14,38 @@ from aiohttp.client_proto import ResponseHandler
 from .resolver import DaemonResolver
 
 MAX_HEAD_BYTES: Final = 64 * 1024
-"""So much may come from the request to the end of the answer's head, 1xx answers included."""
+"""Maximum size of all heads that answer one request, 1xx answers included."""
 
 
 class OneAnswerHandler(ResponseHandler):
     """A connection that takes one answer to each request.
 
-    Before it may come 1xx answers (RFC 9110, 15.2); aiohttp reads as many as are sent, and gives
-    nothing else a turn meanwhile. After it may come nothing: aiohttp would keep that, and take it
-    for the answer to the next request.
+    1xx answers may come before it (RFC 9110, 15.2). aiohttp reads all of them without a limit, and
+    gives nothing else a turn meanwhile. Nothing may come after it: aiohttp would keep that, and
+    take it for the answer to the next request.
+
+    A connection is not used again once it is `max_age()` seconds old, so that requests follow the
+    upstream's name to another address while the old one still answers.
     """
 
     _bytes = 0
-    """What has come since the request, to `MAX_HEAD_BYTES`."""
+    """How many bytes have come since the request, at most `MAX_HEAD_BYTES`."""
     _answered = False
     """Whether the head of the answer has come."""
+
+    def __init__(self, *, loop: asyncio.AbstractEventLoop, max_age: Callable[[], float]) -> None:
+        super().__init__(loop=loop)
+        self._max_age = max_age
+        self._made_at = time.monotonic()
+
+    @property
+    def should_close(self) -> bool:
+        """Whether the connection ends with the present answer."""
+        return super().should_close or self._is_old()
+
+    def is_connected(self) -> bool:
+        """Whether the connection can be used, again or still."""
+        return super().is_connected() and not self._is_old()
 
     def set_response_params(self, **params: Any) -> None:
         """A request is about to be sent."""
@@ -58,19 +76,22 @@ class OneAnswerHandler(ResponseHandler):
             limit = f"more than {MAX_HEAD_BYTES} bytes before the answer"
             self.set_exception(aiohttp.ClientConnectionError(limit))
 
+    def _is_old(self) -> bool:
+        return time.monotonic() - self._made_at >= self._max_age()
+
     def _hang_up(self) -> None:
         if self.transport is not None:
             self.transport.close()
 
 
-def make_connector(tls: ssl.SSLContext | bool) -> aiohttp.TCPConnector:
-    """Return a connector with the limits of this page.
+def make_connector(max_age: Callable[[], float]) -> aiohttp.TCPConnector:
+    """Return a connector with these limits; `max_age` gives the seconds of a connection's life.
 
     The poller holds the number of requests to `upstream.concurrency`; a second limit would hide.
     """
-    connector = aiohttp.TCPConnector(limit=0, ssl=tls, resolver=DaemonResolver())
+    connector = aiohttp.TCPConnector(limit=0, resolver=DaemonResolver())
     # There is no public way to it; tests/upstream/test_hard_answers.py sees that it works.
-    factory: Any = partial(OneAnswerHandler, loop=asyncio.get_running_loop())
+    factory: Any = partial(OneAnswerHandler, loop=asyncio.get_running_loop(), max_age=max_age)
     connector._factory = factory
     return connector
 

@@ -123,7 +123,12 @@ def show_job(context: Context, job: Job, *, results: bool) -> dict[str, Any]:
 def show_polls(context: Context, job_id: str) -> list[Mapping[str, Any]]:
     """Return the last polls of a job, oldest first."""
     return [
-        {"time": rfc3339(poll.time), "code": poll.code, "seconds": round(poll.seconds, 6)}
+        {
+            "time": rfc3339(poll.time),
+            "code": poll.code,
+            "reason": poll.reason or None,
+            "seconds": round(poll.seconds, 6),
+        }
         for poll in context.poller.schedule.polls(job_id)
     ]
 

@@ -135,7 +135,8 @@ def _describe(
     elif reply.code == "internal":
         yield f"It could not be asked from here: {reply.detail}."
     elif reply.http_status is None:
-        yield f"It was asked and did not answer ({reply.code}) within {seconds:.1f} s."
+        why = f"{reply.reason}: {reply.detail}" if reply.reason else reply.code
+        yield f"It was asked and did not answer ({why}) within {seconds:.1f} s."
     else:
         yield f"It answered {reply.http_status} after {seconds:.3f} s: {_meaning(reply)}"
     for drift in reply.drift if reply else ():

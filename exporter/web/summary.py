@@ -10,6 +10,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from ..core.job import JobState
+from ..core.reply import Reply
 from ..core.tally import BUCKETS, DURATION, Labels
 from ..core.usual import quantile
 from ..metrics.census import Census
@@ -70,6 +71,7 @@ class SummaryRoute:
             "key_valid": health.key_valid,
             "last_success_at": rfc3339(health.last_success),
             "next_try_at": None if health.circuit().closed else rfc3339(time + wait),
+            "failure": show_failure(context.poller.failure),
         }
 
     def _count(self, steady: float) -> dict[str, Any]:
@@ -144,6 +146,13 @@ class SummaryRoute:
             "series_left_out_jobs": int(read(instruments.left_out)),
             "broken": context.ended_tasks(),
         }
+
+
+def show_failure(reply: Reply | None) -> dict[str, str] | None:
+    """Return why the latest request got no answer."""
+    if reply is None:
+        return None
+    return {"reason": reply.reason or reply.failure, "detail": reply.detail}
 
 
 def _by_mode(counts: Mapping[Labels, int]) -> Counter[str]:

@@ -18,6 +18,8 @@ from ..core.job import Source
 from ..core.reply import MAX_BODY_BYTES, UploadReply
 from ..registry.staging import Registration, RegistrationConflictError, RegistryFullError
 from ..storage.store import StoreError
+from ..upstream.encoding import inflate
+from ..upstream.reasons import find_reason
 from .auth import require_api_key
 from .context import Context
 from .early_answer import answer_early
@@ -95,7 +97,8 @@ class UploadRoutes:
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             raise self._unanswered(body, error, started) from None
         async with response:
-            reply = parse_upload(response.status, beginning)
+            readable, _ = inflate(beginning, response.headers, MAX_BODY_BYTES)
+            reply = parse_upload(response.status, readable)
             self._count(str(reply.http_status), reply.error, started)
             await self._track_in_time(reply, labels, key)
             return await self._pass_back(request, response, beginning)
@@ -198,10 +201,12 @@ class UploadRoutes:
                 f" {upstream.upload_timeout:g} s",
             )
         code = "timeout" if isinstance(error, TimeoutError) else "connection"
-        self._count(code, None, started)
-        self._context.log.warning("upload not answered", error=code)
+        reason = find_reason(error) if code == "connection" else None
+        self._count(code, reason.word if reason else None, started)
+        why = f"{reason.word}: {reason.detail}" if reason else code
+        self._context.log.warning("upload not answered", error=why)
         return unavailable(
-            f"the upstream did not answer the upload ({code}); it may or may not have accepted it"
+            f"the upstream did not answer the upload ({why}); it may or may not have accepted it"
         )
 
     def _log_given_up(

@@ -433,3 +433,30 @@ def test_the_rules_of_the_core_tests_are_the_defaults(section: str, double: Any)
     for rule in fields(double):
         default, told = getattr(defaults, rule.name), getattr(double, rule.name)
         assert type(told)(default) == told, rule.name
+
+
+@pytest.mark.parametrize(
+    ("given", "right"),
+    [
+        ("https://host/api/v1", "https://host"),
+        ("https://host:8443/api/v1/", "https://host:8443"),
+        ("https://host/API/v1/status", "https://host"),
+        ("https://host/api/v1/upload", "https://host"),
+        ("https://host/gateway/api/v1", "https://host/gateway"),
+    ],
+)
+def test_a_base_url_with_the_path_of_the_api_is_refused_with_the_right_value(
+    given: str, right: str
+) -> None:
+    [error] = errors(f"upstream:\n  base_url: {given}")
+    assert error.endswith(f'base_url: the exporter adds /api/v1 itself; expected "{right}"')
+    assert parse(f"upstream:\n  base_url: {right}").upstream.base_url == right
+
+
+def test_a_ca_file_that_cannot_be_used_is_an_error_of_the_config(tmp_path: Path) -> None:
+    text = f"upstream:\n  ca_file: {tmp_path}/ca.pem"
+    for content, message in ((None, "cannot be read"), ("garbage", "expected certificates in PEM")):
+        if content is not None:
+            (tmp_path / "ca.pem").write_text(content)
+        [error] = errors(text)
+        assert error.startswith(f"config.yaml:2: upstream.ca_file: {tmp_path}/ca.pem: {message}")

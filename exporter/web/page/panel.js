@@ -230,7 +230,7 @@ function polls(job) {
   const rows = job.polls.toReversed().map((poll) => {
     const time = seconds(poll.time);
     const bar = el("meter", { min: "0", max: String(slowest || 1), value: String(poll.seconds), "aria-hidden": "true" });
-    return el("tr", {}, el("td", { title: fullTime(time), text: clock(time) }), el("td", { text: codeWords(poll.code) }),
+    return el("tr", {}, el("td", { title: fullTime(time), text: clock(time) }), el("td", { text: poll.reason ? `${codeWords(poll.code)} (${poll.reason})` : codeWords(poll.code) }),
       el("td", {}, el("div", { class: "latency" }, el("span", { text: latency(poll.seconds) }), bar)));
   });
   const head = ["Time", "Answer", "Latency"].map((text) => el("th", { scope: "col", text }));

@@ -1,0 +1,36 @@
+"""Undoing the compression of answers that came compressed although nobody asked for that."""
+
+import zlib
+from collections.abc import Mapping
+from typing import Final
+
+_AUTOMATIC: Final = 32 + zlib.MAX_WBITS
+"""zlib recognises gzip and zlib by their first bytes."""
+_ENCODINGS: Final = frozenset({"gzip", "x-gzip", "deflate"})
+
+
+def inflate(body: bytes, headers: Mapping[str, str], limit: int) -> tuple[bytes, bool]:
+    """Return a body without its `Content-Encoding`, and whether it was complete.
+
+    At most `limit` + 1 bytes are inflated. A body in an unknown encoding is returned unchanged.
+    """
+    encoding = headers.get("Content-Encoding", "").strip().casefold()
+    if encoding not in _ENCODINGS or not body:
+        return body, True
+    raw = encoding == "deflate" and not _has_zlib_header(body)
+    inflated, rest = b"", body
+    try:
+        while rest and len(inflated) <= limit:
+            stream = zlib.decompressobj(-zlib.MAX_WBITS if raw else _AUTOMATIC)
+            inflated += stream.decompress(rest, limit + 1 - len(inflated))
+            if len(inflated) <= limit and not stream.eof:
+                return inflated, False
+            rest = stream.unused_data
+    except zlib.error:
+        return inflated or body, False
+    return inflated, True
+
+
+def _has_zlib_header(body: bytes) -> bool:
+    """Whether a body begins as RFC 1950 says; some servers send `deflate` without that."""
+    return len(body) > 1 and body[0] & 0x0F == 8 and (body[0] << 8 | body[1]) % 31 == 0
