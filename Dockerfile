@@ -32,6 +32,6 @@ VOLUME /data
 ENV PATH="/app/bin:$PATH"
 EXPOSE 10977
 HEALTHCHECK --interval=15s --timeout=5s --start-period=10s \
-  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:10977/-/healthy', timeout=4)"]
+  CMD ["removit-exporter", "healthcheck", "--config.file=/etc/removit-exporter/config.yaml", "--web.listen-address=:10977"]
 ENTRYPOINT ["removit-exporter"]
 CMD ["run", "--config.file=/etc/removit-exporter/config.yaml", "--storage.path=/data/removit-exporter.db", "--web.listen-address=:10977"]

@@ -17,6 +17,7 @@ import click
 from .commands.assets import assets, rules
 from .commands.demo import DemoOptions, run_demo
 from .commands.estimate import estimate
+from .commands.healthcheck import healthcheck
 from .commands.register import register
 from .commands.values import AddressType, DurationType, Failure
 from .commands.watch import watch
@@ -42,6 +43,7 @@ def main() -> None:
 
 
 main.add_command(assets)
+main.add_command(healthcheck)
 main.add_command(register)
 main.add_command(rules)
 main.add_command(drill)

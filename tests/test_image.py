@@ -30,7 +30,13 @@ def test_the_image_runs_as_a_number_from_the_lock_file_and_looks_after_its_healt
     assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) == ["python:3.13-slim"] * 2
     assert re.search(r"^USER \d+:\d+$", DOCKERFILE, re.MULTILINE)
     assert "--require-hashes --requirement requirements.txt" in DOCKERFILE
-    assert "/-/healthy" in DOCKERFILE
+    check = re.search(r"^HEALTHCHECK .*\\\n  CMD (\[.+\])$", DOCKERFILE, re.MULTILINE)
+    run = re.search(r"^CMD (\[.+\])$", DOCKERFILE, re.MULTILINE)
+    assert check is not None
+    assert run is not None
+    flags = {flag for flag in json.loads(run[1]) if not flag.startswith("--storage")}
+    assert json.loads(check[1])[:2] == ["removit-exporter", "healthcheck"]
+    assert set(json.loads(check[1])[2:]) == flags - {"run"}
     copied = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)
     admitted = (ROOT / ".dockerignore").read_text()
     for name in " ".join(copied).split():

@@ -7,9 +7,10 @@ Registering a job twice has no further effect, so every failed call is repeated,
 `patience` seconds without success. When a call returns, the exporter has stored the job on disk.
 """
 
-from .asynchronous import DEFAULT_URL, AsyncClient
+from .asynchronous import AsyncClient
 from .blocking import Client
 from .errors import ExporterError, RefusedError, UnreachableError
+from .http import DEFAULT_URL
 from .jobs import Job, Refusal, Registration, Summary
 
 __all__ = [

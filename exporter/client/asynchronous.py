@@ -15,11 +15,10 @@ import aiohttp
 from yarl import URL
 
 from .errors import RefusedError, UnreachableError
-from .http import authorization, error_body, say
+from .http import DEFAULT_URL, authorization, error_body, read_url, say
 from .jobs import Job, Registration, Summary
 from .stream import Stream
 
-DEFAULT_URL: Final = "http://127.0.0.1:10977"
 _FIRST_WAIT: Final = 0.2
 _LONGEST_WAIT: Final = 10.0
 _SILENCE_SECONDS: Final = 60.0
@@ -45,9 +44,7 @@ class AsyncClient:
         timeout: float = 10.0,
         patience: float = 60.0,
     ) -> None:
-        self._url = URL(url.rstrip("/"))
-        if self._url.scheme not in ("http", "https") or not self._url.host:
-            raise ValueError(f"expected a URL such as {DEFAULT_URL}, got {url}")
+        self._url = read_url(url)
         self._headers = authorization(token, login)
         self._tls: ssl.SSLContext | bool = True if tls is None else tls
         self._timeout = timeout

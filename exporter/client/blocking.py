@@ -7,7 +7,8 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from .asynchronous import DEFAULT_URL, AsyncClient
+from .asynchronous import AsyncClient
+from .http import DEFAULT_URL
 from .jobs import Job, Summary
 
 Result = TypeVar("Result")

@@ -3,9 +3,26 @@
 import base64
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
+from yarl import URL
+
+DEFAULT_URL: Final = "http://127.0.0.1:10977"
+
+
+def read_url(text: str) -> URL:
+    """Read an exporter's URL; raises `ValueError` with the right value for one without scheme."""
+    text = text.strip().rstrip("/")
+    if "://" not in text:
+        raise ValueError(f'the scheme is missing in "{text}"; expected "http://{text}"')
+    try:
+        url = URL(text)
+    except ValueError:
+        url = URL()
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ValueError(f'expected a URL such as "{DEFAULT_URL}", got "{text}"')
+    return url
 
 
 def authorization(token: str | None, login: tuple[str, str] | None) -> dict[str, str]:

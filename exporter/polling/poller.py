@@ -85,11 +85,6 @@ class Poller:
         return len(self._flights)
 
     @property
-    def failure(self) -> Reply | None:
-        """The latest reply without an answer; None once the upstream has answered."""
-        return self._admission.failure
-
-    @property
     def alive(self) -> bool:
         """Whether it polls."""
         return self._task is not None and not self._task.done()

@@ -71,7 +71,7 @@ class SummaryRoute:
             "key_valid": health.key_valid,
             "last_success_at": rfc3339(health.last_success),
             "next_try_at": None if health.circuit().closed else rfc3339(time + wait),
-            "failure": show_failure(context.poller.failure),
+            "failure": show_failure(context.poller.admission.failure),
         }
 
     def _count(self, steady: float) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -287,3 +288,16 @@ async def test_the_verbs_exit_codes_and_errors(site: Site, tmp_path: Path) -> No
         code, _, err = await register(site.url, *arguments)
         assert code == 2, arguments
         assert "Error" in err
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("127.0.0.1:10977", 'the scheme is missing in "127.0.0.1:10977"; expected "http://127.0'),
+        ("exporter", 'the scheme is missing in "exporter"; expected "http://exporter"'),
+        ("ftp://exporter", 'expected a URL such as "http://127.0.0.1:10977", got "ftp://exporter"'),
+    ],
+)
+def test_a_url_that_cannot_be_the_exporters_is_refused(url: str, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        AsyncClient(url)
