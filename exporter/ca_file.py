@@ -1,10 +1,10 @@
 """Certificates to trust, from a file in PEM."""
 
-import os
 import ssl
-import stat
 from pathlib import Path
 from typing import Final
+
+from .regular_files import FileError, read_limited
 
 MAX_CA_BYTES: Final = 8 * 1024 * 1024
 
@@ -19,18 +19,11 @@ def check_ca_file(path: Path) -> None:
 
 
 def read_ca_file(path: Path) -> bytes:
-    """Return the content of a regular file; raises `CaFileError`. A pipe does not block it."""
+    """Return the content of a regular file; raises `CaFileError`."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:  # noqa: PTH123 - it is open already
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise CaFileError(f"{path}: not a regular file")
-            content = file.read(MAX_CA_BYTES + 1)
-    except OSError as error:
-        raise CaFileError(f"{path}: cannot be read: {error.strerror or error}") from None
-    if len(content) > MAX_CA_BYTES:
-        raise CaFileError(f"{path}: longer than {MAX_CA_BYTES} bytes")
-    return content
+        return read_limited(path, MAX_CA_BYTES)
+    except FileError as error:
+        raise CaFileError(str(error)) from None
 
 
 def make_trust(path: Path, content: bytes) -> ssl.SSLContext:

@@ -197,6 +197,10 @@ class Exporter:
         self.job_metrics.census.set_stalled_after(config.polling.stalled_after)
         self.poller.reconfigure()
 
+    async def _report_secrets(self) -> None:
+        for problem in self.secrets.new_problems():
+            self.log.error("a secret cannot be read", error=problem)
+
     def _make_registry(self) -> Registry:
         commit = GroupCommit(
             self.store, self.instruments, self.clock.monotonic, self.clock.sleep, self.log
@@ -216,6 +220,7 @@ class Exporter:
                 Chore(5, "reload", self.reloader.check),
                 Chore(5, "job_files", self.configured.check),
                 Chore(5, "ca_file", self.client.trust.check),
+                Chore(5, "secrets", self._report_secrets),
                 Chore(60, "prune", self.registry.prune),
                 # The store's alive stamp: counters resume after a restart if it is young.
                 Chore(300, "stamp", self.registry.stamp),

@@ -5,6 +5,7 @@ import hmac
 import os
 import secrets
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +17,8 @@ TOKEN_BYTES: Final = 32
 MAX_SECRET_BYTES: Final = 64 * 1024
 STAT_SECONDS: Final = 1.0
 """Minimum time between two checks of a file for changes."""
+HANG_SECONDS: Final = 0.05
+"""How long a caller waits for a file. A later result takes effect with the next call."""
 
 
 class SecretError(Exception):
@@ -48,16 +51,20 @@ class Secret:
 
 
 def read_secret_file(path: Path) -> Secret:
-    """Read a file with one line of text; raises `SecretError`."""
+    """Read a file with one line of text; raises `SecretError`.
+
+    A byte order mark, and blanks and line ends around the text, do not count.
+    """
     try:
         content = read_limited(path, MAX_SECRET_BYTES)
     except FileError as error:
         raise SecretError(str(error)) from None
-    return _check_text(content.decode("utf-8", errors="replace").strip("\r\n"), str(path))
+    return _check_text(content.decode("utf-8-sig", errors="replace"), str(path))
 
 
 def _check_text(value: str, place: str) -> Secret:
     """Check that a text can be sent in a header: visible ASCII (RFC 9110, 5.5)."""
+    value = value.strip()
     if not value:
         raise SecretError(f"{place} is empty")
     if not all("!" <= character <= "~" for character in value):
@@ -99,12 +106,15 @@ class SecretSource:
         self._version = 0
         self._stamp: Stamp | None = None
         self._checked_at: float | None = None
+        self._reading: threading.Thread | None = None
+        self.problem: str | None = None
+        """Why the file cannot be read at present; the secret before it stays in force."""
 
     def move(self, file: Path | None, env: str | None = None) -> None:
         """Read the secret from another place from now on."""
         if (file, env) != (self._file, self._env):
             self._file, self._env = file, env
-            self._stamp = self._checked_at = None
+            self._stamp = self._checked_at = self.problem = None
             if file is None:
                 self._secret = None
 
@@ -119,7 +129,7 @@ class SecretSource:
         if self._file is not None:
             self._read_if_changed(self._file)
         elif self._env is not None and self._secret is None and self._env in self._environ:
-            self._take(Secret(self._environ[self._env]))
+            self._take(Secret(self._environ[self._env].strip()))
         return self._secret
 
     def check(self) -> None:
@@ -135,14 +145,30 @@ class SecretSource:
         now = self._clock()
         if self._checked_at is not None and now - self._checked_at < STAT_SECONDS:
             return
+        if self._reading is not None and self._reading.is_alive():
+            self.problem = f"{file}: reading it does not end"
+            return
         self._checked_at = now
+        # In a thread of its own: the file may be on a network share that hangs.
+        self._reading = threading.Thread(target=self._read, args=(file,), daemon=True)
+        self._reading.start()
+        self._reading.join(HANG_SECONDS)
+
+    def _read(self, file: Path) -> None:
         try:
             stamp = read_stamp(file)
-            if stamp != self._stamp:
-                self._take(read_secret_file(file))
-                self._stamp = stamp
-        except (OSError, SecretError):
-            return  # half-written or missing: the last good secret stays
+            secret = None if stamp == self._stamp else read_secret_file(file)
+            problem = None
+        except OSError as error:
+            secret, problem = None, f"{file}: cannot be read: {error.strerror or error}"
+        except SecretError as error:
+            secret, problem = None, str(error)
+        if file != self._file:  # it hung, and the secret has moved meanwhile
+            return
+        self.problem = problem
+        if secret is not None:
+            self._take(secret)
+            self._stamp = stamp
 
     def _take(self, secret: Secret) -> None:
         if self._secret is None or not self._secret.matches(secret.reveal()):

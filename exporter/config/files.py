@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from ..regular_files import FileError, read_limited
 
-class FileError(Exception):
-    """A file cannot be read; the message names the file, never its content."""
+__all__ = ["FileError", "Stamp", "read_limited", "read_stamp", "read_text"]
 
 
 class Stamp(NamedTuple):
@@ -20,18 +20,6 @@ def read_stamp(path: Path) -> Stamp:
     """Return the stamp of a file; raises `OSError`."""
     status = path.stat()
     return Stamp(status.st_ino, status.st_size, status.st_mtime_ns)
-
-
-def read_limited(path: Path, limit: int) -> bytes:
-    """Read a file of at most `limit` bytes; raises `FileError`."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(limit + 1)
-    except OSError as error:
-        raise FileError(f"{path}: cannot be read: {error.strerror or error}") from None
-    if len(content) > limit:
-        raise FileError(f"{path}: longer than {limit} bytes")
-    return content
 
 
 def read_text(path: Path, limit: int) -> str:

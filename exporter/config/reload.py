@@ -12,6 +12,7 @@ from typing import Protocol
 
 import structlog
 
+from ..daemon_threads import call_in_daemon
 from ..metrics.instruments import Instruments
 from . import Config, ConfigError, ConfigFile, LiveConfig
 from .files import Stamp, read_stamp
@@ -72,12 +73,13 @@ class Reloader:
 
         Raises `ConfigError` with all errors, `NoConfigFileError`, `StoreError`.
         """
-        if self._file is None:
+        file = self._file
+        if file is None:
             raise NoConfigFileError("the config was given by the program that embeds the exporter")
         async with self._busy:
             self._seen = self._stamps()
             try:
-                config, switches = await asyncio.to_thread(self._read, self._file)
+                config, switches = await call_in_daemon(lambda: self._read(file), "read the config")
                 config, held = pin(self._live(), config)
                 _check_held(config, held)
                 self._live.apply(config)

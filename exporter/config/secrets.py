@@ -16,6 +16,8 @@ class Secrets:
         self._token = SecretSource(self._token_file)
         self.known: set[str] = set()
         """Every key, token and proxy password that was ever in force. Log lines hide them."""
+        self._told: dict[str, str | None] = {}
+        """The problem of each file that is in the log already, by its config key."""
         self._read_all(config())
         config.subscribe(self._move)
 
@@ -35,6 +37,17 @@ class Secrets:
     def token(self) -> Secret | None:
         """Return the token that writing takes; None while its file cannot be read."""
         return self._read(self._token)
+
+    def new_problems(self) -> list[str]:
+        """Return one sentence for each file that has become unreadable since the last call."""
+        self._read_all(self._config())
+        now = {"api_key_file": self._key.problem, "token_file": self._token.problem}
+        told, self._told = self._told, dict(now)
+        return [
+            f"{name}: {problem}; the value before it stays in force"
+            for name, problem in now.items()
+            if problem is not None and problem != told.get(name)
+        ]
 
     def create_token(self) -> None:
         """Create the file of the token where the config names none and there is none yet.

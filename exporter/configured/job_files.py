@@ -18,11 +18,10 @@ from ..config import ConfigError
 from ..config.document import MAX_FILE_BYTES, Document, read_document
 from ..config.files import FileError, Stamp, read_stamp, read_text
 from ..config.registration import RegistrationRules
+from ..daemon_threads import call_in_daemon
 from ..registry.staging import Registration
 
 KEY_LABEL: Final = "__key__"
-MAX_FILES: Final = 1000
-"""Maximum number of files for one glob."""
 TARGETS_PER_STEP: Final = 250
 """After this many targets other tasks run."""
 
@@ -43,8 +42,10 @@ def find(patterns: Sequence[Path]) -> dict[Path, Stamp | None]:
     for pattern in patterns:
         pattern = pattern.absolute()
         root = Path(pattern.anchor)
-        for path in sorted(root.glob(str(pattern.relative_to(root))))[:MAX_FILES]:
+        for path in sorted(root.glob(str(pattern.relative_to(root)))):
             try:
+                if path.is_dir():  # such as Kubernetes's ..data
+                    continue
                 found[path] = read_stamp(path)
             except FileNotFoundError:  # deleted since the glob was expanded
                 continue
@@ -55,7 +56,7 @@ def find(patterns: Sequence[Path]) -> dict[Path, Stamp | None]:
 
 async def read_job_file(path: Path, rules: RegistrationRules) -> JobFile:
     """Read a job file; raises `ConfigError` if none of it can be read."""
-    document = await asyncio.to_thread(_load, path)
+    document = await call_in_daemon(lambda: _load(path), f"read {path}")
     content = JobFile()
     for at, registration in enumerate(_targets(document, rules), 1):
         if registration is not None:

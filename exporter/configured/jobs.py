@@ -17,6 +17,7 @@ from ..config.files import Stamp
 from ..config.registration import RegistrationRules
 from ..core.events import NOTHING
 from ..core.job import Job, Source
+from ..daemon_threads import call_in_daemon
 from ..metrics.instruments import Instruments
 from ..registry.registry import Registry
 from ..registry.staging import Refused, Registration
@@ -96,7 +97,9 @@ class ConfiguredJobs:
         """
         async with self._busy:
             patterns = list(self._config().job_files)
-            found = await asyncio.to_thread(find, patterns) if patterns else {}
+            found = (
+                await call_in_daemon(lambda: find(patterns), "find job files") if patterns else {}
+            )
             for path in [path for path in self._files if path not in found]:
                 removed = self._files.pop(path)
                 self._publish_names()

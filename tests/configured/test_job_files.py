@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,21 @@ def test_globs_find_files_with_their_stamps(tmp_path: Path) -> None:
     assert [path.name for path in found] == ["a.yaml", "b.json"]
     assert all(found.values())
     assert find([tmp_path / "nowhere" / "*"]) == {}
+
+
+def test_a_glob_finds_every_file_and_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "..data").mkdir()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    for number in range(1500):
+        (tmp_path / f"{number}.yaml").touch()
+    assert len(find([tmp_path / "*"])) == 1500
+
+
+async def test_a_pipe_is_an_error_and_nobody_waits_for_its_other_end(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "jobs.yaml")
+    with pytest.raises(ConfigError, match=r"jobs\.yaml: not a regular file"):
+        await read_job_file(tmp_path / "jobs.yaml", RULES)
 
 
 async def check_files(site: Site, times: int = 2) -> None:
