@@ -106,6 +106,9 @@ def parse_config(
     for key, value in (overrides or {}).items():
         section, _, field = key.partition(".")
         document.data.setdefault(section, {})[field] = value
+    storage = document.data.setdefault("storage", {})
+    if isinstance(storage, dict):  # a default path is below `directory` like one that is given
+        storage.setdefault("path", str(Config().storage.path))
     config = validate(Config, document, directory)
     _cross_check(config, document)
     if secrets:

@@ -88,10 +88,10 @@ class Reloader:
                 self._seen = self._stamps()  # of the files that are named now
             except ConfigError as error:
                 self._instruments.reload_failed()
-                self._log.error("config rejected", file=str(self._file.path), errors=error.errors)
+                self._log.error("config rejected", file=str(file.path), errors=error.errors)
                 raise
             self._instruments.reloaded(self._time())
-            self._log.info("config reloaded", file=str(self._file.path))
+            self._log.info("config reloaded", file=str(file.path))
             if held:
                 self._log.warning("config keys that need a restart keep their value", keys=held)
             await self._jobs()

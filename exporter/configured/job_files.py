@@ -36,12 +36,25 @@ class JobFile:
     errors: list[str] = field(default_factory=list)
 
 
-def find(patterns: Sequence[Path]) -> dict[Path, Stamp | None]:
-    """Return the files that the globs match with their stamps; None without access."""
+@dataclass(frozen=True, slots=True)
+class FoundFiles:
+    """The files that globs match, with their stamps; a stamp is None where access is denied.
+
+    `complete` says whether each glob matches a file.
+    """
+
+    stamps: dict[Path, Stamp | None]
+    complete: bool
+
+
+def find(patterns: Sequence[Path]) -> FoundFiles:
+    """Return the files that the globs match; folders do not count."""
     found: dict[Path, Stamp | None] = {}
+    complete = True
     for pattern in patterns:
         pattern = pattern.absolute()
         root = Path(pattern.anchor)
+        matched = False
         for path in sorted(root.glob(str(pattern.relative_to(root)))):
             try:
                 if path.is_dir():  # such as Kubernetes's ..data
@@ -51,7 +64,9 @@ def find(patterns: Sequence[Path]) -> dict[Path, Stamp | None]:
                 continue
             except OSError:
                 found[path] = None
-    return found
+            matched = True
+        complete &= matched
+    return FoundFiles(found, complete)
 
 
 async def read_job_file(path: Path, rules: RegistrationRules) -> JobFile:

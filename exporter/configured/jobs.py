@@ -1,11 +1,11 @@
 """Jobs that the config and its `job_files` name: registering them, and forgetting them again.
 
-A job that is no longer named is forgotten, unless it was also registered in another way. While a
-file has errors, no job that it named before is forgotten.
+A job that a readable file no longer names is forgotten, unless it was also registered in another
+way. While a file is absent or has errors, no job that it named before is forgotten.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -40,6 +40,8 @@ class _ReadFile:
     """The ids that it names; while it has errors, also those that it named before."""
     valid: bool = True
     """Whether it was read without errors."""
+    absent: bool = False
+    """Whether it was found before, and is not found now."""
     registered: bool = True
     """Whether all its jobs were registered. If not, the file is read again."""
 
@@ -61,13 +63,19 @@ class ConfiguredJobs:
         self._in_config: frozenset[str] = frozenset()
         self._files: dict[Path, _ReadFile] = {}
         self._changing: dict[Path, Stamp | None] = {}
+        self._patterns: list[Path] = []
+        """The globs of the check before."""
+        self._all_patterns_found = True
+        """Whether each glob matches a file. If not, a volume may not be mounted yet."""
         self._busy = asyncio.Lock()
 
     async def start(self) -> None:
         """Register what is named, and forget what is no longer named since the last run."""
         await self.take_config()
         await self.check(at_start=True)
-        if all(file.valid and file.registered for file in self._files.values()):
+        if self._all_patterns_found and all(
+            file.valid and file.registered for file in self._files.values()
+        ):
             for source in (Source.CONFIG, Source.FILE):
                 known = [name for name, job in self._registry.jobs.items() if source in job.sources]
                 await self._forget(known, source.value)
@@ -97,18 +105,38 @@ class ConfiguredJobs:
         """
         async with self._busy:
             patterns = list(self._config().job_files)
-            found = (
-                await call_in_daemon(lambda: find(patterns), "find job files") if patterns else {}
-            )
-            for path in [path for path in self._files if path not in found]:
-                removed = self._files.pop(path)
-                self._publish_names()
-                await self._forget(removed.named, "file")
-            for path, stamp in found.items():
+            found = await call_in_daemon(lambda: find(patterns), "find job files")
+            self._all_patterns_found = found.complete
+            await self._note_absent(found.stamps, patterns)
+            for path, stamp in found.stamps.items():
                 if at_start or self._is_settled(path, stamp):
                     await self._read_if_due(path, stamp)
-            invalid = sum(not file.valid for file in self._files.values())
+            invalid = sum(file.absent or not file.valid for file in self._files.values())
             self._instruments.job_file_errors.set(invalid)
+
+    async def _note_absent(self, found: Mapping[Path, Stamp | None], patterns: list[Path]) -> None:
+        """Keep the jobs of files that are absent: a file may be replaced, a volume not mounted.
+
+        A file that is still there, but that the config no longer names, is done with.
+        """
+        config_changed, self._patterns = patterns != self._patterns, patterns
+        for path in [path for path in self._files if path not in found]:
+            file = self._files[path]
+            if config_changed and await call_in_daemon(path.exists, f"look for {path}"):
+                del self._files[path]
+                self._publish_names()
+                await self._forget(file.named, "file")
+            elif not any(self._is_pending(job_id) for job_id in file.named):
+                del self._files[path]
+                self._publish_names()
+            elif not file.absent:
+                file.absent, file.stamp = True, None
+                self._publish_names()
+                self._log.warning("job file is absent; its jobs stay", file=str(path))
+
+    def _is_pending(self, job_id: str) -> bool:
+        job = self._registry.jobs.get(job_id)
+        return job is not None and job.pending
 
     def _is_settled(self, path: Path, stamp: Stamp | None) -> bool:
         """Whether a file has the same stamp as at the check before."""
@@ -154,8 +182,11 @@ class ConfiguredJobs:
         return (file.stamp, file.rules) == (stamp, self._config().registration)
 
     def _publish_names(self) -> None:
-        """Give the registry the ids that are named: these jobs are neither deleted nor pruned."""
-        files = (file.named for file in self._files.values())
+        """Give the registry the ids that are named: these jobs are neither deleted nor pruned.
+
+        Jobs of absent files can be deleted.
+        """
+        files = (file.named for file in self._files.values() if not file.absent)
         self._registry.configured = self._in_config.union(*files)
 
     async def _register(

@@ -460,3 +460,9 @@ def test_a_ca_file_that_cannot_be_used_is_an_error_of_the_config(tmp_path: Path)
             (tmp_path / "ca.pem").write_text(content)
         [error] = errors(text)
         assert error.startswith(f"config.yaml:2: upstream.ca_file: {tmp_path}/ca.pem: {message}")
+
+
+def test_the_database_is_next_to_the_config_by_default(tmp_path: Path) -> None:
+    config = parse("", directory=tmp_path)
+    assert config.storage.path == tmp_path / "removit-exporter.db"
+    assert config.token_file == tmp_path / "removit-exporter.db.token"

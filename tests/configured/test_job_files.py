@@ -165,10 +165,10 @@ def test_globs_find_files_with_their_stamps(tmp_path: Path) -> None:
     (tmp_path / "jobs.d").mkdir()
     (tmp_path / "jobs.d" / "a.yaml").write_text("[]")
     (tmp_path / "jobs.d" / "b.json").write_text("[]")
-    found = find([tmp_path / "jobs.d" / "*.yaml", tmp_path / "jobs.d" / "*"])
+    found = find([tmp_path / "jobs.d" / "*.yaml", tmp_path / "jobs.d" / "*"]).stamps
     assert [path.name for path in found] == ["a.yaml", "b.json"]
     assert all(found.values())
-    assert find([tmp_path / "nowhere" / "*"]) == {}
+    assert find([tmp_path / "nowhere" / "*"]).stamps == {}
 
 
 def test_a_glob_finds_every_file_and_no_folder(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_a_glob_finds_every_file_and_no_folder(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "folder")
     for number in range(1500):
         (tmp_path / f"{number}.yaml").touch()
-    assert len(find([tmp_path / "*"])) == 1500
+    assert len(find([tmp_path / "*"]).stamps) == 1500
 
 
 async def test_a_pipe_is_an_error_and_nobody_waits_for_its_other_end(tmp_path: Path) -> None:
@@ -219,9 +219,14 @@ async def test_jobs_follow_files_that_appear_change_and_disappear(
     await check_files(site)
     assert names(site) == {"b", "c", "d"}  # b is in the other file
     (folder / "two.json").unlink()
+    await check_files(site, 3)
+    assert names(site) == {"b", "c", "d"}  # that a file is absent removes nothing
+    assert await site.value('removit_jobs_forgotten_total{reason="file"}') == 1
+    assert await site.value("removit_exporter_job_file_errors") == 1
+    assert (await site.client.delete("/api/v1/jobs/b")).status == 204
+    assert (await site.client.delete("/api/v1/jobs/c")).status == 204
     await check_files(site, 1)
-    assert names(site) == {"c", "d"}  # c was registered over HTTP too
-    assert await site.value('removit_jobs_forgotten_total{reason="file"}') == 2
+    assert await site.value("removit_exporter_job_file_errors") == 0
     refused = await site.client.delete("/api/v1/jobs/d")
     assert refused.status == 409
 
@@ -266,6 +271,40 @@ async def test_a_job_that_files_stopped_naming_during_a_restart_is_forgotten(
     assert names(third) == {"b", "d"}
     assert await third.value('removit_jobs_forgotten_total{reason="file"}') == 1  # a
     assert await third.value('removit_jobs_forgotten_total{reason="config"}') == 1  # c
+
+
+async def test_a_folder_that_is_away_for_a_while_changes_nothing(
+    open_site: Open, tmp_path: Path
+) -> None:
+    folder = tmp_path / "jobs.d"
+    folder.mkdir()
+    (folder / "one.yaml").write_text("- targets: [a, b]")
+    first = await open_site(**QUIET)
+    folder.rename(tmp_path / "elsewhere")
+    await check_files(first, 3)
+    assert names(first) == {"a", "b"}
+    await first.client.close()
+    second = await open_site(**QUIET)
+    assert names(second) == {"a", "b"}
+    (tmp_path / "elsewhere").rename(folder)
+    await check_files(second, 3)
+    assert names(second) == {"a", "b"}
+    assert await second.value('removit_jobs_registered_total{source="file"}') == 2
+    (folder / "one.yaml").write_text("- targets: [a]")
+    await check_files(second, 3)
+    assert names(second) == {"a"}
+    assert (await second.client.delete("/api/v1/jobs/a")).status == 409
+
+
+async def test_files_that_the_config_no_longer_names_name_no_job(
+    open_site: Open, tmp_path: Path
+) -> None:
+    (tmp_path / "jobs.d").mkdir()
+    (tmp_path / "jobs.d" / "one.yaml").write_text("- targets: [a, b]")
+    site = await open_site(**QUIET)
+    site.exporter.config.apply(site.exporter.config().model_copy(update={"job_files": []}))
+    await check_files(site, 1)
+    assert names(site) == set()
 
 
 async def test_a_conflict_between_files_is_logged_once_and_the_stored_value_stays(
