@@ -57,6 +57,17 @@ class DatabaseFile:
         """Say what went wrong with it, and what would be right."""
         return explain(error, self.place)
 
+    def restrict_access(self, *, is_new: bool) -> None:
+        """Take the files away from other accounts: they contain URLs of results.
+
+        A new file is for its owner alone. The group of an older one keeps its access.
+        """
+        with contextlib.suppress(OSError):  # somebody else's file: it can be used all the same
+            for part in (self.place, self._log, self._index):
+                if part.exists():
+                    mode = stat.S_IMODE(part.stat().st_mode)
+                    part.chmod(mode & (0o700 if is_new else 0o770))
+
     def unlock(self) -> None:
         """Let another exporter have the file."""
         if self._lock is not None:
@@ -78,7 +89,8 @@ class DatabaseFile:
         # The file beside it, for closing any handle of the database drops SQLite's own locks.
         self.unlock()
         try:
-            lock = _beside(self.place, ".lock").open(mode)
+            path = _beside(self.place, ".lock")
+            lock = open(path, mode, opener=_open_privately)  # noqa: SIM115
         except OSError as error:
             raise StoreUnusableError(f"{self.path}: {self.why(error)}") from error
         try:
@@ -287,3 +299,8 @@ def _free_name(path: Path, why: str) -> Path:
 
 def _identity(status: os.stat_result) -> Identity:
     return status.st_dev, status.st_ino
+
+
+def _open_privately(path: str, flags: int) -> int:
+    """Open a file for its owner alone; a symbolic link is not followed, it may lead anywhere."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

@@ -334,9 +334,11 @@ class SqliteStore:
         try:
             self._file.set_stray_log_aside()
             self._file.check_whole()
+            is_new = not self._file.place.exists()
             self._database = self._connect()
             with self._begin() as database:
                 check_ours(database, self.path)
+            self._file.restrict_access(is_new=is_new)
             self._begin_log()
             with self._begin() as database:
                 upgrade(database)

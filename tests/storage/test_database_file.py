@@ -312,3 +312,34 @@ async def test_where_a_second_exporter_got_in_only_one_goes_on(tmp_path: Path) -
     await put(first, "f")
     await first.close()
     assert await known(path, *"abcdef") == "abef"
+
+
+async def test_a_lock_that_is_a_link_is_refused_and_the_file_behind_it_stays(
+    tmp_path: Path,
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / "jobs.db.lock").symlink_to(victim)
+    with pytest.raises(StoreUnusableError, match=r"symbolic links"):
+        await opened(tmp_path / "jobs.db")
+    assert victim.read_text() == "precious"
+
+
+def modes(folder: Path) -> dict[str, str]:
+    return {path.name: oct(path.stat().st_mode & 0o777) for path in folder.iterdir()}
+
+
+async def test_no_other_account_can_read_the_database(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        store = await opened(tmp_path / "jobs.db")
+        await put(store, "a")
+        names = ("jobs.db", "jobs.db-wal", "jobs.db-shm", "jobs.db.lock")
+        assert modes(tmp_path) == dict.fromkeys(names, "0o600")
+        await store.close()
+        (tmp_path / "jobs.db").chmod(0o644)
+        store = await opened(tmp_path / "jobs.db")
+        assert modes(tmp_path)["jobs.db"] == "0o640"
+        await store.close()
+    finally:
+        os.umask(before)
