@@ -22,6 +22,8 @@ class Chore:
     """Seconds from one turn to the next."""
     operation: str
     work: Callable[[], Awaitable[None]]
+    may_hang: bool = False
+    """Whether the work reads files that may be on a network share: the other chores go on."""
 
 
 class Housekeeping:
@@ -41,6 +43,8 @@ class Housekeeping:
         self._instruments = instruments
         self._log = log
         self._task: asyncio.Task[None] | None = None
+        self._apart: dict[str, asyncio.Task[None]] = {}
+        """The chores that may hang, by operation."""
 
     @property
     def alive(self) -> bool:
@@ -54,8 +58,10 @@ class Housekeeping:
     async def close(self) -> None:
         """Cancel the chore under way, and end."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            tasks = [self._task, *self._apart.values()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
 
     async def _run(self) -> None:
         tick = 0
@@ -67,7 +73,17 @@ class Housekeeping:
             self._always()
             for chore in self._chores:
                 if tick % chore.every == 0:
-                    await self._try(chore)
+                    await self._start(chore)
+
+    async def _start(self, chore: Chore) -> None:
+        if not chore.may_hang:
+            await self._try(chore)
+            return
+        former = self._apart.get(chore.operation)
+        if former is None or former.done():
+            self._apart[chore.operation] = asyncio.create_task(
+                self._try(chore), name=f"chore {chore.operation}"
+            )
 
     async def _try(self, chore: Chore) -> None:
         try:

@@ -217,9 +217,9 @@ class Exporter:
         return Housekeeping(
             (
                 Chore(5, "flush", self.registry.flush),
-                Chore(5, "reload", self.reloader.check),
-                Chore(5, "job_files", self.configured.check),
-                Chore(5, "ca_file", self.client.trust.check),
+                Chore(5, "reload", self.reloader.check, may_hang=True),
+                Chore(5, "job_files", self.configured.check, may_hang=True),
+                Chore(5, "ca_file", self.client.trust.check, may_hang=True),
                 Chore(5, "secrets", self._report_secrets),
                 Chore(60, "prune", self.registry.prune),
                 # The store's alive stamp: counters resume after a restart if it is young.

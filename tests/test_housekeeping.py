@@ -1,0 +1,36 @@
+"""Housekeeping: a chore that hangs holds up neither the others nor the stop."""
+
+import asyncio
+
+from conftest import until
+from prometheus_client import CollectorRegistry
+
+from exporter.clock import SystemClock
+from exporter.housekeeping import Chore, Housekeeping
+from exporter.logs import make_logger
+from exporter.metrics.instruments import Instruments
+
+
+async def test_a_chore_that_hangs_holds_up_neither_the_others_nor_the_stop() -> None:
+    started, done = 0, 0
+
+    async def hang() -> None:
+        nonlocal started
+        started += 1
+        await asyncio.Event().wait()
+
+    async def work() -> None:
+        nonlocal done
+        done += 1
+
+    housekeeping = Housekeeping(
+        (Chore(1, "hangs", hang, may_hang=True), Chore(1, "works", work)),
+        lambda: None,
+        SystemClock(),
+        Instruments(CollectorRegistry(), "1", lambda label, value: value),
+        make_logger(),
+    )
+    housekeeping.start()
+    await until(lambda: done >= 2)
+    assert started == 1
+    await asyncio.wait_for(housekeeping.close(), 5)
