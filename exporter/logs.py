@@ -7,6 +7,7 @@ no global configuration: an application that embeds the exporter decides where t
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable, Collection, MutableMapping
 from typing import Any, Final, TextIO
@@ -16,6 +17,7 @@ import structlog
 from .core.events import Event, EventType
 from .core.health.health import UpstreamState
 from .core.job import Job, JobState
+from .core.printable import printable
 from .core.published import Published
 
 LOGGER_NAME: Final = "removit_exporter"
@@ -47,6 +49,21 @@ def make_logger(count: Callable[[str], None] = lambda level: None) -> Logger:
     return logger
 
 
+_HIDDEN: Final = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+"""Characters that do not show, or change the order of what does. JSON does not escape them."""
+_OF_MANY_LINES: Final = frozenset({"exception", "stack"})
+
+
+def _escape(sign: re.Match[str]) -> str:
+    return f"\\u{ord(sign[0]):04x}"
+
+
+def _shown(key: str, value: Any) -> Any:
+    """Return a value that forges no line and moves no cursor; a traceback keeps its lines."""
+    is_text = isinstance(value, str) and key not in _OF_MANY_LINES
+    return printable(value) if is_text else value
+
+
 def configure(
     level: str, form: str | None, secrets: Collection[str], stream: TextIO = sys.stderr
 ) -> None:
@@ -61,7 +78,9 @@ def configure(
         renderer = structlog.dev.ConsoleRenderer(colors=stream.isatty())
 
     def render(logger: Any, name: str, event: EventDict) -> str:
-        line = str(renderer(logger, name, event))
+        if form == "console":
+            event = {key: _shown(key, value) for key, value in event.items()}
+        line = _HIDDEN.sub(_escape, str(renderer(logger, name, event)))
         for secret in secrets:
             for spelt in (secret, json.dumps(secret)[1:-1]):
                 line = line.replace(spelt, "<secret>")

@@ -184,3 +184,17 @@ def test_secrets_are_removed_from_every_line(form: str | None) -> None:
     assert "failed <secret>" in stream.getvalue()
     assert "a host's <secret> line" in stream.getvalue()
     assert "ValueError" in stream.getvalue()
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_no_text_forges_a_line_or_hides_a_part_of_one(form: str) -> None:
+    stream = io.StringIO()
+    configure("info", form, [], stream)
+    evil = "\x1b[2Jcleared\nforged \x9b1m \u202elive\u2066 \u2028line \ufeff"
+    make_logger().warning("job finished", step=evil, texts=[evil])
+    text = stream.getvalue()
+    assert text.count("\n") == 1
+    for sign in "\x1b\x9b\u202e\u2066\u2028\ufeff":
+        assert sign not in text
+    if form == "json":
+        assert json.loads(text)["step"] == evil

@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol, Self
 
 import click
 
+from ..core.printable import printable
 from .watching import Update
 
 SHOWN_BARS: Final = 20
@@ -88,7 +89,7 @@ class Bars:
 
     def _draw(self, update: Update) -> None:
         task, done = self._tasks.get(update.job_id), update.progress or 0
-        step = _printable(update.step or "")
+        step = printable(update.step or "")
         if task is None:
             task = self._progress.add_task(update.job_id, total=100, completed=int(done), step=step)
             self._tasks[update.job_id] = task
@@ -129,7 +130,7 @@ def _line(update: Update) -> str:
     words = [update.job_id, f"{update.state:<9}", f"{progress:>5}", update.step or ""]
     if update.evidence:
         words.append(f"({update.evidence})")
-    return _printable("  ".join(words).rstrip())
+    return printable("  ".join(words).rstrip())
 
 
 def _remarks(update: Update, last: Update | None) -> list[str]:
@@ -144,9 +145,4 @@ def _remarks(update: Update, last: Update | None) -> list[str]:
         ),
         *(f"ignored variation {name}" for name in update.ignored_variations if name not in ignored),
     ]
-    return [_printable(remark) for remark in remarks]
-
-
-def _printable(text: str) -> str:
-    """Escape control characters and others that a terminal would not show."""
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+    return [printable(remark) for remark in remarks]

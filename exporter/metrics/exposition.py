@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final
+from typing import Final, Self
 
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, choose_encoder, generate_latest
@@ -118,9 +118,51 @@ def negotiate(accept: str) -> tuple[Encoder, str]:
     these are answered with `underscores` (Prometheus, "Content negotiation").
     """
     try:
-        return choose_encoder(_CHANGES_NAMES.sub("", accept))
+        return choose_encoder(",".join(_admitted(_CHANGES_NAMES.sub("", accept))))
     except (ValueError, TypeError):  # a version that is not a number
         return generate_latest, CONTENT_TYPE_LATEST
+
+
+def _admitted(accept: str) -> Iterator[str]:
+    """Yield the offers of an `Accept` header that can be answered as they ask.
+
+    `choose_encoder` reads neither weights (RFC 9110, 12.4.2) nor whether it knows a version: an
+    offer of weight 0 or of an unknown version of OpenMetrics is left out, and OpenMetrics as a
+    whole where plain text is preferred.
+    """
+    offers = [_Offer.read(text) for text in accept.split(",") if text.strip()]
+    text = max((one.weight for one in offers if one.media_type == _TEXT), default=0.0)
+    for offer in offers:
+        known = offer.media_type != _OPENMETRICS or (
+            offer.version in _OPENMETRICS_VERSIONS and offer.weight >= text
+        )
+        if offer.weight > 0 and known:
+            yield offer.text
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """One media type of an `Accept` header; `version` is None where it names none."""
+
+    text: str
+    media_type: str
+    weight: float
+    version: str | None
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        media_type, *parameters = (part.strip() for part in text.split(";"))
+        named = dict(part.split("=", 1) for part in parameters if "=" in part)
+        try:
+            weight = float(named.get("q", "1"))
+        except ValueError:
+            weight = 1.0
+        return cls(text, media_type.casefold(), weight, named.get("version"))
+
+
+_TEXT: Final = "text/plain"
+_OPENMETRICS: Final = "application/openmetrics-text"
+_OPENMETRICS_VERSIONS: Final = frozenset({None, "1.0.0"})
 
 
 class _Families(Collector):

@@ -5,11 +5,13 @@ Bodies are read to `MAX_BODY_BYTES`.
 """
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterable, Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Protocol, Self
+from urllib.parse import quote
 
 import aiohttp
 import structlog
@@ -202,7 +204,15 @@ class Client:
             body, complete = await read_bounded(response.content)
             if complete:
                 body, complete = inflate(body, response.headers, MAX_BODY_BYTES)
+            body = hide(body, self._key())
             return parse_reply(response.status, response.headers, body, complete=complete)
+
+
+def hide(body: bytes, key: str) -> bytes:
+    """Replace the API key in an answer: some services echo it, and what they say is shown."""
+    for spelt in {key, quote(key, safe=""), json.dumps(key)[1:-1]} - {""}:
+        body = body.replace(spelt.encode(), b"<secret>")
+    return body
 
 
 async def read_bounded(content: aiohttp.StreamReader) -> tuple[bytes, bool]:

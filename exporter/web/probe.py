@@ -12,6 +12,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Gauge
 
 from ..core.job import FINAL_STATES, JobState
+from ..core.printable import printable
 from ..core.reply import Kind, Reply
 from ..metrics.exposition import negotiate
 from .context import Context, rfc3339
@@ -48,7 +49,7 @@ class ProbeRoutes:
         seconds = time.perf_counter() - started
         if debug:
             lines = _describe(context, job_id, reply, seconds, deadline)
-            return web.Response(text="".join(f"{line}\n" for line in lines))
+            return web.Response(text="".join(f"{printable(line)}\n" for line in lines))
         encode, content_type = negotiate(request.headers.get("Accept", ""))
         body = encode(_measured(reply, seconds))
         return web.Response(body=body, headers={"Content-Type": content_type})

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import trustme
@@ -19,7 +20,7 @@ from conftest import KEY, Open, until
 
 from exporter.ca_file import CaFileError
 from exporter.core.reply import Kind
-from exporter.upstream.client import Client
+from exporter.upstream.client import Client, hide
 from exporter.upstream.encoding import inflate
 from exporter.upstream.proxies import find_proxy
 
@@ -322,3 +323,13 @@ async def test_a_ca_file_that_cannot_be_used_is_an_error_that_names_it(
     with pytest.raises(CaFileError, match=r"ca\.pem"):
         async with client_of(Upstream("https://api.example", ca_file=path)):
             pass
+
+
+@pytest.mark.parametrize("key", ["sk-0123456789", "a+b/c=="])
+def test_a_key_that_the_upstream_echoes_is_hidden(key: str) -> None:
+    body = json.dumps(
+        {"message": f"key {key}", "url": f"https://x.example/?k={quote(key, safe='')}"}
+    )
+    hidden = hide(body.encode(), key).decode()
+    assert json.loads(hidden) == {"message": "key <secret>", "url": "https://x.example/?k=<secret>"}
+    assert hide(b"nothing", "") == b"nothing"

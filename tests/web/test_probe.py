@@ -248,3 +248,17 @@ async def test_ended_jobs_are_not_targets(open_site: Open, simulator: Simulator)
     await site.put(job_id)
     await site.ends(job_id, "done")
     assert await targets(site) == []
+
+
+async def test_the_words_of_a_probe_show_no_control_characters(
+    site: Site, simulator: Simulator
+) -> None:
+    job_id = simulator.add(Script.stuck(0.0))
+    evil = "\x1b[2J\nforged: yes\u202e"
+    body = {"job_id": job_id, "state": "pending", "status": evil, "mode": evil}
+    with simulator.faults.override(job_id, 200, json.dumps(body).encode()):
+        async with site.client.get(f"/probe?job_id={job_id}&debug=true") as response:
+            text = await response.text()
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert not [line for line in text.splitlines() if line.startswith("forged")]
