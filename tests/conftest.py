@@ -181,8 +181,7 @@ async def break_store(site: Site) -> None:
     """Have every call of an exporter's store fail from now on."""
     store = site.exporter.store
     assert isinstance(store, SqliteStore)
-    assert store._database is not None
-    await store._run(store._database.close)  # by the thread that may be using it
+    await store.database.read(lambda database: database.close())  # in the thread that uses it
 
 
 Open = Callable[..., Awaitable[Site]]

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from exporter.storage.memory import MemoryStore
-from exporter.storage.store import Accepted, Change, Fenced, StoreError
+from exporter.storage.store import Accepted, Change, Fenced, SignOfLife, StoreError
 
 
 class FailingStore(MemoryStore):
@@ -37,9 +37,9 @@ class FailingStore(MemoryStore):
         self.left -= 1
         return await super().apply(changes)
 
-    async def stamp(self, *, time: float, healthy_time: float) -> None:
+    async def stamp(self, sign: SignOfLife) -> None:
         self._check()
-        await super().stamp(time=time, healthy_time=healthy_time)
+        await super().stamp(sign)
 
     def _check(self) -> None:
         if self.broken:

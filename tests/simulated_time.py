@@ -27,7 +27,7 @@ from exporter.core.job import Source
 from exporter.core.reply import Reply, transport_failure
 from exporter.registry.staging import Registration
 from exporter.simulator.script import Kind, Script, body_at
-from exporter.storage.store import JobFilter, Store
+from exporter.storage.store import PageRequest, Store
 
 START = 1_800_000_000.0
 HOUR = 3600.0
@@ -205,7 +205,8 @@ async def states(exporter: Exporter) -> dict[str, str]:
     found: dict[str, str] = {}
     before: int | None = None
     while True:
-        jobs, before = await exporter.registry.page(JobFilter(), limit=1000, before=before)
-        found |= {job.job_id: job.state.value for job in jobs}
+        page = await exporter.registry.page(PageRequest(1000, before))
+        found |= {job.job_id: job.state.value for job in page.items}
+        before = page.next
         if before is None:
             return found

@@ -15,7 +15,7 @@ from typing import Final
 
 from ..core.events import Event
 from ..core.job import Job
-from ..storage.store import Store, StoredEvent
+from ..storage.store import HistoryRequest, Store, StoredEvent
 
 KEPT_ITEMS: Final = 10_000
 SLICE: Final = 500
@@ -123,7 +123,7 @@ class Feed:
         newest = self._newest_id
         while after < newest:
             events = await self._store.history(
-                after=after, limit=SLICE, type=wanted.type, job_id=wanted.job_id
+                HistoryRequest(SLICE, after, wanted.type, wanted.job_id)
             )
             await self.check(after)  # only now: what was kept after reading was there to be read
             for event in events:

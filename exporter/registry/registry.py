@@ -19,11 +19,14 @@ from ..core.tally import Tally, layout
 from ..storage.store import (
     Change,
     Fenced,
-    JobFilter,
+    LoadRequest,
+    Page,
+    PageRequest,
+    PruneRequest,
     RecheckDue,
+    SignOfLife,
     Snapshot,
     Store,
-    StoredEvent,
     StoreError,
 )
 from .changes import Changes
@@ -104,11 +107,13 @@ class Registry:
         longest = max(limits.linger, limits.linger_failed, *limits.recheck_after, 0.0)
         await self.feed.start()
         return await self.store.load(
-            time=now.time,
-            finished_after=now.time - longest,
-            resume_within=limits.resume_within,
-            layout=layout(self.tally.group_labels),
-            recheck=RecheckDue(len(limits.recheck_after), now.time - limits.retention),
+            LoadRequest(
+                time=now.time,
+                finished_after=now.time - longest,
+                resume_within=limits.resume_within,
+                layout=layout(self.tally.group_labels),
+                recheck=RecheckDue(len(limits.recheck_after), now.time - limits.retention),
+            )
         )
 
     def start(self, snapshot: Snapshot) -> None:
@@ -147,12 +152,10 @@ class Registry:
             await self.endings.wait(job_id)
         return job
 
-    async def page(
-        self, job_filter: JobFilter, *, limit: int, before: int | None
-    ) -> tuple[list[Job], int | None]:
-        """Return jobs, newest first, as memory has them; see `Store.page`."""
-        jobs, following = await self.store.page(job_filter, limit=limit, before=before)
-        return [self._resident.newest(job) for job in jobs], following
+    async def page(self, request: PageRequest) -> Page[Job]:
+        """Return a page of jobs, each as memory has it if it is there; raises `StoreError`."""
+        page = await self.store.page(request)
+        return Page([self._resident.newest(job) for job in page.items], page.next)
 
     async def register(
         self, registrations: Sequence[Registration], source: Source
@@ -219,12 +222,6 @@ class Registry:
             await self._changes.submit([(job, change)], must_store=True)
             return True
 
-    async def failures(
-        self, *, limit: int, before: int | None, key: str | None = None
-    ) -> tuple[list[OpenFailure], int | None]:
-        """Return the keys that are open; see `Store.failures`."""
-        return await self.store.failures(limit=limit, before=before, key=key)
-
     async def acknowledge(self, key: str) -> OpenFailure | None:
         """Close a key and return what was open; None when it is not. Raises `StoreError`."""
         change = await self.store.acknowledge(key)
@@ -260,7 +257,7 @@ class Registry:
         """Write a sign of life, by which the counters may resume; raises `StoreError`."""
         now = self._now()
         try:
-            await self.store.stamp(time=now.time, healthy_time=now.healthy_time)
+            await self.store.stamp(SignOfLife(now.time, now.healthy_time))
         except StoreError as error:
             self.commit.failed(error)
             raise
@@ -276,27 +273,15 @@ class Registry:
         more = True
         while more:
             pruned = await self.store.prune(
-                finished_before=self._now().time - self.limits.retention,
-                keep=keep,
-                history=self.limits.history_events,
-                limit=PRUNE_SLICE,
+                PruneRequest(
+                    finished_before=self._now().time - self.limits.retention,
+                    keep=keep,
+                    history_events=self.limits.history_events,
+                    limit=PRUNE_SLICE,
+                )
             )
             self.by_state.subtract(pruned.jobs)
             more = pruned.more
-
-    async def history(
-        self,
-        *,
-        after: int,
-        limit: int,
-        type: str | None = None,  # noqa: A002 - the name in the interface
-        job_id: str | None = None,
-        newest: bool = False,
-    ) -> list[StoredEvent]:
-        """Return stored events; see `Store.history`."""
-        return await self.store.history(
-            after=after, limit=limit, type=type, job_id=job_id, newest=newest
-        )
 
     def evict(self) -> None:
         """Let go of the jobs that have lingered; the store still has them."""

@@ -1,6 +1,6 @@
-"""Jobs out of their rows. A row that is damaged costs no other job: it is left out, or set aside.
+"""Reading jobs from their rows. A damaged row costs no other job: it is left out, or set aside.
 
-What is set aside stays in the file as it is (`forgotten = 2`), and its id is free again.
+A row that is set aside stays in the file unchanged (`forgotten = 2`), and its job id is free again.
 """
 
 import logging
@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..core.job import INFERRED_STATES, Job, JobState
-from .queries import conditions, json_list
-from .records import RecordError, load_job
-from .store import JobFilter, RecheckDue
+from .records import RecordError, json_list, load_job
+from .store import JobFilter, LoadRequest, Page, PageRequest
 
 _LOG: Final = logging.getLogger("removit_exporter.store")
 
-# As bytes: SQLite does not look whether a text is one, and what is none would fail every row.
+# As bytes: SQLite does not check that a text is valid, and an invalid one would fail every row.
 COLUMNS: Final = "CAST(job_id AS BLOB), id, version, CAST(document AS BLOB)"
 
 Row = tuple[bytes, int, int, bytes]
@@ -24,7 +23,7 @@ Row = tuple[bytes, int, int, bytes]
 
 @dataclass(frozen=True, slots=True)
 class DamagedRow:
-    """A row that no job can be made of, and why."""
+    """A row that cannot be read as a job, and why."""
 
     id: int
     job_id: str
@@ -32,7 +31,7 @@ class DamagedRow:
 
 
 def read_jobs(rows: Iterable[Row]) -> tuple[list[Job], list[DamagedRow]]:
-    """Make jobs of rows of `COLUMNS`."""
+    """Read jobs from rows of `COLUMNS`."""
     jobs, damaged = [], []
     for job_id, id_, version, document in rows:
         try:
@@ -43,22 +42,24 @@ def read_jobs(rows: Iterable[Row]) -> tuple[list[Job], list[DamagedRow]]:
 
 
 def set_aside(database: sqlite3.Connection, rows: Iterable[DamagedRow]) -> None:
-    """Keep damaged rows in the file, out of the way, and say which; within a transaction."""
+    """Mark damaged rows so that nothing reads them, and log each; within a transaction."""
     for row in rows:
         database.execute("UPDATE jobs SET forgotten = 2 WHERE id = ? AND forgotten = 0", (row.id,))
-        tell(row, "the stored row of a job is damaged and was set aside: the job is not known now")
+        log_damage(
+            row, "the stored row of a job is damaged and was set aside: the job is not known now"
+        )
 
 
-def tell(row: DamagedRow, what: str) -> None:
-    """Log what became of a damaged row."""
-    _LOG.error(what, extra={"job_id": row.job_id, "row": row.id, "damage": row.damage})
+def log_damage(row: DamagedRow, message: str) -> None:
+    """Log what was done about a damaged row."""
+    _LOG.error(message, extra={"job_id": row.job_id, "row": row.id, "damage": row.damage})
 
 
-def select_to_hold(
-    database: sqlite3.Connection, finished_after: float, recheck: RecheckDue
+def select_resident(
+    database: sqlite3.Connection, request: LoadRequest
 ) -> tuple[list[Job], list[DamagedRow]]:
-    """Return the jobs that memory holds from the start; see `Store.load`."""
-    # Of a state that is none, or rechecks that cannot be read, only the document can tell.
+    """Return the jobs that memory holds from the start; see `LoadRequest`."""
+    # Where the state or the rechecks cannot be read here, the job is loaded to be on the safe side.
     return read_jobs(
         database.execute(
             f"SELECT {COLUMNS} FROM jobs WHERE forgotten = 0"  # noqa: S608 - no input in it
@@ -69,11 +70,11 @@ def select_to_hold(
             " THEN coalesce(json_extract(document, '$.rechecks'), 0) ELSE 0 END < :rechecks))"
             " ORDER BY id",
             {
-                "finished_after": finished_after,
+                "finished_after": request.finished_after,
                 "states": json_list([state.value for state in JobState]),
                 "inferred": json_list([state.value for state in INFERRED_STATES]),
-                "kept_after": recheck.finished_after,
-                "rechecks": recheck.times,
+                "kept_after": request.recheck.finished_after,
+                "rechecks": request.recheck.times,
             },
         )
     )
@@ -82,7 +83,7 @@ def select_to_hold(
 def select_jobs(
     database: sqlite3.Connection, job_ids: Collection[str]
 ) -> tuple[list[Job], list[DamagedRow]]:
-    """Return those of the jobs that are known."""
+    """Return the jobs that are known."""
     return read_jobs(
         database.execute(
             f"SELECT {COLUMNS} FROM jobs"  # noqa: S608 - no input in it
@@ -93,13 +94,37 @@ def select_jobs(
 
 
 def select_page(
-    database: sqlite3.Connection, job_filter: JobFilter, limit: int, before: int | None
-) -> tuple[list[Job], list[DamagedRow], int | None]:
-    """Return jobs, newest first, and where the next page begins; see `Store.page`."""
-    where, values = conditions(job_filter, before)
+    database: sqlite3.Connection, request: PageRequest
+) -> tuple[Page[Job], list[DamagedRow]]:
+    """Return a page of jobs without its damaged rows, and those rows."""
+    where, values = _conditions(request.job_filter, request.before)
     rows = database.execute(
         f"SELECT {COLUMNS} FROM jobs WHERE {where} ORDER BY id DESC LIMIT ?",  # noqa: S608 - no input in it
-        (*values, limit + 1),
+        (*values, request.limit + 1),
     ).fetchall()
-    following = rows[limit - 1][1] if len(rows) > limit else None
-    return *read_jobs(rows[:limit]), following
+    jobs, damaged = read_jobs(rows[: request.limit])
+    more = len(rows) > request.limit
+    return Page(jobs, rows[request.limit - 1][1] if more else None), damaged
+
+
+def _conditions(job_filter: JobFilter, before: int | None) -> tuple[str, list[object]]:
+    """Return the WHERE clause of a list, and its values."""
+    tests, values = ["forgotten = 0"], list[object]()
+    for test, value in (
+        ("state = ?", job_filter.state),
+        ("source = ?", job_filter.source),
+        ("mode = ?", job_filter.mode),
+        ("key = ?", job_filter.key),
+        ("id < ?", before),
+    ):
+        if value is not None:
+            tests.append(test)
+            values.append(value)
+    for name, value in job_filter.labels.items():
+        # Without the check a damaged document would fail the whole list.
+        tests.append(
+            "CASE WHEN json_valid(document)"
+            " THEN json_extract(document, '$.labels.' || json_quote(?)) END = ?"
+        )
+        values += [name, value]
+    return " AND ".join(tests), values

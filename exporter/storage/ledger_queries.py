@@ -1,4 +1,4 @@
-"""SQL of the failure ledger: functions of a connection, within a transaction of the caller's."""
+"""SQL of the failure ledger. The caller has begun a transaction."""
 
 import sqlite3
 from typing import Final
@@ -6,13 +6,14 @@ from typing import Final
 from ..core.job import Job, JobState
 from ..core.ledger import LedgerChange, LedgerStep, OpenFailure, open_failure, takes_effect
 from .records import dump, load_mapping
+from .store import FailuresRequest, Page
 
 _COLUMNS: Final = "key, job_id, state, finished_at, evidence, labels"
 _STATES: Final = frozenset(JobState)
 
 
 def take_step(database: sqlite3.Connection, job: Job, step: LedgerStep) -> LedgerChange | None:
-    """Put a step into the ledger; None when it changes nothing."""
+    """Take a job's step in the ledger; None when it changes nothing."""
     row = database.execute(
         f"SELECT job, {_COLUMNS} FROM failures WHERE key = ?",  # noqa: S608 - no input in it
         (job.key,),
@@ -45,18 +46,17 @@ def take_step(database: sqlite3.Connection, job: Job, step: LedgerStep) -> Ledge
     return LedgerChange(closed=former, opened=opened)
 
 
-def select_failures(
-    database: sqlite3.Connection, limit: int, before: int | None, key: str | None
-) -> tuple[list[OpenFailure], int | None]:
-    """Return open keys, newest first, and the cursor of the next page."""
+def select_failures(database: sqlite3.Connection, request: FailuresRequest) -> Page[OpenFailure]:
+    """Return a page of open failures."""
     rows = database.execute(
         f"SELECT id, {_COLUMNS} FROM failures"  # noqa: S608 - no input in it
         " WHERE (:before IS NULL OR id < :before) AND (:key IS NULL OR key = :key)"
         " ORDER BY id DESC LIMIT :limit",
-        {"before": before, "key": key, "limit": limit + 1},
+        {"before": request.before, "key": request.key, "limit": request.limit + 1},
     ).fetchall()
-    more = len(rows) > limit
-    return [_failure(row[1:]) for row in rows[:limit]], rows[limit - 1][0] if more else None
+    more = len(rows) > request.limit
+    found = [_failure(row[1:]) for row in rows[: request.limit]]
+    return Page(found, rows[request.limit - 1][0] if more else None)
 
 
 def delete_failure(database: sqlite3.Connection, key: str) -> LedgerChange | None:
@@ -84,6 +84,6 @@ def _is_done_later(database: sqlite3.Connection, job: Job) -> bool:
 
 def _failure(row: tuple[str, str, str, float, str | None, str]) -> OpenFailure:
     key, job_id, state, finished_at, evidence, labels = row
-    # A key stays open even where what is told of it is damaged.
+    # A key stays open even if the rest of its row is damaged.
     known = JobState(state) if state in _STATES else JobState.FAILED
     return OpenFailure(key, job_id, known, finished_at, evidence, load_mapping(labels))

@@ -1,12 +1,13 @@
-"""The store in memory: the in-process double of the others, for simulated time and for tests.
+"""The store in memory: the in-process double, for simulated time and for tests.
 
-It keeps the same promises but one: nothing survives the process. It encodes jobs as the others
-do, so that what does not survive a round trip shows here too.
+It keeps the promises of `Store`, but nothing survives the process. It encodes jobs as the other
+stores do, so that a field that does not survive a round trip shows here too.
 """
 
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from ..core.events import Event
 from ..core.job import INFERRED_STATES, Job, JobState
@@ -14,19 +15,27 @@ from ..core.ledger import LedgerChange, LedgerStep, OpenFailure, open_failure, t
 from ..core.tally import Labels
 from .records import dump_job, load_job
 from .store import (
-    NO_RECHECK,
     Accepted,
     Change,
+    FailuresRequest,
     Fenced,
     FinalAnswer,
+    HistoryRequest,
     JobFilter,
+    LoadRequest,
+    Page,
+    PageRequest,
     Pruned,
+    PruneRequest,
     RecheckDue,
     SeriesTotal,
+    SignOfLife,
     Snapshot,
     StoredEvent,
     parts_of,
 )
+
+Item = TypeVar("Item")
 
 
 @dataclass(slots=True)
@@ -44,7 +53,7 @@ class _Row:
 
 @dataclass(slots=True)
 class _Tables:
-    """What the other stores keep on disk; shared by the stores of one test over a restart."""
+    """What another store keeps on disk; a test hands it on from one store to the next."""
 
     rows: dict[int, _Row] = field(default_factory=dict)
     known: dict[str, int] = field(default_factory=dict)
@@ -54,14 +63,14 @@ class _Tables:
     meta: dict[str, float | str] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
     failures: dict[str, tuple[int, int, OpenFailure]] = field(default_factory=dict)
-    """By key: the cursor, the job's incarnation, the entry."""
+    """By key: the cursor, the job's incarnation, the open failure."""
     last_row: int = 0
     last_event: int = 0
     last_failure: int = 0
 
 
 class MemoryStore:
-    """A `Store`. `MemoryStore(former.tables)` is the former one after a restart."""
+    """A `Store`. `MemoryStore(former.tables)` is the former store after a restart."""
 
     def __init__(self, tables: _Tables | None = None) -> None:
         self.tables = tables or _Tables()
@@ -75,29 +84,17 @@ class MemoryStore:
     async def close(self) -> None:
         """Nothing to close."""
 
-    async def load(
-        self,
-        *,
-        time: float,
-        finished_after: float,
-        resume_within: float,
-        layout: str,
-        recheck: RecheckDue = NO_RECHECK,
-    ) -> Snapshot:
+    async def load(self, request: LoadRequest) -> Snapshot:
         """See `Store.load`."""
         tables = self.tables
-        lived = tables.meta.get("alive_at")
-        resumed = isinstance(lived, float) and time - lived <= resume_within
-        if not resumed or tables.meta.get("layout") != layout:
+        alive_at = tables.meta.get("alive_at")
+        recent = isinstance(alive_at, float) and request.time - alive_at <= request.resume_within
+        if not recent or tables.meta.get("layout") != request.layout:
             tables.totals.clear()
-        tables.meta |= {"layout": layout, "alive_at": time}
+        tables.meta |= {"layout": request.layout, "alive_at": request.time}
         jobs = self._jobs()
         return Snapshot(
-            jobs=[
-                job
-                for job in jobs
-                if job.pending or (job.finished_at or 0) > finished_after or _is_due(recheck, job)
-            ],
+            jobs=[job for job in jobs if _is_resident(job, request)],
             totals=[SeriesTotal(*series, amount) for series, amount in tables.totals.items()],
             admitted=list(tables.admitted),
             by_state=Counter(job.state for job in jobs),
@@ -120,80 +117,67 @@ class MemoryStore:
         row = self.tables.known.get(job_id)
         return None if row is None else self.tables.rows[row].final
 
-    async def page(
-        self, job_filter: JobFilter, *, limit: int, before: int | None
-    ) -> tuple[list[Job], int | None]:
+    async def page(self, request: PageRequest) -> Page[Job]:
         """See `Store.page`."""
-        jobs = [
-            job
+        found = [
+            (job.incarnation, job)
             for job in reversed(self._jobs())
-            if (before is None or job.incarnation < before) and _admits(job_filter, job)
+            if _is_below(job.incarnation, request.before) and _admits(request.job_filter, job)
         ]
-        return jobs[:limit], jobs[limit - 1].incarnation if len(jobs) > limit else None
+        return _page(found, request.limit)
 
-    async def history(
-        self,
-        *,
-        after: int,
-        limit: int,
-        type: str | None = None,  # noqa: A002 - the name in the interface
-        job_id: str | None = None,
-        newest: bool = False,
-    ) -> list[StoredEvent]:
+    async def history(self, request: HistoryRequest) -> list[StoredEvent]:
         """See `Store.history`."""
         found = [
             StoredEvent(id_, event)
             for id_, _, event in self.tables.events
-            if id_ > after and type in (None, event.type) and job_id in (None, event.job_id)
+            if id_ > request.after
+            and request.type in (None, event.type)
+            and request.job_id in (None, event.job_id)
         ]
-        return found[-limit:] if newest else found[:limit]
+        return found[-request.limit :] if request.newest else found[: request.limit]
 
     async def history_bounds(self) -> tuple[int, int]:
         """See `Store.history_bounds`."""
         newest = self.tables.last_event
         return (self.tables.events[0][0] if self.tables.events else newest + 1), newest
 
-    async def failures(
-        self, *, limit: int, before: int | None, key: str | None = None
-    ) -> tuple[list[OpenFailure], int | None]:
+    async def failures(self, request: FailuresRequest) -> Page[OpenFailure]:
         """See `Store.failures`."""
-        rows = [
-            (cursor, entry)
-            for cursor, _, entry in sorted(self.tables.failures.values(), reverse=True)
-            if (before is None or cursor < before) and key in (None, entry.key)
+        found = [
+            (cursor, failure)
+            for cursor, _, failure in sorted(self.tables.failures.values(), reverse=True)
+            if _is_below(cursor, request.before) and request.key in (None, failure.key)
         ]
-        more = len(rows) > limit
-        return [entry for _, entry in rows[:limit]], rows[limit - 1][0] if more else None
+        return _page(found, request.limit)
 
     async def acknowledge(self, key: str) -> LedgerChange | None:
         """See `Store.acknowledge`."""
         row = self.tables.failures.pop(key, None)
         return None if row is None else LedgerChange(closed=row[2])
 
-    async def stamp(self, *, time: float, healthy_time: float) -> None:
+    async def stamp(self, sign: SignOfLife) -> None:
         """See `Store.stamp`."""
-        self.tables.meta |= {"alive_at": time, "well_time": healthy_time}
+        self.tables.meta |= {"alive_at": sign.time, "well_time": sign.healthy_time}
 
     async def keep(self, name: str, text: str) -> None:
         """See `Store.keep`."""
         self.tables.kept[name] = text
 
-    async def prune(
-        self, *, finished_before: float, keep: Collection[str], history: int, limit: int
-    ) -> Pruned:
+    async def prune(self, request: PruneRequest) -> Pruned:
         """See `Store.prune`."""
-        tables = self.tables
+        tables, limit = self.tables, request.limit
         old = [
             self._job(id_)
             for name, id_ in sorted(tables.known.items(), key=lambda item: item[1])
             if (ended := tables.rows[id_].finished_at) is not None
-            and ended < finished_before
-            and name not in keep
+            and ended < request.finished_before
+            and name not in request.keep
         ][:limit]
         for job in old:
             self._forget(job.incarnation)
-        newest = tables.last_event
-        surplus = [entry for entry in tables.events[:limit] if entry[0] <= newest - history]
+        last_dropped = tables.last_event - request.history_events
+        surplus = [id_ for id_, _, _ in tables.events[:limit] if id_ <= last_dropped]
         del tables.events[: len(surplus)]
         named = {row for _, row, _ in tables.events}
         for id_ in [i for i, row in tables.rows.items() if row.forgotten and i not in named]:
@@ -280,9 +264,24 @@ class MemoryStore:
         return [self._job(incarnation) for incarnation in sorted(self.tables.known.values())]
 
 
-def _is_due(recheck: RecheckDue, job: Job) -> bool:
+def _is_resident(job: Job, request: LoadRequest) -> bool:
+    lingers = (job.finished_at or 0) > request.finished_after
+    return job.pending or lingers or _is_due(job, request.recheck)
+
+
+def _is_due(job: Job, recheck: RecheckDue) -> bool:
     due = job.state in INFERRED_STATES and job.rechecks < recheck.times
     return due and (job.finished_at or 0) > recheck.finished_after
+
+
+def _is_below(cursor: int, before: int | None) -> bool:
+    return before is None or cursor < before
+
+
+def _page(found: Sequence[tuple[int, Item]], limit: int) -> Page[Item]:
+    """Return the first `limit` of what was found, each with its cursor."""
+    more = len(found) > limit
+    return Page([item for _, item in found[:limit]], found[limit - 1][0] if more else None)
 
 
 def _admits(job_filter: JobFilter, job: Job) -> bool:

@@ -1,24 +1,34 @@
-"""SQL over the schema: functions of a connection, each within a transaction of the caller's."""
+"""SQL over the schema. The functions take a connection, and the caller has begun a transaction."""
 
-import json
 import logging
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from ..core.events import Event, EventType
 from ..core.job import Job, JobState
 from .ledger_queries import take_step
-from .records import RecordError, dump, dump_job, dump_labels, load_job, load_labels, load_mapping
+from .records import (
+    RecordError,
+    dump,
+    dump_job,
+    dump_labels,
+    json_list,
+    load_job,
+    load_labels,
+    load_mapping,
+)
 from .schema import APPLICATION_ID, SCHEMA_VERSION, UPGRADES
 from .store import (
     Accepted,
     Change,
     Fenced,
-    JobFilter,
+    FinalAnswer,
+    HistoryRequest,
     Pruned,
+    PruneRequest,
     SeriesTotal,
     StoredEvent,
     StoreUnusableError,
@@ -47,7 +57,7 @@ def check_ours(database: sqlite3.Connection, path: Path) -> None:
 
 
 def upgrade(database: sqlite3.Connection) -> None:
-    """Bring an older or new file to the present schema."""
+    """Bring an empty or older file to the present schema."""
     version = database.execute("PRAGMA user_version").fetchone()[0]
     if version == SCHEMA_VERSION:
         return
@@ -61,7 +71,7 @@ def upgrade(database: sqlite3.Connection) -> None:
 def apply_changes(
     database: sqlite3.Connection, changes: Sequence[Change]
 ) -> list[Accepted | Fenced]:
-    """Put a group of changes into the transaction that is under way."""
+    """Write a group of changes; return what became of each, in order."""
     results: list[Accepted | Fenced] = []
     totals: dict[tuple[str, str, int], float] = {}
     for change in changes:
@@ -114,7 +124,7 @@ def _known(database: sqlite3.Connection, change: Change) -> Job | None:
     try:
         return load_job(*row) if row else None
     except RecordError:
-        return None  # as good as gone; whoever asks for it next sets it aside
+        return None  # as if it were gone; the next read sets it aside
 
 
 def _put_event(database: sqlite3.Connection, event: Event, job: int | None) -> int:
@@ -126,7 +136,7 @@ def _put_event(database: sqlite3.Connection, event: Event, job: int | None) -> i
 
 
 def _add_up(totals: dict[tuple[str, str, int], float], change: Change) -> None:
-    """Gather the deltas of a group, so that each series is written once a commit."""
+    """Add up the deltas of a group, so that each series is written once per commit."""
     for delta in change.deltas:
         labels = dump_labels(delta.labels)
         for bucket, amount in parts_of(delta):
@@ -163,7 +173,7 @@ def count_by_state(database: sqlite3.Connection) -> dict[JobState, int]:
 
 
 def select_totals(database: sqlite3.Connection) -> list[SeriesTotal]:
-    """Return all totals; those whose labels are damaged begin anew."""
+    """Return all totals, except those whose labels are damaged: they begin at 0 again."""
     totals = []
     for name, labels, bucket, amount in database.execute(
         "SELECT name, CAST(labels AS BLOB), bucket, amount FROM totals"
@@ -178,65 +188,62 @@ def select_totals(database: sqlite3.Connection) -> list[SeriesTotal]:
     return totals
 
 
-def select_history(
-    database: sqlite3.Connection,
-    after: int,
-    limit: int,
-    type_: str | None,
-    job_id: str | None,
-    *,
-    newest: bool,
-) -> list[StoredEvent]:
-    """Return events, those of a damaged type left out; see `Store.history`."""
+def select_final_answer(database: sqlite3.Connection, job_id: str) -> FinalAnswer | None:
+    """Return the answer that ended a job."""
+    row = database.execute(
+        "SELECT final_status, final_type, final_body FROM jobs"
+        " WHERE forgotten = 0 AND job_id = ? AND final_status IS NOT NULL",
+        (job_id,),
+    ).fetchone()
+    return FinalAnswer(*row) if row else None
+
+
+def select_history(database: sqlite3.Connection, request: HistoryRequest) -> list[StoredEvent]:
+    """Return events, without those whose type is damaged; see `HistoryRequest`."""
     rows = database.execute(
         "SELECT events.id, type, job_id, time, data FROM events"  # noqa: S608 - no input in it
         " LEFT JOIN jobs ON jobs.id = events.job"
         " WHERE events.id > :after AND (:type IS NULL OR type = :type)"
         " AND type IN (SELECT value FROM json_each(:types))"
         " AND (:job_id IS NULL OR job IN (SELECT id FROM jobs WHERE job_id = :job_id))"
-        f" ORDER BY events.id {'DESC' if newest else ''} LIMIT :limit",
+        f" ORDER BY events.id {'DESC' if request.newest else ''} LIMIT :limit",
         {
-            "after": after,
-            "type": type_,
+            "after": request.after,
+            "type": request.type,
             "types": json_list([kind.value for kind in EventType]),
-            "job_id": job_id,
-            "limit": limit,
+            "job_id": request.job_id,
+            "limit": request.limit,
         },
     )
     events = [
         StoredEvent(id_, Event(EventType(kind), job, time, load_mapping(data)))
         for id_, kind, job, time, data in rows
     ]
-    return events[::-1] if newest else events
+    return events[::-1] if request.newest else events
 
 
 def select_history_bounds(database: sqlite3.Connection) -> tuple[int, int]:
-    """Return the ids of the oldest kept and of the newest event; see `Store.history_bounds`."""
-    # AUTOINCREMENT keeps the highest id ever given (SQLite, "Autoincrement").
+    """See `Store.history_bounds`."""
+    # AUTOINCREMENT remembers the highest id that was ever assigned (SQLite, "Autoincrement").
     row = database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
     newest: int = row[0] if row else 0
     oldest: int | None = database.execute("SELECT min(id) FROM events").fetchone()[0]
     return (newest + 1 if oldest is None else oldest), newest
 
 
-def prune(
-    database: sqlite3.Connection,
-    finished_before: float,
-    keep: Collection[str],
-    history: int,
-    limit: int,
-) -> Pruned:
-    """Drop at most `limit` old finished jobs, events past the newest `history`, and empty rows."""
+def prune(database: sqlite3.Connection, request: PruneRequest) -> Pruned:
+    """Drop old finished jobs, old events, and emptied rows that no event names any more."""
+    limit = request.limit
     old = database.execute(
         "SELECT id, state FROM jobs WHERE forgotten = 0 AND state <> 'pending'"
         " AND finished_at < ? AND job_id NOT IN (SELECT value FROM json_each(?)) LIMIT ?",
-        (finished_before, json_list(keep), limit),
+        (request.finished_before, json_list(request.keep), limit),
     ).fetchall()
     database.executemany(_EMPTY_JOB, [(id_,) for id_, _ in old])
     events = database.execute(
         "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE id <="
         " (SELECT max(id) FROM events) - ? ORDER BY id LIMIT ?)",
-        (history, limit),
+        (request.history_events, limit),
     ).rowcount
     rows = database.execute(
         "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE forgotten = 1 AND"
@@ -245,34 +252,6 @@ def prune(
     ).rowcount
     gone = Counter(JobState(state) for _, state in old if state in _STATES)
     return Pruned(gone, limit in (len(old), events, rows))
-
-
-def conditions(job_filter: JobFilter, before: int | None) -> tuple[str, list[object]]:
-    """Return the WHERE clause of a list, and its values."""
-    tests, values = ["forgotten = 0"], list[object]()
-    for test, value in (
-        ("state = ?", job_filter.state),
-        ("source = ?", job_filter.source),
-        ("mode = ?", job_filter.mode),
-        ("key = ?", job_filter.key),
-        ("id < ?", before),
-    ):
-        if value is not None:
-            tests.append(test)
-            values.append(value)
-    for name, value in job_filter.labels.items():
-        # A document that is damaged would fail the whole list.
-        tests.append(
-            "CASE WHEN json_valid(document)"
-            " THEN json_extract(document, '$.labels.' || json_quote(?)) END = ?"
-        )
-        values += [name, value]
-    return " AND ".join(tests), values
-
-
-def json_list(job_ids: Collection[str]) -> str:
-    """Write ids as SQLite's json_each reads them: one parameter for any number."""
-    return json.dumps(list(job_ids))
 
 
 _STATES: Final = frozenset(JobState)

@@ -1,10 +1,11 @@
-"""A job as JSON and back: what a store keeps in one column. Fields at their default are left out.
+"""A job as JSON and back: the text that a store keeps in one column.
 
-`FORMAT` is part of the schema: a field may be added with a default, never renamed or reused.
+Fields that have their default are left out. The stored names belong to the schema: a field may be
+added with a default, but a stored name is never changed or reused.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any, Final
 
@@ -25,18 +26,18 @@ _STORED_NAMES: Final = {
     "reported_ignored": "told_ignored",
     "reported_drift": "told_drift",
 }
-"""Fields that the schema knows by an earlier name."""
+"""Fields that are stored under an earlier name."""
 _FIELDS: Final = {stored: name for name, stored in _STORED_NAMES.items()}
 _TUPLES: Final = ("ignored_variations", "reported_ignored", "reported_drift")
 _MESSAGES: Final = ("warnings", "reported_warnings")
 
 
 class RecordError(ValueError):
-    """What is stored is not what was written: no job, or no labels, can be made of it."""
+    """The stored text is damaged: it cannot be read as a job, labels or an object."""
 
 
 def dump_job(job: Job) -> str:
-    """Write a job without what has columns of its own (id, incarnation, version)."""
+    """Write a job, except the fields with columns of their own (id, incarnation, version)."""
     document: dict[str, Any] = {}
     for name, default in _DEFAULTS.items():
         value = getattr(job, name)
@@ -94,7 +95,7 @@ def dump(value: Mapping[str, Any]) -> str:
 
 
 def dump_labels(labels: Labels) -> str:
-    """Write a series' labels; equal labels give equal text, for they are sorted."""
+    """Write the labels of a series. They are sorted, so equal labels give equal text."""
     return json.dumps(labels, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -115,11 +116,16 @@ def load_object(text: str | bytes) -> dict[str, Any]:
 
 
 def load_mapping(text: str) -> dict[str, Any]:
-    """Read what `dump` wrote; nothing, where it is damaged."""
+    """Read what `dump` wrote; an empty mapping if it is damaged."""
     try:
         return load_object(text)
     except RecordError:
         return {}
+
+
+def json_list(values: Collection[str]) -> str:
+    """Write a list for SQLite's `json_each`, which takes any number of values as one parameter."""
+    return json.dumps(list(values))
 
 
 def _text(stored: str | bytes) -> str:

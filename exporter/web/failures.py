@@ -6,6 +6,7 @@ from aiohttp import web
 
 from ..config.registration import check_key
 from ..core.ledger import OpenFailure
+from ..storage.store import FailuresRequest
 from .auth import require_writer
 from .bodies import load_json, read_body, require_media_type
 from .context import Context, answer, rfc3339
@@ -29,11 +30,11 @@ class FailureRoutes:
     async def page(self, request: web.Request) -> web.Response:
         """`GET /api/v1/failures`: list the open keys, newest first, in pages."""
         paging = read_page(request.query, "key")
-        found, following = await self._context.registry.failures(
-            limit=paging.limit, before=paging.before, key=request.query.get("key")
+        page = await self._context.registry.store.failures(
+            FailuresRequest(paging.limit, paging.before, request.query.get("key"))
         )
-        shown = [_show(failure) for failure in found]
-        return answer({"failures": shown, "next": None if following is None else str(following)})
+        shown = [_show(failure) for failure in page.items]
+        return answer({"failures": shown, "next": None if page.next is None else str(page.next)})
 
     async def acknowledge(self, request: web.Request) -> web.Response:
         """`POST /api/v1/failures/ack`: close a key, and answer with its failure."""

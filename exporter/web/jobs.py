@@ -13,7 +13,7 @@ from ..registry.staging import (
     RegistrationConflictError,
     RegistryFullError,
 )
-from ..storage.store import JobFilter, StoreError
+from ..storage.store import HistoryRequest, JobFilter, PageRequest, StoreError
 from .auth import may_see_results, require_writer
 from .bodies import load_json, read_body, require_media_type, require_plain
 from .bulk import NDJSON, BulkRegistration
@@ -98,8 +98,8 @@ class JobRoutes:
         job = await context.registry.get(job_id)
         if job is None:
             raise _unknown(job_id)
-        events = await context.registry.history(
-            after=0, limit=SHOWN_EVENTS, job_id=job_id, newest=True
+        events = await context.registry.store.history(
+            HistoryRequest(SHOWN_EVENTS, job_id=job_id, newest=True)
         )
         shown = show_job(context, job, results=may_see_results(context, request))
         shown["polls"] = show_polls(context, job_id)
@@ -116,14 +116,12 @@ class JobRoutes:
         job_filter, paging = _read_query(request.query)
         context = self._context
         newest = context.registry.feed.newest_id
-        jobs, following = await context.registry.page(
-            job_filter, limit=paging.limit, before=paging.before
-        )
+        page = await context.registry.page(PageRequest(paging.limit, paging.before, job_filter))
         results = may_see_results(context, request)
         return answer(
             {
-                "jobs": [show_job(context, job, results=results) for job in jobs],
-                "next": None if following is None else str(following),
+                "jobs": [show_job(context, job, results=results) for job in page.items],
+                "next": None if page.next is None else str(page.next),
                 "newest_event_id": newest,
             }
         )

@@ -28,7 +28,7 @@ from exporter.registry.staging import (
     RegistrationConflictError,
     RegistryFullError,
 )
-from exporter.storage.store import Accepted, Change, Fenced, JobFilter, StoreError
+from exporter.storage.store import Accepted, Change, Fenced, HistoryRequest, PageRequest, StoreError
 
 
 class House:
@@ -421,8 +421,8 @@ async def test_finished_jobs_leave_memory_and_stay_in_the_store() -> None:
             "failed",
             "lost",
         }
-        jobs, following = await house.registry.page(JobFilter(), limit=9, before=None)
-        assert ({job.job_id for job in jobs}, following) == (
+        page = await house.registry.page(PageRequest(9))
+        assert ({job.job_id for job in page.items}, page.next) == (
             {"done", "failed", "lost", "pending"},
             None,
         )
@@ -457,10 +457,10 @@ async def test_jobs_that_linger_or_are_named_by_the_config_are_not_pruned() -> N
 async def test_events_that_concern_no_job_are_in_the_history() -> None:
     async with opened() as house:
         await house.add("a")
-        [stored] = await house.registry.history(after=0, limit=9, job_id="a")
+        [stored] = await house.store.history(HistoryRequest(9, job_id="a"))
         assert (stored.event.type, stored.event.time) == ("registered", START)
         await house.registry.record(replace(stored.event, job_id=None))
-        assert len(await house.registry.history(after=stored.id, limit=9)) == 1
+        assert len(await house.store.history(HistoryRequest(9, after=stored.id))) == 1
 
 
 async def test_progress_that_comes_with_events_is_told_before_them() -> None:

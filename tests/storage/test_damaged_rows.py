@@ -13,7 +13,18 @@ from exporter.core.job import Job, JobState
 from exporter.core.ledger import LedgerStep
 from exporter.core.tally import Delta
 from exporter.storage.sqlite import SqliteStore
-from exporter.storage.store import Accepted, Change, Fenced, JobFilter, Snapshot
+from exporter.storage.store import (
+    Accepted,
+    Change,
+    FailuresRequest,
+    Fenced,
+    HistoryRequest,
+    JobFilter,
+    LoadRequest,
+    PageRequest,
+    PruneRequest,
+    Snapshot,
+)
 
 DONE: dict[str, Any] = {"state": JobState.DONE, "finished_at": START}
 
@@ -51,9 +62,7 @@ def rows(tmp_path: Path, query: str) -> list[Any]:
 
 
 async def load(store: SqliteStore) -> Snapshot:
-    return await store.load(
-        time=START, finished_after=START - 60, resume_within=3600.0, layout="one"
-    )
+    return await store.load(LoadRequest(START, START - 60, 3600.0, "one"))
 
 
 DAMAGE = (
@@ -79,7 +88,7 @@ async def test_at_start_a_damaged_row_is_set_aside_and_all_others_are_there(
     await store.close()
     spoil(tmp_path, "document", document)
     store = await opened(tmp_path)
-    assert store.set_aside is None
+    assert not list(tmp_path.glob("*damaged*"))
     loaded = await load(store)
     assert [one.job_id for one in loaded.jobs] == ["a", "c"]
     assert loaded.by_state == {JobState.PENDING: 2}
@@ -88,7 +97,7 @@ async def test_at_start_a_damaged_row_is_set_aside_and_all_others_are_there(
     assert vars(told)["job_id"] == "b"
     again = await put(store, "b")
     assert (await store.get("abc"))["b"] == again
-    await store.prune(finished_before=START + 9, keep=(), history=0, limit=100)
+    await store.prune(PruneRequest(START + 9, keep=(), history_events=0, limit=100))
     await store.close()
     assert rows(tmp_path, "SELECT CAST(document AS BLOB) FROM jobs WHERE forgotten = 2") == [
         (document,)
@@ -117,7 +126,7 @@ async def test_at_start_a_damaged_id_costs_that_job_only(tmp_path: Path) -> None
     spoil(tmp_path, "job_id", b"\xe2\x28")
     store = await opened(tmp_path)
     assert [one.job_id for one in (await load(store)).jobs] == ["a", "c"]
-    assert [stored.event.type for stored in await store.history(after=0, limit=9)] == (
+    assert [stored.event.type for stored in await store.history(HistoryRequest(9))] == (
         [EventType.REGISTERED] * 3
     )
     await store.close()
@@ -147,8 +156,9 @@ async def test_a_list_leaves_a_damaged_row_out_and_says_so_once(
     for job_filter in (JobFilter(), JobFilter(), JobFilter(labels={"shop": "one"})):
         names, following = list[str](), None
         while names == [] or following is not None:
-            jobs, following = await store.page(job_filter, limit=2, before=following)
-            names += [one.job_id for one in jobs]
+            page = await store.page(PageRequest(2, following, job_filter))
+            following = page.next
+            names += [one.job_id for one in page.items]
         assert names == ["d", "b", "a"]
     assert caplog.text.count("left out of a list") == 1
     await store.close()
@@ -160,7 +170,7 @@ async def test_the_next_change_of_a_job_that_memory_holds_writes_its_damaged_row
     store = await opened(tmp_path)
     made = await put(store, "b")
     spoil(tmp_path, "document", b"{")
-    await store.page(JobFilter(), limit=9, before=None)
+    await store.page(PageRequest(9))
     after = replace(made, version=2, step="moved")
     [result] = await store.apply([Change(after, 1)])
     assert isinstance(result, Accepted)
@@ -203,9 +213,9 @@ async def test_damaged_events_totals_and_failures_cost_no_others(
     assert {total.labels for total in loaded.totals} == {(("mode", "a"),), (("mode", "c"),)}
     assert "a stored total is damaged" in caplog.text
     assert sum(count for _, count in loaded.unresolved) == 3
-    failures, _ = await store.failures(limit=9, before=None)
+    failures = (await store.failures(FailuresRequest(9))).items
     assert [failure.key for failure in failures] == ["c", "b", "a"]
     assert await store.acknowledge("b") is not None
-    events = await store.history(after=0, limit=2)
+    events = await store.history(HistoryRequest(2))
     assert [(stored.id, stored.event.data) for stored in events] == [(1, {}), (3, {"name": "c"})]
     await store.close()

@@ -11,7 +11,7 @@ import pytest
 from databases import make_backup, opened, put, running
 
 from exporter.storage.sqlite import SqliteStore
-from exporter.storage.store import StoreError, StoreUnusableError
+from exporter.storage.store import SetAside, StoreError, StoreUnusableError
 
 
 async def known(path: Path, *names: str) -> str:
@@ -49,8 +49,8 @@ async def test_what_is_acknowledged_after_the_log_was_removed_survives_a_kill(
     await put(store, "b")
     await put(store, "c")
     assert await known(left_by_kill(path), "a", "b", "c") == "abc"
-    assert await store._run(
-        lambda: store._connection().execute("PRAGMA synchronous").fetchone()
+    assert await store.database.read(
+        lambda database: database.execute("PRAGMA synchronous").fetchone()
     ) == (2,)
     await store.close()
     assert await known(path, "a", "b", "c") == "abc"
@@ -216,10 +216,10 @@ async def test_a_file_that_was_emptied_is_set_aside_with_its_log(tmp_path: Path)
         pass
     log = path.with_name("jobs.db-wal").read_bytes()
     os.truncate(path, 0)
-    store = await opened(path)
-    assert store.damage == "the file is empty, and its write-ahead log is not: it was cut short"
-    assert store.set_aside == tmp_path / "jobs.db.damaged-1"
-    assert store.set_aside.with_name("jobs.db.damaged-1-wal").read_bytes() == log
+    store = SqliteStore(path)
+    damage = "the file is empty, and its write-ahead log is not: it was cut short"
+    assert await store.open() == SetAside(str(path), f"{path}.damaged-1", damage)
+    assert path.with_name("jobs.db.damaged-1-wal").read_bytes() == log
     await put(store, "b")
     await store.close()
 
@@ -230,8 +230,9 @@ async def test_a_log_whose_file_is_gone_is_set_aside(tmp_path: Path) -> None:
         pass
     log = path.with_name("jobs.db-wal").read_bytes()
     path.unlink()
-    store = await opened(path)
-    assert store.damage == "the file is gone, and its write-ahead log is left"
+    store = SqliteStore(path)
+    damage = "the file is gone, and its write-ahead log is left"
+    assert await store.open() == SetAside(str(path), f"{path}.damaged-1", damage)
     assert path.with_name("jobs.db.damaged-1-wal").read_bytes() == log
     await put(store, "b")
     await store.close()
@@ -245,9 +246,11 @@ async def test_a_log_set_aside_alone_by_a_start_that_was_killed_is_not_overwritt
     with running(path, "a"):
         pass
     os.truncate(path, 0)
-    store = await opened(path)
+    store = SqliteStore(path)
+    set_aside = await store.open()
     await store.close()
-    assert store.set_aside == tmp_path / "jobs.db.damaged-2"
+    assert set_aside is not None
+    assert set_aside.moved_to == f"{path}.damaged-2"
     assert path.with_name("jobs.db.damaged-1-wal").read_text() == "left alone"
 
 
@@ -278,9 +281,9 @@ async def test_a_damaged_file_keeps_its_log_as_it_was(tmp_path: Path) -> None:
     with path.open("r+b") as file:
         file.seek(4096)
         file.write(b"\xa5" * (path.stat().st_size - 4096))
-    store = await opened(path)
+    store = SqliteStore(path)
+    assert await store.open() is not None
     await store.close()
-    assert store.damage
     assert path.with_name("jobs.db.damaged-1-wal").read_bytes() == log
 
 

@@ -18,7 +18,7 @@ from exporter import Exporter
 from exporter.config.loading import parse_config
 from exporter.core.tally import layout
 from exporter.storage.sqlite import SqliteStore
-from exporter.storage.store import JobFilter
+from exporter.storage.store import FailuresRequest, HistoryRequest, LoadRequest, PageRequest
 
 DATA = Path(__file__).parent.parent / "data"
 WRITTEN: dict[str, Any] = json.loads((DATA / "d1024ca.json").read_text())
@@ -47,18 +47,17 @@ async def store(tmp_path: Path) -> Any:
 
 
 async def load(store: SqliteStore, *, later: float) -> Any:
-    return await store.load(
-        time=LIVED_AT + later, finished_after=0.0, resume_within=3600.0, layout=layout(["shop"])
-    )
+    return await store.load(LoadRequest(LIVED_AT + later, 0.0, 3600.0, layout(["shop"])))
 
 
 async def read(store: SqliteStore) -> dict[str, Any]:
     """Read a store in the form of `d1024ca.json`."""
     snapshot = await load(store, later=60.0)
-    jobs, more = await store.page(JobFilter(), limit=1000, before=None)
-    assert more is None
+    page = await store.page(PageRequest(1000))
+    jobs = page.items
+    assert page.next is None
     finals = {job.job_id: await store.final_answer(job.job_id) for job in jobs}
-    failures, _ = await store.failures(limit=1000, before=None)
+    failures = (await store.failures(FailuresRequest(1000))).items
     data = {
         "jobs": [
             {FORMER_NAMES.get(name, name): value for name, value in asdict(job).items()}
@@ -66,7 +65,7 @@ async def read(store: SqliteStore) -> dict[str, Any]:
         ],
         "history": [
             [one.id, one.event.type, one.event.job_id, one.event.time, dict(one.event.data)]
-            for one in await store.history(after=0, limit=10_000)
+            for one in await store.history(HistoryRequest(10_000))
         ],
         "final_answers": {
             name: [final.http_status, final.content_type, final.body.decode()]
@@ -88,7 +87,6 @@ async def read(store: SqliteStore) -> dict[str, Any]:
 
 
 async def test_nothing_of_it_is_set_aside(store: SqliteStore) -> None:
-    assert store.set_aside is None
     assert not list(store.path.parent.glob("*damaged*"))
 
 

@@ -23,7 +23,14 @@ from exporter.core.ledger import LedgerChange, LedgerStep, ledger_step, open_fai
 from exporter.storage.memory import MemoryStore
 from exporter.storage.schema import APPLICATION_ID, UPGRADES
 from exporter.storage.sqlite import SqliteStore
-from exporter.storage.store import Accepted, Change, Store
+from exporter.storage.store import (
+    Accepted,
+    Change,
+    FailuresRequest,
+    LoadRequest,
+    PruneRequest,
+    Store,
+)
 
 BAD = [JobState.FAILED, JobState.NOT_FOUND, JobState.INVALID, JobState.EXPIRED]
 
@@ -55,15 +62,16 @@ async def end(store: Store, before: Job, state: JobState) -> tuple[Job, LedgerCh
 
 
 async def open_keys(store: Store) -> list[tuple[str, str]]:
-    found, _ = await store.failures(limit=100, before=None)
+    found = (await store.failures(FailuresRequest(100))).items
     return [(failure.key, failure.job_id) for failure in found]
 
 
 @pytest.mark.parametrize("state", BAD)
 async def test_a_bad_end_opens_the_key_and_says_how(store: Store, state: JobState) -> None:
     ended, change = await end(store, await add(store, "a", labels={"shop": "eu"}), state)
-    [entry], following = await store.failures(limit=1, before=None)
-    assert (entry, following) == (open_failure(ended), None)
+    page = await store.failures(FailuresRequest(1))
+    [entry] = page.items
+    assert (entry, page.next) == (open_failure(ended), None)
     assert (entry.key, entry.state, entry.evidence) == ("sku", state, "because")
     assert change == LedgerChange(opened=entry)
 
@@ -135,13 +143,13 @@ async def test_open_keys_outlive_their_jobs_and_a_restart(tmp_path: Path) -> Non
     store = SqliteStore(tmp_path / "a.db")
     await store.open()
     await end(store, await add(store, "a", labels={"shop": "eu"}), JobState.FAILED)
-    await store.prune(finished_before=START + 99, keep=[], history=0, limit=99)
+    await store.prune(PruneRequest(START + 99, keep=[], history_events=0, limit=99))
     assert await store.get(["a"]) == {}
     await store.close()
     store = SqliteStore(tmp_path / "a.db")
     await store.open()
     assert await open_keys(store) == [("sku", "a")]
-    snapshot = await store.load(time=START, finished_after=0.0, resume_within=1.0, layout="x")
+    snapshot = await store.load(LoadRequest(START, 0.0, 1.0, "x"))
     assert list(snapshot.unresolved) == [({"shop": "eu"}, 1)]
     await store.close()
 
@@ -149,11 +157,11 @@ async def test_open_keys_outlive_their_jobs_and_a_restart(tmp_path: Path) -> Non
 async def test_they_come_in_pages_newest_first_and_by_key(store: Store) -> None:
     for name in "abcde":
         await end(store, await add(store, name, key=f"k{name}"), JobState.FAILED)
-    first, following = await store.failures(limit=2, before=None)
-    assert [one.key for one in first] == ["ke", "kd"]
-    second, following = await store.failures(limit=3, before=following)
-    assert ([one.key for one in second], following) == (["kc", "kb", "ka"], None)
-    [one], _ = await store.failures(limit=9, before=None, key="kb")
+    first = await store.failures(FailuresRequest(2))
+    assert [one.key for one in first.items] == ["ke", "kd"]
+    second = await store.failures(FailuresRequest(3, first.next))
+    assert ([one.key for one in second.items], second.next) == (["kc", "kb", "ka"], None)
+    [one] = (await store.failures(FailuresRequest(9, key="kb"))).items
     assert one.job_id == "b"
 
 
@@ -228,11 +236,11 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def _compare(self) -> None:
         first, second = (
-            self.loop.run_until_complete(store.failures(limit=99, before=None))
+            self.loop.run_until_complete(store.failures(FailuresRequest(99)))
             for store in self.stores
         )
         assert first == second
-        for entry in first[0]:
+        for entry in first.items:
             of_key = [one for _, one in self.jobs if one.key == entry.key]
             [ended] = [one for one in of_key if one.job_id == entry.job_id]
             assert ended.state is JobState.FAILED
@@ -245,7 +253,6 @@ TestLedger = LedgerMachine.TestCase
 
 
 async def test_a_file_of_the_first_schema_is_upgraded(tmp_path: Path) -> None:
-
     path = tmp_path / "old.db"
     database = sqlite3.connect(path)
     database.executescript(UPGRADES[0])

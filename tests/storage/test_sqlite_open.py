@@ -35,15 +35,16 @@ async def test_a_new_file_is_marked_as_ours_and_safe_against_power_cuts(tmp_path
     path = tmp_path / "jobs.db"
     store = SqliteStore(path)
     await store.open()
-    database = store._connection()
 
-    def pragma(name: str) -> object:
-        return database.execute(f"PRAGMA {name}").fetchone()[0]
+    async def pragma(name: str) -> object:
+        return await store.database.read(
+            lambda database: database.execute(f"PRAGMA {name}").fetchone()[0]
+        )
 
-    assert await store._run(lambda: pragma("application_id")) == APPLICATION_ID
-    assert await store._run(lambda: pragma("user_version")) == SCHEMA_VERSION
-    assert await store._run(lambda: pragma("journal_mode")) == "wal"
-    assert await store._run(lambda: pragma("synchronous")) == 2
+    assert await pragma("application_id") == APPLICATION_ID
+    assert await pragma("user_version") == SCHEMA_VERSION
+    assert await pragma("journal_mode") == "wal"
+    assert await pragma("synchronous") == 2
     await store.close()
 
 
@@ -124,9 +125,10 @@ async def test_a_damaged_file_behind_a_link_is_set_aside_where_it_lies(tmp_path:
     await make(link)
     damage(path)
     store = SqliteStore(link)
-    await store.open()
+    set_aside = await store.open()
     await store.close()
-    assert store.set_aside == tmp_path / "jobs.db.damaged-1"
+    assert set_aside is not None
+    assert set_aside.moved_to == f"{path}.damaged-1"
     assert link.is_symlink()
 
 
@@ -185,9 +187,10 @@ async def test_a_damaged_file_is_set_aside_and_never_deleted(tmp_path: Path) -> 
         await make(path)
         content = damage(path)
         store = SqliteStore(path)
-        await store.open()
-        assert store.set_aside == tmp_path / f"jobs.db.damaged-{number}"
-        assert store.set_aside.read_bytes()[4096:] == content[4096:]
-        assert store.damage
+        set_aside = await store.open()
+        assert set_aside is not None
+        assert set_aside.damage
+        assert set_aside.moved_to == f"{path}.damaged-{number}"
+        assert Path(set_aside.moved_to).read_bytes()[4096:] == content[4096:]
         assert await store.get(["a"]) == {}
         await store.close()

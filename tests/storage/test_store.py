@@ -27,9 +27,14 @@ from exporter.storage.store import (
     Change,
     Fenced,
     FinalAnswer,
+    HistoryRequest,
     JobFilter,
+    LoadRequest,
+    PageRequest,
     Pruned,
+    PruneRequest,
     RecheckDue,
+    SignOfLife,
     Snapshot,
     Store,
     StoreError,
@@ -75,8 +80,7 @@ def new(name: str, **changes: Any) -> Change:
 
 
 async def load(store: Store, time: float = START, **changes: Any) -> Snapshot:
-    wanted: dict[str, Any] = {"finished_after": 0.0, "resume_within": 3600.0, "layout": "one"}
-    return await store.load(time=time, **wanted | changes)
+    return await store.load(replace(LoadRequest(time, 0.0, 3600.0, "one"), **changes))
 
 
 async def put(store: Store, change: Change) -> Job:
@@ -143,7 +147,7 @@ async def test_a_change_from_an_older_version_is_fenced_and_counts_nothing(box: 
     snapshot = await load(await box.reopen())
     assert [one.step for one in snapshot.jobs] == ["x"]
     assert (list(snapshot.totals), list(snapshot.admitted)) == ([], [])
-    assert len(await box.store.history(after=0, limit=10)) == 1
+    assert len(await box.store.history(HistoryRequest(10))) == 1
 
 
 async def test_a_change_for_a_former_incarnation_is_fenced(box: Box) -> None:
@@ -209,7 +213,7 @@ async def test_a_store_that_never_gave_a_sign_of_life_begins_at_zero(box: Box) -
 async def test_a_sign_of_life_keeps_the_totals_and_the_clock_of_patience(box: Box) -> None:
     await load(box.store)
     await box.store.apply([Change(None, deltas=(Delta("x_total", ()),))])
-    await box.store.stamp(time=START + 7000, healthy_time=123.5)
+    await box.store.stamp(SignOfLife(START + 7000, 123.5))
     snapshot = await load(await box.reopen(), START + 9000)
     assert snapshot.totals
     assert snapshot.healthy_time == 123.5
@@ -250,15 +254,15 @@ async def test_the_final_answer_is_kept_byte_for_byte(box: Box) -> None:
 async def test_pages_are_newest_first_and_follow_on(box: Box) -> None:
     for name in "abcde":
         await put(box.store, new(name))
-    first, following = await box.store.page(JobFilter(), limit=2, before=None)
-    assert [one.job_id for one in first] == ["e", "d"]
-    second, following = await box.store.page(JobFilter(), limit=2, before=following)
+    first = await box.store.page(PageRequest(2))
+    assert [one.job_id for one in first.items] == ["e", "d"]
+    second = await box.store.page(PageRequest(2, first.next))
     await put(box.store, new("f"))
-    last, end = await box.store.page(JobFilter(), limit=2, before=following)
-    assert [one.job_id for one in second + last] == ["c", "b", "a"]
-    assert end is None
-    everything, end = await box.store.page(JobFilter(), limit=6, before=None)
-    assert (len(everything), end) == (6, None)
+    last = await box.store.page(PageRequest(2, second.next))
+    assert [one.job_id for one in (*second.items, *last.items)] == ["c", "b", "a"]
+    assert last.next is None
+    everything = await box.store.page(PageRequest(6))
+    assert (len(everything.items), everything.next) == (6, None)
 
 
 @pytest.mark.parametrize(
@@ -279,8 +283,8 @@ async def test_lists_are_filtered(box: Box, job_filter: JobFilter, names: str) -
     await put(box.store, new("b", source=Source.CONFIG, labels={"shop": "eu", "team": "x"}))
     failed = {"state": JobState.FAILED, "finished_at": START, "mode": "params"}
     await put(box.store, new("c", **failed))
-    jobs, _ = await box.store.page(job_filter, limit=9, before=None)
-    assert "".join(one.job_id for one in jobs) == names
+    page = await box.store.page(PageRequest(9, job_filter=job_filter))
+    assert "".join(one.job_id for one in page.items) == names
 
 
 async def test_history_follows_on_by_id_and_by_filter(box: Box) -> None:
@@ -288,21 +292,21 @@ async def test_history_follows_on_by_id_and_by_filter(box: Box) -> None:
     await put(box.store, new("b"))
     changed = Event(EventType.UPSTREAM_CHANGED, None, START, {"from": "well", "to": "down"})
     await box.store.apply([Change(None, events=(changed,))])
-    first, second, third = await (await box.reopen()).history(after=0, limit=10)
+    first, second, third = await (await box.reopen()).history(HistoryRequest(10))
     assert [one.event.job_id for one in (first, second, third)] == ["a", "b", None]
     assert third.event == changed
-    assert await box.store.history(after=first.id, limit=1) == [second]
-    assert await box.store.history(after=0, limit=2, newest=True) == [second, third]
-    assert await box.store.history(after=second.id, limit=2, newest=True) == [third]
-    assert await box.store.history(after=0, limit=9, job_id="b") == [second]
-    assert await box.store.history(after=0, limit=9, type="upstream_changed") == [third]
+    assert await box.store.history(HistoryRequest(1, after=first.id)) == [second]
+    assert await box.store.history(HistoryRequest(2, newest=True)) == [second, third]
+    assert await box.store.history(HistoryRequest(2, after=second.id, newest=True)) == [third]
+    assert await box.store.history(HistoryRequest(9, job_id="b")) == [second]
+    assert await box.store.history(HistoryRequest(9, type="upstream_changed")) == [third]
 
 
 async def test_history_of_a_forgotten_job_still_names_it(box: Box) -> None:
     first = await put(box.store, new("a"))
     gone = (event(EventType.FORGOTTEN),)
     await box.store.apply([Change(replace(first, version=2), 1, gone, forgotten=True)])
-    events = await box.store.history(after=0, limit=9)
+    events = await box.store.history(HistoryRequest(9))
     assert [one.event.job_id for one in events] == ["a", "a"]
 
 
@@ -314,22 +318,22 @@ async def test_pruning_drops_old_finished_jobs_and_old_events_in_slices(box: Box
     await put(box.store, new("pending"))
 
     async def prune() -> Pruned:
-        return await box.store.prune(finished_before=START - 50, keep=["kept"], history=2, limit=2)
+        return await box.store.prune(PruneRequest(START - 50, ["kept"], 2, limit=2))
 
     assert await prune() == Pruned({JobState.DONE: 2}, more=True)
     assert await prune() == Pruned({JobState.DONE: 1}, more=True)
     while (last := await prune()).more:
         assert last.jobs == {}
-    left, _ = await box.store.page(JobFilter(), limit=9, before=None)
-    assert [one.job_id for one in left] == ["pending", "fresh", "kept"]
-    events = await box.store.history(after=0, limit=9)
+    left = await box.store.page(PageRequest(9))
+    assert [one.job_id for one in left.items] == ["pending", "fresh", "kept"]
+    events = await box.store.history(HistoryRequest(9))
     assert [one.event.job_id for one in events] == ["fresh", "pending"]
     assert await box.store.final_answer("old1") is None
 
 
 async def test_a_pruned_id_may_be_registered_again(box: Box) -> None:
     await put(box.store, new("a", state=JobState.DONE, finished_at=START - 100))
-    await box.store.prune(finished_before=START, keep=[], history=100, limit=9)
+    await box.store.prune(PruneRequest(START, [], 100, limit=9))
     assert (await put(box.store, new("a"))).pending
 
 

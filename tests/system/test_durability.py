@@ -22,7 +22,7 @@ from exporter.storage.sqlite import SqliteStore
 async def pragma(site: Site, text: str) -> None:
     store = site.exporter.store
     assert isinstance(store, SqliteStore)
-    await store._run(lambda: store._connection().execute(f"PRAGMA {text}").fetchall())
+    await store.database.read(lambda database: database.execute(f"PRAGMA {text}").fetchall())
 
 
 async def fills_up(site: Site, tmp_path: Path) -> None:

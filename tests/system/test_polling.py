@@ -11,6 +11,7 @@ from failing_store import FailingStore
 
 from exporter.housekeeping import Chore
 from exporter.simulator import Script, Simulator
+from exporter.storage.store import HistoryRequest
 
 
 async def total(site: Site, name: str) -> float:
@@ -329,7 +330,7 @@ async def test_a_suspect_upstream_that_is_well_again_as_time_goes_by_is_told(
     await until(lambda: site.exporter.health.state == "well")
 
     async def told() -> bool:
-        history = await site.exporter.registry.history(after=0, limit=99, type="upstream_changed")
+        history = await site.exporter.store.history(HistoryRequest(99, type="upstream_changed"))
         states = [one.event.data["to"] for one in history]
         return states[-1] == "well" and "suspect" in states
 
@@ -421,7 +422,7 @@ async def test_upstream_changes_are_in_the_history(site: Site, simulator: Simula
     await until(lambda: site.exporter.health.state == "well")
 
     async def recorded() -> list[Any]:
-        return await site.exporter.registry.history(after=0, limit=99, type="upstream_changed")
+        return await site.exporter.store.history(HistoryRequest(99, type="upstream_changed"))
 
     [stored] = await until(recorded)
     assert stored.event.data == {"from": "unknown", "to": "well", "code": "200"}

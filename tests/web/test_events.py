@@ -12,6 +12,7 @@ from conftest import BEARER, NOBODY, Open, Site, break_store, until
 from exporter import StoredEvent
 from exporter.registry import feed as feed_module
 from exporter.simulator import Script, Simulator
+from exporter.storage.store import HistoryRequest
 from exporter.web import events as events_module
 
 SSE = {"Accept": "text/event-stream"}
@@ -192,12 +193,12 @@ async def test_a_stream_that_fails_is_cut_and_does_not_look_complete(
     feed._dropped_id = feed.newest_id
     slices = 0
 
-    async def history(**wanted: Any) -> list[StoredEvent]:
+    async def history(request: HistoryRequest) -> list[StoredEvent]:
         nonlocal slices
         slices += 1
         if slices == 2:
             await trouble(site)
-        return await read_slice(**wanted)
+        return await read_slice(request)
 
     monkeypatch.setattr(site.exporter.store, "history", history)
     query = {"after": "0", "follow": follow_all}
@@ -219,11 +220,11 @@ async def test_events_during_a_store_failure_are_sent_once_stored(
         raise __import__("sqlite3").OperationalError("disk I/O error")
 
     async with site.client.get("/api/v1/events", params={"follow": "true"}) as response:
-        store._before_commit = fail  # type: ignore[attr-defined]
+        store.database.before_commit = fail  # type: ignore[attr-defined]
         body = json.dumps({"job_id": job_id, "state": "done", "status": "done", "mode": "clipping"})
         with simulator.faults.override(job_id, 200, body.encode()):
             await until(lambda: not site.exporter.registry.jobs[job_id].pending)
-        store._before_commit = lambda: None  # type: ignore[attr-defined]
+        store.database.before_commit = lambda: None  # type: ignore[attr-defined]
         seen = await follow(response, "finished")
     assert [event["id"] for event in seen] == [event["id"] for event in await read(site)]
 

@@ -1,0 +1,224 @@
+"""The open SQLite database: one thread, one connection, and transactions on it.
+
+WAL with `synchronous=FULL`: what was acknowledged survives kill -9 and a power cut (SQLite,
+"Write-Ahead Logging" and "PRAGMA synchronous"). One thread owns the one connection, so each piece
+of work is one hop to that thread.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import monotonic
+from typing import Final, TypeVar
+
+from .database_file import DamagedError, DatabaseFile, LogGoneError
+from .queries import check_ours, upgrade
+from .store import SetAside, StoreError, StoreUnusableError
+
+CACHE_KIB: Final = 16 * 1024
+
+Result = TypeVar("Result")
+Work = Callable[[sqlite3.Connection], Result]
+
+
+class Database:
+    """The database in the file `path`.
+
+    `before_commit` is called in each transaction just before it commits; tests make it fail there.
+    """
+
+    def __init__(self, path: Path, busy_seconds: float, before_commit: Callable[[], None]) -> None:
+        self.path = path
+        self.before_commit = before_commit
+        self._busy_seconds = busy_seconds
+        self._deadline: float | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._file = DatabaseFile(path)
+        self._connected: sqlite3.Connection | None = None
+
+    async def open(self) -> SetAside | None:
+        """Open or create the file; return what was damaged and set aside.
+
+        Raises `StoreUnusableError`.
+        """
+        try:
+            return await self._run(self._open)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Close the file and leave it whole for the next exporter that opens it."""
+        if self._connected is not None:
+            await self._run(self._close)
+        self._file.unlock()
+        self._thread.shutdown(wait=False)
+
+    def set_deadline(self, seconds: float) -> None:
+        """Wait at most `seconds` from now, over all transactions, while others lock the file."""
+        self._deadline = monotonic() + seconds
+
+    async def read(self, work: Work[Result]) -> Result:
+        """Return what `work` reads from the connection; raises `StoreError`."""
+
+        def run() -> Result:
+            with self._errors():
+                return work(self._connection())
+
+        return await self._run(run)
+
+    async def transaction(self, work: Work[Result]) -> Result:
+        """Do `work` in a transaction and commit; after a `StoreError` nothing is stored."""
+
+        def run() -> Result:
+            with self._errors(), self._begin() as connection:
+                result = work(connection)
+                self.before_commit()
+                return result
+
+        return await self._run(run)
+
+    async def _run(self, function: Callable[[], Result]) -> Result:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+        except RuntimeError as error:  # the thread has ended: closed
+            raise StoreError(f"{self.path}: {error}") from error
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._connected is None:
+            raise StoreError(f"{self.path}: not open")
+        return self._connected
+
+    @contextlib.contextmanager
+    def _begin(self) -> Iterator[sqlite3.Connection]:
+        self._check_in_place()
+        connection = self._connection()
+        if self._deadline is not None:
+            left = min(self._busy_seconds, max(0.0, self._deadline - monotonic()))
+            connection.execute(f"PRAGMA busy_timeout = {left * 1000:.0f}")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):  # on a full disk SQLite may have rolled back
+                connection.execute("ROLLBACK")
+            raise
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: {self._file.why(error)}") from error
+
+    def _check_in_place(self) -> None:
+        """Ensure that the next commit goes into the files that an exporter finds after a kill."""
+        try:
+            self._file.check_in_place(self._bytes_needed)
+        except LogGoneError as error:
+            self._begin_another_log(error)
+
+    def _bytes_needed(self) -> int:
+        pages, size = (
+            self._connection().execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_count", "page_size")
+        )
+        return int(pages * size)
+
+    def _begin_another_log(self, error: LogGoneError) -> None:
+        """Copy the removed log, which is still open, into the database, and begin a new log.
+
+        The database itself is in its place. The old log is closed only after all of it is copied.
+        """
+        connection = self._connection()
+        busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if busy:
+            raise StoreError(f"{error}, and another process reads the database") from error
+        connection.close()
+        try:
+            self._connected = self._connect()
+            self._begin_log()
+            self._file.remember()
+        except OSError as failure:
+            raise StoreError(f"{self.path}: {self._file.why(failure)}; restart") from failure
+
+    def _open(self) -> SetAside | None:
+        self._file.lock()
+        try:
+            self._open_file()
+        except DamagedError as damage:
+            set_aside = self._set_aside(damage)
+            self._open_file()
+            return set_aside
+        return None
+
+    def _open_file(self) -> None:
+        try:
+            self._file.set_stray_log_aside()
+            self._file.check_whole()
+            is_new = not self._file.place.exists()
+            self._connected = self._connect()
+            with self._begin() as connection:
+                check_ours(connection, self.path)
+            self._file.restrict_access(is_new=is_new)
+            self._begin_log()
+            with self._begin() as connection:
+                upgrade(connection)
+            damage = self._connected.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if damage != "ok":
+                raise DamagedError(damage)
+            self._file.remember()
+        except (sqlite3.Error, OSError) as error:
+            if "malformed" in str(error):
+                raise DamagedError(str(error)) from error
+            raise StoreUnusableError(f"{self.path}: {self._file.why(error)}") from error
+
+    def _set_aside(self, damage: DamagedError) -> SetAside:
+        try:
+            moved_to = self._file.set_aside()
+        except OSError as error:
+            raise StoreUnusableError(
+                f"{self.path}: damaged: {damage}; it cannot be set aside: {self._file.why(error)}"
+            ) from error
+        if self._connected is not None:
+            self._connected.close()  # not earlier: closing deletes the log by its name
+            self._connected = None
+        return SetAside(str(self.path), str(moved_to), str(damage))
+
+    def _close(self) -> None:
+        connection = self._connection()
+        with contextlib.suppress(sqlite3.Error):
+            # SQLite does this when it closes, but not if the file was renamed meanwhile.
+            connection.execute("PRAGMA wal_checkpoint")
+        with self._file.closing():
+            connection.close()
+        self._connected = None
+
+    def _begin_log(self) -> None:
+        # These cannot be set within a transaction.
+        self._connection().execute("PRAGMA journal_mode = WAL")
+        self._connection().execute("PRAGMA synchronous = FULL")
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._file.place,
+            timeout=self._busy_seconds,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            # Bytes that are not UTF-8 must not fail a whole query; exact readers cast to BLOB.
+            connection.text_factory = _text
+            connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="replace")
