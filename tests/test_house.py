@@ -75,7 +75,6 @@ LIBRARIES = {"pydantic", "structlog", "prometheus_client", "yaml"}
 NAMELESS = {"utils", "helpers", "common", "models", "manager"}
 
 LONG = {
-    "core/contract.py": "the whole contract is one subject",
     "registry/registry.py": "the one writer of jobs: all its verbs",
     "metrics/catalogue.py": "a table",
     "polling/poller.py": "all requests share one rate limit and one limit of concurrency",

@@ -1,4 +1,4 @@
-"""What one answer of the upstream says: the values that `contract.py` reads and writes."""
+"""One answer of the upstream, as the values that `contract.py` reads and writes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -6,9 +6,9 @@ from enum import StrEnum
 from typing import Final
 
 MAX_BODY_BYTES: Final = 1024 * 1024
-"""Answers are read to this length; a longer 2xx is unreadable."""
+"""Answers are read up to this length; a longer 2xx is unreadable."""
 MAX_NAME_CHARS: Final = 128
-"""Steps, modes and variations: they become label values."""
+"""The limit of steps, modes and variations, which become label values."""
 MAX_MESSAGE_CHARS: Final = 1024
 MAX_URL_CHARS: Final = 8192
 MAX_VARIATIONS: Final = 100
@@ -16,27 +16,27 @@ MAX_MESSAGES: Final = 50
 MAX_DRIFTS: Final = 20
 
 UNNAMED_VARIATION: Final = "unknown"
-"""The variation of warnings that came without one."""
+"""The variation under which warnings without one are listed."""
 
 
 class Kind(StrEnum):
-    """What an answer is, before anyone asks what it means for a job."""
+    """The kind of an answer, regardless of what it means for a job."""
 
     OK = "ok"  # 2xx with a usable state
     UNREADABLE = "unreadable"  # 2xx without a usable state; 404 or 422 that is not the API's
     KEY_REJECTED = "key_rejected"  # 401, or 403 with a JSON body
-    BLOCKED = "blocked"  # 403 with anything else: a firewall speaks, not the API
+    BLOCKED = "blocked"  # any other 403: from a firewall, not from the API
     NOT_FOUND = "not_found"  # 404
     INVALID = "invalid"  # 422
     THROTTLED = "throttled"  # 429
     SERVER_ERROR = "server_error"  # 5xx: the job failed, or the service did
     TRANSPORT = "transport"  # no answer at all
-    UNASKED = "unasked"  # nothing was asked, which says nothing of the upstream
+    UNASKED = "unasked"  # nothing was asked: no evidence about the upstream
     OTHER = "other"  # any other status
 
 
 class ReplyState(StrEnum):
-    """The upstream's `state`. `failed` is not in the contract, but what a vendor would add."""
+    """The upstream's `state`. `failed` is not in the contract; a vendor might add it."""
 
     PENDING = "pending"
     DONE = "done"
@@ -44,7 +44,7 @@ class ReplyState(StrEnum):
 
 
 class DriftKind(StrEnum):
-    """How an answer strayed from the contract. A closed list: it is a metric's label."""
+    """How an answer departed from the contract. A closed list: it is a metric's label."""
 
     UNKNOWN_STATE = "unknown_state"
     UNKNOWN_FIELD = "unknown_field"
@@ -63,7 +63,7 @@ class DriftKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """One departure from the contract; `detail` names the field, or says what came."""
+    """One departure from the contract; `detail` names the field, or quotes what came."""
 
     kind: DriftKind
     detail: str
@@ -73,7 +73,7 @@ class Drift:
 class Status:
     """The readable content of a 2xx (the page's "Important status fields").
 
-    `progress` is 0 to 100 as upstream sends it, or None when it sent none that can be read.
+    `progress` is 0 to 100 as the upstream sends it, or None if it sent no readable one.
     `warnings` maps a variation to its messages, `final_urls` a variation to its URL.
     """
 
@@ -92,13 +92,13 @@ class Status:
 class Reply:
     """One answer of the upstream, or the lack of one.
 
-    `http_status` is None when no answer came; `failure` then is `timeout` or `connection`, or, if
-    nothing was asked, `not_asked` or `internal` (this machine could not; `detail` says why).
-    Of a failed connection `reason` is one word (dns, refused, reset, tls, proxy, ...), and `detail`
-    says in words what happened.
-    `retry_after` is in seconds from the answer, `retry_at` in seconds since 1970 (a `Retry-After`
-    date whose answer had no `Date` to count it from); at most one of them is set.
-    `body` is what came, to `MAX_BODY_BYTES`, so that a final answer can be given again.
+    `http_status` is None when no answer came. Then `failure` is `timeout` or `connection`, or, if
+    nothing was asked, `not_asked` or `internal` (a fault of this machine; `detail` says which).
+    For a failed connection `reason` is one word (dns, refused, reset, tls, proxy, ...), and
+    `detail` describes what happened.
+    `retry_after` is in seconds from the answer; `retry_at` is in seconds since 1970, for a date in
+    an answer without a `Date` header to count from. At most one of the two is set.
+    `body` is the first `MAX_BODY_BYTES` of the body, so that a final answer can be repeated.
     """
 
     kind: Kind
@@ -123,7 +123,7 @@ class Reply:
         return self.failure if self.http_status is None else str(self.http_status)
 
     def retry_delay(self, time: float) -> float | None:
-        """Seconds to wait from `time` (since 1970), or None where `Retry-After` asked nothing."""
+        """Seconds to wait from `time` (since 1970); None if there was no `Retry-After`."""
         if self.retry_at is not None:
             return max(0.0, self.retry_at - time)
         return self.retry_after
@@ -131,18 +131,18 @@ class Reply:
     def about(self, job_id: str) -> "Reply":
         """This reply as an answer to a question about `job_id`.
 
-        A body that speaks of another job (a mixed-up cache) says nothing about this one.
+        A body that names another job (from a mixed-up cache, say) is unreadable for this one.
         """
-        told = self.status.job_id if self.status else None
-        if told is None or told.casefold() == job_id.casefold():
+        named = self.status.job_id if self.status else None
+        if named is None or named.casefold() == job_id.casefold():
             return self
-        drift = Drift(DriftKind.WRONG_JOB_ID, told)
+        drift = Drift(DriftKind.WRONG_JOB_ID, named)
         return replace(self, kind=Kind.UNREADABLE, status=None, drift=(*self.drift, drift))
 
 
 @dataclass(frozen=True, slots=True)
 class UploadReply:
-    """The answer to an upload; `job_id` and `mode` of one that was accepted."""
+    """The answer to an upload; `job_id` and `mode` are set if it was accepted."""
 
     http_status: int
     job_id: str | None = None
@@ -151,10 +151,10 @@ class UploadReply:
 
 
 def transport_failure(failure: str, reason: str = "", detail: str = "") -> Reply:
-    """Return the reply of a request without an answer; see `Reply` for the words."""
+    """Return the reply for a request without an answer; see `Reply` for the arguments."""
     return Reply(Kind.TRANSPORT, None, failure=failure, reason=reason, detail=detail)
 
 
 def unasked(failure: str, detail: str = "") -> Reply:
-    """Return the reply that stands for none asked for; `failure` is `not_asked` or `internal`."""
+    """Return the reply for a request that was not made, with its `failure`; see `Reply`."""
     return Reply(Kind.UNASKED, None, failure=failure, detail=detail)

@@ -1,4 +1,4 @@
-"""The upstream's contract: every example of the vendor's page, and whatever else may come."""
+"""The upstream's contract: every example of the vendor's page, and every kind of bad answer."""
 
 import json
 import time
@@ -142,7 +142,7 @@ def test_no_answer_has_its_failure_as_code() -> None:
         (b"\xff\xfe", ("invalid_utf8", "byte 0")),
     ],
 )
-def test_a_2xx_that_is_no_json_object_is_unreadable(body: bytes, drift: tuple[str, str]) -> None:
+def test_a_2xx_without_a_json_object_is_unreadable(body: bytes, drift: tuple[str, str]) -> None:
     reply = parse_reply(200, {}, body)
     assert reply.kind is Kind.UNREADABLE
     assert reply.code == "invalid_body"
@@ -177,7 +177,7 @@ def test_a_body_past_the_limit_is_unreadable_and_cut() -> None:
         ("DONE ", Kind.OK, ("unknown_state", "DONE ")),
     ],
 )
-def test_a_state_out_of_the_contract_is_drift(
+def test_a_state_outside_the_contract_is_drift(
     state: object, kind: Kind, drift: tuple[str, str]
 ) -> None:
     reply = parse(state=state)
@@ -185,7 +185,7 @@ def test_a_state_out_of_the_contract_is_drift(
     assert drift_of(reply) == [drift]
 
 
-def test_states_a_vendor_would_add_mean_failed_and_spelling_is_forgiven() -> None:
+def test_words_for_failure_mean_failed_and_spelling_is_forgiven() -> None:
     assert status_of(parse(state="failed")).state is ReplyState.FAILED
     assert status_of(parse(state="canceled")).state is ReplyState.FAILED
     assert status_of(parse(state="DONE ")).state is ReplyState.DONE
@@ -306,7 +306,7 @@ def test_texts_of_a_wrong_type_or_length_are_drift() -> None:
     assert drift_of(parse(status="s" * 200)) == [("too_long", "status")]
 
 
-def test_drift_is_told_to_a_limit() -> None:
+def test_the_list_of_drift_is_limited() -> None:
     assert len(parse(**{f"field{at}": 1 for at in range(100)}).drift) == MAX_DRIFTS
 
 
@@ -319,7 +319,7 @@ def test_lone_surrogates_and_bad_bytes_become_replacement_characters() -> None:
     assert [kind for kind, _ in drift_of(reply)] == ["invalid_utf8"]
 
 
-def test_the_answer_about_another_job_says_nothing_of_this_one() -> None:
+def test_an_answer_about_another_job_is_unreadable_for_this_one() -> None:
     reply = read("pending.json")
     assert reply.about(JOB_ID.upper()) is reply
     assert parse(job_id=...).about("any").kind is Kind.OK
@@ -379,7 +379,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     "date",
     ["00:01:40", *(f"00:01:40 {zone}" for zone in ("GMT", "UTC", "-0000")), "02:01:40 +0200"],
 )
-def test_a_date_is_in_gmt_also_where_it_does_not_say_so(date: str) -> None:
+def test_a_date_without_a_time_zone_is_in_gmt(date: str) -> None:
     headers = {"Retry-After": f"Thu, 01 Jan 1970 {date}"}
     assert parse_reply(429, headers, b"").retry_delay(10.0) == 90.0
 
@@ -446,7 +446,7 @@ def test_what_is_rendered_is_read_back_without_drift(status: Status) -> None:
     assert reply.drift == ()
 
 
-def test_rendering_leaves_out_what_is_not_there() -> None:
+def test_rendering_leaves_out_empty_fields() -> None:
     status = Status(ReplyState.PENDING, None, None, None, None, None, {}, {}, ())
     assert render_status(status) == b'{"state":"pending","final_url":null}'
 
@@ -520,13 +520,11 @@ def test_the_apis_own_404_and_422_are_no_drift(http_status: int, error: str) -> 
         ({"status": "s" * 129}, ("too_long", "status")),
     ],
 )
-def test_what_strays_is_told_by_kind_and_field(
-    fields: dict[str, Any], drift: tuple[str, str]
-) -> None:
+def test_drift_names_its_kind_and_its_field(fields: dict[str, Any], drift: tuple[str, str]) -> None:
     assert drift_of(parse(**fields)) == [drift]
 
 
-def test_at_the_limits_nothing_strays() -> None:
+def test_values_exactly_at_the_limits_are_not_drift() -> None:
     reply = parse(
         job_id="i" * 1024,
         status="s" * 128,
@@ -550,14 +548,14 @@ def test_at_the_limits_nothing_strays() -> None:
         *((499, Kind.OTHER), (500, Kind.SERVER_ERROR), (599, Kind.SERVER_ERROR)),
     ],
 )
-def test_classes_of_status_end_where_http_says(http_status: int, kind: Kind) -> None:
+def test_the_classes_of_status_codes_end_where_http_says(http_status: int, kind: Kind) -> None:
     reply = parse(http_status, surprise=1)
     assert reply.kind is kind
     assert (reply.status is not None) is (kind is Kind.OK)
     assert bool(reply.drift) is (kind is Kind.OK)
 
 
-def test_states_are_known_in_any_case() -> None:
+def test_states_are_recognised_in_any_case() -> None:
     assert status_of(parse(state="Pending")).state is ReplyState.PENDING
     assert status_of(parse(state=" done")).state is ReplyState.DONE
 
@@ -567,7 +565,7 @@ def test_numbers_of_up_to_18_digits_are_read_exactly() -> None:
     assert status_of(parse_reply(200, {}, body)).warnings == {"a": ("999999999999999999", "1e+18")}
 
 
-def test_what_is_rendered_is_short_and_in_plain_letters() -> None:
+def test_a_rendered_body_is_compact_and_not_escaped() -> None:
     body = render_status(status_of(parse(status="größer", final_url=None)))
     assert body.decode() == (
         f'{{"job_id":"{JOB_ID}","status":"größer","state":"pending","mode":"params",'
@@ -575,7 +573,7 @@ def test_what_is_rendered_is_short_and_in_plain_letters() -> None:
     )
 
 
-def test_the_media_type_is_kept_as_it_came_to_a_limit() -> None:
+def test_a_media_type_is_kept_unchanged_up_to_a_limit() -> None:
     reply = parse_reply(500, {"CONTENT-type": "text/html; charset=x"}, b"")
     assert reply.content_type == "text/html; charset=x"
     assert parse_reply(500, {}, b"").content_type == ""
@@ -587,33 +585,33 @@ def test_the_media_type_is_kept_as_it_came_to_a_limit() -> None:
 @pytest.mark.parametrize(
     "told", ["a/b;\x01c", "a/b\x0b", "a/b\x7f", "a/b\r\nX: y", "a/\udcff\udcfe", "a/\ufffd", "a/é"]
 )
-def test_a_media_type_that_cannot_be_given_again_is_not_kept(told: str) -> None:
+def test_a_media_type_that_cannot_be_sent_again_is_not_kept(told: str) -> None:
     assert parse_reply(200, {"Content-Type": told}, b"{}").content_type == ""
 
 
-def test_a_field_of_one_line_of_text_can_be_handed_on() -> None:
+def test_a_header_value_of_one_line_can_be_passed_on() -> None:
     assert all(is_field_value(value) for value in ("", "a\tb", "café", "\x80 \ufffd"))
     assert not any(is_field_value(value) for value in ("a\n", "\x00", "a\x1fb", "\x7f", "\udcff"))
 
 
-def test_a_body_of_just_the_limit_is_read() -> None:
+def test_a_body_of_exactly_the_limit_is_read() -> None:
     body = json.dumps(PENDING).encode().ljust(MAX_BODY_BYTES)
     assert parse_reply(200, {}, body).kind is Kind.OK
 
 
 @pytest.mark.parametrize("http_status", [199, 300, 500])
-def test_only_of_a_2xx_is_drift_told(http_status: int) -> None:
+def test_only_a_2xx_has_drift(http_status: int) -> None:
     assert parse_reply(http_status, {}, b"\xff").drift == ()
 
 
 @pytest.mark.parametrize("http_status", [200, 202, 299])
-def test_any_2xx_to_an_upload_that_names_a_job_is_an_accepted_one(http_status: int) -> None:
+def test_an_upload_is_accepted_by_any_2xx_that_names_a_job(http_status: int) -> None:
     body = json.dumps({"job_id": JOB_ID, "mode": "clipping", "status": "accepted"}).encode()
     assert parse_upload(http_status, body) == UploadReply(http_status, JOB_ID, "clipping", None)
 
 
 @pytest.mark.parametrize("http_status", [199, 300, 402, 500])
-def test_no_other_answer_to_an_upload_names_a_job(http_status: int) -> None:
+def test_an_upload_is_not_accepted_by_any_other_status(http_status: int) -> None:
     body = json.dumps({"job_id": JOB_ID, "mode": "clipping", "error": "no_credits"}).encode()
     assert parse_upload(http_status, body) == UploadReply(http_status, None, None, "no_credits")
 
@@ -622,11 +620,11 @@ def test_no_other_answer_to_an_upload_names_a_job(http_status: int) -> None:
     "body",
     [b"", b"\xff", b"<html>", b"[]", b"null", b'{"job_id": 7, "mode": []}', b'{"job_id": null}'],
 )
-def test_an_upload_whose_answer_names_no_job_is_read_as_naming_none(body: bytes) -> None:
+def test_the_answer_to_an_upload_may_lack_a_job_id(body: bytes) -> None:
     assert parse_upload(202, body) == UploadReply(202, None, None, None)
 
 
-def test_what_an_upload_is_answered_is_held_to_its_limits() -> None:
+def test_the_fields_of_an_upload_answer_are_limited() -> None:
     body = json.dumps({"job_id": "x" * 99_999, "mode": "y" * 999}).encode()
     read = parse_upload(202, body)
     assert (len(read.job_id or ""), len(read.mode or "")) == (MAX_MESSAGE_CHARS, MAX_NAME_CHARS)
