@@ -1,6 +1,6 @@
-"""A job: what is known of it, and its states.
+"""A job: its states, and everything that is known about it.
 
-The theory. A job is told of once and polled until it ends. It is in exactly one state.
+The theory. A job is registered once and polled until it ends. It is in exactly one state.
 
     pending ──> done                    the upstream said so; absorbs
        │ ├────> invalid                 the upstream never knew such an id (422); absorbs
@@ -9,7 +9,7 @@ The theory. A job is told of once and polled until it ends. It is in exactly one
        │ └────> expired                 ┘
        └<────── failed, not_found       a 2xx overturns the inference; the job goes on
 
-What moves it along that table is in `observation.py`.
+`observation.py` moves a job along this table.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from .reply import Kind
 
 
 class JobState(StrEnum):
-    """Exactly one at a time; all but `pending` are final."""
+    """A job's state; all except `pending` are final."""
 
     PENDING = "pending"
     DONE = "done"
@@ -34,7 +34,7 @@ class JobState(StrEnum):
 FINAL_STATES: Final = tuple(state for state in JobState if state is not JobState.PENDING)
 
 INFERRED_STATES: Final = (JobState.FAILED, JobState.NOT_FOUND, JobState.EXPIRED)
-"""Verdicts of ours: such a job is asked again, and a better answer overturns the verdict."""
+"""Verdicts of this program: such a job is asked again, and a better answer overturns them."""
 
 TRANSITIONS: Final = frozenset(
     {
@@ -52,11 +52,11 @@ TRANSITIONS: Final = frozenset(
         (JobState.EXPIRED, JobState.FAILED),
     }
 )
-"""From which state to which; whatever is not here does not happen."""
+"""The transitions, as (from, to); no others happen."""
 
 
 class Source(StrEnum):
-    """Who told of a job."""
+    """How a job was registered."""
 
     CONFIG = "config"
     FILE = "file"
@@ -68,31 +68,32 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Suspicion:
-    """A row of like answers that may mean the end: `kind` is a 5xx, 404 or 422."""
+    """A run of like answers that may mean the job's end; `kind` is a 5xx, 404 or 422."""
 
     kind: Kind
     answers: int
     since: float
-    """In well time, as is `until`."""
+    """The first answer of the run, in healthy time."""
     until: float
+    """The last answer of the run, in healthy time."""
     http_status: int
     gateway_answers: int = 0
-    """Of the 5xx, those that look as if something before the service had answered."""
+    """How many of the 5xx look as if a gateway in front of the service had answered."""
 
     @property
     def length(self) -> float:
-        """Seconds of well time from the row's first answer to its last."""
+        """Seconds of healthy time from the run's first answer to its last."""
         return self.until - self.since
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """All that is known of one job. Flat and immutable; a change is a new value.
+    """All that is known about one job. Flat and immutable; a change is a new value.
 
-    Identity (never changes): `job_id`, `incarnation`, `source`, `registered_at`; `key`, `labels`
-    and `sources` may gain what was not there; `mode` is learned once.
-    Times are in seconds since 1970, except those in well time (see `Now`).
-    `version` is the store's: it rises with each stored change.
+    The identity never changes: `job_id`, `incarnation`, `source`, `registered_at`. `key`, `labels`
+    and `sources` may gain values where there were none; `mode` is learned once.
+    Times are in seconds since 1970, except those in healthy time (see `Now`).
+    The store raises `version` with each stored change.
     """
 
     job_id: str
@@ -126,21 +127,21 @@ class Job:
     other_runs: tuple[Suspicion, ...] = ()
     """Runs of other kinds than the latest answer's; only a 2xx ends any of them."""
     lost_with_others: bool = False
-    """The upstream lost so many jobs at once that none of them is to blame. Until a good answer."""
+    """Many jobs were lost at once: the upstream is to blame. Ends with the next good answer."""
     rechecks: int = 0
     clock_offset: float | None = field(default=None, compare=False)
     """Wall time minus steady time when the job's stamps were last checked. It is not stored."""
     setbacks: int = 0
-    """Answers in a row that said nothing of the job; the next poll is put off for them."""
+    """Answers in a row that said nothing about the job; they delay its next poll."""
 
     @property
     def answered(self) -> bool:
-        """Whether there was ever a good answer."""
+        """Whether it ever had a good answer."""
         return self.first_answer_at is not None
 
     @property
     def pending(self) -> bool:
-        """Whether it is still polled for its end."""
+        """Whether it has not ended yet."""
         return self.state is JobState.PENDING
 
     def run_of(self, kind: Kind) -> Suspicion | None:
@@ -149,9 +150,9 @@ class Job:
         return next((run for run in runs if run is not None and run.kind is kind), None)
 
     def recheck_at(self, after: Sequence[float]) -> float | None:
-        """When (seconds since 1970) its verdict is checked again; None: never.
+        """When (seconds since 1970) its verdict is checked again; None if never.
 
-        `after` are the seconds after its end, `polling.recheck_after`.
+        `after` is `polling.recheck_after`: the times of the rechecks, in seconds after its end.
         """
         if self.state not in INFERRED_STATES or self.rechecks >= len(after):
             return None
@@ -160,7 +161,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is concluded of a job, and why. `evidence` is a sentence for log and history."""
+    """A conclusion about a job, and why. `evidence` is a sentence for the log and the history."""
 
     state: JobState
     evidence: str

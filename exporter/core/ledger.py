@@ -1,9 +1,9 @@
-"""The failure ledger: which keys are still without what they wanted.
+"""The failure ledger: which keys still lack their result.
 
-A key is the user's own name for what a job makes (a SKU, a file). It is open from the moment that
-its last job ends badly until a later job of the same key is done, or someone acknowledges it. The
-store keeps the open keys, for they outlive their jobs; here is what a job's change means to them.
-"Later" is by registration: a job that was registered earlier opens nothing that a later one has
+A key is the user's own name for what a job makes (a SKU, a file). A key is open from the moment
+when its last job ends badly until a later job with the same key is done, or a user acknowledges it.
+The store keeps the open keys, because they outlive their jobs; this module says what a job's change
+means to its key. "Later" means registered later: an earlier job opens nothing that a later one has
 closed.
 """
 
@@ -20,12 +20,12 @@ class LedgerStep(StrEnum):
     OPEN = "open"
     CLOSE = "close"
     WITHDRAW = "withdraw"
-    """The bad end was overturned and nothing else has come yet: close what this very job opened."""
+    """The job's bad end was overturned and it goes on: close the key if this job opened it."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenFailure:
-    """An open key, and the end of its last job. `finished_at` is in seconds since 1970."""
+    """An open key and the bad end of its last job. `finished_at` is in seconds since 1970."""
 
     key: str
     job_id: str
@@ -37,14 +37,14 @@ class OpenFailure:
 
 @dataclass(frozen=True, slots=True)
 class LedgerChange:
-    """What became of the ledger: the entries that went and came; labels of their jobs."""
+    """How the ledger changed: the failure that was closed, and the one that was opened."""
 
     closed: OpenFailure | None = None
     opened: OpenFailure | None = None
 
 
 def ledger_step(before: Job | None, after: Job) -> LedgerStep | None:
-    """Return what a change means to the job's key; None when nothing."""
+    """Return what a change of a job does to its key; None if nothing."""
     if after.key is None:
         return None
     former = before.state if before is not None and before.key is not None else JobState.PENDING
@@ -58,10 +58,10 @@ def ledger_step(before: Job | None, after: Job) -> LedgerStep | None:
 def takes_effect(
     step: LedgerStep, *, job: int, open_by: int | None, done_later: Callable[[], bool]
 ) -> bool:
-    """Say whether a job's step changes the ledger.
+    """Return whether a job's step changes the ledger.
 
-    `job` is its incarnation, `open_by` that of the job whose end the key's entry is, if it has one;
-    `done_later` tells whether a job registered later has made what the key stands for.
+    `job` is the job's incarnation; `open_by` is that of the job which opened the key, if it is
+    open. `done_later` returns whether a later job of the key is done.
     """
     if step is LedgerStep.OPEN:
         return (open_by is None or open_by <= job) and not done_later()
@@ -71,7 +71,7 @@ def takes_effect(
 
 
 def open_failure(job: Job) -> OpenFailure:
-    """Return a job's bad end as an entry."""
+    """Return the open failure of a job that ended badly."""
     return OpenFailure(
         key=job.key or "",
         job_id=job.job_id,

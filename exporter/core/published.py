@@ -1,4 +1,4 @@
-"""A change as its listeners see it: metrics, log, live page, last answers."""
+"""A change as its listeners receive it: the metrics, the log, the live page, the last answers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +11,10 @@ from .tally import Delta
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A change that is now visible. `after` is None for a job that is forgotten or left memory.
+    """A change that is visible from now on.
 
-    `event_ids` are those of `events`; empty while the store cannot be written.
+    `before` is None for a job that is new in memory, `after` for one that was forgotten or left
+    memory. `event_ids` belong to `events`; they are missing while the store cannot be written.
     """
 
     before: Job | None

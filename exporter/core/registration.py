@@ -1,10 +1,22 @@
-"""Being told of a job: the first time, again, and that it is to be forgotten."""
+"""Registering a job for the first time, registering it again, and forgetting it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from .events import NOTHING, Event, EventType, Now
 from .job import Job, Source
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A field that a second registration would change."""
+
+    field: str
+    known: str
+    given: str
+
+    def __str__(self) -> str:
+        return f"registered as {self.known!r}, cannot become {self.given!r}"
 
 
 def register(
@@ -15,8 +27,12 @@ def register(
     labels: Mapping[str, str] = NOTHING,
     key: str | None = None,
     registered_at: float | None = None,
+    mode: str | None = None,
 ) -> tuple[Job, list[Event]]:
-    """Return a new pending job. `registered_at` back-fills, and is held to the past."""
+    """Return a new pending job and its event.
+
+    `registered_at` (seconds since 1970) back-fills; a time in the future becomes the present.
+    """
     at = now.time if registered_at is None else min(registered_at, now.time)
     job = Job(
         job_id=job_id,
@@ -27,26 +43,18 @@ def register(
         sources=(source,),
         key=key,
         labels=dict(labels),
+        mode=mode,
     )
     return job, [Event(EventType.REGISTERED, job_id, now.time, {"source": source.value})]
-
-
-@dataclass(frozen=True, slots=True)
-class Conflict:
-    """A second registration that would change what the first said."""
-
-    field: str
-    known: str
-    told: str
-
-    def __str__(self) -> str:
-        return f"registered as {self.known!r}, cannot become {self.told!r}"
 
 
 def register_again(
     job: Job, source: Source, *, labels: Mapping[str, str] = NOTHING, key: str | None = None
 ) -> tuple[Job, list[Conflict]]:
-    """Add to a known job what it lacks; what differs is a conflict and is not taken."""
+    """Add to a known job the labels and the key that it lacks.
+
+    A value that differs from the known one is a conflict, and the known one stays.
+    """
     conflicts = [
         Conflict(f"labels.{name}", job.labels[name], value)
         for name, value in labels.items()
@@ -54,16 +62,16 @@ def register_again(
     ]
     if key is not None and job.key not in (None, key):
         conflicts.append(Conflict("key", str(job.key), key))
-    told = replace(
+    after = replace(
         job,
         sources=job.sources if source in job.sources else (*job.sources, source),
         labels={**labels, **job.labels},
         key=key if job.key is None else job.key,
     )
-    return told, conflicts
+    return after, conflicts
 
 
 def forget(job: Job, now: Now, reason: str = "deleted") -> list[Event]:
-    """Return the event of a job's being taken out; `reason` is one of `tally.FORGOTTEN_REASONS`."""
+    """Return the event of forgetting a job; `reason` is one of `tally.FORGOTTEN_REASONS`."""
     data = {"state": job.state.value, "reason": reason}
     return [Event(EventType.FORGOTTEN, job.job_id, now.time, data)]

@@ -1,9 +1,10 @@
-"""Group commit: changes queue up while one commit runs, and the next takes them all.
+"""Group commit: changes queue up while one commit runs, and the next commit takes them all.
 
-While the store cannot be written, a change that must be safe before it is acknowledged (a
-registration) is refused; the others (what polls found) count at once and are written when that is
-possible again, in their order. Neither waits for a store that has just failed: SQLite may take
-seconds to say so. `writable` tells, and the metrics with it.
+While the store cannot be written, a change that must be stored before it is acknowledged (a
+registration) is refused. All other changes (what polls found) count at once; they form a backlog,
+which is written in order as soon as the store can be written again. Neither kind waits for a store
+that has just failed, because SQLite may take seconds to fail. `writable` says which it is, and a
+gauge shows it.
 """
 
 import asyncio
@@ -17,19 +18,19 @@ from ..storage.store import Accepted, Change, Fenced, Store, StoreError
 
 RETRY_SECONDS: Final = 1.0
 SETTLE_SLICE: Final = 50
-"""So many changes are shown before others have their turn on the loop."""
+"""After this many published changes the other tasks of the loop get a turn."""
 BACKLOG_SLICE: Final = 500
-"""So many are written late in one commit: a disk with little room takes some where not all fit."""
+"""The most changes of the backlog in one commit: a disk with little room may take a part of it."""
 
 Settled = Callable[[Accepted | Fenced | None], None]
-"""Called once a change's fate is known, before anyone who waits for it goes on; None: it failed."""
+"""Called with a change's result before those who wait for it continue; None: it was not stored."""
 
 
 class CommitWatcher(Protocol):
-    """Who is told how the store fares, for the metrics."""
+    """Receives the results of commits, for the metrics."""
 
     def committed(self, seconds: float) -> None:
-        """A commit took so long."""
+        """A commit succeeded after `seconds`."""
 
     def failed(self, operation: str) -> None:
         """An operation of the store failed."""
@@ -44,7 +45,7 @@ class _Item:
 
 
 class GroupCommit:
-    """The one writer to a store. `steady` gives monotonic seconds, `sleep` waits for some."""
+    """The only writer to a store. `steady` gives monotonic seconds, `sleep` waits for some."""
 
     def __init__(
         self,
@@ -55,14 +56,14 @@ class GroupCommit:
         log: structlog.stdlib.BoundLogger,
     ) -> None:
         self.writable = True
-        """Whether the last write succeeded, and nothing is left from before."""
+        """Whether the last write succeeded and the backlog is empty."""
         self._store = store
         self._watcher = watcher
         self._steady = steady
         self._sleep = sleep
         self._log = log
         self._queue: list[_Item] = []
-        self._unwritten: list[Change] = []
+        self._backlog: list[Change] = []
         self._reason = ""
         self._retry_at = 0.0
         self._writing = False
@@ -70,16 +71,16 @@ class GroupCommit:
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         self.written_late: Callable[[Change, Accepted | Fenced], None] = lambda change, result: None
-        """Called with the fate of each change that counted before it could be stored."""
+        """Called with the result of each change of the backlog, once it is written."""
 
     @property
     def unwritten(self) -> int:
-        """How many changes are counted, but not stored yet."""
-        return len(self._unwritten)
+        """How many changes have counted but are not stored yet: the length of the backlog."""
+        return len(self._backlog)
 
     @property
     def alive(self) -> bool:
-        """Whether it writes."""
+        """Whether its task is running."""
         return self._task is not None and not self._ended
 
     @property
@@ -87,45 +88,46 @@ class GroupCommit:
         return self._task is not None and self._task.done()
 
     def start(self) -> None:
-        """Begin to write."""
+        """Start the task that writes."""
         self._task = asyncio.create_task(self._run(), name="group commit")
 
     async def close(self) -> None:
-        """Write what is queued, once, and end."""
+        """Write what is queued, try the backlog once more, and end."""
         self._closing = True
         self._wake.set()
         if self._task is not None:
             await self._task
 
     def check(self) -> None:
-        """Raise `StoreError` when a change that must be stored would be refused without a try.
+        """Raise `StoreError` if a change that must be stored would be refused without a try.
 
-        One is tried every `RETRY_SECONDS`, unless there is a backlog, whose writing tells as much.
+        One such change is tried every `RETRY_SECONDS`. While there is a backlog none is tried:
+        writing the backlog shows as well whether the store works again.
         """
         if self._ended:
             raise StoreError("the exporter has stopped writing")
         waits = self._writing or self._steady() < self._retry_at
-        if not self.writable and (self._unwritten or waits):
+        if not self.writable and (self._backlog or waits):
             raise StoreError(self._reason)
 
     def failed(self, error: StoreError) -> None:
-        """Another write of the store failed."""
+        """Take note that a write outside of the group commit failed."""
         self.writable = False
         self._reason = str(error)
         self._retry_at = self._steady() + RETRY_SECONDS
 
     def worked(self) -> None:
-        """Another write of the store succeeded."""
-        # On a disk that is all but full a small one may where the backlog does not.
-        self.writable = not self._unwritten
+        """Take note that a write succeeded."""
+        # On a nearly full disk a small write may succeed and the backlog still fail.
+        self.writable = not self._backlog
 
     def submit(
         self, changes: Sequence[tuple[Change, Settled]], *, must_store: bool
     ) -> "list[asyncio.Future[Accepted | Fenced]]":
-        """Queue changes that go into one commit together.
+        """Queue changes for the same commit; return their results as futures, in order.
 
-        With `must_store` a future raises `StoreError` when its change could not be stored; without,
-        the change is accepted without event ids and written later.
+        With `must_store` a future raises `StoreError` if its change could not be stored. Without
+        it, such a change is accepted without event ids and joins the backlog.
         """
         loop = asyncio.get_running_loop()
         items = [_Item(change, must_store, done, loop.create_future()) for change, done in changes]
@@ -140,19 +142,19 @@ class GroupCommit:
 
     async def _run(self) -> None:
         while True:
-            if not self._unwritten:
+            if not self._backlog:
                 await self._wake.wait()
             self._wake.clear()
             self._writing = True
             if self._queue:
                 items, self._queue = self._queue, []
                 await self._commit(items)
-            while self._unwritten and await self._commit_late():
+            while self._backlog and await self._commit_backlog():
                 pass
             self._writing = False
             if self._closing and not self._queue:
                 return
-            if self._unwritten:
+            if self._backlog:
                 await self._sleep(RETRY_SECONDS)
 
     async def _commit(self, items: Sequence[_Item]) -> None:
@@ -160,27 +162,27 @@ class GroupCommit:
             try:
                 results = await self._apply([item.change for item in items])
             except StoreError as error:
-                # What came meanwhile need not wait for the next failure.
+                # Changes that were queued meanwhile need not wait for the next failure.
                 waiting, self._queue = self._queue, []
                 self._settle_unstored([*items, *waiting], error)
                 return
             for at, (item, result) in enumerate(zip(items, results, strict=False), start=1):
                 if result is None:
-                    _refuse(item, StoreError("a value of it cannot be stored"))
+                    _refuse(item, StoreError("the change has a value that cannot be stored"))
                 else:
                     _resolve(item, result)
                 if at % SETTLE_SLICE == 0:
                     await asyncio.sleep(0)
             items = items[len(results) :]
 
-    async def _commit_late(self) -> bool:
-        """Write some of the backlog; whether it could be written."""
-        written = self._unwritten[:BACKLOG_SLICE]
+    async def _commit_backlog(self) -> bool:
+        """Write the first part of the backlog; return whether the store took it."""
+        written = self._backlog[:BACKLOG_SLICE]
         try:
             results = await self._apply(written)
         except StoreError:
             return False
-        del self._unwritten[: len(results)]
+        del self._backlog[: len(results)]
         self.worked()
         for change, result in zip(written, results, strict=False):
             if result is not None:
@@ -188,10 +190,11 @@ class GroupCommit:
         return True
 
     async def _apply(self, changes: Sequence[Change]) -> Sequence[Accepted | Fenced | None]:
-        """Store the first of the changes: all, or as many as come before one that cannot be.
+        """Store some of the changes, from the first on, and return their results.
 
-        That one's result is None: no store will ever take it, and it must not hold up the rest.
-        Raises `StoreError` when none could be stored now.
+        Usually these are all. If one has a value that no store will ever take, the changes before
+        it are stored; it comes next, with the result None, so that it does not block the rest.
+        Raises `StoreError` if the store cannot be written at the moment.
         """
         started = self._steady()
         try:
@@ -200,7 +203,7 @@ class GroupCommit:
             self.failed(error)
             self._watcher.failed("commit")
             raise
-        except Exception as error:  # noqa: BLE001 - the writer must outlive what it is given
+        except Exception as error:  # noqa: BLE001 - the writer must survive any change
             if len(changes) > 1:
                 return await self._apply(changes[: len(changes) // 2])
             self._watcher.failed("commit")
@@ -215,7 +218,7 @@ class GroupCommit:
             if item.must_store:
                 _refuse(item, error)
                 continue
-            self._unwritten.append(item.change)
+            self._backlog.append(item.change)
             job = item.change.job
             _resolve(item, Accepted((), job.incarnation if job else 0))
 
@@ -224,7 +227,7 @@ def _refuse(item: _Item, error: StoreError) -> None:
     item.settled(None)
     if not item.result.done():
         item.result.set_exception(error)
-        item.result.exception()  # seen, should nobody be waiting any more
+        item.result.exception()  # retrieved, in case nobody waits any more
 
 
 def _resolve(item: _Item, result: Accepted | Fenced) -> None:

@@ -1,8 +1,8 @@
-"""What happens, as a stream that any number of readers follow, each from where it likes.
+"""The stream of events. Any number of readers follow it, each from the id of its choice.
 
-The newest items are kept in memory, once for all readers. One who comes with an older id, or falls
-behind, reads the store until it has caught up, so that no event is lost and none comes twice.
-Progress is no event: it has no id, is not stored, and is passed over by one who fell behind.
+The newest items are kept in memory, once for all readers. A reader that starts at an older id, or
+falls behind, reads the store until it has caught up, so that each event comes exactly once.
+Progress is not an event: it has no id and is not stored, and a reader that fell behind misses it.
 """
 
 import asyncio
@@ -19,14 +19,14 @@ from ..storage.store import HistoryRequest, Store, StoredEvent
 
 KEPT_ITEMS: Final = 10_000
 SLICE: Final = 500
-"""Events read from the store at once."""
+"""How many events are read from the store at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A job has moved: when (since 1970), to which step, how far in percent.
+    """A job has moved on: `time` is in seconds since 1970, `progress` in percent.
 
-    It comes before the events of the same answer.
+    In the stream it comes before the events of the same answer.
     """
 
     job_id: str
@@ -40,19 +40,19 @@ Item = StoredEvent | Progress
 
 
 class HistoryGapError(Exception):
-    """The stream cannot go on from there: what came next is not kept any more, or never was."""
+    """The stream cannot go on after an id: later events are not kept any more, or never existed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which items a reader wants; None admits all."""
+    """Which items a reader wants; a field that is None admits all."""
 
     type: str | None = None
     job_id: str | None = None
     progress: bool = False
 
     def admits(self, item: Item) -> bool:
-        """Whether the reader wants an item."""
+        """Return whether the reader wants an item."""
         if isinstance(item, Progress):
             return self.progress and self.job_id in (None, item.job_id)
         event = item.event
@@ -65,19 +65,19 @@ class Feed:
     def __init__(self, store: Store, kept: int = KEPT_ITEMS) -> None:
         self._store = store
         self._items: deque[Item] = deque(maxlen=kept)
-        self._passed = 0  # items that were ever put in
-        self._dropped_id = 0  # the newest event that memory holds no more
+        self._passed = 0  # how many items were ever added
+        self._dropped_id = 0  # the newest event that was dropped from memory
         self._newest_id = 0
         self._more = asyncio.Event()
         self._closed = False
 
     async def start(self) -> None:
-        """Learn where the stored history ends; raises `StoreError`."""
+        """Read where the stored history ends; raises `StoreError`."""
         _, self._newest_id = await self._store.history_bounds()
         self._dropped_id = self._newest_id
 
     def close(self) -> None:
-        """End the stream of everyone who follows it."""
+        """End the stream of every reader."""
         self._closed = True
         self._wake()
 
@@ -86,25 +86,26 @@ class Feed:
         """The id of the newest event."""
         return self._newest_id
 
-    def written(self, events: Sequence[Event], ids: Sequence[int]) -> None:
-        """Put in events that are stored; without ids they are not, and come again later."""
+    def add_events(self, events: Sequence[Event], ids: Sequence[int]) -> None:
+        """Add events that are stored. Without ids they are not stored yet and come again later."""
         for id_, event in zip(ids, events, strict=False):
-            self._put(StoredEvent(id_, event))
+            self._add(StoredEvent(id_, event))
             self._newest_id = id_
         if ids:
             self._wake()
 
-    def moved(self, before: Job, after: Job) -> None:
-        """Put in a job's progress, if it has moved."""
+    def add_progress(self, before: Job, after: Job) -> None:
+        """Add a job's progress, if its step or its percentage has changed."""
         if (before.progress, before.step) != (after.progress, after.step):
-            moved = Progress(
-                *(after.job_id, after.last_polled_at, after.mode, after.step, after.progress)
+            self._add(
+                Progress(
+                    *(after.job_id, after.last_polled_at, after.mode, after.step, after.progress)
+                )
             )
-            self._put(moved)
             self._wake()
 
     async def check(self, after: int) -> None:
-        """Raise `HistoryGapError` unless a stream can go on after an id; `StoreError`."""
+        """Raise `HistoryGapError` unless a stream can go on after an id; raises `StoreError`."""
         oldest, newest = await self._store.history_bounds()
         if after > newest:
             raise HistoryGapError(f"no event has an id above {newest}; was the store replaced?")
@@ -112,20 +113,20 @@ class Feed:
             raise HistoryGapError(f"events up to {oldest - 1} are not kept any more")
 
     async def oldest(self) -> int:
-        """Return the id after which everything is kept; raises `StoreError`."""
+        """Return the id after which all events are kept; raises `StoreError`."""
         return (await self._store.history_bounds())[0] - 1
 
     async def past(self, after: int, wanted: Wanted) -> AsyncIterator[StoredEvent]:
-        """Yield the stored events after an id, to the newest as it is now.
+        """Yield the stored events after an id, up to the one that is the newest at the call.
 
-        Raises `HistoryGapError` when some are dropped before they are read, `StoreError`.
+        Raises `HistoryGapError` if some are dropped before they are read, and `StoreError`.
         """
         newest = self._newest_id
         while after < newest:
             events = await self._store.history(
                 HistoryRequest(SLICE, after, wanted.type, wanted.job_id)
             )
-            await self.check(after)  # only now: what was kept after reading was there to be read
+            await self.check(after)  # after the read: what is kept now was there to be read
             for event in events:
                 if event.id <= newest:
                     yield event
@@ -136,9 +137,9 @@ class Feed:
     ) -> AsyncIterator[Item | None]:
         """Yield what happens after an id, until the feed is closed.
 
-        None says that all there is was given; it comes again when nothing has happened for `idle`
-        seconds. Raises `HistoryGapError` when the reader is so far behind that what comes next is
-        not kept any more, `StoreError`.
+        None means that the reader has everything so far; it comes again after each `idle` seconds
+        without an item. Raises `HistoryGapError` if the reader is so far behind that the next
+        events are not kept any more, and `StoreError`.
         """
         at = self._position(after)
         while not self._closed:
@@ -167,9 +168,9 @@ class Feed:
                             await more.wait()
 
     def _position(self, after: int) -> int | None:
-        """Return how many items had passed when what follows an event came.
+        """Return the position in the stream after an event, as a number of items.
 
-        None when memory does not hold all of it.
+        None if some of the items after it are not in memory.
         """
         if after >= self._newest_id:
             return self._passed
@@ -182,11 +183,11 @@ class Feed:
             at -= 1
         return at
 
-    def _put(self, item: Item) -> None:
+    def _add(self, item: Item) -> None:
         if len(self._items) == self._items.maxlen:
-            gone = self._items[0]
-            if isinstance(gone, StoredEvent):
-                self._dropped_id = gone.id
+            dropped = self._items[0]
+            if isinstance(dropped, StoredEvent):
+                self._dropped_id = dropped.id
         self._items.append(item)
         self._passed += 1
 

@@ -1,4 +1,4 @@
-"""What the config says to the registry."""
+"""The part of the config that the registry needs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class RegistryLimits:
-    """How much is kept, and for how long; times in seconds."""
+    """How much is kept and for how long; times in seconds."""
 
     max_pending: int
     retention: float

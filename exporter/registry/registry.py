@@ -1,13 +1,13 @@
 """The registry: the sole owner and writer of jobs.
 
-Memory holds the jobs that are pending, linger after their end, or will be asked again (`held.py`);
-older ones are read from the store. Nothing is seen before it is stored (`changes.py`), but for
-progress, which is no event: it shows at once and is stored by `flush`.
+Memory holds the jobs that are pending, linger after their end, or will be asked again
+(`resident.py`); older ones are read from the store. A change is visible only after it is stored
+(`changes.py`). Progress is not an event: it is visible at once, and `flush` stores it.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from ..core.events import Event, Now
@@ -41,7 +41,6 @@ from .staging import (
     Registration,
     RegistrationConflictError,
     RegistryFullError,
-    Stage,
     Staged,
     fitting,
     stage,
@@ -49,11 +48,14 @@ from .staging import (
 from .waiting import Waiting
 
 PRUNE_SLICE: Final = 1000
-"""Rows dropped in one commit: old jobs and events go in slices, so that no commit takes long."""
+"""How many rows one commit drops: pruning goes in slices, so that no commit takes long."""
 
 
 class Registry:
-    """Jobs by id, their changes, and who listens to them."""
+    """Jobs by id, their changes, and the listeners to these changes.
+
+    History, open failures and final answers are read from `store` directly.
+    """
 
     def __init__(
         self,
@@ -68,19 +70,18 @@ class Registry:
         self.tally = tally
         self.feed = Feed(store)
         self.endings = Waiting()
-        """Rings, by job_id, when a job has ended or is gone."""
+        """Notified, by job id, when a job has ended or was forgotten."""
         self.configured: Collection[str] = frozenset()
-        """Ids listed in the config or in job files: they are neither pruned nor deleted."""
+        """Ids in the config or in job files: these jobs are neither pruned nor deleted."""
         self._limits = limits
         self._now = now
         self._resident = ResidentJobs(limits, lambda: now().time)
         self._changes = Changes(commit, tally, self._resident, self.feed, self.endings)
-        self._registering = asyncio.Lock()
-
-    @property
-    def jobs(self) -> Mapping[str, Job]:
+        self.jobs: Mapping[str, Job] = self._resident.jobs
         """The jobs in memory, by id."""
-        return self._resident.jobs
+        self.by_state: Counter[JobState] = self._changes.by_state
+        """How many jobs are stored, by state."""
+        self._registering = asyncio.Lock()
 
     @property
     def pending(self) -> int:
@@ -88,21 +89,16 @@ class Registry:
         return self._resident.pending
 
     @property
-    def by_state(self) -> Counter[JobState]:
-        """How many jobs are stored, by state."""
-        return self._changes.by_state
-
-    @property
     def limits(self) -> RegistryLimits:
-        """What the registry goes by."""
+        """The limits in force."""
         return self._limits()
 
     def listen(self, listener: Callable[[Published], None]) -> None:
-        """Have `listener` called with each change, right after its commit. It must be quick."""
+        """Call `listener` with each change, right after its commit. It must return quickly."""
         self._changes.listen(listener)
 
     async def load(self) -> Snapshot:
-        """Read what is stored, after `store.open()`."""
+        """Read what is stored; `store` must be open."""
         limits, now = self.limits, self._now()
         longest = max(limits.linger, limits.linger_failed, *limits.recheck_after, 0.0)
         await self.feed.start()
@@ -117,20 +113,20 @@ class Registry:
         )
 
     def start(self, snapshot: Snapshot) -> None:
-        """Go on from what was loaded; its jobs are published without events."""
+        """Take over the loaded jobs, which are published without events, and begin to write."""
         self.by_state.update(snapshot.by_state)
         for job in snapshot.jobs:
-            self._resident.hold(None, job)
+            self._resident.put(None, job)
             self._changes.publish(Published(None, job))
         self.commit.start()
 
     def release(self) -> None:
-        """End every stream of events and every wait for the end of a job: the exporter stops."""
+        """End every stream of events and every wait for a job's end: the exporter is stopping."""
         self.feed.close()
         self.endings.close()
 
     async def close(self) -> None:
-        """Store what is not stored yet, and end; raises `StoreError`. The store stays open."""
+        """Store the rest and stop writing; raises `StoreError`. `store` itself stays open."""
         try:
             await self.flush()
             await self.stamp()
@@ -142,9 +138,9 @@ class Registry:
         return self.jobs.get(job_id) or (await self.store.get([job_id])).get(job_id)
 
     async def wait_for_end(self, job_id: str) -> Job | None:
-        """Return a job once it has ended; None when it is unknown or forgotten meanwhile.
+        """Return a job once it has ended; None when it is unknown or is forgotten meanwhile.
 
-        Raises `ExporterStoppedError` when the exporter stops before the end, `StoreError`.
+        Raises `ExporterStoppedError` if the exporter stops before that, and `StoreError`.
         """
         while (job := await self.get(job_id)) is not None and job.pending:
             if job_id in self.jobs and not self.jobs[job_id].pending:
@@ -160,27 +156,28 @@ class Registry:
     async def register(
         self, registrations: Sequence[Registration], source: Source
     ) -> list[Registered]:
-        """Take in jobs, all or none, and return them once they are safe.
+        """Register jobs, all or none, and return once they are stored.
 
         Raises `RegistrationConflictError`, `RegistryFullError`, `StoreError`.
         """
-        results = await self._take_in(registrations, source, whole=True)
+        results = await self._register(registrations, source, whole=True)
         return [result for result in results if isinstance(result, Registered)]
 
     async def register_each(
         self, registrations: Sequence[Registration], source: Source
     ) -> list[Registered | Refused]:
-        """Take in each job that can be, and return what became of them once they are safe.
+        """Register each job that can be registered, and return the results once it is stored.
 
-        Fewer results than tellings: from there on there was no room. Raises `StoreError`.
+        Fewer results than registrations mean that there was no room for the rest. Raises
+        `StoreError`.
         """
-        return await self._take_in(registrations, source, whole=False)
+        return await self._register(registrations, source, whole=False)
 
     async def register_answered(self, outcome: Outcome) -> None:
-        """Take in a new job as its first answer left it, in one commit.
+        """Register a new job together with its first answer, in one commit.
 
-        A job that has become known meanwhile stays as it is. Raises `RegistryFullError`,
-        `StoreError`.
+        A job that was registered in the meantime is left unchanged. Raises `RegistryFullError`
+        and `StoreError`.
         """
         self.commit.check()
         async with self._registering:
@@ -189,16 +186,15 @@ class Registry:
                 return
             if self.pending >= self.limits.max_pending:
                 raise RegistryFullError
-            change = self._changes.make(None, outcome.job, outcome.events, final=outcome.final)
-            await self._changes.submit([(None, change)], must_store=True)
+            await self._changes.submit([(None, self._changes.make(None, outcome))], must_store=True)
 
     async def change(
         self, job_id: str, incarnation: int, work: Callable[[Job], Outcome]
     ) -> Job | None:
-        """Do `work` on a job as it is now, commit, and return the job as it then is.
+        """Do `work` on a job as it is now, commit the outcome, and return the job after that.
 
-        None when it is not in memory any more, or not in this incarnation. When the store cannot
-        be written the change counts all the same (see `commit.py`).
+        None if the job, in this incarnation, is not in memory any more. When the store cannot be
+        written, the change counts even so (see `commit.py`).
         """
         await self._changes.settle([job_id])
         job = self.jobs.get(job_id)
@@ -208,8 +204,7 @@ class Registry:
         if not outcome.events:
             self._changes.move(job, outcome.job)
             return self.jobs.get(job_id)
-        change = self._changes.make(job, outcome.job, outcome.events, final=outcome.final)
-        await self._changes.submit([(job, change)], must_store=False)
+        await self._changes.submit([(job, self._changes.make(job, outcome))], must_store=False)
         return self.jobs.get(job_id)
 
     async def forget(self, job_id: str, reason: str = "deleted") -> bool:
@@ -218,12 +213,13 @@ class Registry:
             job = (await self._known([job_id])).get(job_id)
             if job is None:
                 return False
-            change = self._changes.make(job, job, forget(job, self._now(), reason), forgotten=True)
+            outcome = Outcome(job, forget(job, self._now(), reason))
+            change = self._changes.make(job, outcome, forgotten=True)
             await self._changes.submit([(job, change)], must_store=True)
             return True
 
     async def acknowledge(self, key: str) -> OpenFailure | None:
-        """Close a key and return what was open; None when it is not. Raises `StoreError`."""
+        """Close a key and return what was open; None if it is not open. Raises `StoreError`."""
         change = await self.store.acknowledge(key)
         if change is None:
             return None
@@ -231,14 +227,14 @@ class Registry:
         return change.closed
 
     async def record(self, event: Event) -> None:
-        """Put an event that concerns no job into the history."""
+        """Add an event that concerns no job to the history."""
         await self._changes.submit([(None, Change(None, events=(event,)))], must_store=False)
 
     async def flush(self) -> None:
-        """Store the progress of the jobs that moved since the last time; raises `StoreError`."""
+        """Store the progress of the jobs that moved since the last flush; raises `StoreError`."""
         if self._resident.unsaved or not self.commit.writable:
-            # First the clock of patience: were it behind the jobs after a kill, their rows of
-            # answers would stand still until it had come as far again.
+            # Healthy time is stored first. If after a kill it were behind the times in the jobs,
+            # their runs of answers would not grow until it had caught up.
             await self.stamp()
         unsaved, under_way = self._resident.unsaved, self._changes.under_way
         names = [name for name in unsaved if name in self.jobs and name not in under_way]
@@ -247,14 +243,15 @@ class Registry:
         if jobs:
             try:
                 await self._changes.submit(
-                    [(job, self._changes.make(job, job, ())) for job in jobs], must_store=True
+                    [(job, self._changes.make(job, Outcome(job))) for job in jobs],
+                    must_store=True,
                 )
             except StoreError:
                 unsaved.update(names)
                 raise
 
     async def stamp(self) -> None:
-        """Write a sign of life, by which the counters may resume; raises `StoreError`."""
+        """Write a sign of life, so that counters resume after a restart; raises `StoreError`."""
         now = self._now()
         try:
             await self.store.stamp(SignOfLife(now.time, now.healthy_time))
@@ -264,12 +261,12 @@ class Registry:
         self.commit.worked()
 
     async def prune(self) -> None:
-        """Drop finished jobs and events that are older than is kept; raises `StoreError`.
+        """Drop finished jobs and events that are past their retention; raises `StoreError`.
 
-        In slices, so that no commit takes long and others come between.
+        It goes in slices, so that other changes can be committed in between.
         """
-        held = [job_id for job_id, job in self.jobs.items() if not job.pending]
-        keep = {*self.configured, *held}
+        resident = [job_id for job_id, job in self.jobs.items() if not job.pending]
+        keep = {*self.configured, *resident}
         more = True
         while more:
             pruned = await self.store.prune(
@@ -284,49 +281,55 @@ class Registry:
             more = pruned.more
 
     def evict(self) -> None:
-        """Let go of the jobs that have lingered; the store still has them."""
+        """Remove from memory the jobs whose time there is up; the store still has them."""
         for job in self._resident.evict(self._changes.under_way):
             self._changes.publish(Published(job, None))
 
     async def _known(self, job_ids: Collection[str]) -> dict[str, Job]:
-        """Return the jobs as they are once no change of theirs is under way."""
+        """Return the jobs that are known, once none of them has a change in progress."""
         stored = await self.store.get([name for name in job_ids if name not in self.jobs])
         await self._changes.settle(job_ids)
-        # Between here and the commit nothing else runs, so what is read now still holds then.
-        held = {name: self.jobs[name] for name in job_ids if name in self.jobs}
-        return stored | held
+        # No other task runs between here and `submit`, so what is read now is still true then.
+        return stored | {name: self.jobs[name] for name in job_ids if name in self.jobs}
 
-    async def _take_in(
+    async def _register(
         self, registrations: Sequence[Registration], source: Source, *, whole: bool
     ) -> list[Registered | Refused]:
         self.commit.check()
         async with self._registering:
             while True:
-                self.commit.check()  # who waited for another's failure need not wait for their own
+                self.commit.check()  # the store may have failed while this one waited for the lock
                 known = await self._known({one.job_id for one in registrations})
                 room = self.limits.max_pending - self.pending
-                taken = registrations[: fitting(registrations, known, room)]
-                if whole and len(taken) < len(registrations):
+                batch = registrations[: fitting(registrations, known, room)]
+                if whole and len(batch) < len(registrations):
                     raise RegistryFullError
-                staged = stage(taken, known, source, self._now())
+                staged = stage(batch, known, source, self._now())
                 if whole and staged.conflicts:
                     raise RegistrationConflictError(staged.conflicts)
-                if await self._store_staged(staged.jobs.values()):
-                    break
-        return [self._result(at, one, staged) for at, one in enumerate(taken)]
+                if await self._store_staged(staged, known):
+                    return self._results(batch, staged, known)
 
-    def _result(self, at: int, registration: Registration, staged: Stage) -> Registered | Refused:
-        if at in staged.conflicts:
-            return Refused(staged.conflicts[at])
-        one = staged.jobs[registration.job_id]
-        return Registered(self.jobs.get(registration.job_id) or one.after, new=one.new_at == at)
-
-    async def _store_staged(self, staged: Iterable[Staged]) -> bool:
-        """Commit what differs; False when another writer was first with one of the jobs."""
-        changed = [
-            (job.before, self._changes.make(job.before, job.after, job.events))
-            for job in staged
-            if job.after != job.before
+    async def _store_staged(self, staged: Staged, known: Mapping[str, Job]) -> bool:
+        """Commit the jobs that differ; False if another writer was first with one of them."""
+        changes = [
+            (before, self._changes.make(before, outcome))
+            for job_id, outcome in staged.outcomes.items()
+            if (before := known.get(job_id)) != outcome.job
         ]
-        results = await self._changes.submit(changed, must_store=True) if changed else []
+        results = await self._changes.submit(changes, must_store=True) if changes else []
         return not any(isinstance(result, Fenced) for result in results)
+
+    def _results(
+        self, batch: Sequence[Registration], staged: Staged, known: Mapping[str, Job]
+    ) -> list[Registered | Refused]:
+        results: list[Registered | Refused] = []
+        new = staged.outcomes.keys() - known.keys()
+        for at, one in enumerate(batch):
+            if at in staged.conflicts:
+                results.append(Refused(staged.conflicts[at]))
+                continue
+            job = self.jobs.get(one.job_id) or staged.outcomes[one.job_id].job
+            results.append(Registered(job, new=one.job_id in new))
+            new -= {one.job_id}  # for a second registration in the same batch it is known
+        return results

@@ -1,4 +1,4 @@
-"""The jobs that memory holds: who is pending, lingers after the end, or will be asked again."""
+"""The resident jobs, those in memory: pending, lingering after their end, or to be asked again."""
 
 import heapq
 from collections.abc import Callable, Container
@@ -8,45 +8,49 @@ from typing import Final
 from ..core.job import Job, JobState
 from .limits import RegistryLimits
 
-LOOK_AGAIN_SECONDS: Final = 30.0
-"""How often a finished job whose recheck is late is looked at: thousands may be, all at once."""
+CHECK_AGAIN_SECONDS: Final = 30.0
+"""How often a job with a late recheck is checked for eviction: thousands may be late at once."""
 
 
 class ResidentJobs:
-    """Jobs by id. `time` gives the seconds since 1970."""
+    """The resident jobs by id. `time` gives the seconds since 1970."""
 
     def __init__(self, limits: Callable[[], RegistryLimits], time: Callable[[], float]) -> None:
         self._limits = limits
         self.jobs: dict[str, Job] = {}
         self.pending = 0
+        """How many of them are pending."""
         self.unsaved: set[str] = set()
-        """Ids of jobs that moved since they were stored."""
+        """Ids of jobs that have moved since they were stored."""
         self._time = time
         self._leaving: list[tuple[float, str, int]] = []
-        """A heap of when, which job, in which incarnation."""
+        """A heap of (time, job id, incarnation): when to check whether a job may leave."""
 
-    def hold(self, before: Job | None, after: Job) -> None:
-        """Take a job as it was stored; `before` is what was held of it."""
+    def put(self, before: Job | None, after: Job) -> None:
+        """Put in a job as it was stored; `before` is what memory had of it."""
         self.jobs[after.job_id] = after
         self.unsaved.discard(after.job_id)
         self.pending += after.pending - (before is not None and before.pending)
         if not after.pending:
-            self._let_leave(after, leaves_at(after, self._limits(), self._time()))
+            self._check_at(after, leaves_at(after, self._limits(), self._time()))
 
     def move(self, before: Job, after: Job) -> None:
-        """Take a job with what is no event, to be stored with the next flush if it is worth it."""
+        """Replace a job whose change is not an event; the next flush stores it.
+
+        A change of `last_polled_at` alone is not worth a write.
+        """
         self.jobs[after.job_id] = after
         if replace(after, last_polled_at=before.last_polled_at) != before:
             self.unsaved.add(after.job_id)
 
-    def let_go(self, job: Job) -> None:
-        """Hold a job no longer."""
+    def remove(self, job: Job) -> None:
+        """Remove a job that is forgotten."""
         if self.jobs.pop(job.job_id, None) is not None:
             self.pending -= job.pending
 
     def evict(self, busy: Container[str]) -> list[Job]:
-        """Let go of the jobs that have lingered, and return them; those that are `busy` stay."""
-        now, gone = self._time(), []
+        """Remove the jobs whose time is up, except `busy` ones, and return them."""
+        now, evicted = self._time(), []
         while self._leaving and self._leaving[0][0] <= now:
             _, job_id, incarnation = heapq.heappop(self._leaving)
             job = self.jobs.get(job_id)
@@ -54,18 +58,20 @@ class ResidentJobs:
                 continue
             leaves = leaves_at(job, self._limits(), now)
             if leaves > now or job_id in busy or job_id in self.unsaved:
-                self._let_leave(job, max(leaves, now + 1))
+                self._check_at(job, max(leaves, now + 1))
                 continue
             del self.jobs[job_id]
-            gone.append(job)
-        return gone
+            evicted.append(job)
+        return evicted
 
     def newest(self, job: Job) -> Job:
-        """Return a stored job as it is now, if it is held."""
-        held = self.jobs.get(job.job_id)
-        return held if held is not None and held.incarnation == job.incarnation else job
+        """Return a stored job, or the newer value of it that is in memory."""
+        resident = self.jobs.get(job.job_id)
+        if resident is None or resident.incarnation != job.incarnation:
+            return job
+        return resident
 
-    def _let_leave(self, job: Job, time: float) -> None:
+    def _check_at(self, job: Job, time: float) -> None:
         heapq.heappush(self._leaving, (time, job.job_id, job.incarnation))
 
 
@@ -74,6 +80,6 @@ def leaves_at(job: Job, limits: RegistryLimits, now: float) -> float:
     lingers = limits.linger_failed if job.state is JobState.FAILED else limits.linger
     leaves = (job.finished_at or 0.0) + lingers
     if (recheck := job.recheck_at(limits.recheck_after)) is not None:
-        # Asked again, however late: a recheck waits while the upstream is not well.
-        leaves = max(leaves, recheck, now + LOOK_AGAIN_SECONDS)
+        # It stays until it was asked again, however late: rechecks wait for a healthy upstream.
+        leaves = max(leaves, recheck, now + CHECK_AGAIN_SECONDS)
     return leaves

@@ -1,4 +1,4 @@
-"""What being told of jobs changes, worked out before anything is stored."""
+"""What registrations would change, worked out before anything is stored."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +11,10 @@ from ..storage.store import FinalAnswer
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a piece of work makes of a job."""
+    """What a piece of work made of a job: its next value, the events, and the answer that ended it.
+
+    The events are empty if only the progress changed.
+    """
 
     job: Job
     events: Sequence[Event] = ()
@@ -20,9 +23,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """Someone's word of one job, checked; `registered_at` (seconds since 1970) back-fills.
+    """A checked request to register one job.
 
-    `mode` is the upstream's word from the upload.
+    `registered_at` (seconds since 1970) back-fills an older job; `mode` comes from the upstream's
+    answer to an upload.
     """
 
     job_id: str
@@ -34,7 +38,7 @@ class Registration:
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """What became of a telling."""
+    """The job of a registration that was accepted; `new` if this registration created it."""
 
     job: Job
     new: bool
@@ -42,13 +46,16 @@ class Registered:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A telling that contradicts what is known; nothing came of it."""
+    """A registration that contradicts what is known; it changed nothing."""
 
     conflicts: Sequence[Conflict]
 
 
 class RegistrationConflictError(Exception):
-    """Tellings that contradict what is known: their positions and what differs. Nothing is kept."""
+    """Registrations contradict what is known; none of the batch was accepted.
+
+    `conflicts` has what differs, by position in the batch.
+    """
 
     def __init__(self, conflicts: Mapping[int, Sequence[Conflict]]) -> None:
         super().__init__("already registered with other labels or another key")
@@ -56,55 +63,42 @@ class RegistrationConflictError(Exception):
 
 
 class RegistryFullError(Exception):
-    """There are as many pending jobs as `registration.max_pending` admits. Nothing is kept."""
+    """`registration.max_pending` jobs are pending; none of the batch was accepted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """One job as it was, as it would be, and which telling was the first word of it."""
+    """What a batch would change: outcomes by job id, and conflicts by position in the batch."""
 
-    before: Job | None
-    after: Job
-    events: Sequence[Event] = ()
-    new_at: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """The jobs that would change, by id, and the tellings that contradict, by position."""
-
-    jobs: Mapping[str, Staged]
+    outcomes: Mapping[str, Outcome]
     conflicts: Mapping[int, Sequence[Conflict]]
 
 
 def stage(
     registrations: Sequence[Registration], known: Mapping[str, Job], source: Source, now: Now
-) -> Stage:
-    """Return what the tellings make of each job; twice the same id is one job.
+) -> Staged:
+    """Return what the registrations make of each job, in their order.
 
-    One that contradicts what is known, or an earlier one, changes nothing.
+    One that contradicts what is known, or an earlier one of the batch, changes nothing.
     """
-    staged: dict[str, Staged] = {}
+    outcomes: dict[str, Outcome] = {}
     conflicts: dict[int, Sequence[Conflict]] = {}
-    for at, registration in enumerate(registrations):
-        former = staged.get(registration.job_id)
-        before = known.get(registration.job_id)
-        job = former.after if former else before
+    for at, one in enumerate(registrations):
+        earlier = outcomes.get(one.job_id)
+        job = earlier.job if earlier else known.get(one.job_id)
         if job is None:
-            staged[registration.job_id] = _first_word(registration, at, source, now)
+            outcomes[one.job_id] = _register(one, source, now)
             continue
-        told, differs = register_again(
-            job, source, labels=registration.labels, key=registration.key
-        )
-        if differs:
-            conflicts[at] = differs
-            continue
-        staged[registration.job_id] = replace(former or Staged(before, told), after=told)
-    return Stage(staged, conflicts)
+        job, differences = register_again(job, source, labels=one.labels, key=one.key)
+        if differences:
+            conflicts[at] = differences
+        else:
+            outcomes[one.job_id] = replace(earlier or Outcome(job), job=job)
+    return Staged(outcomes, conflicts)
 
 
 def fitting(registrations: Sequence[Registration], known: Mapping[str, Job], room: int) -> int:
-    """Return how many of the tellings, from the first, need no more than `room` new jobs."""
+    """Return how many registrations, from the first on, fit if `room` new jobs may be added."""
     new = set[str]()
     for at, registration in enumerate(registrations):
         if registration.job_id not in known:
@@ -114,7 +108,7 @@ def fitting(registrations: Sequence[Registration], known: Mapping[str, Job], roo
     return len(registrations)
 
 
-def _first_word(registration: Registration, at: int, source: Source, now: Now) -> Staged:
+def _register(registration: Registration, source: Source, now: Now) -> Outcome:
     job, events = register(
         registration.job_id,
         source,
@@ -122,5 +116,6 @@ def _first_word(registration: Registration, at: int, source: Source, now: Now) -
         labels=registration.labels,
         key=registration.key,
         registered_at=registration.registered_at,
+        mode=registration.mode,
     )
-    return Staged(None, replace(job, mode=registration.mode), events, at)
+    return Outcome(job, events)

@@ -1,47 +1,55 @@
-"""Waiting for something about a name, without a poll and without a listener for each who waits."""
+"""Waiting for something to happen to a name, without polling and without a listener per waiter."""
 
 import asyncio
 
 
 class ExporterStoppedError(Exception):
-    """What was waited for will not come: the exporter stops, or has stopped."""
+    """What was waited for will not happen any more: the exporter is stopping or has stopped."""
 
 
 class Waiting:
-    """Who waits for which name. What nobody waits for costs nothing."""
+    """Tasks that wait, by name. Notifying a name that nobody waits for costs nothing."""
 
     def __init__(self) -> None:
-        self._bells: dict[str, tuple[asyncio.Event, int]] = {}
+        self._waiting: dict[str, tuple[asyncio.Event, int]] = {}
+        """By name: the event that wakes its tasks, and how many they are."""
         self._closed = False
 
     def __len__(self) -> int:
-        return len(self._bells)
+        """Return how many names are waited for."""
+        return len(self._waiting)
 
     def notify(self, name: str) -> None:
-        """Wake all who wait for a name."""
-        if (entry := self._bells.pop(name, None)) is not None:
+        """Wake all tasks that wait for a name."""
+        if (entry := self._waiting.pop(name, None)) is not None:
             entry[0].set()
 
     def close(self) -> None:
-        """Wake everyone. From now on waiting raises `ExporterStoppedError`."""
+        """Wake every task. From now on waiting raises `ExporterStoppedError`."""
         self._closed = True
-        for name in list(self._bells):
+        for name in list(self._waiting):
             self.notify(name)
 
     async def wait(self, name: str) -> None:
-        """Wait until someone notifies the name, or `close` is called; then read again.
+        """Wait until `notify` is called for a name, or `close`. The caller then reads again.
 
-        Raises `ExporterStoppedError` when it is closed already.
+        Raises `ExporterStoppedError` if it is closed already.
         """
         if self._closed:
             raise ExporterStoppedError("the exporter is stopping")
-        bell, waiting = self._bells.get(name) or (asyncio.Event(), 0)
-        self._bells[name] = bell, waiting + 1
+        event, tasks = self._waiting.get(name) or (asyncio.Event(), 0)
+        self._waiting[name] = event, tasks + 1
         try:
-            await bell.wait()
+            await event.wait()
         finally:
-            entry = self._bells.get(name)
-            if entry is not None and entry[0] is bell:
-                self._bells[name] = bell, entry[1] - 1
-                if entry[1] == 1:
-                    del self._bells[name]
+            self._leave(name, event)
+
+    def _leave(self, name: str, event: asyncio.Event) -> None:
+        """Forget one task, unless `notify` has forgotten them all; the last one drops the name."""
+        entry = self._waiting.get(name)
+        if entry is None or entry[0] is not event:
+            return
+        if entry[1] == 1:
+            del self._waiting[name]
+        else:
+            self._waiting[name] = event, entry[1] - 1

@@ -384,7 +384,7 @@ async def test_all_or_nothing_when_one_contradicts() -> None:
         with pytest.raises(RegistrationConflictError) as caught:
             await house.add("new", "a", key="two")
         [(at, [conflict])] = caught.value.conflicts.items()
-        assert (at, conflict.field, conflict.known, conflict.told) == (1, "key", "one", "two")
+        assert (at, conflict.field, conflict.known, conflict.given) == (1, "key", "one", "two")
         assert list(house.registry.jobs) == ["a"]
 
 

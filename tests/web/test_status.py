@@ -665,7 +665,7 @@ async def test_a_client_that_leaves_frees_its_place_among_the_limited_waits(
         async with session.get("/api/v1/status", params={"job_id": job_id}) as response:
             assert response.status == 200
         gone = [asyncio.create_task(wait()) for _ in range(10)]
-        bells = exporter.poller.answers.changes._bells
+        bells = exporter.poller.answers.changes._waiting
 
         def waiting() -> int:
             return bells[job_id][1] if job_id in bells else 0
