@@ -1,9 +1,9 @@
-"""The files of the database: the lock beside it, and whether they are still those that are open.
+"""The files of the database: the lock file, and whether the names still lead to the open files.
 
-SQLite goes by what it has open: into a file that was removed, replaced or cut short it writes on,
-and all of that is lost with the process. So before each commit their names are looked at. Here no
-file of the database is ever opened, for closing any handle of one drops SQLite's own locks
-(SQLite, "How To Corrupt An SQLite Database File", 2.2).
+SQLite works on the files that it has open. If one of them is removed, replaced or truncated, SQLite
+goes on writing to it, and everything written is lost when the process ends. So the names are
+checked before each commit. This module never opens a file of the database: closing any handle of
+one drops SQLite's own locks (SQLite, "How To Corrupt An SQLite Database File", 2.2).
 """
 
 import contextlib
@@ -28,33 +28,33 @@ Identity = tuple[int, int]
 
 
 class DamagedError(Exception):
-    """The file is ours, and its content is not whole."""
+    """The file is a database of this program, and its content is damaged."""
 
 
 class LogGoneError(StoreError):
-    """The file's write-ahead log has no name any more: it ends with the process."""
+    """The write-ahead log was removed while it was open; it will be lost with the process."""
 
 
 class DatabaseFile:
-    """The file `path`, and those that SQLite and we keep beside it."""
+    """The database file `path`, with SQLite's log and index next to it and this program's lock."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.place = Path(os.path.realpath(path))
-        """Where it lies, whatever links lead there: what is beside it is beside it there."""
-        self._log = _beside(self.place, "-wal")
-        self._index = _beside(self.place, "-shm")
+        """The file itself, with all links resolved; its log, index and lock are next to it."""
+        self._log = _sibling(self.place, "-wal")
+        self._index = _sibling(self.place, "-shm")
         self._lock: IO[str] | None = None
         self._open: dict[Path, Identity] = {}
         self._size = 0
 
     def lock(self) -> None:
-        """Two exporters on one file would count everything twice; the second is refused."""
+        """Refuse a second exporter on the same file: the two would count everything twice."""
         self._refuse_no_file()
         self._take_lock()
 
     def why(self, error: Exception) -> str:
-        """Say what went wrong with it, and what would be right."""
+        """Return what went wrong with the file, and what to do about it."""
         return explain(error, self.place)
 
     def restrict_access(self, *, is_new: bool) -> None:
@@ -62,14 +62,14 @@ class DatabaseFile:
 
         A new file is for its owner alone. The group of an older one keeps its access.
         """
-        with contextlib.suppress(OSError):  # somebody else's file: it can be used all the same
+        with contextlib.suppress(OSError):  # of another account: usable nevertheless
             for part in (self.place, self._log, self._index):
                 if part.exists():
                     mode = stat.S_IMODE(part.stat().st_mode)
                     part.chmod(mode & (0o700 if is_new else 0o770))
 
     def unlock(self) -> None:
-        """Let another exporter have the file."""
+        """Release the file for another exporter."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -86,10 +86,10 @@ class DatabaseFile:
             raise StoreUnusableError(f"{self.path}: {what}; storage.path must name a file")
 
     def _take_lock(self, mode: str = "a+") -> None:
-        # The file beside it, for closing any handle of the database drops SQLite's own locks.
+        # Not the database itself: closing any handle of it drops SQLite's own locks.
         self.unlock()
         try:
-            path = _beside(self.place, ".lock")
+            path = _sibling(self.place, ".lock")
             lock = open(path, mode, opener=_open_privately)  # noqa: SIM115
         except OSError as error:
             raise StoreUnusableError(f"{self.path}: {self.why(error)}") from error
@@ -106,30 +106,30 @@ class DatabaseFile:
         self._lock = lock
 
     def _keep_lock(self) -> None:
-        """Who removes the lock file lets another exporter in: take it again, or see who has it."""
+        """Take the lock again if its file was removed; raises if another exporter has it."""
         with contextlib.suppress(OSError):
             held = self._lock and os.fstat(self._lock.fileno())
-            if held and _identity(held) == _identity(_beside(self.place, ".lock").stat()):
+            if held and _identity(held) == _identity(_sibling(self.place, ".lock").stat()):
                 return
         self._take_lock()
         self._write_note(self._note())
 
     def remember(self) -> None:
-        """Take the files as they are now for those that are open; raises `OSError`."""
+        """Note which files are open now; raises `OSError`."""
         self._open = {part: _identity(part.stat()) for part in (self.path, self._log, self._index)}
         self._size = self.path.stat().st_size
         self._write_note(self._note())
 
     @contextlib.contextmanager
-    def looked_at(self) -> Iterator[list[str]]:
-        """Keep exporters out while the file is looked at, without leaving a lock behind.
+    def inspected(self) -> Iterator[list[str]]:
+        """Keep exporters out while the file is inspected; leave no lock file behind.
 
         Yields what is wrong with the log, if anything. Raises `StoreUnusableError`, `DamagedError`.
         """
         self._refuse_no_file()
         if not self.path.exists() and not self.has_log():
             raise StoreUnusableError(f"{self.path}: no such file")
-        if _beside(self.place, ".lock").exists():
+        if _sibling(self.place, ".lock").exists():
             self._take_lock("r")
         try:
             self.check_whole()
@@ -140,21 +140,21 @@ class DatabaseFile:
             self.unlock()
 
     def has_log(self) -> bool:
-        """Whether there is a log with something in it."""
+        """Return whether there is a log that is not empty."""
         return self._log.exists() and self._log.stat().st_size > 0
 
     def set_stray_log_aside(self) -> None:
-        """Keep SQLite from replaying a log over a file that was put in the place of the log's own.
+        """Move away the log of another database, which SQLite would replay over this one.
 
-        Before it is opened.
+        Call it before the database is opened.
         """
         if self._is_stray():
             self._set_log_aside()
 
     def _is_stray(self) -> bool:
-        """Whether the log is the very one that the last exporter had open, and the file is not.
+        """Whether the log is the one that the last exporter had open, and the database is not.
 
-        All else may be a copy with its own log (see `decisions.md`).
+        Any other pair may be a copy with its own log (see `decisions.md`).
         """
         note = self._read_note()
         if note is None or not self._log.exists() or not self.path.exists():
@@ -164,9 +164,9 @@ class DatabaseFile:
         return log == tuple(note[2:]) and same_device and main != tuple(note[:2])
 
     def check_whole(self) -> None:
-        """Raise `DamagedError` for a log whose database is gone: SQLite would delete it.
+        """Raise `DamagedError` for a log whose database is gone: SQLite would delete the log.
 
-        Before it is opened.
+        Call it before the database is opened.
         """
         if not self.has_log():
             return
@@ -179,16 +179,16 @@ class DatabaseFile:
 
     @contextlib.contextmanager
     def closing(self) -> Iterator[None]:
-        """Let SQLite close, with no log left beside a database that is not its own.
+        """Let SQLite close without leaving a log next to a database that it does not belong to.
 
-        Beside another's file ours would be replayed over it at the next start; another's beside
-        ours SQLite would delete. What others put there together it leaves alone.
+        The next start would replay our log over another database, and SQLite would delete another
+        log next to our database. A database and a log that were put there together stay.
         """
         ours = [self._is_open(part) for part in (self.path, self._log)]
         if self._open and any(ours) and not all(ours) and self._log.exists():
             try:
                 self._set_log_aside()
-            except OSError as error:  # the note stays, by which the next start does it
+            except OSError as error:  # the note stays, and with it the next start does it
                 _LOG.error("a stray log stays: %s", self.why(error), extra={"path": str(self._log)})
         yield
         if not self._log.exists():
@@ -207,15 +207,15 @@ class DatabaseFile:
         _LOG.error(
             "a write-ahead log that is not of the database beside it was set aside: the database"
             " was replaced or removed while its log was in use",
-            extra={"path": str(self.path), "set_aside": str(_beside(moved, "-wal"))},
+            extra={"path": str(self.path), "set_aside": str(_sibling(moved, "-wal"))},
         )
 
     def _note(self) -> list[int]:
         return [*self._open[self.path], *self._open[self._log]]
 
     def _write_note(self, note: list[int] | None) -> None:
-        """Write into the lock file which database and which log are open."""
-        # Without a note the next start believes what it finds: no reason to refuse to run.
+        """Write to the lock file which database and which log are open; None: neither."""
+        # Without a note the next start trusts what it finds, so a failure need not stop us.
         with contextlib.suppress(OSError):
             if self._lock is not None:
                 self._lock.truncate(0)
@@ -235,7 +235,8 @@ class DatabaseFile:
     def check_in_place(self, needed: Callable[[], int]) -> None:
         """Raise `StoreError` unless the names still lead to the files that are open.
 
-        `needed` tells how many bytes the database takes up: who shrinks it properly needs fewer.
+        `needed` returns the size that the database should have, in bytes; SQLite itself may have
+        shrunk the file.
         """
         if not self._open:
             return
@@ -271,30 +272,30 @@ class DatabaseFile:
                 )
 
     def set_aside(self) -> Path:
-        """Move a damaged file away, with what belongs to it; it is never deleted."""
+        """Move a damaged file away, with its log and index; nothing is deleted."""
         moved = _free_name(self.place, "damaged")
-        # The log first: one that is left alone SQLite would delete.
+        # The log first: SQLite would delete a log without its database.
         self._move(moved, "-wal", "-shm", "")
         return moved
 
     def _move(self, moved: Path, *suffixes: str) -> None:
         for suffix in suffixes:
             with contextlib.suppress(FileNotFoundError):
-                _beside(self.place, suffix).rename(_beside(moved, suffix))
+                _sibling(self.place, suffix).rename(_sibling(moved, suffix))
 
 
-def _beside(path: Path, suffix: str) -> Path:
+def _sibling(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
 def _free_name(path: Path, why: str) -> Path:
-    """Return a name beside `path` for what is set aside, one that nothing has, nor its log."""
+    """Return an unused name in the folder of `path` for a file that is set aside, and its log."""
     number = 1
     while any(
-        _beside(path, f".{why}-{number}{suffix}").exists() for suffix in ("", "-wal", "-shm")
+        _sibling(path, f".{why}-{number}{suffix}").exists() for suffix in ("", "-wal", "-shm")
     ):
         number += 1
-    return _beside(path, f".{why}-{number}")
+    return _sibling(path, f".{why}-{number}")
 
 
 def _identity(status: os.stat_result) -> Identity:

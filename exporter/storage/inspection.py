@@ -1,7 +1,7 @@
-"""A look through the whole database of an exporter that is stopped, which changes nothing in it.
+"""Inspecting the whole database of a stopped exporter without changing it.
 
-Its log is read with it where there is one; only the log's index (`-shm`), which holds nothing of
-its own, may be written then.
+The log is read too, if there is one. Only the log's index (`-shm`), which SQLite rebuilds at any
+time, may be written.
 """
 
 import contextlib
@@ -23,13 +23,13 @@ MAX_LINES: Final = 100
 
 
 def inspect(path: Path) -> list[str]:
-    """Return what is wrong with a database, nothing when it is whole; at most so many lines.
+    """Return what is wrong with a database, in at most `MAX_LINES` lines; empty if it is whole.
 
-    Raises `StoreUnusableError` when it cannot be looked at: not there, in use, another program's.
+    Raises `StoreUnusableError` if it cannot be inspected: missing, in use, or another program's.
     """
     file = DatabaseFile(path)
     try:
-        with file.looked_at() as stray_log, _reading(file, stray_log) as database:
+        with file.inspected() as stray_log, _reading(file, stray_log) as database:
             check_ours(database, path)
             lines = itertools.chain(stray_log, _pages(database) or _rows(database))
             wrong = list(itertools.islice(lines, MAX_LINES + 1))
@@ -44,7 +44,7 @@ def inspect(path: Path) -> list[str]:
 
 @contextlib.contextmanager
 def _reading(file: DatabaseFile, stray_log: list[str]) -> Iterator[sqlite3.Connection]:
-    # Without a log SQLite would begin one, unless it is told that nobody writes.
+    # Without a log SQLite would begin one, unless `immutable` promises that nobody writes.
     how = "mode=ro" if file.has_log() and not stray_log else "mode=ro&immutable=1"
     database = sqlite3.connect(f"{file.place.as_uri()}?{how}", uri=True, isolation_level=None)
     with contextlib.closing(database):
@@ -78,7 +78,7 @@ def _jobs(database: sqlite3.Connection) -> Iterator[str]:
             if (job.state, job.key) != (state, key):
                 yield (
                     f"jobs, row {job.incarnation}: job {job.job_id}: state {state} and key {key}"
-                    f" beside a document with {job.state} and {job.key}"
+                    f", but the document has {job.state} and {job.key}"
                 )
 
 
@@ -86,7 +86,7 @@ def _events(database: sqlite3.Connection) -> Iterator[str]:
     for id_, kind, data in database.execute("SELECT id, type, CAST(data AS BLOB) FROM events"):
         yield from _damage(f"events, row {id_}", data)
         if kind not in frozenset(EventType):
-            yield f"events, row {id_}: no such type: {kind}"
+            yield f"events, row {id_}: unknown type: {kind}"
 
 
 def _totals(database: sqlite3.Connection) -> Iterator[str]:
@@ -102,7 +102,7 @@ def _failures(database: sqlite3.Connection) -> Iterator[str]:
     for id_, state, labels in rows:
         yield from _damage(f"failures, row {id_}", labels)
         if state not in frozenset(JobState):
-            yield f"failures, row {id_}: no such state: {state}"
+            yield f"failures, row {id_}: unknown state: {state}"
 
 
 def _damage(where: str, text: bytes) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Why a database cannot be opened, in words that help."""
+"""Why a database cannot be opened, and what to do about it."""
 
 import errno
 import os
@@ -6,23 +6,23 @@ from pathlib import Path
 from typing import Final
 
 ROOM_TO_START: Final = 256 * 1024
-"""A disk with less free counts as full: SQLite's index of the log alone takes 32 KiB."""
+"""A disk with less free space counts as full: SQLite's log index alone takes 32 KiB."""
 
 
 def explain(error: Exception, path: Path) -> str:
-    """Say what went wrong at opening, and what would be right."""
+    """Return what went wrong with the file `path`, and what to do about it."""
     text = error.strerror or str(error) if isinstance(error, OSError) else str(error)
     if "locked" in text:
         return f"{text}: another process holds it; stop that one, or use another file"
     if "not a database" in text:
-        return f"{text}; it is left as it is, give storage.path another file"
+        return f"{text}; it was not changed; give storage.path another file"
     if _is_full(error, path):
         return f"{text}: the disk of {path.parent} is full; make room there"
     return text
 
 
 def _is_full(error: Exception, path: Path) -> bool:
-    """Whether a disk without room explains an error: SQLite calls it an I/O error, or even less."""
+    """Whether a full disk explains an error, which SQLite may report as a mere I/O error."""
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     if not any(text in str(error) for text in ("disk I/O error", "is full", "unable to open")):

@@ -1,9 +1,9 @@
-"""The SQLite schema, by version. Older files are upgraded step by step, newer ones refused."""
+"""The SQLite schema by version. Older files are upgraded step by step; newer ones are refused."""
 
 from typing import Final
 
 APPLICATION_ID: Final = 0x524D5658
-"""Marks the file as ours (SQLite, "PRAGMA application_id"): "RMVX"."""
+"""Marks a file of this program (SQLite, "PRAGMA application_id"): "RMVX"."""
 
 _VERSION_1: Final = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -22,7 +22,7 @@ CREATE TABLE jobs (
     final_type TEXT,
     final_body BLOB
 );
--- A forgotten or pruned job stays as a row without content while history refers to it.
+-- A forgotten or pruned job stays as an empty row while the history refers to it.
 CREATE UNIQUE INDEX jobs_known ON jobs (job_id) WHERE forgotten = 0;
 CREATE INDEX jobs_state ON jobs (state, finished_at) WHERE forgotten = 0;
 CREATE INDEX jobs_key ON jobs (key) WHERE forgotten = 0 AND key IS NOT NULL;

@@ -39,7 +39,7 @@ def left_by_kill(path: Path) -> Path:
 
 
 @pytest.mark.parametrize("suffix", ["-wal", "-shm"])
-async def test_what_is_acknowledged_after_the_log_was_removed_survives_a_kill(
+async def test_jobs_acknowledged_after_the_log_was_removed_survive_a_kill(
     tmp_path: Path, suffix: str
 ) -> None:
     path = tmp_path / "jobs.db"
@@ -56,7 +56,7 @@ async def test_what_is_acknowledged_after_the_log_was_removed_survives_a_kill(
     assert await known(path, "a", "b", "c") == "abc"
 
 
-async def test_a_removed_log_that_someone_reads_costs_no_acknowledged_job(tmp_path: Path) -> None:
+async def test_no_acknowledged_job_is_lost_when_a_removed_log_is_being_read(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     store = SqliteStore(path, busy_seconds=0.05)
     await store.open()
@@ -75,7 +75,7 @@ async def test_a_removed_log_that_someone_reads_costs_no_acknowledged_job(tmp_pa
     await store.close()
 
 
-async def test_another_log_in_the_place_of_ours_counts_as_a_disk_that_fails(tmp_path: Path) -> None:
+async def test_another_log_in_place_of_ours_is_a_store_error(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     store = await opened(path)
     await put(store, "a")
@@ -87,9 +87,7 @@ async def test_another_log_in_the_place_of_ours_counts_as_a_disk_that_fails(tmp_
 
 
 @pytest.mark.parametrize("size", [0, 4096])
-async def test_a_file_that_is_cut_short_counts_as_a_disk_that_fails(
-    tmp_path: Path, size: int
-) -> None:
+async def test_a_truncated_file_is_a_store_error(tmp_path: Path, size: int) -> None:
     path = tmp_path / "jobs.db"
     await (await opened(path)).close()
     store = await opened(path)
@@ -100,7 +98,7 @@ async def test_a_file_that_is_cut_short_counts_as_a_disk_that_fails(
     await store.close()
 
 
-async def test_a_file_that_is_made_smaller_by_sqlite_is_well(tmp_path: Path) -> None:
+async def test_a_file_that_sqlite_shrank_is_accepted(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     store = await opened(path)
     await put(store, *(f"{number}" for number in range(500)))
@@ -118,7 +116,7 @@ async def test_a_file_that_is_made_smaller_by_sqlite_is_well(tmp_path: Path) -> 
     assert await known(path, "a", "b") == "ab"
 
 
-async def test_a_backup_put_in_place_under_an_exporter_survives_its_kill(
+async def test_a_backup_put_in_place_while_an_exporter_runs_survives_its_kill(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "jobs.db"
@@ -131,7 +129,7 @@ async def test_a_backup_put_in_place_under_an_exporter_survives_its_kill(
     assert path.with_name("jobs.db.replaced-1-wal").read_bytes() == log
 
 
-async def test_a_backup_put_in_place_under_an_exporter_survives_its_stop(
+async def test_a_backup_put_in_place_while_an_exporter_runs_survives_its_stop(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "jobs.db"
@@ -149,7 +147,7 @@ async def test_a_backup_put_in_place_under_an_exporter_survives_its_stop(
     assert path.with_name("jobs.db.replaced-1-wal").exists()
 
 
-async def test_a_log_that_cannot_be_set_aside_at_the_stop_is_at_the_next_start(
+async def test_a_log_that_cannot_be_set_aside_at_the_stop_is_set_aside_at_the_next_start(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "jobs.db"
@@ -169,7 +167,7 @@ async def test_a_log_that_cannot_be_set_aside_at_the_stop_is_at_the_next_start(
     assert path.with_name("jobs.db.replaced-1-wal").exists()
 
 
-async def test_a_backup_with_a_log_of_its_own_put_in_place_under_an_exporter_stays_whole(
+async def test_a_backup_with_its_own_log_put_in_place_while_an_exporter_runs_stays_whole(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path, backup = tmp_path / "jobs.db", tmp_path / "backup.db"
@@ -184,7 +182,7 @@ async def test_a_backup_with_a_log_of_its_own_put_in_place_under_an_exporter_sta
     assert "set aside" not in caplog.text
 
 
-async def test_anothers_log_beside_our_file_is_not_replayed_over_it(tmp_path: Path) -> None:
+async def test_the_log_of_another_database_is_not_replayed_over_ours(tmp_path: Path) -> None:
     path, other = tmp_path / "jobs.db", tmp_path / "other.db"
     with running(other, "a", "b"):
         pass
@@ -197,7 +195,7 @@ async def test_anothers_log_beside_our_file_is_not_replayed_over_it(tmp_path: Pa
 
 
 @pytest.mark.parametrize("suffixes", [("", "-wal", ".lock"), ("", "-wal")])
-async def test_a_copy_of_the_database_and_its_log_keeps_what_the_log_holds(
+async def test_a_copy_of_a_database_and_its_log_keeps_the_content_of_the_log(
     tmp_path: Path, suffixes: tuple[str, ...]
 ) -> None:
     path, copy = tmp_path / "jobs.db", tmp_path / "copy" / "jobs.db"
@@ -224,7 +222,7 @@ async def test_a_file_that_was_emptied_is_set_aside_with_its_log(tmp_path: Path)
     await store.close()
 
 
-async def test_a_log_whose_file_is_gone_is_set_aside(tmp_path: Path) -> None:
+async def test_a_log_without_its_database_is_set_aside(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     with running(path, "a"):
         pass
@@ -238,7 +236,7 @@ async def test_a_log_whose_file_is_gone_is_set_aside(tmp_path: Path) -> None:
     await store.close()
 
 
-async def test_a_log_set_aside_alone_by_a_start_that_was_killed_is_not_overwritten(
+async def test_a_log_that_a_killed_start_set_aside_is_not_overwritten(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "jobs.db"
@@ -254,7 +252,7 @@ async def test_a_log_set_aside_alone_by_a_start_that_was_killed_is_not_overwritt
     assert path.with_name("jobs.db.damaged-1-wal").read_text() == "left alone"
 
 
-async def test_of_a_damaged_file_the_log_is_moved_first(tmp_path: Path) -> None:
+async def test_the_log_of_a_damaged_file_is_moved_before_the_file(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     with running(path, "a"):
         pass
@@ -272,7 +270,7 @@ async def test_of_a_damaged_file_the_log_is_moved_first(tmp_path: Path) -> None:
     assert moved.index("jobs.db-wal") < moved.index("jobs.db")
 
 
-async def test_a_damaged_file_keeps_its_log_as_it_was(tmp_path: Path) -> None:
+async def test_the_log_of_a_damaged_file_is_kept_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     await (await opened(path)).close()
     with running(path, "a"):
@@ -300,7 +298,7 @@ async def test_a_lock_that_was_removed_is_taken_again(tmp_path: Path) -> None:
     await store.close()
 
 
-async def test_where_a_second_exporter_got_in_only_one_goes_on(tmp_path: Path) -> None:
+async def test_if_a_second_exporter_got_in_only_one_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     first = await opened(path)
     await put(first, "a")

@@ -36,7 +36,7 @@ async def make(path: Path, *names: str) -> None:
     await store.close()
 
 
-async def test_a_whole_database_is_whole_with_its_log_and_without(tmp_path: Path) -> None:
+async def test_a_whole_database_is_whole_with_and_without_its_log(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     await make(path, "a")
     assert inspected(path) == []
@@ -49,7 +49,7 @@ async def test_a_whole_database_is_whole_with_its_log_and_without(tmp_path: Path
     assert inspected(path) == []
 
 
-async def test_what_the_log_holds_is_looked_at(tmp_path: Path) -> None:
+async def test_the_content_of_the_log_is_inspected(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     await make(path, "a")
     with running(path, "b"):
@@ -62,20 +62,20 @@ async def test_what_the_log_holds_is_looked_at(tmp_path: Path) -> None:
     assert "job b: damaged" in line
 
 
-async def test_what_is_not_there_is_not_made(tmp_path: Path) -> None:
+async def test_a_missing_file_is_not_created(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     with pytest.raises(StoreUnusableError, match=r"jobs\.db: no such file"):
         inspect(path)
     assert not list(tmp_path.iterdir())
 
 
-async def test_an_empty_file_is_not_made_a_database(tmp_path: Path) -> None:
+async def test_an_empty_file_does_not_become_a_database(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     path.touch()
     assert inspected(path) == ["the file is empty"]
 
 
-async def test_a_file_that_was_emptied_keeps_its_log(tmp_path: Path) -> None:
+async def test_the_log_of_an_emptied_file_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     with running(path, "a"):
         pass
@@ -87,7 +87,7 @@ async def test_a_file_that_was_emptied_keeps_its_log(tmp_path: Path) -> None:
     assert inspected(path) == ["the file is gone, and its write-ahead log is left"]
 
 
-async def test_the_log_of_another_database_is_told_and_kept(tmp_path: Path) -> None:
+async def test_the_log_of_another_database_is_reported_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     backup = await make_backup(path, "a")
     with running(path, "b"):
@@ -95,7 +95,7 @@ async def test_the_log_of_another_database_is_told_and_kept(tmp_path: Path) -> N
     assert inspected(path) == ["jobs.db-wal is the log of another database"]
 
 
-async def test_damaged_pages_are_told(tmp_path: Path) -> None:
+async def test_damaged_pages_are_reported(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     await make(path, *(f"{number}" for number in range(100)))
     with path.open("r+b") as file:
@@ -110,7 +110,7 @@ async def test_damaged_pages_are_told(tmp_path: Path) -> None:
         ("UPDATE jobs SET document = '{' WHERE job_id = 'b'", "jobs, row 2: job b: damaged: JSON"),
         ("UPDATE jobs SET state = 'done' WHERE job_id = 'b'", "jobs, row 2: job b: state done and"),
         ("INSERT INTO events VALUES (7, 1, 0, 'registered', '3')", "events, row 7: damaged: Attri"),
-        ("INSERT INTO events VALUES (7, 1, 0, 'regist', '{}')", "events, row 7: no such type: reg"),
+        ("INSERT INTO events VALUES (7, 1, 0, 'regist', '{}')", "events, row 7: unknown type: reg"),
         ("INSERT INTO totals VALUES ('t', '[', -1, 1)", "totals of t: damaged: JSONDecodeError"),
         (
             "INSERT INTO failures VALUES (7, 'k', 1, 'a', 'failed', 0, NULL, '{')",
@@ -118,11 +118,11 @@ async def test_damaged_pages_are_told(tmp_path: Path) -> None:
         ),
         (
             "INSERT INTO failures VALUES (7, 'k', 1, 'a', 'fai', 0, NULL, '{}')",
-            "failures, row 7: no such state: fai",
+            "failures, row 7: unknown state: fai",
         ),
     ],
 )
-async def test_a_damaged_row_is_told(tmp_path: Path, damage: str, told: str) -> None:
+async def test_a_damaged_row_is_reported(tmp_path: Path, damage: str, told: str) -> None:
     path = tmp_path / "jobs.db"
     await make(path, "a", "b", "c")
     execute(path, damage)
@@ -130,7 +130,7 @@ async def test_a_damaged_row_is_told(tmp_path: Path, damage: str, told: str) -> 
     assert line.startswith(told)
 
 
-async def test_of_much_damage_the_first_is_told(tmp_path: Path) -> None:
+async def test_a_long_report_is_cut(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     await make(path, *(f"{number}" for number in range(MAX_LINES + 5)))
     execute(path, "UPDATE jobs SET document = '{'")
@@ -147,13 +147,13 @@ async def test_an_older_database_is_not_upgraded(tmp_path: Path) -> None:
     assert inspected(path) == []
 
 
-async def test_what_cannot_be_looked_at_is_refused_with_the_reason(tmp_path: Path) -> None:
+async def test_a_file_that_cannot_be_inspected_is_refused_with_the_reason(tmp_path: Path) -> None:
     path, foreign, text = (tmp_path / name for name in ("jobs.db", "foreign.db", "text.db"))
     execute(foreign, "CREATE TABLE theirs (x)")
     text.write_text("not a database at all, but a letter to a friend\n" * 50)
     for file, why in (
         (foreign, "a database of another program"),
-        (text, "file is not a database; it is left as it is"),
+        (text, "file is not a database; it was not changed"),
         (tmp_path, "a folder; storage.path must name a file"),
     ):
         with pytest.raises(StoreUnusableError, match=why):

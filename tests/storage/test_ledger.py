@@ -5,7 +5,6 @@ acknowledges it.
 """
 
 import asyncio
-import sqlite3
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -19,9 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from support import START, job
 
 from exporter.core.job import Job, JobState
-from exporter.core.ledger import LedgerChange, LedgerStep, ledger_step, open_failure, takes_effect
+from exporter.core.ledger import LedgerChange, ledger_step, open_failure
 from exporter.storage.memory import MemoryStore
-from exporter.storage.schema import APPLICATION_ID, UPGRADES
 from exporter.storage.sqlite import SqliteStore
 from exporter.storage.store import (
     Accepted,
@@ -67,7 +65,7 @@ async def open_keys(store: Store) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("state", BAD)
-async def test_a_bad_end_opens_the_key_and_says_how(store: Store, state: JobState) -> None:
+async def test_a_bad_end_opens_the_key(store: Store, state: JobState) -> None:
     ended, change = await end(store, await add(store, "a", labels={"shop": "eu"}), state)
     page = await store.failures(FailuresRequest(1))
     [entry] = page.items
@@ -101,7 +99,7 @@ async def test_a_later_job_that_is_done_closes_the_key_and_one_that_fails_takes_
     assert change.opened is None
 
 
-async def test_an_earlier_job_neither_opens_what_a_later_one_has_made_nor_closes_its_failure(
+async def test_an_earlier_job_changes_nothing_once_a_later_one_has_ended(
     store: Store,
 ) -> None:
     early, late = await add(store, "early"), await add(store, "late")
@@ -154,7 +152,7 @@ async def test_open_keys_outlive_their_jobs_and_a_restart(tmp_path: Path) -> Non
     await store.close()
 
 
-async def test_they_come_in_pages_newest_first_and_by_key(store: Store) -> None:
+async def test_open_failures_come_in_pages_newest_first_and_by_key(store: Store) -> None:
     for name in "abcde":
         await end(store, await add(store, name, key=f"k{name}"), JobState.FAILED)
     first = await store.failures(FailuresRequest(2))
@@ -163,27 +161,6 @@ async def test_they_come_in_pages_newest_first_and_by_key(store: Store) -> None:
     assert ([one.key for one in second.items], second.next) == (["kc", "kb", "ka"], None)
     [one] = (await store.failures(FailuresRequest(9, key="kb"))).items
     assert one.job_id == "b"
-
-
-@pytest.mark.parametrize(
-    ("step", "open_by", "done_later", "expected"),
-    [
-        (LedgerStep.OPEN, None, False, True),
-        (LedgerStep.OPEN, None, True, False),
-        (LedgerStep.OPEN, 4, False, True),
-        (LedgerStep.OPEN, 6, False, False),
-        (LedgerStep.CLOSE, None, False, False),
-        (LedgerStep.CLOSE, 4, False, True),
-        (LedgerStep.CLOSE, 5, False, True),
-        (LedgerStep.CLOSE, 6, False, False),
-        (LedgerStep.WITHDRAW, 4, False, False),
-        (LedgerStep.WITHDRAW, 5, False, True),
-        (LedgerStep.WITHDRAW, None, False, False),
-    ],
-)
-def test_the_rule(step: LedgerStep, open_by: int | None, done_later: bool, expected: bool) -> None:
-    found = takes_effect(step, job=5, open_by=open_by, done_later=lambda: done_later)
-    assert found is expected
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -250,23 +227,3 @@ class LedgerMachine(RuleBasedStateMachine):
 
 LedgerMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=25)
 TestLedger = LedgerMachine.TestCase
-
-
-async def test_a_file_of_the_first_schema_is_upgraded(tmp_path: Path) -> None:
-    path = tmp_path / "old.db"
-    database = sqlite3.connect(path)
-    database.executescript(UPGRADES[0])
-    database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    database.execute("PRAGMA user_version = 1")
-    database.execute(
-        "INSERT INTO jobs (job_id, version, state, source, document) VALUES"
-        ' (\'a\', 1, \'pending\', \'api\', \'{"source":"api","registered_at":1.0,"key":"sku"}\')'
-    )
-    database.commit()
-    database.close()
-    store = SqliteStore(path)
-    await store.open()
-    [known] = (await store.get(["a"])).values()
-    await end(store, known, JobState.FAILED)
-    assert await open_keys(store) == [("sku", "a")]
-    await store.close()

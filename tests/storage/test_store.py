@@ -1,14 +1,11 @@
 """One suite over every store."""
 
-import sqlite3
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from support import START, error, job, now, ok
 
 from exporter.core.events import Event, EventType
@@ -18,7 +15,6 @@ from exporter.core.observation import conclude, observe
 from exporter.core.reply import Kind
 from exporter.core.tally import Delta
 from exporter.storage.memory import MemoryStore
-from exporter.storage.records import dump_job, load_job
 from exporter.storage.sqlite import SqliteStore
 from exporter.storage.store import (
     COUNTER,
@@ -37,7 +33,6 @@ from exporter.storage.store import (
     SignOfLife,
     Snapshot,
     Store,
-    StoreError,
 )
 
 Reopen = Callable[[], Any]
@@ -100,7 +95,7 @@ async def test_a_new_job_is_kept_and_its_events_have_rising_ids(box: Box) -> Non
     assert kept["a"].pending
 
 
-async def test_a_job_comes_back_as_it_was_put(box: Box) -> None:
+async def test_a_job_comes_back_equal(box: Box) -> None:
     full = job(
         "a",
         labels={"shop": 'e"u\n', "ü": "✓"},
@@ -116,15 +111,15 @@ async def test_a_job_comes_back_as_it_was_put(box: Box) -> None:
     assert (await (await box.reopen()).get(["a"]))["a"] == kept
 
 
-async def test_a_suspected_job_comes_back_with_its_row(box: Box) -> None:
-    row = Suspicion(Kind.NOT_FOUND, 2, 1.0, 9.5, 404, gateway_answers=1)
-    lost = job("a", suspicion=row, lost_with_others=True, version=1)
+async def test_a_suspected_job_comes_back_with_its_run_of_answers(box: Box) -> None:
+    run = Suspicion(Kind.NOT_FOUND, 2, 1.0, 9.5, 404, gateway_answers=1)
+    lost = job("a", suspicion=run, lost_with_others=True, version=1)
     kept = await put(box.store, Change(lost, 0))
-    assert kept.suspicion == row
+    assert kept.suspicion == run
     assert (await (await box.reopen()).get(["a"]))["a"] == kept
 
 
-async def test_the_same_id_twice_is_fenced_with_what_is_known(box: Box) -> None:
+async def test_a_second_new_job_with_the_same_id_is_fenced(box: Box) -> None:
     first = await put(box.store, new("a", key="one"))
     [result] = await box.store.apply([new("a", key="two")])
     assert result == Fenced(first)
@@ -161,7 +156,7 @@ async def test_a_change_for_a_former_incarnation_is_fenced(box: Box) -> None:
     assert (await box.store.get(["a"]))["a"].step is None
 
 
-async def test_a_change_for_a_job_that_is_gone_is_fenced_with_nothing(box: Box) -> None:
+async def test_a_change_for_a_forgotten_job_is_fenced_without_a_known_job(box: Box) -> None:
     first = await put(box.store, new("a"))
     await box.store.apply([Change(replace(first, version=2), 1, forgotten=True)])
     assert await box.store.apply([Change(replace(first, version=3), 2)]) == [Fenced(None)]
@@ -195,7 +190,7 @@ async def test_totals_add_up_over_commits_and_restarts(box: Box) -> None:
         (10.0, {"layout": "two"}, False),
     ],
 )
-async def test_totals_begin_at_zero_after_long_silence_or_with_another_layout(
+async def test_totals_begin_at_zero_after_a_long_stop_or_with_another_layout(
     box: Box, later: float, changes: dict[str, Any], resumed: bool
 ) -> None:
     await load(box.store)
@@ -210,7 +205,7 @@ async def test_a_store_that_never_gave_a_sign_of_life_begins_at_zero(box: Box) -
     assert list((await load(box.store)).totals) == []
 
 
-async def test_a_sign_of_life_keeps_the_totals_and_the_clock_of_patience(box: Box) -> None:
+async def test_a_sign_of_life_keeps_the_totals_and_the_healthy_time(box: Box) -> None:
     await load(box.store)
     await box.store.apply([Change(None, deltas=(Delta("x_total", ()),))])
     await box.store.stamp(SignOfLife(START + 7000, 123.5))
@@ -219,7 +214,7 @@ async def test_a_sign_of_life_keeps_the_totals_and_the_clock_of_patience(box: Bo
     assert snapshot.healthy_time == 123.5
 
 
-async def test_loading_brings_pending_jobs_and_those_finished_lately(box: Box) -> None:
+async def test_loading_returns_pending_and_recently_finished_jobs(box: Box) -> None:
     await put(box.store, new("pending"))
     await put(box.store, new("old", state=JobState.DONE, finished_at=START - 100))
     await put(box.store, new("late", state=JobState.FAILED, finished_at=START - 10))
@@ -228,7 +223,7 @@ async def test_loading_brings_pending_jobs_and_those_finished_lately(box: Box) -
     assert dict(snapshot.by_state) == {"pending": 1, "done": 1, "failed": 1}
 
 
-async def test_loading_brings_the_jobs_that_are_to_be_asked_again(box: Box) -> None:
+async def test_loading_returns_the_jobs_with_a_recheck_due(box: Box) -> None:
     for state in JobState:
         if state is not JobState.PENDING:
             await put(box.store, new(state.value, state=state, finished_at=START - 100))
@@ -251,7 +246,7 @@ async def test_the_final_answer_is_kept_byte_for_byte(box: Box) -> None:
     assert await box.store.final_answer("b") is None
 
 
-async def test_pages_are_newest_first_and_follow_on(box: Box) -> None:
+async def test_pages_are_newest_first_and_continue_at_the_cursor(box: Box) -> None:
     for name in "abcde":
         await put(box.store, new(name))
     first = await box.store.page(PageRequest(2))
@@ -287,7 +282,7 @@ async def test_lists_are_filtered(box: Box, job_filter: JobFilter, names: str) -
     assert "".join(one.job_id for one in page.items) == names
 
 
-async def test_history_follows_on_by_id_and_by_filter(box: Box) -> None:
+async def test_history_continues_after_an_id_and_is_filtered(box: Box) -> None:
     await put(box.store, new("a"))
     await put(box.store, new("b"))
     changed = Event(EventType.UPSTREAM_CHANGED, None, START, {"from": "well", "to": "down"})
@@ -335,65 +330,6 @@ async def test_a_pruned_id_may_be_registered_again(box: Box) -> None:
     await put(box.store, new("a", state=JobState.DONE, finished_at=START - 100))
     await box.store.prune(PruneRequest(START, [], 100, limit=9))
     assert (await put(box.store, new("a"))).pending
-
-
-JOBS = st.builds(
-    Job,
-    job_id=st.just("a"),
-    source=st.sampled_from(Source),
-    registered_at=st.floats(0, 1e10),
-    version=st.just(1),
-    labels=st.dictionaries(st.text("abc", min_size=1), st.text("xyz\n\"'\\é")),
-    key=st.none() | st.text("xyz", min_size=1),
-    state=st.sampled_from(JobState),
-    progress=st.none() | st.floats(0, 100) | st.integers(0, 100),
-    warnings=st.dictionaries(st.text("ab"), st.lists(st.text("cd")).map(tuple)),
-    ignored_variations=st.lists(st.text("ab")).map(tuple),
-    reported_drift=st.lists(st.text("ab")).map(tuple),
-    suspicion=st.none()
-    | st.builds(
-        Suspicion,
-        kind=st.sampled_from(Kind),
-        answers=st.integers(1, 9),
-        since=st.floats(0, 9),
-        until=st.floats(9, 99),
-        http_status=st.integers(400, 599),
-    ),
-)
-
-
-@settings(max_examples=100, suppress_health_check=list(HealthCheck))
-@given(JOBS)
-def test_any_job_survives_the_round_trip(made: Job) -> None:
-    assert load_job("a", 0, 1, dump_job(made)) == made
-
-
-async def test_sqlite_that_is_closed_says_so(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "jobs.db")
-    with pytest.raises(StoreError, match="not open"):
-        await store.get(["a"])
-    await store.open()
-    await store.close()
-    with pytest.raises(StoreError, match="cannot schedule"):
-        await store.get(["a"])
-
-
-async def test_a_failure_before_the_commit_leaves_nothing(tmp_path: Path) -> None:
-    failing = False
-
-    def fail() -> None:
-        if failing:
-            raise sqlite3.OperationalError("disk I/O error")
-
-    store = SqliteStore(tmp_path / "jobs.db", before_commit=fail)
-    await store.open()
-    failing = True
-    with pytest.raises(StoreError, match=r"jobs\.db: disk I/O error"):
-        await store.apply([new("a")])
-    failing = False
-    assert await store.get(["a"]) == {}
-    await put(store, new("a"))
-    await store.close()
 
 
 async def test_a_text_is_kept_under_its_name_and_replaced(box: Box) -> None:

@@ -1,7 +1,6 @@
 """Opening the SQLite file: whose it is, and what is wrong with it."""
 
 import contextlib
-import errno
 import os
 import shutil
 import sqlite3
@@ -12,7 +11,6 @@ from pathlib import Path
 import pytest
 from databases import execute, running
 
-from exporter.storage.opening import explain
 from exporter.storage.schema import APPLICATION_ID, SCHEMA_VERSION
 from exporter.storage.sqlite import SqliteStore
 from exporter.storage.store import StoreUnusableError
@@ -67,11 +65,11 @@ async def test_another_programs_database_is_refused_and_left_alone(tmp_path: Pat
     assert path.read_bytes() == before
 
 
-async def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+async def test_a_file_that_is_not_a_database_is_refused_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "text.db"
     path.write_text("not a database at all, but a letter to a friend\n" * 50)
     before = path.read_bytes()
-    assert "file is not a database; it is left as it is" in await refusal(path)
+    assert "file is not a database; it was not changed" in await refusal(path)
     assert path.read_bytes() == before
 
 
@@ -82,7 +80,7 @@ async def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     assert "written by a newer removit-exporter (schema 99" in await refusal(path)
 
 
-async def test_a_locked_database_says_who_could_help(tmp_path: Path) -> None:
+async def test_the_error_of_a_locked_database_says_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     await make(path)
     other = sqlite3.connect(path, isolation_level=None)
@@ -97,7 +95,7 @@ async def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     assert await refusal(path) == f"{path}: No such file or directory"
 
 
-async def test_what_is_no_file_is_refused_and_gets_no_lock(tmp_path: Path) -> None:
+async def test_a_folder_a_pipe_and_a_device_are_refused_and_get_no_lock(tmp_path: Path) -> None:
     folder, pipe, link = (tmp_path / name for name in ("folder", "pipe", "link"))
     folder.mkdir()
     os.mkfifo(pipe)
@@ -119,7 +117,7 @@ async def test_a_link_does_not_let_a_second_exporter_in(tmp_path: Path) -> None:
     assert list(link.parent.iterdir()) == [link]
 
 
-async def test_a_damaged_file_behind_a_link_is_set_aside_where_it_lies(tmp_path: Path) -> None:
+async def test_a_damaged_file_behind_a_link_is_set_aside_in_its_own_folder(tmp_path: Path) -> None:
     path, link = tmp_path / "jobs.db", tmp_path / "link.db"
     link.symlink_to(path)
     await make(link)
@@ -163,14 +161,6 @@ async def test_a_full_disk_is_named_with_what_to_do(small_disk: Path, left_by_a_
     assert said.endswith(f": the disk of {small_disk} is full; make room there")
     filler.unlink()
     await make(path)
-
-
-async def test_an_error_of_a_disk_with_room_is_told_as_it_is(tmp_path: Path) -> None:
-    error = sqlite3.OperationalError("disk I/O error")
-    assert explain(error, tmp_path / "jobs.db") == "disk I/O error"
-    assert explain(error, tmp_path / "nowhere" / "jobs.db") == "disk I/O error"
-    full = OSError(errno.ENOSPC, "No space left on device")
-    assert "is full; make room there" in explain(full, tmp_path / "jobs.db")
 
 
 def damage(path: Path) -> bytes:

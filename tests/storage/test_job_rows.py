@@ -10,13 +10,10 @@ from support import START, job
 
 from exporter.core.events import Event, EventType
 from exporter.core.job import Job, JobState
-from exporter.core.ledger import LedgerStep
-from exporter.core.tally import Delta
 from exporter.storage.sqlite import SqliteStore
 from exporter.storage.store import (
     Accepted,
     Change,
-    FailuresRequest,
     Fenced,
     HistoryRequest,
     JobFilter,
@@ -79,7 +76,7 @@ DAMAGE = (
 
 
 @pytest.mark.parametrize("document", DAMAGE)
-async def test_at_start_a_damaged_row_is_set_aside_and_all_others_are_there(
+async def test_at_start_a_damaged_row_is_set_aside_and_all_others_are_loaded(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, document: bytes
 ) -> None:
     store = await opened(tmp_path)
@@ -132,7 +129,7 @@ async def test_at_start_a_damaged_id_costs_that_job_only(tmp_path: Path) -> None
     await store.close()
 
 
-async def test_a_damaged_row_that_is_asked_for_is_set_aside_and_may_be_registered_again(
+async def test_reading_a_damaged_row_sets_it_aside_and_its_id_may_be_registered_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = await opened(tmp_path)
@@ -146,7 +143,7 @@ async def test_a_damaged_row_that_is_asked_for_is_set_aside_and_may_be_registere
     await store.close()
 
 
-async def test_a_list_leaves_a_damaged_row_out_and_says_so_once(
+async def test_a_list_leaves_out_a_damaged_row_and_logs_it_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = await opened(tmp_path)
@@ -164,7 +161,7 @@ async def test_a_list_leaves_a_damaged_row_out_and_says_so_once(
     await store.close()
 
 
-async def test_the_next_change_of_a_job_that_memory_holds_writes_its_damaged_row_anew(
+async def test_the_next_change_of_a_resident_job_repairs_its_damaged_row(
     tmp_path: Path,
 ) -> None:
     store = await opened(tmp_path)
@@ -178,7 +175,7 @@ async def test_the_next_change_of_a_job_that_memory_holds_writes_its_damaged_row
     await store.close()
 
 
-async def test_a_change_that_is_fenced_by_a_damaged_row_fails_no_other(tmp_path: Path) -> None:
+async def test_a_change_fenced_by_a_damaged_row_does_not_fail_the_others(tmp_path: Path) -> None:
     store = await opened(tmp_path)
     made = await put(store, "b")
     spoil(tmp_path, "document", b"{")
@@ -186,36 +183,4 @@ async def test_a_change_that_is_fenced_by_a_damaged_row_fails_no_other(tmp_path:
     first, second = await store.apply([stale, fresh])
     assert first == Fenced(None)
     assert isinstance(second, Accepted)
-    await store.close()
-
-
-async def test_damaged_events_totals_and_failures_cost_no_others(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    store = await opened(tmp_path)
-    for name in "abc":
-        made = await put(store, name, key=name)
-        failed = replace(made, version=2, state=JobState.FAILED, finished_at=START)
-        delta = Delta("removit_jobs_finished_total", (("mode", name),), 1.0)
-        await store.apply([Change(failed, 1, deltas=(delta,), ledger=LedgerStep.OPEN)])
-    await load(store)
-    for name in "abc":
-        await store.apply([Change(None, deltas=(Delta("total", (("mode", name),), 1.0),))])
-    await store.close()
-    database = sqlite3.connect(tmp_path / "jobs.db", isolation_level=None)
-    database.execute("UPDATE events SET data = '{' WHERE id = 1")
-    database.execute("UPDATE events SET type = 'regist' WHERE id = 2")
-    database.execute("""UPDATE totals SET labels = '[["mode' WHERE labels = '[["mode","b"]]'""")
-    database.execute("UPDATE failures SET labels = '3', state = 'fai' WHERE key = 'b'")
-    database.close()
-    store = await opened(tmp_path)
-    loaded = await load(store)
-    assert {total.labels for total in loaded.totals} == {(("mode", "a"),), (("mode", "c"),)}
-    assert "a stored total is damaged" in caplog.text
-    assert sum(count for _, count in loaded.unresolved) == 3
-    failures = (await store.failures(FailuresRequest(9))).items
-    assert [failure.key for failure in failures] == ["c", "b", "a"]
-    assert await store.acknowledge("b") is not None
-    events = await store.history(HistoryRequest(2))
-    assert [(stored.id, stored.event.data) for stored in events] == [(1, {}), (3, {"name": "c"})]
     await store.close()
