@@ -71,7 +71,7 @@ class Changes:
     async def submit(
         self, changes: Sequence[tuple[Job | None, Change]], *, must_store: bool
     ) -> list[Accepted | Fenced]:
-        """Store and publish changes, each given with the job as it was before.
+        """Store and publish changes, each given with the job before it.
 
         With `must_store` raises `StoreError` when they could not be stored. Without it they count
         even so (see `commit.py`).

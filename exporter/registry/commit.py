@@ -27,7 +27,7 @@ Settled = Callable[[Accepted | Fenced | None], None]
 
 
 class CommitWatcher(Protocol):
-    """Receives the results of commits, for the metrics."""
+    """Counts the results of commits in the metrics."""
 
     def committed(self, seconds: float) -> None:
         """A commit succeeded after `seconds`."""

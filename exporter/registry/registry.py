@@ -191,7 +191,7 @@ class Registry:
     async def change(
         self, job_id: str, incarnation: int, work: Callable[[Job], Outcome]
     ) -> Job | None:
-        """Do `work` on a job as it is now, commit the outcome, and return the job after that.
+        """Do `work` on the newest value of a job, commit the outcome, and return the job.
 
         None if the job, in this incarnation, is not in memory any more. When the store cannot be
         written, the change counts even so (see `commit.py`).

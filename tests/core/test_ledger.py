@@ -1,4 +1,4 @@
-"""What a job's change means to its key: the rule of the failure ledger, case by case."""
+"""The rule of the failure ledger, case by case: how a job's change opens or closes its key."""
 
 import pytest
 from support import START, answered

@@ -1,4 +1,4 @@
-"""Being told of a job: once, again, and in contradiction."""
+"""Registering a job: for the first time, again, and with contradicting fields."""
 
 from support import START, job, now, types
 

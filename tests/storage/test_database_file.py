@@ -1,4 +1,4 @@
-"""What others do to the files of the database while it is in use, and between two starts."""
+"""Other programs change the database's files while it is in use, or between two starts."""
 
 import errno
 import multiprocessing

@@ -1,4 +1,4 @@
-"""A database of an earlier version opens with every field, event, total and open key as it was.
+"""A database of an earlier version opens with every field, event, total and open key unchanged.
 
 `tests/data/d1024ca.db` was written by the code of commit d1024ca: six simulated hours with jobs
 that are done, failed, expired, invalid, not found, forgotten, suspected (5xx and 404) or pending,

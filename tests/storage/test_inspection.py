@@ -1,4 +1,4 @@
-"""What `check-storage` says of a database, and that it leaves it as it is."""
+"""The report of `check-storage` about a database, which it leaves unchanged."""
 
 import os
 import sqlite3
@@ -13,7 +13,7 @@ from exporter.storage.store import StoreUnusableError
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """What lies there, but for the log's index, which holds nothing of its own."""
+    """Return each file, except the log's index, which SQLite can rebuild."""
     return {
         part.name: part.read_bytes()
         for part in folder.iterdir()

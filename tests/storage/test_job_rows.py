@@ -43,7 +43,7 @@ async def put(store: SqliteStore, name: str, **changes: Any) -> Job:
 def spoil(tmp_path: Path, column: str, value: object, name: str = "b") -> None:
     """Damage one job's row, by another connection."""
     database = sqlite3.connect(tmp_path / "jobs.db", isolation_level=None)
-    # As text, which SQLite takes as it comes, valid or not.
+    # Written as text: SQLite does not check that it is valid UTF-8.
     changed = database.execute(
         f"UPDATE jobs SET {column} = CAST(? AS TEXT) WHERE job_id = ?", (value, name)
     )

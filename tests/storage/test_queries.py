@@ -1,4 +1,4 @@
-"""Events, totals and failures with damaged rows. What the queries do is in `test_store.py`."""
+"""Events, totals and failures with damaged rows. `test_store.py` tests the queries themselves."""
 
 import sqlite3
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What only the SQLite store does; what every store does is in `test_store.py`."""
+"""Behaviour of the SQLite store alone; `test_store.py` has the behaviour of every store."""
 
 import sqlite3
 from pathlib import Path
