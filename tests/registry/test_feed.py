@@ -87,6 +87,13 @@ async def test_a_reader_that_falls_behind_continues_from_the_store(stream: Strea
     assert shown([first, *rest]) == list("abcdefg")
 
 
+async def test_past_events_end_with_the_newest_that_was_published(stream: Stream) -> None:
+    await stream.add(*"ab")
+    unpublished = Event(EventType.UPSTREAM_CHANGED, None, START)
+    await stream.store.apply([Change(None, events=(unpublished,))])
+    assert shown([event async for event in stream.feed.past(0, ALL)]) == ["a", "b"]
+
+
 async def test_after_a_restart_old_events_come_from_the_store(stream: Stream) -> None:
     await stream.add(*"ab")
     stream.feed = Feed(stream.store)
@@ -146,6 +153,7 @@ async def test_a_reader_cannot_continue_from_ids_that_are_gone_or_never_were(
     await stream.store.prune(PruneRequest(0.0, [], history_events=1, limit=9))
     assert await stream.feed.oldest() == 4
     await stream.feed.check(4)
+    await stream.feed.check(5)
     with pytest.raises(HistoryGapError, match="up to 4 are not kept"):
         await stream.feed.check(3)
     with pytest.raises(HistoryGapError, match="above 5"):

@@ -28,10 +28,12 @@ def test_a_second_registration_of_a_batch_adds_to_the_first() -> None:
 
 
 def test_a_contradiction_is_listed_by_its_position_and_changes_nothing() -> None:
-    batch = staged(Registration("a", key="one"), Registration("b"), Registration("a", key="two"))
+    batch = staged(
+        Registration("a", key="one"), Registration("b"), Registration("a", {"shop": "x"}, "two")
+    )
     [(at, [conflict])] = batch.conflicts.items()
     assert (at, conflict.field, conflict.known, conflict.given) == (2, "key", "one", "two")
-    assert batch.outcomes["a"].job.key == "one"
+    assert (batch.outcomes["a"].job.key, batch.outcomes["a"].job.labels) == ("one", {})
     assert list(batch.outcomes) == ["a", "b"]
 
 

@@ -1,0 +1,174 @@
+"""The steps of a change: the store, then memory, then the listeners."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import structlog
+from failing_store import FailingStore
+from support import START, now
+
+from exporter.core.events import Event, EventType
+from exporter.core.job import Job, JobState, Source
+from exporter.core.published import Published
+from exporter.core.registration import register
+from exporter.core.tally import LabelBounds, Tally
+from exporter.registry.changes import Changes
+from exporter.registry.commit import GroupCommit
+from exporter.registry.feed import Feed
+from exporter.registry.limits import RegistryLimits
+from exporter.registry.resident import ResidentJobs
+from exporter.registry.staging import Outcome
+from exporter.registry.waiting import Waiting
+from exporter.storage.store import Accepted, Change, Fenced, StoreError
+
+LIMITS = RegistryLimits(10, 86_400.0, 100, 3600.0, 10.0, 10.0, ())
+
+
+class Pipeline:
+    """Changes over a store that can be made to fail, and all that they published."""
+
+    def __init__(self) -> None:
+        self.store = FailingStore()
+        self.published: list[Published] = []
+        log = structlog.get_logger("removit_exporter")
+        self.commit = GroupCommit(self.store, self, lambda: 0.0, self._sleep, log)
+        self.resident = ResidentJobs(lambda: LIMITS, lambda: START)
+        self.feed = Feed(self.store)
+        self.endings = Waiting()
+        self.bounds = LabelBounds(50)
+        self.changes = Changes(
+            self.commit, Tally(self.bounds), self.resident, self.feed, self.endings
+        )
+        self.changes.listen(self.published.append)
+        self.commit.start()
+
+    def committed(self, seconds: float) -> None:
+        """See `CommitWatcher`."""
+
+    def failed(self, operation: str) -> None:
+        """See `CommitWatcher`."""
+
+    async def submit(
+        self, before: Job | None, outcome: Outcome, *, must_store: bool = True, **made: Any
+    ) -> Accepted | Fenced:
+        change = self.changes.make(before, outcome, **made)
+        async with asyncio.timeout(20):
+            [result] = await self.changes.submit([(before, change)], must_store=must_store)
+        return result
+
+    async def register(self, name: str) -> Job:
+        await self.submit(None, Outcome(*register(name, Source.API, now())))
+        return self.resident.jobs[name]
+
+    async def _sleep(self, seconds: float) -> None:
+        await asyncio.sleep(0)
+
+
+def finished(before: Job) -> Outcome:
+    after = replace(before, state=JobState.FAILED, finished_at=START)
+    data = {"state": "failed", "evidence": "because"}
+    return Outcome(after, [Event(EventType.FINISHED, before.job_id, START, data)])
+
+
+@pytest.fixture
+async def pipeline() -> AsyncIterator[Pipeline]:
+    made = Pipeline()
+    yield made
+    made.store.broken = False
+    made.store.gate.set()
+    await asyncio.wait_for(made.commit.close(), 20)
+
+
+async def test_a_stored_job_is_in_memory_with_its_incarnation_and_published(
+    pipeline: Pipeline,
+) -> None:
+    made = await pipeline.register("a")
+    assert (made.incarnation, made.version) == (1, 1)
+    [published] = pipeline.published
+    assert (published.before, published.after, published.event_ids) == (None, made, (1,))
+    assert pipeline.changes.by_state == {JobState.PENDING: 1}
+    assert pipeline.feed.newest_id == 1
+
+
+async def test_an_end_moves_the_count_and_wakes_those_who_wait(pipeline: Pipeline) -> None:
+    made = await pipeline.register("a")
+    waiting = asyncio.create_task(pipeline.endings.wait("a"))
+    await asyncio.sleep(0)
+    await pipeline.submit(made, finished(made))
+    await asyncio.wait_for(waiting, 20)
+    assert +pipeline.changes.by_state == {JobState.FAILED: 1}
+    assert pipeline.resident.jobs["a"].version == 2
+    [_, published] = pipeline.published
+    assert (published.before, published.after) == (made, pipeline.resident.jobs["a"])
+
+
+async def test_a_forgotten_job_leaves_memory_and_the_count(pipeline: Pipeline) -> None:
+    made = await pipeline.register("a")
+    await pipeline.submit(made, Outcome(made), forgotten=True)
+    assert (pipeline.resident.jobs, +pipeline.changes.by_state) == ({}, {})
+    assert (pipeline.published[-1].before, pipeline.published[-1].after) == (made, None)
+    assert await pipeline.store.get(["a"]) == {}
+
+
+async def test_a_change_made_from_an_older_version_is_dropped_for_the_stored_one(
+    pipeline: Pipeline,
+) -> None:
+    made = await pipeline.register("a")
+    stored = replace(made, version=2, progress=50.0)
+    await pipeline.store.apply([Change(stored, made.version)])
+    assert await pipeline.submit(made, finished(made)) == Fenced(stored)
+    assert pipeline.resident.jobs["a"] == stored
+    assert (pipeline.published[-1].before, pipeline.published[-1].after) == (made, stored)
+    assert pipeline.published[-1].events == ()
+
+
+async def test_a_change_of_a_job_that_another_writer_forgot_removes_it(pipeline: Pipeline) -> None:
+    made = await pipeline.register("a")
+    await pipeline.store.apply([Change(replace(made, version=2), made.version, forgotten=True)])
+    assert await pipeline.submit(made, finished(made)) == Fenced(None)
+    assert pipeline.resident.jobs == {}
+    assert pipeline.published[-1].after is None
+
+
+async def test_a_refused_change_publishes_nothing_and_its_label_values_are_stored_later(
+    pipeline: Pipeline,
+) -> None:
+    pipeline.store.broken = True
+    pipeline.bounds.admit("mode", "new-mode")
+    with pytest.raises(StoreError):
+        await pipeline.register("a")
+    assert (pipeline.published, pipeline.resident.jobs, pipeline.changes.under_way) == ([], {}, {})
+    assert pipeline.bounds.take_fresh() == (("mode", "new-mode"),)
+
+
+async def test_ids_of_a_change_that_counted_early_follow_once_it_is_written(
+    pipeline: Pipeline,
+) -> None:
+    made = await pipeline.register("a")
+    pipeline.store.broken = True
+    await pipeline.submit(made, finished(made), must_store=False)
+    assert (pipeline.published[-1].event_ids, pipeline.feed.newest_id) == ((), 1)
+    assert not pipeline.resident.jobs["a"].pending
+    pipeline.store.broken = False
+    async with asyncio.timeout(20):
+        while pipeline.commit.unwritten or pipeline.feed.newest_id < 2:
+            await asyncio.sleep(0)
+    assert sum(len(one.events) for one in pipeline.published) == 2
+
+
+async def test_settle_waits_for_the_changes_in_progress(pipeline: Pipeline) -> None:
+    pipeline.store.gate.clear()
+    registering = asyncio.create_task(pipeline.register("a"))
+    async with asyncio.timeout(20):
+        while "a" not in pipeline.changes.under_way:
+            await asyncio.sleep(0)
+        settling = asyncio.create_task(pipeline.changes.settle(["a", "b"]))
+        await asyncio.sleep(0)
+        assert not settling.done()
+        pipeline.store.gate.set()
+        await settling
+    assert pipeline.resident.jobs.keys() == {"a"}
+    await registering
