@@ -19,7 +19,7 @@ LIMITS = {
     "exporter/registry": 1.9,
     "exporter/simulator": 0.0,
     "exporter/storage": 1.2,
-    "exporter/upstream": 4.5,
+    "exporter/upstream": 4.4,
     "exporter/web": 0.7,
     "benchmarks": 4.6,
     "grafana": 14.2,
