@@ -1,7 +1,7 @@
 """How few calls see the ends of jobs in time: `core/pacing` against other rules.
 
-    .venv/bin/python benchmarks/pacing.py [--jobs N] [--seeds N] [--warm-up N] [--table PART]
-                                          [--laws MODULE.py] [--plot docs/images/pacing.svg]
+    .venv/bin/python benchmarks/pacing.py [--jobs N] [--seeds N] [--warm-up N] [--only NAME]
+                                          [--others] [--laws MODULE.py]
 
 Jobs arrive, last as long as a law says, and show progress of some kind. Each rule is asked after
 each poll how long to wait. Its price (`call_cost`, the interval, ...) is searched until the mean
