@@ -68,6 +68,7 @@ WELL = {"removit_up": 1.0, "removit_api_key_valid": 1.0}
 WAITS = {"state": "pending", "suspected": False, "next_poll_reason": "upstream_down"}
 SUSPECTED = {"state": "pending", "suspected": True}
 FOUND_DOWN = ("upstream down", {"state": "down"})
+NO_ANSWER: tuple[str, dict[str, Any]] = ("no answer from the upstream", {})
 
 
 def unreadable(kind: str) -> Seen:
@@ -109,7 +110,7 @@ FAULT_BY_FAULT: dict[str, Seen] = {
         "down",
         samples=(requests("timeout"),),
         gauges=DOWN,
-        logged=(FOUND_DOWN,),
+        logged=(NO_ANSWER, FOUND_DOWN),
         job=WAITS,
         codes=("200", "timeout"),
     ),
@@ -117,7 +118,7 @@ FAULT_BY_FAULT: dict[str, Seen] = {
         "down",
         samples=(requests("connection"),),
         gauges=DOWN,
-        logged=(FOUND_DOWN,),
+        logged=(NO_ANSWER, FOUND_DOWN),
         job=WAITS,
         codes=("200", "connection"),
     ),

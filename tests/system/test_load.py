@@ -76,8 +76,12 @@ async def test_many_clients_cost_one_call_per_job_and_max_age(
     # This holds on any machine: the exporter had an answer before any client had it, and gave it to
     # no request that began more than max_age later. The clock's resolution is allowed for.
     assert max(started - seen[sent_at] for started, sent_at in asked) <= MAX_AGE + 0.05
-    for times in made.calls.values():
-        apart = [later - sooner for sooner, later in itertools.pairwise(times)]
+    # So does this: the exporter's own times of its requests, not those of a busy upstream's loop.
+    for job_id in jobs:
+        polls = site.exporter.poller.schedule.polls(job_id)
+        sent = [poll.at - poll.seconds for poll in polls]
+        apart = [later - sooner for sooner, later in itertools.pairwise(sent)]
+        assert len(apart) >= 1
         assert min(apart) >= MAX_AGE - 0.05
 
 
