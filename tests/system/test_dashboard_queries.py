@@ -17,7 +17,7 @@ import pytest
 import yaml
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from conftest import BEARER, KEY, until
+from conftest import BEARER, KEY, TOKEN_FILE, until
 from monitoring import FAST_SCRAPES, Prometheus, prometheus
 from system_ports import free_port
 
@@ -125,7 +125,7 @@ async def exporter(folder: Path, simulator: Simulator) -> AsyncIterator[str]:
             "not_found_grace": "2s",
             "lost_after": "3s",
         },
-        "registration": {"allowed_labels": ["shop"]},
+        "registration": {"token_file": str(TOKEN_FILE), "allowed_labels": ["shop"]},
         "metrics": {"group_labels": ["shop"]},
         "storage": {"path": "jobs.db"},
         "web": {"listen_address": address},
