@@ -65,7 +65,16 @@ class Polling:
     overdue_samples: int = 50
     give_up_after: float = 86400.0
     max_retry_after: float = 300.0
-    recheck_after: tuple[float, ...] = (60.0, 600.0, 3600.0)
+    recheck_after: tuple[float, ...] = (
+        60.0,
+        600.0,
+        1800.0,
+        3600.0,
+        7200.0,
+        14400.0,
+        28800.0,
+        57600.0,
+    )
     key_retry: float = 60.0
 
 

@@ -126,7 +126,16 @@ class Polling(Section):
     """A job not ended after this long, counted only while the upstream is well, is `expired`."""
     max_retry_after: Wait = 300.0
     """The longest wait that a `Retry-After` may impose."""
-    recheck_after: list[Wait] = [60.0, 600.0, 3600.0]
+    recheck_after: list[Wait] = [
+        60.0,
+        600.0,
+        1800.0,
+        3600.0,
+        7200.0,
+        14400.0,
+        28800.0,
+        57600.0,
+    ]
     """When an inferred end is rechecked, counted from that end."""
     key_retry: Wait = 60.0
     """How often a rejected key is retried."""

@@ -229,6 +229,22 @@ def test_the_rechecks_of_a_failed_batch_do_not_look_like_an_outage(tmp_path: Pat
     simulate(evening)
 
 
+def test_a_job_served_again_in_the_morning_is_no_longer_failed(tmp_path: Path) -> None:
+    async def night() -> None:
+        upstream = SimulatedUpstream()
+        async with exporting(upstream, MemoryStore(), tmp_path) as exporter:
+            unlucky = upstream.add("unlucky", Script.sound(60.0))
+            await tell(exporter, unlucky, upstream.add("witness", Script.stuck(10.0)))
+            upstream.fault = lambda job_id: (500, b"{}") if job_id == unlucky else None
+            await asyncio.sleep(9 * HOUR)
+            assert (await states(exporter))[unlucky] == "failed"
+            upstream.fault = lambda job_id: None
+            await asyncio.sleep(8.9 * HOUR)  # the last recheck is 16 h after the end, and jittered
+            assert (await states(exporter))[unlucky] == "done"
+
+    simulate(night)
+
+
 def test_an_api_whose_database_is_dead_is_an_outage(tmp_path: Path) -> None:
     async def hours() -> None:
         upstream = SimulatedUpstream()

@@ -120,17 +120,17 @@ def test_what_is_certain_is_not_asked_again(state: JobState) -> None:
 
 
 @pytest.mark.parametrize("state", [JobState.FAILED, JobState.NOT_FOUND, JobState.EXPIRED])
-def test_an_inference_is_asked_again_after_1m_10m_and_1h_and_then_no_more(
+def test_an_inference_is_asked_again_at_each_recheck_time_and_then_no_more(
     state: JobState,
 ) -> None:
     dues = []
-    for done in range(3):
+    for done in range(8):
         subject = answered(state=state, finished_at=START, rechecks=done)
         planned = plan(subject, ok(), 5)
         assert planned.reason is PollReason.RECHECK
         dues.append(5 + planned.delay)
-    assert dues == [60.0, 600.0, 3600.0]
-    subject = answered(state=state, finished_at=START, rechecks=3)
+    assert dues == [60.0, 600.0, 1800.0, 3600.0, 7200.0, 14400.0, 28800.0, 57600.0]
+    subject = answered(state=state, finished_at=START, rechecks=8)
     assert next_poll(subject, ok(), now(0), RULES, SPAN, 10.0, Fixed(0)) is None
 
 
