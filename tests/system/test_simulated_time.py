@@ -41,7 +41,7 @@ def test_a_day_with_the_default_thresholds_ends_every_job_as_it_truly_ended(
                 if at == 120:
                     upstream.fault = lambda job_id: None
                 await asyncio.sleep(180)
-            await asyncio.sleep(26 * HOUR)
+            await asyncio.sleep(43 * HOUR)  # a day until the last expire, and 16 h of rechecks
             truth = {name: ENDS[script.kind] for name, (script, _) in upstream.jobs.items()}
             assert set(truth.values()) == {"done", "failed", "not_found", "expired"}
             assert await states(exporter) == truth
