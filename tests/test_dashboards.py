@@ -1,4 +1,4 @@
-"""The dashboards: what is committed is what the code makes, laid out and labelled as it should."""
+"""The dashboards' JSON: it is what the code makes, and lacks the faults of earlier versions."""
 
 import json
 import re
@@ -29,18 +29,40 @@ OF_PROMETHEUS = {
     "scrape_samples_scraped",
     "process_cpu_seconds_total",
     "process_resident_memory_bytes",
+    "ALERTS",
+    "ALERTS_FOR_STATE",
 }
-"""Not in the catalogue: what Prometheus says of a scrape, and prometheus-client of a process."""
+"""Not in the catalogue: Prometheus's own series, and those of prometheus-client about a process."""
+OF_ALERTS = {"alertname", "alertstate", "severity"}
+EVERY_GROUP = 'upstream!=""'
+GROUP_DOES_NOT_APPLY = "Group does not apply"
+
+
+def everything(name: str) -> Iterator[dict[str, Any]]:
+    """Yield rows and panels in reading order; those of a collapsed row follow it."""
+    for panel in DOCUMENTS[name]["panels"]:
+        yield panel
+        yield from panel.get("panels") or ()
 
 
 def panels(name: str) -> Iterator[dict[str, Any]]:
-    yield from (panel for panel in DOCUMENTS[name]["panels"] if panel["type"] != "row")
+    yield from (panel for panel in everything(name) if panel["type"] != "row")
+
+
+def every_panel() -> Iterator[dict[str, Any]]:
+    for name in NAMES:
+        yield from panels(name)
 
 
 def expressions(name: str) -> Iterator[str]:
     for panel in panels(name):
         yield from (target["expr"] for target in panel["targets"])
     yield from (annotation["expr"] for annotation in DOCUMENTS[name]["annotations"]["list"])
+
+
+def readable(expression: str) -> str:
+    """Return an expression as `promql.read` knows it: without Grafana's group and subqueries."""
+    return re.sub(r":[$\w]+\]", "]", expression.replace("${group:raw}", EVERY_GROUP))
 
 
 def test_the_committed_dashboards_are_those_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,27 +77,43 @@ def test_the_committed_dashboards_are_those_of_the_code(monkeypatch: pytest.Monk
         assert written == text(document), "run: make dashboards"
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_panels_fill_24_columns_without_overlap_or_hole(name: str) -> None:
+def covered(placed: list[dict[str, Any]]) -> dict[tuple[int, int], str]:
+    """Return the title on each cell of the grid; no cell has two."""
     taken: dict[tuple[int, int], str] = {}
-    for panel in DOCUMENTS[name]["panels"]:
+    for panel in placed:
         place = panel["gridPos"]
         for x in range(place["x"], place["x"] + place["w"]):
             for y in range(place["y"], place["y"] + place["h"]):
                 assert (x, y) not in taken, (panel["title"], taken[x, y])
                 taken[x, y] = panel["title"]
-    rows = 1 + max(y for _, y in taken)
-    assert set(taken) == {(x, y) for x in range(24) for y in range(rows)}
-    order = [(panel["gridPos"]["y"], panel["gridPos"]["x"]) for panel in DOCUMENTS[name]["panels"]]
-    assert order == sorted(order)
+    return taken
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_panels_fill_24_columns_without_overlap_or_hole(name: str) -> None:
+    rows = [panel for panel in DOCUMENTS[name]["panels"] if panel.get("panels")]
+    for placed in (DOCUMENTS[name]["panels"], *(row["panels"] for row in rows)):
+        taken = covered(placed)
+        first, last = min(y for _, y in taken), max(y for _, y in taken)
+        assert set(taken) == {(x, y) for x in range(24) for y in range(first, last + 1)}
+        order = [(panel["gridPos"]["y"], panel["gridPos"]["x"]) for panel in placed]
+        assert order == sorted(order)
+    for row in rows:
+        assert row["collapsed"]
+        assert row["panels"][0]["gridPos"]["y"] == row["gridPos"]["y"] + 1
+
+
+def test_the_first_screen_of_the_overview_fits_1080_pixels() -> None:
+    """A grid unit takes 38 pixels; Grafana's header and variables take about 140."""
+    [_, second, *_] = [one for one in everything("overview.json") if one["type"] == "row"]
+    assert 140 + 38 * second["gridPos"]["y"] <= 1080
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_panel_says_what_it_is_and_what_it_shows_when_empty(name: str) -> None:
-    everything = DOCUMENTS[name]["panels"]
-    numbers = [panel["id"] for panel in everything]
-    assert numbers == list(range(1, len(everything) + 1))
-    titles = [panel["title"] for panel in everything]
+    numbers = [panel["id"] for panel in everything(name)]
+    assert numbers == list(range(1, len(numbers) + 1))
+    titles = [panel["title"] for panel in everything(name)]
     assert len(titles) == len(set(titles))
     for panel in panels(name):
         assert len(panel["description"]) >= 8, panel["title"]
@@ -98,8 +136,8 @@ def test_a_panel_names_only_metrics_of_the_catalogue_and_fakes_no_zero(name: str
     prometheus_labels = {"pod", "container", "endpoint", "service", "node", "prometheus"}
     for expression in expressions(name):
         assert "vector(" not in expression
-        filled = expression.replace("${group:raw}", 'upstream!=""')
-        assert strangers(filled, known, prometheus_labels) == set(), expression
+        unknown = strangers(readable(expression), known, prometheus_labels | OF_ALERTS)
+        assert unknown == set(), expression
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -121,7 +159,8 @@ def test_the_three_link_to_each_other_and_share_what_is_chosen() -> None:
         names = [variable["name"] for variable in document["templating"]["list"]]
         assert names[:4] == ["datasource", "job", "instance", "upstream"]
         annotations = {one["name"] for one in document["annotations"]["list"]}
-        assert annotations == {"Outages", "Config reloads"}
+        job = document["uid"] == "removit-job"
+        assert annotations == {"Outages"} | (set() if job else {"Firing alerts", "Config reloads"})
 
 
 def variable(name: str, of: str) -> dict[str, Any]:
@@ -131,31 +170,204 @@ def variable(name: str, of: str) -> dict[str, Any]:
 
 def test_the_job_is_a_text_box_and_reached_from_table_and_exemplars() -> None:
     assert variable("job_id", "job.json")["type"] == "textbox"
-    text = json.dumps(DOCUMENTS["overview.json"])
-    assert "/d/removit-job/removit-job?var-job_id=${__value.raw}" in text
-    [source] = yaml.safe_load((GRAFANA / "provisioning/datasources/prometheus.yaml").read_text())[
-        "datasources"
-    ]
-    [destination] = source["jsonData"]["exemplarTraceIdDestinations"]
+    assert any("removit-job" in url for url in links("overview.json"))
+    [destination] = data_source()["exemplarTraceIdDestinations"]
     assert destination["name"] == "job_id"
-    # `$$`: Grafana reads variables in provisioning files, and this is none of them.
-    assert destination["url"] == "/d/removit-job/removit-job?var-job_id=$${__value.raw}"
+    # `$$`: Grafana would otherwise read these as variables of the provisioning file.
+    assert destination["url"] == (
+        "/d/removit-job/removit-job?var-job_id=$${__value.raw}&$${__url_time_range}"
+    )
 
 
-def test_panels_with_jobs_behind_their_counts_ask_for_exemplars() -> None:
+def data_source() -> dict[str, Any]:
+    text = (GRAFANA / "provisioning/datasources/prometheus.yaml").read_text()
+    [source] = yaml.safe_load(text)["datasources"]
+    return dict(source["jsonData"])
+
+
+def properties(name: str, wanted: str) -> Iterator[Any]:
+    """Yield the values of one property in all overrides."""
+    for panel in panels(name):
+        for override in panel["fieldConfig"]["overrides"]:
+            for one in override["properties"]:
+                if one["id"] == wanted:
+                    yield one["value"]
+
+
+def links(name: str) -> list[str]:
+    return [link["url"] for found in properties(name, "links") for link in found]
+
+
+def test_links_carry_the_time_range_the_data_source_and_the_upstream() -> None:
+    assert links("overview.json")
+    for name in NAMES:
+        for url in links(name):
+            assert "${__url_time_range}" in url
+            assert "${datasource:queryparam}" in url
+            assert "var-upstream=" in url
+
+
+def test_what_is_not_known_is_grey_and_says_no_data() -> None:
+    """Every tile, every column and every timeline with words maps null; null is never a colour."""
+    greys = set()
+    for panel in every_panel():
+        config = panel["fieldConfig"]
+        found = [config["defaults"].get("mappings")] if panel["type"] == "stat" else []
+        found += [
+            one["value"]
+            for override in config["overrides"]
+            for one in override["properties"]
+            if one["id"] == "mappings"
+        ]
+        assert found or panel["type"] not in {"stat", "table"}, panel["title"]
+        for mappings in found:
+            null = mappings[-1]
+            assert null["type"] == "special", panel["title"]
+            assert null["options"]["match"] == "null+nan"
+            greys.add(null["options"]["result"]["color"])
+    [grey] = greys
+    assert grey == "#8e8e8e"
+
+
+def test_a_tile_shows_a_value_and_never_the_name_of_a_series() -> None:
+    for panel in every_panel():
+        if panel["type"] == "stat":
+            assert panel["options"]["textMode"] == "value", panel["title"]
+
+
+@pytest.mark.parametrize("text", ["none", "never", "well", "0"])
+def test_no_tile_claims_to_know_when_it_has_no_data(text: str) -> None:
+    for panel in every_panel():
+        if panel["type"] == "stat":
+            [null] = panel["fieldConfig"]["defaults"]["mappings"][-1:]
+            assert null["options"]["result"]["text"] != text, panel["title"]
+
+
+def test_each_panel_of_the_overview_uses_group_or_says_that_it_does_not() -> None:
+    using = 0
+    for panel in panels("overview.json"):
+        applies = all("${group:raw}" in target["expr"] for target in panel["targets"])
+        assert applies is (GROUP_DOES_NOT_APPLY not in panel["description"]), panel["title"]
+        using += applies
+    assert using > 25
+    for name in ("job.json", "exporter.json"):
+        assert GROUP_DOES_NOT_APPLY not in json.dumps(DOCUMENTS[name])
+
+
+def test_codes_have_the_colour_of_their_class_in_every_panel() -> None:
+    seen = 0
+    for panel in every_panel():
+        by_code = any("{{code}}" in (one.get("legendFormat") or "") for one in panel["targets"])
+        patterns = {
+            override["matcher"]["options"]: override["properties"][0]["value"]["fixedColor"]
+            for override in panel["fieldConfig"]["overrides"]
+            if override["matcher"]["id"] == "byRegexp"
+        }
+        assert bool(patterns) is by_code, panel["title"]
+        for code, colour in (
+            ("200", "green"),
+            ("404", "orange"),
+            ("429", "yellow"),
+            ("503", "red"),
+            ("timeout", "purple"),
+        ):
+            for legend in (f"status {code}", f"{code} some_error"):
+                # The last override that matches holds.
+                matching = [
+                    value
+                    for pattern, value in patterns.items()
+                    if re.search(pattern.strip("/"), legend)
+                ]
+                assert not by_code or matching[-1] == colour, (panel["title"], legend)
+        seen += by_code
+    assert seen >= 3
+
+
+def test_counts_have_no_decimals_and_no_thousands_as_letters() -> None:
+    for panel in every_panel():
+        defaults = panel["fieldConfig"]["defaults"]
+        assert defaults["unit"] != "short" if "unit" in defaults else True, panel["title"]
+        if defaults.get("unit") == "locale":
+            assert defaults["decimals"] == 0, panel["title"]
+
+
+def test_an_axis_of_zeros_does_not_end_at_100() -> None:
+    for panel in every_panel():
+        if panel["type"] == "timeseries":
+            defaults = panel["fieldConfig"]["defaults"]
+            custom = defaults["custom"]
+            logarithmic = custom.get("scaleDistribution", {}).get("type") == "log"
+            bounded = "axisSoftMax" in custom or "max" in defaults
+            assert logarithmic or bounded or defaults["unit"] == "bytes", panel["title"]
+
+
+def test_limits_are_those_of_the_alerts() -> None:
+    thresholds = load_thresholds()
+    limits = {
+        panel["title"]: panel["fieldConfig"]["defaults"]["thresholds"]["steps"][1]["value"]
+        for panel in every_panel()
+        if "thresholdsStyle" in panel["fieldConfig"]["defaults"].get("custom", {})
+    }
+    assert limits == {
+        "Share that ends badly": pytest.approx(1 - thresholds.failure_budget.objective),
+        "Latency": thresholds.alerts.status_latency.seconds,
+        "Use of the rate limit": 1.0,
+        "Most overdue poll over time": thresholds.alerts.exporter_lagging.seconds,
+        "Demand, of the limit": 1.0,
+    }
+
+
+def test_states_of_jobs_have_the_same_colours_everywhere() -> None:
+    colours: dict[str, set[str]] = {}
+    for panel in every_panel():
+        legends = {target.get("legendFormat") for target in panel["targets"]}
+        if legends & {"{{state}}"}:
+            for override in panel["fieldConfig"]["overrides"]:
+                colour = override["properties"][0]["value"]["fixedColor"]
+                colours.setdefault(override["matcher"]["options"], set()).add(colour)
+    assert colours.keys() == {"pending", "done", "failed", "expired", "not_found", "invalid"}
+    assert all(len(found) == 1 for found in colours.values())
+
+
+def test_exemplars_show_durations_and_trouble_only() -> None:
     asking = {
         panel["title"]
-        for panel in panels("overview.json")
+        for panel in every_panel()
         if any(target.get("exemplar") for target in panel["targets"])
     }
     assert asking == {
-        "Ended per minute, by state",
+        "Ended badly per minute, by state",
         "Time to done",
         "Time to done, every job",
         "Ignored variations, by variation",
         "Warnings, by variation",
         "Done without result, by mode",
     }
+
+
+def test_the_job_dashboard_works_after_the_series_ended() -> None:
+    """Every tile and table looks back over the time range, and no job id is aggregated away."""
+    for panel in panels("job.json"):
+        if panel["type"] in {"stat", "table"}:
+            for target in panel["targets"]:
+                assert "_over_time(" in target["expr"], panel["title"]
+                assert "[$__range" in target["expr"], panel["title"]
+
+
+def test_annotations_look_at_each_scrape() -> None:
+    interval = data_source()["timeInterval"]
+    for document in DOCUMENTS.values():
+        found = {one["name"]: one for one in document["annotations"]["list"]}
+        for name in found.keys() - {"Config reloads"}:
+            assert found[name]["step"] == interval
+            assert found[name]["target"]["interval"] == interval
+    [outages] = DOCUMENTS["job.json"]["annotations"]["list"]
+    assert 'job_id="$job_id"' in outages["expr"]
+
+
+def test_the_default_time_range_is_an_hour() -> None:
+    for document in DOCUMENTS.values():
+        assert document["time"] == {"from": "now-1h", "to": "now"}
 
 
 def test_one_query_of_several_with_the_same_exemplars_asks_for_them() -> None:
@@ -182,9 +394,7 @@ def test_links_lead_only_to_addresses_that_a_browser_can_reach() -> None:
 
 
 def test_the_examples_scrape_as_often_as_grafana_believes_and_keep_the_exporters_labels() -> None:
-    [source] = yaml.safe_load((GRAFANA / "provisioning/datasources/prometheus.yaml").read_text())[
-        "datasources"
-    ]
+    interval = data_source()["timeInterval"]
     for page in ("README.md", "docs/monitoring.md"):
         [text] = re.findall(
             r"<!-- file: prometheus\.yml -->\n```yaml\n(.*?)```",
@@ -192,19 +402,18 @@ def test_the_examples_scrape_as_often_as_grafana_believes_and_keep_the_exporters
             re.DOTALL,
         )
         example = yaml.safe_load(text)
-        assert example["global"]["scrape_interval"] == source["jsonData"]["timeInterval"]
+        assert example["global"]["scrape_interval"] == interval
         assert all(scrape["honor_labels"] for scrape in example["scrape_configs"])
-    [scrape] = yaml.safe_load((ROOT / "deploy/compose/prometheus.yml").read_text())[
-        "scrape_configs"
-    ]
-    assert scrape["honor_labels"]
+    compose = yaml.safe_load((ROOT / "deploy/compose/prometheus.yml").read_text())
+    assert compose["global"]["scrape_interval"] == interval
+    assert all(scrape["honor_labels"] for scrape in compose["scrape_configs"])
 
 
 def test_a_metric_that_no_dashboard_or_rule_asks_for_is_listed_as_such() -> None:
     ql = Promql(load_thresholds())
     asked = [rule.expr for rule in recordings(ql)] + [alert.expr for alert in alerts(ql)]
     for name in NAMES:
-        asked += [text.replace("${group:raw}", 'upstream!=""') for text in expressions(name)]
+        asked += [readable(text) for text in expressions(name)]
     families = [family_of(metric) for text in asked for metric in read(text).metrics]
     used = {family.name for family in families if family is not None}
     assert set(UNUSED) == set(FAMILIES) - used

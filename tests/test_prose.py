@@ -22,7 +22,7 @@ LIMITS = {
     "exporter/upstream": 4.4,
     "exporter/web": 0.7,
     "benchmarks": 4.6,
-    "grafana": 14.2,
+    "grafana": 0.0,
     "tests": 2.0,
     "docs": 0.8,
 }

@@ -1,5 +1,6 @@
-"""The dashboards as code: `make dashboards` writes them as JSON to `grafana/dashboards/`.
+"""Grafana's dashboards as code, built with Grafana's Foundation SDK.
 
-Built with Grafana's own `grafana-foundation-sdk`. What a panel asks is in `overview.py`, `job.py`
-and `exporter.py`; how panels look, and where they stand, in `panels.py` and `layout.py`.
+The JSON in `grafana/dashboards/` is made by `make dashboards`; a test keeps both equal. `panels`
+says how a panel looks, `queries` how it asks Prometheus, `layout` where it is; the other modules
+are the dashboards.
 """

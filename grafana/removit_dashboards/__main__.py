@@ -24,7 +24,7 @@ def documents() -> Mapping[str, dict[str, Any]]:
 
 
 def text(document: Mapping[str, Any]) -> str:
-    """Return a document as it stands in its file."""
+    """Return the content of a document's file."""
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 

@@ -1,16 +1,19 @@
-"""`Removit / Exporter`: does the exporter keep up, and what does it cost?"""
+"""`Removit / Exporter`: is the exporter at fault, does it keep up, and what does it cost?"""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-from .layout import Band, Section, make
-from .panels import BLUE, GREEN, ORANGE, RED, YELLOW, fact, lines, rows_of
-from .queries import ONE, Query, datasource, exporters, now, rows
+from exporter.alerting.thresholds import load_thresholds
 
-R = "$__rate_interval"
+from .layout import Band, Section, make
+from .looks import BLUE, GREEN, GREY, NONE, ORANGE, RED, STATE_COLOURS, YELLOW
+from .panels import AGE, COUNT, SHARE, Column, fact, lines, rows_of
+from .queries import ONE, SEEN, Query, R, datasource, exporters, now, or_none, rows
+
+LATE = load_thresholds().alerts.exporter_lagging.seconds
+"""From how many seconds on a late poll is an alert."""
 SCRAPED = 'job=~"$job",instance=~"$instance"'
-"""For what Prometheus says of a scrape: it carries no upstream's name."""
-EXPORTER = f'removit_upstream_state{{{ONE},state="well"}}'
-"""What every exporter shows, and no other target: All is every job that Prometheus scrapes."""
+"""For Prometheus's own series about a scrape, which have no upstream. Only those of exporters
+count: All is every job that Prometheus scrapes."""
 
 
 def exporter() -> Dashboard:
@@ -18,7 +21,7 @@ def exporter() -> Dashboard:
     return make(
         "removit-exporter",
         "Removit / Exporter",
-        "Does the exporter keep up, does its store take what it writes, and what does it cost?",
+        "Is the exporter at fault, does it keep up, and what does it cost?",
         [datasource(), *exporters()],
         [_now(), _polling(), _page(), _store(), _process()],
     )
@@ -39,22 +42,38 @@ def _p(share: float, name: str, by: str = "le") -> str:
     return f"histogram_quantile({share}, sum by ({by}) ({rate}))"
 
 
+def _faults() -> str:
+    """Return how many faults of its own the exporters have now; nothing if that is not known."""
+    store = f"sum({_own('store_writable')} == bool 0)"
+    config = f"sum({_own('config_last_reload_successful')} == bool 0)"
+    files = f"sum({_own('job_file_errors')} > bool 0)"
+    late = f"(sum(({_late()}) > bool {LATE:g}) or on () 0 * {store})"
+    loop = f"sum({_own('event_loop_lag_seconds')} > bool 1)"
+    return f"{store} + {config} + {files} + {late} + {loop}"
+
+
 def _now() -> Section:
     yes = {1: ("yes", GREEN), 0: ("NO", RED)}
+    up = f"up{{{SCRAPED}}} and on (job, instance) last_over_time({SEEN}[$__range])"
     return Section(
-        "Now",
+        "Is the exporter at fault?",
         Band(
             4,
             fact(
-                "Exporters up",
-                "Of the chosen ones, those that Prometheus could scrape.",
-                "short",
-                now(
-                    f"sum(up{{{SCRAPED}}}"
-                    f" and on (job, instance) last_over_time({EXPORTER}[$__range]))"
-                ),
-                steps=((None, RED), (1.0, GREEN)),
-                nothing="no target",
+                "Own faults",
+                "How many of these hold now, over all chosen exporters: the store is not writable,"
+                " the config was rejected, a job file is broken, a poll is over a minute late, the"
+                " event loop is over a second late. At 0 the cause is elsewhere.",
+                COUNT,
+                now(_faults()),
+                steps=((None, GREEN), (1.0, RED)),
+            ),
+            fact(
+                "Exporters gone",
+                "Exporters that reported in the time range and do not now.",
+                COUNT,
+                now(f"count({up}) - sum({up})"),
+                steps=((None, GREEN), (1.0, RED)),
             ),
             fact(
                 "Store writable",
@@ -72,38 +91,60 @@ def _now() -> Section:
                 words=yes,
             ),
             fact(
-                "Config read",
-                "When a config was last put in force.",
-                "dateTimeFromNow",
-                now(f"max({_own('config_last_reload_success_timestamp_seconds')}) * 1000"),
-            ),
-            fact(
                 "Broken job files",
                 "Job files that cannot be read, or not wholly.",
-                "short",
+                COUNT,
                 now(f"sum({_own('job_file_errors')})"),
                 steps=((None, GREEN), (1.0, RED)),
             ),
             fact(
                 "Jobs without series",
-                "Left out because of metrics.per_job.max_jobs. Totals and alerts are not touched.",
-                "short",
+                "Left out because of metrics.per_job.max_jobs. Totals and alerts are complete.",
+                COUNT,
                 now(f"sum({_own('series_left_out_jobs')})"),
                 steps=((None, GREEN), (1.0, YELLOW)),
             ),
             fact(
                 "Most overdue poll",
-                "How late the next poll is; below zero it is still to come.",
-                "s",
-                now(f"max({_late()})"),
-                steps=((None, GREEN), (10.0, YELLOW), (60.0, RED)),
-                nothing="nothing to poll",
+                "How late the most overdue poll is; 0 while all polls are on time.",
+                AGE,
+                now(or_none(f"clamp_min(max({_late()}), 0)")),
+                steps=((None, GREEN), (10.0, YELLOW), (LATE, RED)),
+                words={NONE: ("nothing to poll", GREY)},
             ),
             fact(
                 "Polls in flight",
                 "Requests under way; upstream.concurrency is the most.",
-                "short",
+                COUNT,
                 now(f"sum({_own('polls_in_flight')})"),
+            ),
+        ),
+        Band(
+            5,
+            rows_of(
+                "Exporters, the gone ones first",
+                "Every exporter that reported in the time range. A gone one keeps its last version"
+                " here.",
+                rows(f"max by (instance) ({up})"),
+                rows(f"last_over_time({_own('build_info')}[$__range])"),
+                rows(
+                    "time() - max by (instance)"
+                    f" ({_own('config_last_reload_success_timestamp_seconds')})"
+                ),
+                columns={
+                    "instance": Column("Instance", nothing="?"),
+                    "upstream": Column("Upstream", nothing="?"),
+                    "Value #A": Column(
+                        "Reports", words={1: ("yes", GREEN), 0: ("GONE", RED)}, coloured=True
+                    ),
+                    "Value #C": Column("Config read", AGE),
+                    "version": Column("Version", nothing="?"),
+                    "python_version": Column("Python", nothing="?"),
+                },
+                hidden=("job", "__name__", "Value #B"),
+                sorted_by="Reports",
+                ascending=True,
+                nothing="no exporter in this time",
             ),
         ),
     )
@@ -127,21 +168,21 @@ def _polling() -> Section:
             lines(
                 "Most overdue poll over time",
                 "By exporter; while it is zero all polls are on time.",
-                "s",
+                AGE,
                 Query(f"clamp_min({late}, 0)", "{{instance}}"),
+                limit=LATE,
             ),
             lines(
-                "Demand against the limit",
-                "Polls a second that the jobs ask for, and requests that are allowed.",
-                "reqps",
+                "Demand, of the limit",
+                "Polls that the jobs ask for, as a share of the requests that are allowed. Above"
+                " 100 % polls are late.",
+                SHARE,
                 Query(
-                    f"sum by (instance) ({_own('poll_demand_per_second')})",
-                    "{{instance}} demand",
+                    f"sum by (instance) ({_own('poll_demand_per_second')})"
+                    f" / sum by (instance) ({_own('rate_limit_per_second')})",
+                    "{{instance}}",
                 ),
-                Query(
-                    f"sum by (instance) ({_own('rate_limit_per_second')})",
-                    "{{instance}} limit",
-                ),
+                limit=1.0,
             ),
         ),
         Band(
@@ -149,22 +190,22 @@ def _polling() -> Section:
             lines(
                 "Polls in flight over time",
                 "Requests under way, by exporter.",
-                "short",
+                COUNT,
                 Query(f"sum by (instance) ({_own('polls_in_flight')})", "{{instance}}"),
             ),
             lines(
                 "How late ends are seen",
                 "The longest that a job's end can have gone unseen.",
-                "s",
+                AGE,
                 Query(f"histogram_quantile(0.5, {delay})", "p50"),
                 Query(f"histogram_quantile(0.95, {delay})", "p95"),
             ),
             lines(
                 "Control requests",
-                "A minute; made when no other job tells how the upstream does, by what was asked.",
+                "A minute, by control target; made when no other job shows the upstream's state.",
                 "cpm",
                 Query(
-                    f"sum by (rung) (rate({_own('control_requests_total')}[{R}])) * 60",
+                    f"sum by (rung) (rate({_own('control_requests_total')}[{R}])) * 60 > 0",
                     "{{rung}}",
                 ),
                 bars=True,
@@ -176,33 +217,29 @@ def _polling() -> Section:
 def _page() -> Section:
     http = f"sum by (route, code) (rate({_own('http_requests_total')}[{R}]))"
     return Section(
-        "The page and the routes",
+        "/metrics and the other routes",
         Band(
             8,
             lines(
-                "Time to make the page",
-                "How long the last page of metrics took.",
+                "Time to answer /metrics",
+                "How long the last scrape took in the exporter.",
                 "s",
                 Query(f"max by (instance) ({_own('scrape_duration_seconds')})", "{{instance}}"),
             ),
             lines(
-                "Size of the page",
+                "Size of /metrics",
                 "Uncompressed.",
                 "bytes",
                 Query(f"max by (instance) ({_own('scrape_size_bytes')})", "{{instance}}"),
             ),
             lines(
                 "Series",
-                "Samples in the last scrape, and jobs that have no series of their own.",
-                "short",
+                "Samples in the last scrape.",
+                COUNT,
                 Query(
                     f"sum by (instance) (scrape_samples_scraped{{{SCRAPED}}}"
-                    f" and on (job, instance) {EXPORTER})",
-                    "{{instance}} samples",
-                ),
-                Query(
-                    f"sum by (instance) ({_own('series_left_out_jobs')})",
-                    "{{instance}} left out",
+                    f" and on (job, instance) {SEEN})",
+                    "{{instance}}",
                 ),
             ),
         ),
@@ -212,7 +249,8 @@ def _page() -> Section:
                 "Requests answered",
                 "A second, by route and code.",
                 "reqps",
-                Query(http, "{{route}} {{code}}"),
+                Query(f"{http} > 0", "{{route}} {{code}}"),
+                by_code=True,
                 stacked=True,
             ),
             lines(
@@ -226,13 +264,14 @@ def _page() -> Section:
                 "Requests of the status route, a second, by how they were answered.",
                 "reqps",
                 Query(
-                    f"sum by (result) (rate({_own('status_served_total')}[{R}]))",
+                    f"sum by (result) (rate({_own('status_served_total')}[{R}])) > 0",
                     "{{result}}",
                 ),
                 stacked=True,
                 nothing="Nobody asks GET /api/v1/status",
             ),
         ),
+        collapsed=True,
     )
 
 
@@ -243,7 +282,7 @@ def _store() -> Section:
             8,
             lines(
                 "Time of a commit",
-                "Half, 95 and 99 of 100 commits took no longer.",
+                "Half, 95 and 99 of 100 commits to the store took no longer.",
                 "s",
                 Query(_p(0.5, "store_commit_duration"), "p50"),
                 Query(_p(0.95, "store_commit_duration"), "p95"),
@@ -251,9 +290,10 @@ def _store() -> Section:
             ),
             lines(
                 "Jobs in the store",
-                "By state.",
-                "short",
-                Query(f"sum by (state) ({_own('stored_jobs')})", "{{state}}"),
+                "Jobs in the store, by state; finished ones leave it after storage.retention.",
+                COUNT,
+                Query(f"sum by (state) ({_own('stored_jobs')}) > 0", "{{state}}"),
+                colours=STATE_COLOURS,
                 stacked=True,
             ),
             lines(
@@ -261,7 +301,7 @@ def _store() -> Section:
                 "A minute, by operation.",
                 "cpm",
                 Query(
-                    f"sum by (operation) (rate({_own('store_errors_total')}[{R}])) * 60",
+                    f"sum by (operation) (rate({_own('store_errors_total')}[{R}])) * 60 > 0",
                     "{{operation}}",
                 ),
                 bars=True,
@@ -275,7 +315,7 @@ def _store() -> Section:
                 "A minute.",
                 "cpm",
                 Query(
-                    f"sum by (level) (rate({_own('log_events_total')}[{R}])) * 60",
+                    f"sum by (level) (rate({_own('log_events_total')}[{R}])) * 60 > 0",
                     "{{level}}",
                 ),
                 colours={"error": RED, "warning": ORANGE, "info": GREEN, "debug": BLUE},
@@ -283,10 +323,10 @@ def _store() -> Section:
             ),
             lines(
                 "Registrations refused, by reason",
-                "A minute. Whoever registers was told.",
+                "A minute. The registering client was answered with the reason.",
                 "cpm",
                 Query(
-                    f"sum by (reason) (rate({_own('registrations_refused_total')}[{R}])) * 60",
+                    f"sum by (reason) (rate({_own('registrations_refused_total')}[{R}])) * 60 > 0",
                     "{{reason}}",
                 ),
                 bars=True,
@@ -294,7 +334,7 @@ def _store() -> Section:
             lines(
                 "Config and job files",
                 "1 while the config in force is the file's; and job files with errors.",
-                "short",
+                COUNT,
                 Query(
                     f"min by (instance) ({_own('config_last_reload_successful')})",
                     "{{instance}} config",
@@ -305,6 +345,7 @@ def _store() -> Section:
                 ),
             ),
         ),
+        collapsed=True,
     )
 
 
@@ -315,19 +356,19 @@ def _process() -> Section:
             8,
             lines(
                 "Lag of the event loop",
-                "How late the loop woke the exporter last; anything else waits as long.",
+                "How late the event loop last woke the exporter; everything else waits as long.",
                 "s",
                 Query(f"max by (instance) ({_own('event_loop_lag_seconds')})", "{{instance}}"),
             ),
             lines(
                 "CPU",
                 "Of one core; nothing where the exporter is embedded in another program.",
-                "percentunit",
+                SHARE,
                 Query(
                     f"sum by (instance) (rate(process_cpu_seconds_total{{{ONE}}}[{R}]))",
                     "{{instance}}",
                 ),
-                nothing="An embedded exporter does not tell",
+                nothing="An embedded exporter does not report it",
             ),
             lines(
                 "Memory",
@@ -337,23 +378,8 @@ def _process() -> Section:
                     f"sum by (instance) (process_resident_memory_bytes{{{ONE}}})",
                     "{{instance}}",
                 ),
-                nothing="An embedded exporter does not tell",
+                nothing="An embedded exporter does not report it",
             ),
         ),
-        Band(
-            4,
-            rows_of(
-                "Versions",
-                "What runs where.",
-                rows(_own("build_info")),
-                names={
-                    "instance": "Instance",
-                    "upstream": "Upstream",
-                    "version": "Version",
-                    "python_version": "Python",
-                },
-                hidden=("__name__", "Value", "Value #A", "job"),
-                nothing="no exporter",
-            ),
-        ),
+        collapsed=True,
     )

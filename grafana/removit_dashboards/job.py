@@ -1,17 +1,30 @@
-"""`Removit / Job`: one job, by its id."""
+"""`Removit / Job`: one job, by its id, also after its series ended."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from .layout import Band, Section, make
-from .panels import GREEN, ORANGE, STATE_COLOURS, YELLOW, fact, lines, name_of, rows_of, timeline
-from .queries import ONE, SINGLE, Query, datasource, exporters, job_id, now, rows
-
-THIS = f"{ONE},{SINGLE}"
-GONE = "no such series: see the description"
-KEPT = (
-    " A finished job keeps its series for metrics.per_job.linger; choose a time when it still had"
-    " them, or ask GET /api/v1/jobs/{job_id}."
+from .looks import BLUE, GREEN, ORANGE, RED, STATE_COLOURS, YELLOW
+from .panels import AGE, COUNT, SHARE, Column, fact, lines, rows_of, timeline, word
+from .queries import (
+    ONE,
+    SINGLE,
+    Query,
+    datasource,
+    exporters,
+    job_id,
+    last,
+    newest,
+    now,
+    rows,
 )
+
+KEPT = (
+    " The last value in the time range is shown, also after the job's series ended"
+    " (metrics.per_job.linger after its end)."
+)
+INFO = f"removit_job_info{{{SINGLE}}}"
+NOT_FOUND = "Not in this time"
+DONE = f'removit_job_duration_seconds_bucket{{{ONE},state="done"}}'
 
 
 def job() -> Dashboard:
@@ -19,78 +32,111 @@ def job() -> Dashboard:
     return make(
         "removit-job",
         "Removit / Job",
-        "One job by its id: type it above, or come here from a table or an exemplar.",
+        "One job by its id: type it above, or follow a link from a table or an exemplar. Choose a"
+        " time range in which the job was pending. GET /api/v1/jobs/{job_id} has its history.",
         [datasource(), *exporters(), job_id()],
-        [_now(), _course(), _rows()],
+        [_now(), _course(), _identity()],
     )
 
 
-def _since(name: str) -> str:
-    return f"max(removit_job_{name}_timestamp_seconds{{{THIS}}}) * 1000"
+def _at(name: str) -> str:
+    """Return a point in a job's life, in seconds since 1970."""
+    return last(f"removit_job_{name}_timestamp_seconds{{{SINGLE}}}")
+
+
+def _took() -> str:
+    """Return how long the job took, or has taken by now while it is pending."""
+    pending = f'(max(removit_job_state{{{SINGLE},state="pending"}}) == 1)'
+    so_far = f"(time() - {_at('registered')}) and on () {pending}"
+    return f"({so_far}) or on () ({_at('finished')} - {_at('registered')})"
+
+
+def _usual(share: float) -> str:
+    """Return how long a share of the job's mode took at most, over the last day."""
+    mode = f'max by (mode) (last_over_time(removit_job_info{{{SINGLE},mode!="unknown"}}[$__range]))'
+    buckets = f"sum by (mode, le) (increase({DONE}[1d]))"
+    return f"max(histogram_quantile({share}, {buckets} * on (mode) group_left () ({mode})))"
 
 
 def _now() -> Section:
+    over_usual = f"({_took()}) / on () ({_usual(0.95)})"
     return Section(
-        "Job $job_id",
+        "Job $job_id (none? Type an id above, or choose a time in which the job was pending)",
         Band(
             4,
-            name_of(
+            word(
                 "State",
                 "The job's state as the exporter judges it." + KEPT,
-                now(f"max by (state) (removit_job_state{{{THIS}}}) == 1", "{{state}}"),
-                STATE_COLOURS,
-                GONE,
+                rows(newest(f"removit_job_state{{{SINGLE}}}")),
+                "state",
+                colours=STATE_COLOURS,
             ),
-            name_of(
+            word(
                 "Step",
-                "What the API last called `status`.",
-                now(f"max by (step) (removit_job_step{{{THIS}}}) == 1", "{{step}}"),
-                {},
-                "no answer yet",
+                "What the API last called `status`." + KEPT,
+                rows(newest(f"removit_job_step{{{SINGLE}}}")),
+                "step",
             ),
             fact(
                 "Progress",
-                "As the API last said; the contract calls it approximate.",
-                "percentunit",
-                now(f"max(removit_job_progress_ratio{{{THIS}}})"),
-                nothing="no answer yet",
-            ),
-            fact(
-                "Registered",
-                "When the exporter was told of the job.",
-                "dateTimeFromNow",
-                now(_since("registered")),
-                nothing=GONE,
-            ),
-            fact(
-                "Last moved",
-                "When its progress or step last changed.",
-                "dateTimeFromNow",
-                now(_since("last_progress")),
-                nothing="not yet",
-            ),
-            fact(
-                "Ended",
-                "When it reached its final state.",
-                "dateTimeFromNow",
-                now(_since("finished")),
-                nothing="not yet",
+                "As the API last said; the contract calls it approximate." + KEPT,
+                SHARE,
+                now(last(f"removit_job_progress_ratio{{{SINGLE}}}")),
             ),
             fact(
                 "Warnings",
-                "In the API's last answer. The texts: GET /api/v1/jobs/{job_id}.",
-                "short",
-                now(f"max(removit_job_warnings_current{{{THIS}}})"),
+                "In the API's last answer. The texts: GET /api/v1/jobs/{job_id}." + KEPT,
+                COUNT,
+                now(last(f"removit_job_warnings_current{{{SINGLE}}}")),
                 steps=((None, GREEN), (1.0, YELLOW)),
-                nothing=GONE,
             ),
             fact(
                 "Ignored variations",
-                "Variations that the API's last answer said it left out.",
-                "short",
-                now(f"max(removit_job_ignored_variations_current{{{THIS}}})"),
+                "Variations that the API's last answer said it left out." + KEPT,
+                COUNT,
+                now(last(f"removit_job_ignored_variations_current{{{SINGLE}}}")),
                 steps=((None, GREEN), (1.0, ORANGE)),
-                nothing=GONE,
+            ),
+            fact(
+                "Took",
+                "From its registration to its end, or to now while it is pending." + KEPT,
+                AGE,
+                now(_took()),
+            ),
+            fact(
+                "Usual: 95 of 100",
+                "95 of 100 jobs of its mode that were done in the last day took no longer.",
+                AGE,
+                now(_usual(0.95)),
+            ),
+            fact(
+                "Took, of the usual",
+                "How long it took as a share of what 95 of 100 jobs of its mode take at most.",
+                SHARE,
+                now(over_usual),
+                steps=((None, GREEN), (1.0, YELLOW), (3.0, RED)),
+            ),
+        ),
+        Band(
+            3,
+            *(
+                fact(
+                    title,
+                    f"{text}{KEPT}",
+                    "dateTimeAsIso",
+                    now(f"{_at(name)} * 1000"),
+                    nothing=nothing,
+                )
+                for title, text, name, nothing in (
+                    ("Registered", "When the exporter registered it.", "registered", "no data"),
+                    (
+                        "Last moved",
+                        "When progress or step last changed.",
+                        "last_progress",
+                        "no data",
+                    ),
+                    ("Ended", "When it reached its final state.", "finished", "no end seen"),
+                )
             ),
         ),
     )
@@ -100,57 +146,50 @@ def _course() -> Section:
     return Section(
         "Its course",
         Band(
-            8,
-            lines(
-                "Progress over time",
-                "From 0 to 1, as the API says." + KEPT,
-                "percentunit",
-                Query(f"max(removit_job_progress_ratio{{{THIS}}})", "progress"),
-                most=1.0,
-                colours={"progress": GREEN},
-            ),
-            lines(
-                "Warnings and ignored variations over time",
-                "In the API's answer at the time.",
-                "short",
-                Query(f"max(removit_job_warnings_current{{{THIS}}})", "warnings"),
-                Query(f"max(removit_job_ignored_variations_current{{{THIS}}})", "ignored"),
-                colours={"warnings": YELLOW, "ignored": ORANGE},
-            ),
-        ),
-        Band(
-            8,
+            9,
             timeline(
                 "States and steps",
-                "When the job was in which state, and in which of the API's steps.",
-                Query(f"max by (state) (removit_job_state{{{THIS}}})", "{{state}}"),
-                Query(f"max by (step) (removit_job_step{{{THIS}}})", "step: {{step}}"),
+                "When the job was in which state, and in which of the API's steps. Red regions in"
+                " the graphs are outages of its upstream.",
+                Query(f"max by (state) (removit_job_state{{{SINGLE}}})", "{{state}}"),
+                Query(f"max by (step) (removit_job_step{{{SINGLE}}})", "step: {{step}}"),
                 colours=STATE_COLOURS,
-                nothing="No series of this job in this time",
+                nothing=NOT_FOUND,
+            ),
+            lines(
+                "Progress over time",
+                "As the API says.",
+                SHARE,
+                Query(f"max(removit_job_progress_ratio{{{SINGLE}}})", "progress"),
+                most=1.0,
+                colours={"progress": BLUE},
+                nothing=NOT_FOUND,
             ),
         ),
     )
 
 
-def _rows() -> Section:
+def _identity() -> Section:
     return Section(
         "What it is",
         Band(
             4,
             rows_of(
                 "Identity",
-                "Who told of it, its mode, the user's own key, and the registration labels.",
-                rows(f"removit_job_info{{{THIS}}}"),
-                names={
-                    "job_id": "Job id",
-                    "key": "Key",
-                    "mode": "Mode",
-                    "source": "Source",
-                    "instance": "Instance",
-                    "upstream": "Upstream",
+                "Its mode, the source that first registered it, the user's own key, and the"
+                " registration labels." + KEPT,
+                rows(f"last_over_time({INFO}[$__range])"),
+                columns={
+                    "job_id": Column("Job id", nothing="?", width=330),
+                    "key": Column("Key", nothing=""),
+                    "mode": Column("Mode", nothing=""),
+                    "source": Column("Source", nothing=""),
+                    "upstream": Column("Upstream", nothing=""),
+                    "instance": Column("Instance", nothing=""),
                 },
                 hidden=("__name__", "Value", "Value #A", "job"),
-                nothing=GONE,
+                sorted_by="Mode",
+                nothing=NOT_FOUND,
             ),
         ),
     )

@@ -1,36 +1,42 @@
-"""`Removit / Overview`: is the upstream well, what do the jobs do, what goes wrong, and where."""
+"""`Removit / Overview`: is the API well, do jobs end, what was lost, and which alerts fire."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models.dashboard import Panel
+
+from exporter.alerting.thresholds import load_thresholds
 
 from .layout import Band, Section, make
-from .overview_sections import DURATION, ENDED, FINISHED, WITHOUT, R, api, jobs, times, wrong
-from .panels import (
-    GREEN,
-    ORANGE,
-    RED,
-    STATE_COLOURS,
-    UPSTREAM_COLOURS,
-    YELLOW,
-    counts,
-    fact,
-    lines,
-    name_of,
-    rows_of,
-    timeline,
-)
+from .looks import BLUE, GREEN, GREY, NONE, ORANGE, RED, SEVERITIES, STATE_COLOURS, YELLOW, Words
+from .overview_details import by_group, stuck, totals, traffic, wrong
+from .overview_times import api, times
+from .panels import AGE, COUNT, SHARE, Column, fact, lines, rows_of, timeline
 from .queries import (
     BY_GROUP,
     GROUP,
     ONE,
+    RECORDED,
     Query,
+    R,
     datasource,
     exporters,
     group,
+    grown,
     now,
+    or_none,
     rows,
+    while_seen,
 )
+from .upstreams import STATE_WORDS, held_for, state_code
 
-JOB_URL = "/d/removit-job/removit-job?var-job_id=${__value.raw}&${datasource:queryparam}"
+FINISHED = "removit_jobs_finished_total"
+WITHOUT = "removit_jobs_done_without_result_total"
+REQUESTS = "removit_upstream_requests_total"
+UPSTREAM_URL = (
+    "/d/removit-overview/removit-overview?var-upstream=${__value.raw}"
+    "&${datasource:queryparam}&${__url_time_range}"
+)
+WITH_NONE: Words = {NONE: ("none", GREY)}
 
 
 def overview() -> Dashboard:
@@ -38,269 +44,239 @@ def overview() -> Dashboard:
     return make(
         "removit-overview",
         "Removit / Overview",
-        "Is the upstream well, what do the jobs do, what goes wrong, and where.",
+        "Is the API well, do jobs end, what was lost, and which alerts fire?",
         [datasource(), *exporters(), group()],
-        [_well(), jobs(), times(), wrong(), api(), _groups(), _stuck(), _counted()],
+        [
+            _first_screen(),
+            stuck(),
+            wrong(),
+            traffic(),
+            times(),
+            api(),
+            by_group(),
+            totals(),
+        ],
+        grouped=True,
     )
 
 
-def _well() -> Section:
-    key = {1: ("accepted", GREEN), 0: ("REJECTED", RED)}
+def _first_screen() -> Section:
+    """Return what fits on a screen of 1080 pixels, and answers the first questions."""
     return Section(
-        "Is it well?",
-        Band(
-            4,
-            name_of(
-                "Upstream",
-                "What the answers of late add up to. Down, blocked and key_rejected are alerts.",
-                now(f"max by (state) (removit_upstream_state{{{ONE}}}) == 1", "{{state}}"),
-                UPSTREAM_COLOURS,
-                "no exporter",
-            ),
-            fact(
-                "API key",
-                "Whether the API takes our key. Rejected, all polling is suspended.",
-                "none",
-                now(f"min(removit_api_key_valid{{{ONE}}})"),
-                words=key,
-                nothing="not known yet",
-            ),
-            fact(
-                "Last good answer",
-                "How long ago the API last answered a request well. Long is no fault: without"
-                " pending jobs nothing is asked.",
-                "s",
-                now(f"time() - max(removit_last_success_timestamp_seconds{{{ONE}}})"),
-                nothing="never yet",
-            ),
-            fact(
-                "Pending",
-                "Jobs that are polled for their end.",
-                "short",
-                now(f"sum(removit_jobs_pending{{{GROUP}}})"),
-            ),
-            fact(
-                "Oldest pending",
-                "How long ago the oldest pending job was registered.",
-                "s",
-                now(f"time() - min(removit_oldest_pending_registered_timestamp_seconds{{{ONE}}})"),
-                nothing="no job pending",
-            ),
-            fact(
-                "Ended in this time",
-                "Jobs that ended, in any way, within the time shown.",
-                "short",
-                now(f"round(sum(increase({FINISHED}{{{GROUP}}}[$__range])))"),
-            ),
-            fact(
-                "Ended well",
-                "Of the jobs that ended in this time: done, with a result. What the API never knew"
-                " (not found, invalid) does not count.",
-                "percentunit",
-                now(
-                    f'1 - (sum(increase({ENDED[:-1]},state!="done"}}[$__range]))'
-                    f" + sum(increase({WITHOUT}[$__range])))"
-                    f" / (sum(increase({ENDED}[$__range])) > 0)"
-                ),
-                steps=((None, RED), (0.95, YELLOW), (0.99, GREEN)),
-                nothing="none ended",
-            ),
-            fact(
-                "Unresolved failures",
-                "Keys whose last job ended badly, until a later one is done or someone acknowledges"
-                " (GET /api/v1/failures lists them).",
-                "short",
-                now(f"sum(removit_unresolved_failures{{{GROUP}}})"),
-                steps=((None, GREEN), (1.0, ORANGE)),
-            ),
-        ),
-        Band(
-            4,
-            timeline(
-                "Upstream over time",
-                "When the upstream was in which state.",
-                Query(f"max by (state) (removit_upstream_state{{{ONE}}})", "{{state}}"),
-                colours=UPSTREAM_COLOURS,
-                nothing="no exporter in this time",
-            ),
-        ),
+        "At a glance",
+        Band(6, _upstreams(), _alerts(), widths=[14, 10]),
+        Band(4, *_job_tiles(), *_upload_tiles()),
+        Band(6, _upstream_timeline(), _arrivals_and_ends()),
+        Band(7, _ended_badly(), _unresolved(), _variations(), widths=[10, 6, 8]),
     )
 
 
-def _groups() -> Section:
-    by = "By group (metrics.group_labels). "
-    bad = f'{BY_GROUP} (rate({ENDED[:-1]},state!="done"}}[15m]))'
-    every = f"({BY_GROUP} (rate({ENDED}[15m])) > 0)"
-    return Section(
-        "By group",
-        Band(
-            8,
-            lines(
-                "Pending, by group",
-                f"{by}Jobs that are polled for their end.",
-                "short",
-                Query(f"{BY_GROUP} (removit_jobs_pending{{{GROUP}}})"),
-                stacked=True,
+def _upstreams() -> Builder[Panel]:
+    by = "max by (upstream)"
+    newest = f"{by} (removit_last_success_timestamp_seconds{{{ONE}}})"
+    oldest = f"min by (upstream) (removit_oldest_pending_registered_timestamp_seconds{{{ONE}}})"
+    return rows_of(
+        "Upstreams, the worst first",
+        "The state of each API, from its answers, and for how long it has been in it. Grey is not"
+        " known. A click on a name shows that upstream only. Long without a good answer is not a"
+        " fault while nothing is pending.",
+        rows(state_code()),
+        rows(held_for()),
+        rows(f"min by (upstream) (removit_api_key_valid{{{ONE}}})"),
+        rows(f"time() - {newest}"),
+        rows(f"sum by (upstream) (removit_jobs_pending{{{ONE}}})"),
+        rows(f"time() - {oldest}"),
+        columns={
+            "upstream": Column(
+                "Upstream", nothing="?", link=("Show this upstream only", UPSTREAM_URL)
             ),
-            lines(
-                "Ended per minute, by group",
-                f"{by}Jobs that ended, in any way.",
-                "cpm",
-                Query(f"{BY_GROUP} (rate({FINISHED}{{{GROUP}}}[{R}])) * 60"),
-                stacked=True,
+            "Value #A": Column("State", words=STATE_WORDS, coloured=True, width=130),
+            "Value #B": Column("For", AGE, nothing="all this time", width=110),
+            "Value #C": Column(
+                "API key", words={1: ("accepted", GREEN), 0: ("REJECTED", RED)}, width=100
             ),
-            lines(
-                "Share failed or expired, by group",
-                f"{by}Of the jobs that ended in the 15 minutes before.",
-                "percentunit",
-                Query(f"{bad} / {every}"),
-                nothing="Nothing ended lately",
-            ),
-        ),
-        Band(
-            8,
-            lines(
-                "Time to done by group, p95",
-                f"{by}95 of 100 jobs took no longer.",
-                "s",
-                Query(
-                    f"histogram_quantile(0.95, {BY_GROUP}"
-                    f' (rate({DURATION}_bucket{{{GROUP},state="done"}}[{R}])))'
-                ),
-            ),
-            lines(
-                "Stalled, by group",
-                f"{by}Pending jobs without progress for polling.stalled_after.",
-                "short",
-                Query(f"{BY_GROUP} (removit_jobs_stalled{{{GROUP}}})"),
-            ),
-            lines(
-                "Overdue, by group",
-                f"{by}Pending jobs that take over polling.overdue_factor (3 by default) times their"
-                " mode's usual p99.",
-                "short",
-                Query(f"{BY_GROUP} (removit_jobs_overdue{{{GROUP}}})"),
-            ),
-            lines(
-                "Unresolved failures, by group",
-                f"{by}Keys whose last job ended badly.",
-                "short",
-                Query(f"{BY_GROUP} (removit_unresolved_failures{{{GROUP}}})"),
-                stacked=True,
-            ),
-        ),
+            "Value #D": Column("Last good answer", AGE, nothing="none known", width=135),
+            "Value #E": Column("Pending", COUNT, width=85),
+            "Value #F": Column("Oldest pending", AGE, nothing="none", width=125),
+        },
+        sorted_by="State",
+        nothing="no exporter in this time",
     )
 
 
-def _stuck() -> Section:
-    at = "on (job, instance, job_id)"
-    moved = (
-        f"(removit_job_last_progress_timestamp_seconds{{{ONE}}}"
-        f" or removit_job_registered_timestamp_seconds{{{ONE}}})"
-    )
-    info = f"removit_job_info{{{GROUP}}}"
-    pending = f'(removit_job_state{{{ONE},state="pending"}} == 1)'
-    still = f"(time() - {moved}) and {at} {pending} and {at} {info}"
-    age = f"time() - removit_job_registered_timestamp_seconds{{{ONE}}}"
-    return Section(
-        "Stuck jobs",
-        Band(
-            9,
-            rows_of(
-                "Pending jobs that stand still",
-                "The fifty pending jobs whose progress or step changed longest ago. A click on an"
-                " id leads to the job.",
-                rows(f"topk(50, ({still}) * {at} group_left (mode, source, key) {info})"),
-                rows(
-                    f"max by (job_id) (removit_job_progress_ratio{{{ONE}}}) and on (job_id)"
-                    f" topk(50, {still})"
-                ),
-                rows(f"max by (job_id) ({age}) and on (job_id) topk(50, {still})"),
-                names={
-                    "job_id": "Job id",
-                    "key": "Key",
-                    "mode": "Mode",
-                    "source": "Source",
-                    "Value #A": "Still for",
-                    "Value #B": "Progress",
-                    "Value #C": "Age",
-                },
-                hidden=("job", "instance", "upstream"),
-                units={"Still for": "s", "Progress": "percentunit", "Age": "s"},
-                links={"Job id": ("Open the job", JOB_URL)},
-                sorted_by="Still for",
-                nothing="No job is pending, or metrics.per_job is off",
-            ),
+def _alerts() -> Builder[Panel]:
+    firing = f'ALERTS{{{RECORDED},alertstate="firing"}}'
+    return rows_of(
+        "Firing alerts",
+        "From Prometheus's rules (prometheus/rules), the critical ones first. docs/runbooks has a"
+        " page for each.",
+        rows(
+            "time() - max by (severity, alertname, upstream)"
+            f" (ALERTS_FOR_STATE{{{RECORDED}}} and ignoring (alertstate) {firing})"
         ),
+        columns={
+            "severity": Column("Severity", words=SEVERITIES, coloured=True, width=90),
+            "alertname": Column("Alert", nothing="?"),
+            "upstream": Column("Upstream", nothing="?", width=110),
+            "Value": Column("For", AGE, width=110),
+        },
+        sorted_by="Severity",
+        ascending=True,
+        nothing="None, if the tile Alerts says 0",
     )
 
 
-def _counted() -> Section:
-    since = " Counted since the store began, restarts included."
-    return Section(
-        "Counted so far",
-        Band(
-            7,
-            counts(
-                "Registered, in all",
-                "Jobs the exporter was told of, by source." + since,
-                now(
-                    f"sum by (source) (removit_jobs_registered_total{{{GROUP}}}) > 0",
-                    "{{source}}",
-                ),
-            ),
-            counts(
-                "Ended, in all",
-                "Jobs that ended, by state." + since,
-                now(f"sum by (state) ({FINISHED}{{{GROUP}}})", "{{state}}"),
-                colours=STATE_COLOURS,
-            ),
-            counts(
-                "Ignored variations, in all",
-                "By variation." + since,
-                now(
-                    f"sum by (variation) (removit_job_ignored_variations_total{{{ONE}}})",
-                    "{{variation}}",
-                ),
-            ),
-            counts(
-                "Warnings, in all",
-                "By variation." + since,
-                now(
-                    f"sum by (variation) (removit_job_warnings_total{{{ONE}}})",
-                    "{{variation}}",
-                ),
-            ),
+def _job_tiles() -> list[Builder[Panel]]:
+    firing = f'count(ALERTS{{{RECORDED},alertstate="firing"}})'
+    oldest = f"time() - min(removit_oldest_pending_registered_timestamp_seconds{{{ONE}}})"
+    ended = grown(FINISHED, f'{GROUP},state=~"done|failed|expired"')
+    failed = grown(FINISHED, f'{GROUP},state=~"failed|expired"')
+    without = f"(sum({grown(WITHOUT, GROUP)}) or on () 0 * sum({ended}))"
+    return [
+        fact(
+            "Alerts",
+            "How many alerts fire. No data while Prometheus does not evaluate the rules.",
+            COUNT,
+            now(f"{firing} or on () (0 * count(upstream:removit_jobs_pending:sum{{{RECORDED}}}))"),
+            steps=((None, GREEN), (1.0, RED)),
         ),
-        Band(
-            7,
-            counts(
-                "Done without result, in all",
-                "By mode." + since,
-                now(f"sum by (mode) ({WITHOUT})", "{{mode}}"),
-            ),
-            counts(
-                "Verdicts overturned, in all",
-                "By the state that was taken back." + since,
-                now(
-                    f"sum by (from) (removit_verdicts_overturned_total{{{ONE}}})",
-                    "{{from}}",
-                ),
-            ),
-            counts(
-                "First seen at their end, in all",
-                "Jobs whose first good answer was their last, by state; they have no duration."
-                + since,
-                now(
-                    f"sum by (state) (removit_jobs_first_seen_final_total{{{ONE}}})",
-                    "{{state}}",
-                ),
-                colours=STATE_COLOURS,
-            ),
-            counts(
-                "Forgotten while pending, in all",
-                "By reason." + since,
-                now(f"sum by (reason) (removit_jobs_forgotten_total{{{ONE}}})", "{{reason}}"),
-            ),
+        fact(
+            "Pending",
+            "Jobs that have not ended.",
+            COUNT,
+            now(f"sum(removit_jobs_pending{{{GROUP}}})"),
         ),
+        fact(
+            "Oldest pending",
+            "How long ago the oldest pending job was registered.",
+            AGE,
+            now(or_none(oldest)),
+            words=WITH_NONE,
+        ),
+        fact(
+            "Ended",
+            "Jobs that ended within the time shown, in any state.",
+            COUNT,
+            now(while_seen(f"round(sum({grown(FINISHED, GROUP)}))")),
+        ),
+        fact(
+            "Ended well",
+            "The share of jobs that were done with a result, of those that were done, failed or"
+            " expired within the time shown.",
+            SHARE,
+            now(while_seen(or_none(f"1 - (sum({failed}) + {without}) / (sum({ended}) > 0)"))),
+            steps=(
+                (None, RED),
+                (0.95, YELLOW),
+                (load_thresholds().failure_budget.objective, GREEN),
+            ),
+            words=WITH_NONE,
+        ),
+        fact(
+            "Unresolved failures",
+            "Images that someone must send again: keys whose last job ended badly, until a later"
+            " one is done or someone acknowledges. GET /api/v1/failures lists them.",
+            COUNT,
+            now(f"sum(removit_unresolved_failures{{{GROUP}}})"),
+            steps=((None, GREEN), (1.0, ORANGE)),
+        ),
+    ]
+
+
+def _upload_tiles() -> list[Builder[Panel]]:
+    def uploads(code: str, window: str = "$__range") -> str:
+        return "sum(" + grown(REQUESTS, f'{ONE},endpoint="upload",code{code}', window) + ")"
+
+    failed, taken = "round(" + uploads('!~"2.."') + ")", uploads('=~"2.."') + " > 0"
+    refused = uploads('="402"', "10m") + " > 0"
+    return [
+        fact(
+            "Uploads failed",
+            "Uploads through the exporter that were not accepted, within the time shown. Uploads"
+            " that go straight to the API do not count.",
+            COUNT,
+            now(while_seen(f"{failed} or on () {or_none(f'0 * ({taken})')}")),
+            steps=((None, GREEN), (1.0, RED)),
+            words={NONE: ("no uploads", GREY)},
+        ),
+        fact(
+            "Credits",
+            "Exhausted: an upload through the exporter was answered 402 within the last 10"
+            " minutes. Enough: uploads were accepted within the time shown.",
+            "none",
+            now(while_seen(f"(0 * ({refused}) + 1) or on () {or_none(f'0 * ({taken})')}")),
+            words={
+                1: ("EXHAUSTED", RED),
+                0: ("enough", GREEN),
+                NONE: ("no uploads", GREY),
+            },
+        ),
+    ]
+
+
+def _upstream_timeline() -> Builder[Panel]:
+    return timeline(
+        "Upstream over time",
+        "The state of each API over time. A gap: no exporter watched it.",
+        Query(state_code(gone=False), "{{upstream}}"),
+        words=STATE_WORDS,
+        nothing="No exporter in this time",
+    )
+
+
+def _arrivals_and_ends() -> Builder[Panel]:
+    registered = f"sum(rate(removit_jobs_registered_total{{{GROUP}}}[{R}])) * 60"
+    return lines(
+        "Registered against ended, per minute",
+        "While more jobs come in than end, the backlog grows.",
+        "cpm",
+        Query(registered, "registered"),
+        Query(f"sum(rate({FINISHED}{{{GROUP}}}[{R}])) * 60", "ended"),
+        colours={"registered": BLUE, "ended": GREEN},
+    )
+
+
+def _ended_badly() -> Builder[Panel]:
+    bad = f'sum by (state) (rate({FINISHED}{{{GROUP},state!="done"}}[{R}])) * 60 > 0'
+    query = Query(bad, "{{state}}")
+    query.exemplar(True)
+    return lines(
+        "Ended badly per minute, by state",
+        "Jobs that ended in another state than done. The points are exemplars: each leads to a"
+        " job.",
+        "cpm",
+        query,
+        colours=STATE_COLOURS,
+        bars=True,
+        nothing="No job ended badly in this time",
+    )
+
+
+def _unresolved() -> Builder[Panel]:
+    return rows_of(
+        "To send again, by group",
+        "Unresolved failures now, by metrics.group_labels. GET /api/v1/failures lists the keys.",
+        rows(f"{BY_GROUP} (removit_unresolved_failures{{{GROUP}}}) > 0"),
+        columns={"Value": Column("Images", COUNT, width=90)},
+        sorted_by="Images",
+        nothing="None, if the tile Unresolved failures says 0",
+    )
+
+
+def _variations() -> Builder[Panel]:
+    ignored = grown("removit_job_ignored_variations_total", GROUP)
+    warnings = grown("removit_job_warnings_total", GROUP)
+    return rows_of(
+        "Variations ignored or warned about",
+        "Within the time shown, by variation, and by group where these metrics have group labels."
+        " Ignored: delivered without what was asked for.",
+        rows(f"round({BY_GROUP} ({ignored})) > 0"),
+        rows(f"round({BY_GROUP} ({warnings})) > 0"),
+        columns={
+            "variation": Column("Variation", nothing="?"),
+            "Value #A": Column("Ignored", COUNT, nothing="0", width=90),
+            "Value #B": Column("Warnings", COUNT, nothing="0", width=90),
+        },
+        sorted_by="Ignored",
+        nothing="None in this time",
     )

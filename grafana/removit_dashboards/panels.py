@@ -1,75 +1,58 @@
-"""How panels look: one function a kind, so that like things look alike.
+"""One function for each kind of panel, so that like things look alike.
 
-Each has a title, a description for whoever hovers over it, a unit, and a text for when there is
-nothing to show.
+Each panel has a title, a description, a unit, and a text for when it has nothing to show. A tile
+shows what it does not know as a grey "no data". Counts are whole numbers.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
-from grafana_foundation_sdk.builders import (
-    bargauge,
-    heatmap,
-    stat,
-    statetimeline,
-    table,
-    timeseries,
-)
+from grafana_foundation_sdk.builders import heatmap, stat, statetimeline, table, timeseries
 from grafana_foundation_sdk.builders.common import (
+    GraphThresholdsStyleConfig,
     ReduceDataOptions,
+    ScaleDistributionConfig,
     StackingConfig,
+    TableSortByFieldState,
     VizLegendOptions,
     VizTooltipOptions,
 )
-from grafana_foundation_sdk.builders.common import TableSortByFieldState as _Sort
-from grafana_foundation_sdk.builders.dashboard import FieldColor, ThresholdsConfig
+from grafana_foundation_sdk.builders.dashboard import FieldColor
 from grafana_foundation_sdk.models import common
 from grafana_foundation_sdk.models.dashboard import (
     DataTransformerConfig,
     DynamicConfigValue,
     FieldColorModeId,
-    Threshold,
-    ThresholdsMode,
-    ValueMap,
-    ValueMappingResult,
 )
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 
+from .looks import (
+    BLUE,
+    CODE_CLASSES,
+    GREY,
+    NO_DATA,
+    RED,
+    Steps,
+    Words,
+    fixed,
+    mappings,
+    shades,
+    thresholds,
+)
 from .queries import DATASOURCE, Query
 
-GREEN, YELLOW, ORANGE, RED, BLUE, GREY = "green", "yellow", "orange", "red", "blue", "text"
-
-STATE_COLOURS: Mapping[str, str] = {
-    "pending": BLUE,
-    "done": GREEN,
-    "failed": RED,
-    "expired": ORANGE,
-    "not_found": "purple",
-    "invalid": "dark-purple",
-}
-"""Of a job's states, everywhere the same."""
-
-UPSTREAM_COLOURS: Mapping[str, str] = {
-    "well": GREEN,
-    "unknown": GREY,
-    "suspect": YELLOW,
-    "throttled": ORANGE,
-    "blocked": RED,
-    "down": RED,
-    "key_rejected": "dark-red",
-}
+COUNT = "locale"
+"""The unit of counts: 1,170 and never 1.17 K."""
+AGE = "dtdhms"
+"""The unit of durations of seconds and more: 00:01:40 and never 1.67 mins."""
+SHARE = "percentunit"
+SOFT_MAX = {SHARE: 0.1, "s": 0.01, "reqps": 0.1, AGE: 10.0}
+"""Up to where an axis goes at least, by its unit, in place of 1."""
 
 Panel = TypeVar(
-    "Panel",
-    bargauge.Panel,
-    heatmap.Panel,
-    stat.Panel,
-    statetimeline.Panel,
-    table.Panel,
-    timeseries.Panel,
+    "Panel", heatmap.Panel, stat.Panel, statetimeline.Panel, table.Panel, timeseries.Panel
 )
-Steps = Sequence[tuple[float | None, str]]
-"""From which value on which colour; the first has no value."""
 
 
 def _dress(
@@ -87,24 +70,49 @@ def lines(
     unit: str,
     *queries: Query,
     colours: Mapping[str, str] | None = None,
+    by_code: bool = False,
     stacked: bool = False,
     bars: bool = False,
+    log: bool = False,
     most: float | None = None,
+    limit: float | None = None,
     nothing: str = "Nothing in this time",
 ) -> timeseries.Panel:
-    """Values over time."""
+    """Return values over time.
+
+    `by_code` colours series by the class of the code that their names end with. `limit` is drawn as
+    a dashed line. `log` is for durations, which differ by orders of magnitude.
+    """
     panel = _dress(timeseries.Panel(), title, description, nothing, queries).unit(unit).min(0)
     style = common.GraphDrawStyle.BARS if bars else common.GraphDrawStyle.LINE
-    panel.draw_style(style).line_width(1).fill_opacity(60 if bars else 25 if stacked else 8)
+    panel.draw_style(style).line_width(1).fill_opacity(60 if bars else 25 if stacked else 0)
     panel.show_points(common.VisibilityMode.AUTO).span_nulls(False)
     if stacked or bars:
         panel.stacking(StackingConfig().mode(common.StackingMode.NORMAL).group("A"))
     if most is not None:
         panel.max(most)
+    if log:
+        scale = ScaleDistributionConfig().type(common.ScaleDistribution.LOG)
+        panel.scale_distribution(scale.log(2)).min(1.0 if unit == AGE else 0.001)
+    if limit is not None:
+        panel.axis_soft_max(limit)
+    elif not log and unit != "bytes":
+        # An axis of zeros only would otherwise end at 100.
+        panel.axis_soft_max(SOFT_MAX.get(unit, 1.0))
+    if unit == COUNT:
+        panel.decimals(0)
+    if limit is not None:
+        dashed = GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.DASHED)
+        panel.thresholds(thresholds(((None, "transparent"), (limit, RED))))
+        panel.thresholds_style(dashed)
     tooltip = VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI)
     panel.tooltip(tooltip.sort(common.SortOrder.DESCENDING)).legend(_legend())
     for name, colour in (colours or {}).items():
-        panel.override_by_name(name, [_fixed(colour)])
+        panel.override_by_name(name, [fixed(colour)])
+    if by_code:
+        # The last override that matches holds, so the most special pattern comes last.
+        for code, colour in reversed(list(CODE_CLASSES.items())):
+            panel.override_by_regexp(f"/(^| )({code})( |$)/", [shades(colour)])
     return panel
 
 
@@ -115,55 +123,38 @@ def fact(
     query: Query,
     *,
     steps: Steps = ((None, BLUE),),
-    words: Mapping[int, tuple[str, str]] | None = None,
-    nothing: str = "none",
+    words: Words | None = None,
+    nothing: str = NO_DATA,
 ) -> stat.Panel:
-    """One number, large; `words` are what some numbers mean, and in which colour."""
+    """Return one number, large; `words` are the texts and colours of some values."""
     panel = _dress(stat.Panel(), title, description, nothing, [query]).unit(unit)
     panel.graph_mode(common.BigValueGraphMode.NONE).color_mode(common.BigValueColorMode.VALUE)
     panel.reduce_options(ReduceDataOptions().calcs(["lastNotNull"]).fields("").values(False))
-    panel.text_mode(common.BigValueTextMode.VALUE).thresholds(_thresholds(steps))
-    if words:
-        options = {
-            str(value): ValueMappingResult(text=text, color=colour, index=at)
-            for at, (value, (text, colour)) in enumerate(words.items())
-        }
-        panel.mappings([ValueMap(options)])
+    panel.text_mode(common.BigValueTextMode.VALUE).thresholds(thresholds(steps))
+    panel.mappings(mappings(words, nothing))
+    if unit == COUNT:
+        panel.decimals(0)
     return panel
 
 
-def name_of(
-    title: str, description: str, query: Query, colours: Mapping[str, str], nothing: str
-) -> stat.Panel:
-    """The name of what is so now: the legend of a series that is 1."""
-    panel = fact(title, description, "none", query, nothing=nothing)
-    panel.text_mode(common.BigValueTextMode.NAME)
-    for name, colour in colours.items():
-        panel.override_by_name(name, [_fixed(colour)])
-    return panel
-
-
-def counts(
+def word(
     title: str,
     description: str,
     query: Query,
+    label: str,
     *,
     colours: Mapping[str, str] | None = None,
-    nothing: str = "none so far",
-) -> bargauge.Panel:
-    """Numbers side by side, as bars with their names."""
-    panel = _dress(bargauge.Panel(), title, description, nothing, [query]).unit("short").min(0)
-    panel.orientation(common.VizOrientation.HORIZONTAL).thresholds(_thresholds(((None, BLUE),)))
-    panel.display_mode(common.BarGaugeDisplayMode.BASIC).decimals(0)
-    panel.value_mode(common.BarGaugeValueMode.TEXT)
-    panel.reduce_options(ReduceDataOptions().calcs(["lastNotNull"]).fields("").values(False))
-    for name, colour in (colours or {}).items():
-        panel.override_by_name(name, [_fixed(colour)])
-    return panel
+    nothing: str = NO_DATA,
+) -> stat.Panel:
+    """Return a label's value, large. The query gives a table of one row (`queries.rows`)."""
+    words: Words = {value: (value, colour) for value, colour in (colours or {}).items()}
+    panel = fact(title, description, "none", query, words=words, nothing=nothing)
+    fields = ReduceDataOptions().calcs(["lastNotNull"]).fields(f"/^{label}$/").values(False)
+    return panel.reduce_options(fields)
 
 
 def heat(title: str, description: str, unit: str, query: Query) -> heatmap.Panel:
-    """A histogram over time."""
+    """Return a histogram over time."""
     panel = _dress(heatmap.Panel(), title, description, "Nothing in this time", [query])
     colour = heatmap.HeatmapColorOptions().scheme("Oranges").steps(64)
     panel.calculate(False).color(
@@ -174,70 +165,92 @@ def heat(title: str, description: str, unit: str, query: Query) -> heatmap.Panel
 
 
 def timeline(
-    title: str, description: str, *queries: Query, colours: Mapping[str, str], nothing: str
+    title: str,
+    description: str,
+    *queries: Query,
+    words: Words | None = None,
+    colours: Mapping[str, str] | None = None,
+    nothing: str,
 ) -> statetimeline.Panel:
-    """When what was so: one row for each series, coloured while it is 1."""
+    """Return one row for each series. `words` name its values; or `colours` its series, by name."""
     panel = _dress(statetimeline.Panel(), title, description, nothing, queries).unit("none")
-    panel.show_value(common.VisibilityMode.NEVER).row_height(0.8).merge_values(True)
+    shown = common.VisibilityMode.AUTO if words else common.VisibilityMode.NEVER
+    panel.show_value(shown).row_height(0.8).merge_values(True)
     panel.fill_opacity(80).line_width(0).legend(_legend(shown=False))
-    panel.thresholds(_thresholds(((None, "transparent"), (1.0, BLUE))))
+    panel.thresholds(thresholds(((None, BLUE),)))
     panel.color_scheme(FieldColor().mode(FieldColorModeId.THRESHOLDS))
-    for name, colour in colours.items():
-        steps = [{"color": "transparent", "value": None}, {"color": colour, "value": 1}]
-        thresholds = {"mode": "absolute", "steps": steps}
-        panel.override_by_name(name, [DynamicConfigValue("thresholds", thresholds)])
+    if words:
+        panel.mappings(mappings(words))
+    for name, colour in (colours or {}).items():
+        panel.override_by_name(name, [fixed(colour)])
     return panel
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: its heading, and how its cells look.
+
+    `link` is a title and a URL, `width` in pixels. `coloured` fills the cell with the colour of
+    its value, which `words` give.
+    """
+
+    heading: str
+    unit: str | None = None
+    words: Words | None = None
+    nothing: str = NO_DATA
+    link: tuple[str, str] | None = None
+    width: int | None = None
+    coloured: bool = False
+
+    def overrides(self) -> list[DynamicConfigValue]:
+        """Return what sets this column apart."""
+        found = [DynamicConfigValue("mappings", mappings(self.words, self.nothing))]
+        if self.unit is not None:
+            found.append(DynamicConfigValue("unit", self.unit))
+        if self.unit in (COUNT, SHARE):
+            found.append(DynamicConfigValue("decimals", 0))
+        if self.link is not None:
+            title, url = self.link
+            found.append(DynamicConfigValue("links", [{"title": title, "url": url}]))
+        if self.width is not None:
+            found.append(DynamicConfigValue("custom.width", self.width))
+        if self.coloured:
+            cell = {"type": "color-background", "mode": "basic"}
+            found.append(DynamicConfigValue("custom.cellOptions", cell))
+        return found
 
 
 def rows_of(
     title: str,
     description: str,
     *queries: Query,
-    names: Mapping[str, str],
+    columns: Mapping[str, Column],
     hidden: Sequence[str] = (),
-    units: Mapping[str, str] | None = None,
-    links: Mapping[str, tuple[str, str]] | None = None,
-    sorted_by: str | None = None,
+    sorted_by: str,
+    ascending: bool = False,
     nothing: str,
 ) -> table.Panel:
-    """A table: `names` gives the columns, in order, and what they are called.
+    """Return a table; `columns` go by the names of labels and values, in order.
 
-    `units` and `links` (a title and a URL) go by the name that is shown.
+    Labels that are neither in `columns` nor `hidden`, such as those of a group, follow.
+    `sorted_by` is a heading.
     """
     panel = _dress(table.Panel(), title, description, nothing, queries).unit("none")
-    panel.filterable(True).cell_height(common.TableCellHeight.SM)
+    panel.cell_height(common.TableCellHeight.SM).thresholds(thresholds(((None, GREY),)))
     if len(queries) > 1:
         panel.with_transformation(DataTransformerConfig(id_val="merge", options={}))
     organize = {
         "excludeByName": dict.fromkeys(("Time", *hidden), True),
-        "indexByName": {name: at for at, name in enumerate(names)},
-        "renameByName": dict(names),
+        "indexByName": {name: at for at, name in enumerate(columns)},
+        "renameByName": {name: column.heading for name, column in columns.items()},
     }
     panel.with_transformation(DataTransformerConfig(id_val="organize", options=organize))
-    for name, unit in (units or {}).items():
-        panel.override_by_name(name, [DynamicConfigValue("unit", unit)])
-    for name, (text, url) in (links or {}).items():
-        link = [{"title": text, "url": url}]
-        panel.override_by_name(name, [DynamicConfigValue("links", link)])
-    if sorted_by is not None:
-        panel.sort_by([table_sort(sorted_by)])
-    return panel
-
-
-def table_sort(name: str) -> "_Sort":
-    """The greatest first, by the name that is shown."""
-    return _Sort().display_name(name).desc(True)
+    for column in columns.values():
+        panel.override_by_name(column.heading, column.overrides())
+    order = TableSortByFieldState().display_name(sorted_by).desc(not ascending)
+    return panel.sort_by([order])
 
 
 def _legend(*, shown: bool = True) -> VizLegendOptions:
     legend = VizLegendOptions().display_mode(common.LegendDisplayMode.LIST).show_legend(shown)
     return legend.placement(common.LegendPlacement.BOTTOM).calcs([])
-
-
-def _thresholds(steps: Steps) -> ThresholdsConfig:
-    made = [Threshold(value=value, color=colour) for value, colour in steps]
-    return ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(made)
-
-
-def _fixed(colour: str) -> DynamicConfigValue:
-    return DynamicConfigValue("color", {"mode": "fixed", "fixedColor": colour})

@@ -1,4 +1,4 @@
-"""What a panel asks Prometheus, and the variables by which its questions are narrowed."""
+"""The queries of the panels, and the variables that narrow them."""
 
 from grafana_foundation_sdk.builders import prometheus
 from grafana_foundation_sdk.builders.dashboard import (
@@ -21,22 +21,71 @@ ONE = 'job=~"$job",instance=~"$instance",upstream=~"$upstream"'
 GROUP = ONE + ",${group:raw}"
 """The chosen exporters and group; for metrics with group labels (G in docs/metrics.md)."""
 RECORDED = 'job=~"$job",upstream=~"$upstream"'
-"""For recording rules, which have added up over instances and groups."""
-SINGLE = 'job_id="$job_id"'
+"""For recording rules and alerts, which have added up over instances and groups."""
+SINGLE = ONE + ',job_id="$job_id"'
 """The chosen job."""
+
+R = "$__rate_interval"
+SCRAPE_INTERVAL = "15s"
+"""Of provisioning, compose and the docs' example: `timeInterval` of the data source."""
+FINE = "5s"
+"""The resolution of subqueries about single jobs: the shortest scrape interval that is usual."""
 
 KNOWN_LABELS = (
     *("cluster", "namespace", "job", "instance", "upstream", "drill", "drill_page"),
     *("pod", "container", "endpoint", "service", "node", "prometheus"),
     *("mode", "state", "source"),
 )
-"""Labels that are no group: what remains without them is the config's `metrics.group_labels`."""
+"""Labels that do not come from `metrics.group_labels`; what remains without them is the group."""
 
 BY_GROUP = f"sum without ({', '.join(KNOWN_LABELS)})"
 
+SEEN = f'removit_upstream_state{{{ONE},state="well"}}'
+"""A series that every exporter always has."""
+
+
+def or_none(expr: str) -> str:
+    """Return -1 (`looks.NONE`) where an exporter reports, but `expr` has no value.
+
+    Without it "nothing is pending" and "the exporter is gone" would look the same.
+    """
+    return f"({expr}) or on () (0 * max({SEEN}) - 1)"
+
+
+def while_seen(expr: str) -> str:
+    """Return `expr` while an exporter reports: afterwards it would only say what was known."""
+    return f"({expr}) and on () max({SEEN})"
+
+
+def grown(metric: str, matchers: str = ONE, window: str = "$__range") -> str:
+    """Return by how much counters grew within a window, as the rules do (`exporter.alerting`).
+
+    `increase` alone misses a series that is born at 1, such as the first error of its kind. A
+    newborn series counts in full, unless its exporter is a newborn itself.
+    """
+    series = f"{metric}{{{matchers}}}"
+    newborn = f"{SEEN} unless {SEEN} offset {window}"
+    return (
+        f"(({series} unless {series} offset {window}"
+        f" unless on (job, instance, upstream) ({newborn})) or increase({series}[{window}]))"
+    )
+
+
+def newest(series: str) -> str:
+    """Return which of a job's series was scraped last, also after all of them have ended.
+
+    A job's former state, and its former step, are series that ended earlier.
+    """
+    return f"topk(1, max_over_time(timestamp({series})[$__range:{FINE}]))"
+
+
+def last(series: str) -> str:
+    """Return a job's last value in the time range, also after its series ended."""
+    return f"max(last_over_time({series}[$__range]))"
+
 
 class Query(prometheus.Dataquery):
-    """A question over the shown time."""
+    """A query over the time range."""
 
     def __init__(self, expr: str, legend: str = "__auto") -> None:
         super().__init__()
@@ -58,14 +107,18 @@ def rows(expr: str) -> Query:
 
 
 def buckets(expr: str) -> Query:
-    """Ask for a histogram's buckets, with the exemplars that lead to single jobs."""
+    """Ask for a histogram's buckets, with exemplars."""
     query = Query(expr, "{{le}}")
     query.format(PromQueryFormat.HEATMAP).exemplar(True)
     return query
 
 
 def with_exemplars(expr: str, legend: str = "__auto") -> Query:
-    """Ask for series, with the exemplars that lead to single jobs."""
+    """Ask for series, with exemplars, each of which leads to a job.
+
+    Only for durations and for trouble: among jobs that are done, the few that matter would not
+    be seen.
+    """
     query = Query(expr, legend)
     query.exemplar(True)
     return query
@@ -76,7 +129,7 @@ def _all() -> VariableOption:
 
 
 def datasource() -> DatasourceVariable:
-    """The Prometheus that is asked."""
+    """Return the variable of the data source."""
     return DatasourceVariable("datasource").label("Data source").type("prometheus")
 
 
@@ -93,21 +146,22 @@ def _values(name: str, label: str, metric: str, text: str) -> QueryVariable:
 
 
 def exporters() -> list[QueryVariable]:
-    """Which exporters: by Prometheus's `job` and `instance`, and by the upstream's name."""
+    """Return the variables of the exporters: Prometheus's `job` and `instance`, the upstream."""
     state = "removit_upstream_state"
     chosen = f'{state}{{job=~"$job"}}'
     narrower = f'{state}{{job=~"$job",instance=~"$instance"}}'
     return [
-        _values("job", "job", state, "Job"),
+        _values("job", "job", state, "Scrape job"),
         _values("instance", "instance", chosen, "Instance"),
         _values("upstream", "upstream", narrower, "Upstream"),
     ]
 
 
 def group() -> QueryVariable:
-    """Which group, whatever the config's `metrics.group_labels` are: a matcher such as `shop="eu"`.
+    """Return the variable of the group, whatever the config's `metrics.group_labels` are.
 
-    Without group labels there is nothing to choose and All, a matcher that always holds.
+    Its value is a matcher such as `shop="eu"`; All is a matcher that always holds. Without group
+    labels there is only All.
     """
     expr = (
         f"query_result(count without ({', '.join(KNOWN_LABELS)}) (removit_jobs_pending{{{ONE}}}))"
@@ -124,5 +178,5 @@ def group() -> QueryVariable:
 
 
 def job_id() -> TextBoxVariable:
-    """The job: typed or brought by a link, for a list of 10,000 ids would hang the browser."""
+    """Return the variable of the job: a text box, because 10,000 ids would hang the browser."""
     return TextBoxVariable("job_id").label("Job id").default_value("")

@@ -1,0 +1,52 @@
+"""The state of an upstream as one number, so that the worst of several can be found."""
+
+from collections.abc import Iterator
+
+from .looks import GONE, UPSTREAM_STATES, Words
+from .queries import ONE, SEEN
+
+CODES = {state: code for code, state in enumerate(UPSTREAM_STATES)}
+"""The number of each state; the worse, the higher."""
+GONE_CODE = len(CODES)
+
+STATE_WORDS: Words = {
+    **{CODES[state]: shown for state, shown in UPSTREAM_STATES.items()},
+    GONE_CODE: GONE,
+}
+"""The text and the colour of each number."""
+
+_KNOWN = f"max by (upstream) (last_over_time({SEEN}[$__range]))"
+_WATCHED = f"max by (upstream) ({SEEN})"
+_GONE = f"({_KNOWN} unless {_WATCHED})"
+
+
+def _series(state: str) -> str:
+    return f'removit_upstream_state{{{ONE},state="{state}"}}'
+
+
+def state_code(*, gone: bool = True) -> str:
+    """Return the number of each upstream's state, the worst of its exporters' answers.
+
+    `gone` also gives upstreams that were watched in the time range, and are not now.
+    """
+    every = "\n or ".join(f"({_series(state)} == 1) * {code}" for state, code in CODES.items())
+    known = f"max by (upstream) ({every})"
+    return f"{known} or (0 * {_GONE} + {GONE_CODE})" if gone else known
+
+
+def held_for() -> str:
+    """Return for how many seconds each upstream has been in its state.
+
+    Nothing where it was in it for all of the time range.
+    """
+    return "\n or ".join((*_held(), f"(time() - {_last_seen()} and {_GONE})"))
+
+
+def _held() -> Iterator[str]:
+    state = f"removit_upstream_state{{{ONE}}}"
+    other = f"max_over_time(timestamp({state} == 0)[$__range:$__interval])"
+    yield f"min by (upstream) (time() - {other} and ({state} == 1))"
+
+
+def _last_seen() -> str:
+    return f"max by (upstream) (max_over_time(timestamp({SEEN})[$__range:$__interval]))"
