@@ -35,6 +35,7 @@ from exporter.alerting.rule_files import ALERTS_FILE, RECORDING_FILE, rule_files
 from exporter.alerting.thresholds import load_thresholds
 from exporter.commands.demo import CONFIG, SHOPS, SPEED
 from exporter.config.loading import parse_config
+from exporter.logs import configure
 from exporter.server import Server
 from exporter.simulator import Faults, Simulator, parse_fault
 
@@ -259,8 +260,10 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=21900)
     flags = parser.parse_args()
     flags.folder.mkdir(parents=True, exist_ok=True)
-    began = time.monotonic()
-    asyncio.run(incident(Run(flags.minutes * 60, flags.rate, flags.folder, flags.port, began)))
+    run = Run(flags.minutes * 60, flags.rate, flags.folder, flags.port, time.monotonic())
+    with (flags.folder / "exporters.log").open("w") as log:
+        configure("info", "json", [TOKEN], log)
+        asyncio.run(incident(run))
 
 
 if __name__ == "__main__":

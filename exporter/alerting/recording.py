@@ -6,7 +6,7 @@ Names are Prometheus's `level:metric:operation`. A window in a name is the one a
 from dataclasses import dataclass
 from typing import Final
 
-from .promql import Promql
+from .promql import SEEN, Promql
 
 MINUTE: Final = 60.0
 HOUR: Final = 3600.0
@@ -23,6 +23,9 @@ WINDOWS: Final = {
     "3d": 3 * DAY,
 }
 """The windows over which failures are counted (Google's SRE workbook, "Alerting on SLOs")."""
+
+EXPORTERS: Final = "upstream:removit_exporters:count"
+"""How many exporters watch an upstream. It needs no job, so it shows that rules are evaluated."""
 
 LONG: Final = 6 * HOUR
 
@@ -47,7 +50,8 @@ class Recording:
 def recordings(ql: Promql) -> list[Recording]:
     """Return all recording rules, each after those that it reads."""
     pending = Recording("upstream:removit_jobs_pending:sum", ql.total("removit_jobs_pending"))
-    return [pending, *_failure_budget(ql), *_ignored(ql)]
+    exporters = Recording(EXPORTERS, ql.over("count", SEEN))
+    return [exporters, pending, *_failure_budget(ql), *_ignored(ql)]
 
 
 def _failure_budget(ql: Promql) -> list[Recording]:

@@ -135,7 +135,9 @@ def _now() -> Section:
                     "instance": Column("Instance", nothing="?"),
                     "upstream": Column("Upstream", nothing="?"),
                     "Value #A": Column(
-                        "Reports", words={1: ("yes", GREEN), 0: ("GONE", RED)}, coloured=True
+                        "Reports",
+                        words={1: ("yes", GREEN), 0: ("GONE", RED)},
+                        coloured="background",
                     ),
                     "Value #C": Column("Config read", AGE),
                     "version": Column("Version", nothing="?"),

@@ -4,6 +4,7 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Panel
 
+from exporter.alerting.recording import EXPORTERS
 from exporter.alerting.thresholds import load_thresholds
 
 from .layout import Band, Section, make
@@ -24,6 +25,7 @@ from .queries import (
     grown,
     now,
     or_none,
+    or_zero,
     rows,
     while_seen,
 )
@@ -84,18 +86,21 @@ def _upstreams() -> Builder[Panel]:
         rows(held_for()),
         rows(f"min by (upstream) (removit_api_key_valid{{{ONE}}})"),
         rows(f"time() - {newest}"),
-        rows(f"sum by (upstream) (removit_jobs_pending{{{ONE}}})"),
+        rows(or_zero(f"sum by (upstream) (removit_jobs_pending{{{ONE}}})", "upstream")),
         rows(f"time() - {oldest}"),
         columns={
             "upstream": Column(
                 "Upstream", nothing="?", link=("Show this upstream only", UPSTREAM_URL)
             ),
-            "Value #A": Column("State", words=STATE_WORDS, coloured=True, width=130),
-            "Value #B": Column("For", AGE, nothing="all this time", width=110),
+            "Value #A": Column("State", words=STATE_WORDS, coloured="background", width=130),
+            "Value #B": Column("For", AGE, words={NONE: ("all this time", GREY)}, width=110),
             "Value #C": Column(
-                "API key", words={1: ("accepted", GREEN), 0: ("REJECTED", RED)}, width=100
+                "API key",
+                words={1: ("accepted", GREEN), 0: ("REJECTED", RED)},
+                coloured="text",
+                width=100,
             ),
-            "Value #D": Column("Last good answer", AGE, nothing="none known", width=135),
+            "Value #D": Column("Last good answer", AGE, nothing="none known", width=150),
             "Value #E": Column("Pending", COUNT, width=85),
             "Value #F": Column("Oldest pending", AGE, nothing="none", width=125),
         },
@@ -115,7 +120,7 @@ def _alerts() -> Builder[Panel]:
             f" (ALERTS_FOR_STATE{{{RECORDED}}} and ignoring (alertstate) {firing})"
         ),
         columns={
-            "severity": Column("Severity", words=SEVERITIES, coloured=True, width=90),
+            "severity": Column("Severity", words=SEVERITIES, coloured="background", width=90),
             "alertname": Column("Alert", nothing="?"),
             "upstream": Column("Upstream", nothing="?", width=110),
             "Value": Column("For", AGE, width=110),
@@ -137,14 +142,14 @@ def _job_tiles() -> list[Builder[Panel]]:
             "Alerts",
             "How many alerts fire. No data while Prometheus does not evaluate the rules.",
             COUNT,
-            now(f"{firing} or on () (0 * count(upstream:removit_jobs_pending:sum{{{RECORDED}}}))"),
+            now(f"{firing} or on () (0 * count({EXPORTERS}{{{RECORDED}}}))"),
             steps=((None, GREEN), (1.0, RED)),
         ),
         fact(
             "Pending",
             "Jobs that have not ended.",
             COUNT,
-            now(f"sum(removit_jobs_pending{{{GROUP}}})"),
+            now(or_zero(f"sum(removit_jobs_pending{{{GROUP}}})")),
         ),
         fact(
             "Oldest pending",
@@ -157,7 +162,7 @@ def _job_tiles() -> list[Builder[Panel]]:
             "Ended",
             "Jobs that ended within the time shown, in any state.",
             COUNT,
-            now(while_seen(f"round(sum({grown(FINISHED, GROUP)}))")),
+            now(while_seen(or_zero(f"round(sum({grown(FINISHED, GROUP)}))"))),
         ),
         fact(
             "Ended well",
@@ -177,7 +182,7 @@ def _job_tiles() -> list[Builder[Panel]]:
             "Images that someone must send again: keys whose last job ended badly, until a later"
             " one is done or someone acknowledges. GET /api/v1/failures lists them.",
             COUNT,
-            now(f"sum(removit_unresolved_failures{{{GROUP}}})"),
+            now(or_zero(f"sum(removit_unresolved_failures{{{GROUP}}})")),
             steps=((None, GREEN), (1.0, ORANGE)),
         ),
     ]
@@ -233,6 +238,7 @@ def _arrivals_and_ends() -> Builder[Panel]:
         Query(registered, "registered"),
         Query(f"sum(rate({FINISHED}{{{GROUP}}}[{R}])) * 60", "ended"),
         colours={"registered": BLUE, "ended": GREEN},
+        nothing="No job was registered in this time",
     )
 
 

@@ -6,7 +6,7 @@ shows what it does not know as a grey "no data". Counts are whole numbers.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from grafana_foundation_sdk.builders import heatmap, stat, statetimeline, table, timeseries
 from grafana_foundation_sdk.builders.common import (
@@ -190,8 +190,8 @@ def timeline(
 class Column:
     """A column of a table: its heading, and how its cells look.
 
-    `link` is a title and a URL, `width` in pixels. `coloured` fills the cell with the colour of
-    its value, which `words` give.
+    `link` is a title and a URL, `width` in pixels. `coloured` is what takes the colour that `words`
+    give the value: the text, or the cell's background.
     """
 
     heading: str
@@ -200,7 +200,7 @@ class Column:
     nothing: str = NO_DATA
     link: tuple[str, str] | None = None
     width: int | None = None
-    coloured: bool = False
+    coloured: Literal["text", "background"] | None = None
 
     def overrides(self) -> list[DynamicConfigValue]:
         """Return what sets this column apart."""
@@ -214,8 +214,8 @@ class Column:
             found.append(DynamicConfigValue("links", [{"title": title, "url": url}]))
         if self.width is not None:
             found.append(DynamicConfigValue("custom.width", self.width))
-        if self.coloured:
-            cell = {"type": "color-background", "mode": "basic"}
+        if self.coloured is not None:
+            cell = {"type": f"color-{self.coloured}", "mode": "basic"}
             found.append(DynamicConfigValue("custom.cellOptions", cell))
         return found
 

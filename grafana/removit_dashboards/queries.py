@@ -52,6 +52,11 @@ def or_none(expr: str) -> str:
     return f"({expr}) or on () (0 * max({SEEN}) - 1)"
 
 
+def or_zero(expr: str, by: str = "") -> str:
+    """Return 0 where an exporter reports, but `expr` has no value: there was no such job yet."""
+    return f"{expr} or on ({by}) (0 * max by ({by}) ({SEEN}))"
+
+
 def while_seen(expr: str) -> str:
     """Return `expr` while an exporter reports: afterwards it would only say what was known."""
     return f"({expr}) and on () max({SEEN})"

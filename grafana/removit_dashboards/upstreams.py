@@ -1,7 +1,5 @@
 """The state of an upstream as one number, so that the worst of several can be found."""
 
-from collections.abc import Iterator
-
 from .looks import GONE, UPSTREAM_STATES, Words
 from .queries import ONE, SEEN
 
@@ -37,15 +35,16 @@ def state_code(*, gone: bool = True) -> str:
 def held_for() -> str:
     """Return for how many seconds each upstream has been in its state.
 
-    Nothing where it was in it for all of the time range.
+    -1 (`looks.NONE`) where it was in it for all of the time range.
     """
-    return "\n or ".join((*_held(), f"(time() - {_last_seen()} and {_GONE})"))
+    always = f"(0 * {_WATCHED} - 1)"
+    return "\n or on (upstream) ".join((_held(), f"(time() - {_last_seen()} and {_GONE})", always))
 
 
-def _held() -> Iterator[str]:
+def _held() -> str:
     state = f"removit_upstream_state{{{ONE}}}"
     other = f"max_over_time(timestamp({state} == 0)[$__range:$__interval])"
-    yield f"min by (upstream) (time() - {other} and ({state} == 1))"
+    return f"min by (upstream) (time() - {other} and ({state} == 1))"
 
 
 def _last_seen() -> str:
