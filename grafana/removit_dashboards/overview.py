@@ -80,8 +80,8 @@ def _upstreams() -> Builder[Panel]:
     return rows_of(
         "Upstreams, the worst first",
         "The state of each API, from its answers, and for how long it has been in it. Grey is not"
-        " known. A click on a name shows that upstream only. Long without a good answer is not a"
-        " fault while nothing is pending.",
+        " known. A click on a name shows that upstream only. Long without a success is not a fault"
+        " while nothing is pending.",
         rows(state_code()),
         rows(held_for()),
         rows(f"min by (upstream) (removit_api_key_valid{{{ONE}}})"),
@@ -92,16 +92,16 @@ def _upstreams() -> Builder[Panel]:
             "upstream": Column(
                 "Upstream", nothing="?", link=("Show this upstream only", UPSTREAM_URL)
             ),
-            "Value #A": Column("State", words=STATE_WORDS, coloured="background", width=130),
-            "Value #B": Column("For", AGE, words={NONE: ("all this time", GREY)}, width=110),
+            "Value #A": Column("State", words=STATE_WORDS, coloured="background", width=125),
+            "Value #B": Column("For", AGE, words={NONE: ("all this time", GREY)}, width=105),
             "Value #C": Column(
                 "API key",
                 words={1: ("accepted", GREEN), 0: ("REJECTED", RED)},
                 coloured="text",
-                width=100,
+                width=90,
             ),
-            "Value #D": Column("Last good answer", AGE, nothing="none known", width=150),
-            "Value #E": Column("Pending", COUNT, width=85),
+            "Value #D": Column("Last success", AGE, nothing="none known", width=115),
+            "Value #E": Column("Pending", COUNT, width=80),
             "Value #F": Column("Oldest pending", AGE, nothing="none", width=125),
         },
         sorted_by="State",

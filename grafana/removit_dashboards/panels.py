@@ -96,7 +96,7 @@ def lines(
         panel.scale_distribution(scale.log(2)).min(1.0 if unit == AGE else 0.001)
     if limit is not None:
         panel.axis_soft_max(limit)
-    elif not log and unit != "bytes":
+    elif not log and most is None and unit != "bytes":
         # An axis of zeros only would otherwise end at 100.
         panel.axis_soft_max(SOFT_MAX.get(unit, 1.0))
     if unit == COUNT:
