@@ -166,6 +166,7 @@ def _polling() -> Section:
                 Query(_p(0.5, "poll_lag"), "p50"),
                 Query(_p(0.95, "poll_lag"), "p95"),
                 Query(_p(0.99, "poll_lag"), "p99"),
+                log=True,
             ),
             lines(
                 "Most overdue poll over time",
@@ -270,7 +271,7 @@ def _page() -> Section:
                     "{{result}}",
                 ),
                 stacked=True,
-                nothing="Nobody asks GET /api/v1/status",
+                nothing="Nobody asked GET /api/v1/status",
             ),
         ),
         collapsed=True,
@@ -307,7 +308,7 @@ def _store() -> Section:
                     "{{operation}}",
                 ),
                 bars=True,
-                nothing="None ever",
+                nothing="No error in this time",
             ),
         ),
         Band(

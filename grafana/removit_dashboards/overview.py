@@ -9,7 +9,7 @@ from exporter.alerting.thresholds import load_thresholds
 
 from .layout import Band, Section, make
 from .looks import BLUE, GREEN, GREY, NONE, ORANGE, RED, SEVERITIES, STATE_COLOURS, YELLOW, Words
-from .overview_details import by_group, stuck, totals, traffic, wrong
+from .overview_details import NOT_BY_GROUP, by_group, stuck, totals, traffic, wrong
 from .overview_times import api, times
 from .panels import AGE, COUNT, SHARE, Column, fact, lines, rows_of, timeline
 from .queries import (
@@ -17,6 +17,7 @@ from .queries import (
     GROUP,
     ONE,
     RECORDED,
+    REPORTING,
     Query,
     R,
     datasource,
@@ -190,15 +191,19 @@ def _job_tiles() -> list[Builder[Panel]]:
 
 def _upload_tiles() -> list[Builder[Panel]]:
     def uploads(code: str, window: str = "$__range") -> str:
-        return "sum(" + grown(REQUESTS, f'{ONE},endpoint="upload",code{code}', window) + ")"
+        return (
+            "sum("
+            + grown(REQUESTS, f'{ONE},endpoint="upload",code{code}', window)
+            + f" and {REPORTING})"
+        )
 
     failed, taken = "round(" + uploads('!~"2.."') + ")", uploads('=~"2.."') + " > 0"
     refused = uploads('="402"', "10m") + " > 0"
     return [
         fact(
             "Uploads failed",
-            "Uploads through the exporter that were not accepted, within the time shown. Uploads"
-            " that go straight to the API do not count.",
+            "Uploads not accepted within the time shown, through exporters that report now."
+            " Uploads that go straight to the API do not count.",
             COUNT,
             now(while_seen(f"{failed} or on () {or_none(f'0 * ({taken})')}")),
             steps=((None, GREEN), (1.0, RED)),
@@ -284,5 +289,5 @@ def _variations() -> Builder[Panel]:
             "Value #B": Column("Warnings", COUNT, nothing="0", width=90),
         },
         sorted_by="Ignored",
-        nothing="None in this time",
+        nothing=NOT_BY_GROUP,
     )

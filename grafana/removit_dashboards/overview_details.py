@@ -10,6 +10,8 @@ from .queries import BY_GROUP, GROUP, ONE, RECORDED, Query, R, rows, with_exempl
 FINISHED = "removit_jobs_finished_total"
 WITHOUT = "removit_jobs_done_without_result_total"
 ENDED = f'{FINISHED}{{{GROUP},state=~"done|failed|expired"}}'
+NOT_BY_GROUP = "None in this time, or not counted by group"
+"""For metrics of variations, which may have no group labels: no group can then be chosen."""
 JOB_URL = (
     "/d/removit-job/removit-job?var-job_id=${__value.raw}&var-upstream=${__data.fields.upstream}"
     "&${datasource:queryparam}&${__url_time_range}"
@@ -111,6 +113,7 @@ def wrong() -> Section:
                 "cpm",
                 with_exemplars(f"{ignored} * 60 > 0", "{{variation}}"),
                 bars=True,
+                nothing=NOT_BY_GROUP,
             ),
             lines(
                 "Warnings, by variation",
@@ -119,6 +122,7 @@ def wrong() -> Section:
                 "cpm",
                 with_exemplars(f"{warnings} * 60 > 0", "{{variation}}"),
                 bars=True,
+                nothing=NOT_BY_GROUP,
             ),
             lines(
                 "Done without result, by mode",
@@ -276,7 +280,7 @@ def totals() -> Section:
                     "Value": Column("Number", COUNT, width=100),
                 },
                 sorted_by="Number",
-                nothing="none so far",
+                nothing=NOT_BY_GROUP if label == "variation" else "None so far",
             )
         )
     return Section("Totals", Band(7, *panels[:4]), Band(7, *panels[4:]), collapsed=True)

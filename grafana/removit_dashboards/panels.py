@@ -93,7 +93,8 @@ def lines(
         panel.max(most)
     if log:
         scale = ScaleDistributionConfig().type(common.ScaleDistribution.LOG)
-        panel.scale_distribution(scale.log(2)).min(1.0 if unit == AGE else 0.001)
+        panel.scale_distribution(scale.log(2 if unit == AGE else 10))
+        panel.min(1.0 if unit == AGE else 0.001)
     if limit is not None:
         panel.axis_soft_max(limit)
     elif not log and most is None and unit != "bytes":

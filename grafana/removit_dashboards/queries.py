@@ -44,6 +44,10 @@ SEEN = f'removit_upstream_state{{{ONE},state="well"}}'
 """A series that every exporter always has."""
 
 
+REPORTING = f"on (job, instance, upstream) {SEEN}"
+"""After `and`: only series of exporters that report now."""
+
+
 def or_none(expr: str) -> str:
     """Return -1 (`looks.NONE`) where an exporter reports, but `expr` has no value.
 
