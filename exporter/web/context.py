@@ -10,6 +10,7 @@ import structlog
 from aiohttp import web
 
 from ..core.job import Job
+from ..core.pacing.next_poll import PollReason
 from ..metrics.collector import JobMetrics
 from ..metrics.exposition import Exposition
 from ..metrics.instruments import Instruments
@@ -117,7 +118,30 @@ def show_job(context: Context, job: Job, *, results: bool) -> dict[str, Any]:
         "evidence": job.evidence,
         "next_poll_at": rfc3339(planned[0]) if planned else None,
         "next_poll_reason": planned[1].value if planned else None,
+        **_expectation(context, job, planned[1] if planned else None),
     }
+
+
+def _expectation(context: Context, job: Job, reason: PollReason | None) -> dict[str, str | None]:
+    """Say why the next poll comes when it does, and when the job is expected to end.
+
+    All are None while too few jobs of the mode have ended, and once the job itself has ended or
+    is suspected. A time beyond what was learned is None as well.
+    """
+    shown: dict[str, str | None] = dict.fromkeys(("next_poll_why", "expected_at", "expected_by"))
+    if not job.pending or job.suspicion is not None:
+        return shown
+    pace, now = context.poller.pace, context.poller.now()
+    if reason is PollReason.SCHEDULE:
+        shown["next_poll_why"] = pace.explain(job, now)
+    if known := pace.estimate(job, now):
+        shown["expected_at"] = _after(now.time, known.median)
+        shown["expected_by"] = _after(now.time, known.p90)
+    return shown
+
+
+def _after(time: float, seconds: float | None) -> str | None:
+    return None if seconds is None else rfc3339(time + seconds)
 
 
 def show_polls(context: Context, job_id: str) -> list[Mapping[str, Any]]:

@@ -39,6 +39,7 @@ def test_what_differs_is_a_conflict() -> None:
     after, conflicts = register_again(before, Source.API, labels={"shop": "us"}, key="other")
     assert conflicts == [Conflict("labels.shop", "eu", "us"), Conflict("key", "sku", "other")]
     assert (after.labels, after.key) == ({"shop": "eu"}, "sku")
+    assert str(conflicts[0]) == "registered as 'eu', cannot become 'us'"
 
 
 def test_the_events_of_registering_and_forgetting_name_the_job_and_the_time() -> None:

@@ -179,7 +179,19 @@ function nextPoll(job) {
   }
   const wait = next - now();
   const when = wait < 1 ? "Now" : `In ${duration(wait)}`;
-  return [heading("Next poll"), el("p", { title: fullTime(next), text: `${when}, ${reasonWords(job.next_poll_reason)}` })];
+  return [heading("Next poll"), el("p", { title: fullTime(next), text: `${when}, ${reasonWords(job.next_poll_reason)}` }),
+    job.next_poll_why && el("p", { class: "muted", text: job.next_poll_why }),
+    expectation(job)].filter(Boolean);
+}
+
+// When the job will have ended, as far as that was learned from others.
+function expectation(job) {
+  const [half, most] = [seconds(job.expected_at), seconds(job.expected_by)];
+  const left = (time) => duration(Math.max(0, time - now()));
+  if (half === null) return null;
+  const words = `Half of such jobs end within ${left(half)}`;
+  const text = most === null ? `${words}.` : `${words}, nine in ten within ${left(most)}.`;
+  return el("p", { class: "muted", title: fullTime(half), text });
 }
 
 function said(job) {
