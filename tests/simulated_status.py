@@ -1,5 +1,6 @@
 """A status cache in simulated time: an exporter, its upstream and its store."""
 
+import math
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ class House:
         self.upstream = upstream
         self.store = store
 
-    async def get(self, job_id: str) -> Served:
-        return await self.exporter.context.status_cache.get(job_id)
+    async def get(self, job_id: str, accepted: float = math.inf) -> Served:
+        return await self.exporter.context.status_cache.get(job_id, accepted)
 
     def refused(self, reason: str) -> float | None:
         name = "removit_exporter_registrations_refused_total"

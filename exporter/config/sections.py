@@ -257,8 +257,8 @@ class Storage(Section):
 class Status(Section):
     """The upstream's contract, served from memory."""
 
-    max_age: Wait = 2.0
-    """Answers up to this age are served as they are; older ones are refreshed first."""
+    max_age: Wait = 10.0
+    """An answer is served until the job's next poll is due, and up to this age."""
     max_stale: Wait = 300.0
     """Maximum age of an answer served while the upstream cannot be asked."""
 

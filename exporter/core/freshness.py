@@ -3,6 +3,7 @@
 Ages are in seconds since the upstream gave the answer (RFC 9111, 4.2.3); None: there is none.
 """
 
+import math
 from enum import StrEnum
 from typing import Protocol
 
@@ -12,7 +13,7 @@ class Freshness(Protocol):
 
     @property
     def max_age(self) -> float:
-        """So old an answer is given as it is."""
+        """An answer up to this age is given as it is, unless the job's next poll is due."""
         ...
 
     @property
@@ -35,24 +36,39 @@ def cool_down(
 ) -> float:
     """Return for how many seconds yet the upstream is left alone about a job.
 
-    Either it answered about the job `answered_ago` seconds ago (None: it did not), or it asked to
-    be left alone for `asked_for` seconds, heeded while the last good answer may be served.
+    Either its last answer, `answered_ago` seconds ago (None: there is none), is not the usable one
+    of that `age`, or it asked to be left alone for `asked_for` seconds. The latter is heeded while
+    the usable answer may be served.
     """
-    lately = 0.0 if answered_ago is None else rules.max_age - answered_ago
+    lately = 0.0
+    if answered_ago is not None and (age is None or age > answered_ago):
+        lately = rules.max_age - answered_ago
     too_old = age is not None and age > rules.max_stale
     return max(lately, 0.0 if too_old else asked_for)
 
 
-def serve(age: float | None, *, can_ask: bool, may_wait: bool, rules: Freshness) -> Serve:
+def serve(
+    age: float | None,
+    *,
+    is_due: bool,
+    can_ask: bool,
+    may_wait: bool,
+    rules: Freshness,
+    accepted: float = math.inf,
+) -> Serve:
     """Decide before anyone is asked.
 
-    `can_ask`: a request would be under way at once, within the rate limit. `may_wait`: it would be
-    once its turn comes; else the upstream is not asked at all just now.
+    `is_due`: the job's own poll is due or under way. `can_ask`: a request would be under way at
+    once, within the rate limit. `may_wait`: it would be once its turn comes; without that the
+    upstream is not asked at all just now. `accepted` is the oldest answer that the client accepts,
+    in seconds; within the rate limit it gets no older one.
     """
-    if age is not None and age <= rules.max_age:
+    if age is not None and age <= min(accepted, rules.max_age) and not is_due:
         return Serve.FRESH
     if can_ask:
         return Serve.ASK
+    if age is not None and age <= rules.max_age:
+        return Serve.FRESH
     if age is not None and age <= rules.max_stale:
         return Serve.STALE
     return Serve.ASK if may_wait else Serve.NOTHING

@@ -5,6 +5,7 @@ also knows what answers mean: a final state does not change, and an error that m
 own is not a job's failure. No error of the exporter looks like one either.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
@@ -42,8 +43,8 @@ class StatusCache:
         self._config = config
         self._unregistered = UnregisteredIds(registry, poller, clock, config, watcher, log)
 
-    async def get(self, job_id: str) -> Served:
-        """Return the answer about a job.
+    async def get(self, job_id: str, accepted: float = math.inf) -> Served:
+        """Return the answer about a job, at most `accepted` seconds old where that is possible.
 
         Raises `UnavailableError`, `KeyRejectedError`, and `StoreError` when the job is not in
         memory and the store cannot be read.
@@ -53,13 +54,16 @@ class StatusCache:
         job = await self._registry.get(job_id)
         if job is None:
             return await self._unregistered.get(job_id)
-        return await (self._pending(job) if job.pending else self._ended(job))
+        return await (self._pending(job, accepted) if job.pending else self._ended(job))
 
-    async def _pending(self, job: Job) -> Served:
+    async def _pending(self, job: Job, accepted: float) -> Served:
         known = self._usable(job.job_id)
         age, cooling_down = self._age(known), self._cool_down(job.job_id)
         match serve(
             age,
+            accepted=accepted,
+            is_due=self._poller.is_in_flight(job.job_id)
+            or self._poller.schedule.due_in(job.job_id) <= 0,
             can_ask=not cooling_down and self._poller.can_ask(job.job_id),
             may_wait=not cooling_down and self._poller.health.circuit().closed,
             rules=self._config().status,
@@ -107,10 +111,11 @@ class StatusCache:
         """See `freshness.cool_down`. A request in flight is always awaited, so there it is 0."""
         if self._poller.is_in_flight(job_id):  # `polls` may have its answer before it is stored
             return 0.0
-        polls, ago = self._poller.schedule.polls(job_id), None
-        if polls and polls[-1].kind not in NOT_THE_JOB:
-            ago = self._clock.monotonic() - polls[-1].at
-        age = self._age(self._usable(job_id))
+        polls, known = self._poller.schedule.polls(job_id), self._usable(job_id)
+        now = self._clock.monotonic()  # read once: the two ages are compared
+        answered = polls and polls[-1].kind not in NOT_THE_JOB
+        ago = now - polls[-1].at if answered else None
+        age = None if known is None else now - known.at
         return cool_down(age, ago, self._poller.schedule.cool_down(job_id), self._config().status)
 
     async def _ended(self, job: Job) -> Served:

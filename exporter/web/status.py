@@ -33,6 +33,7 @@ MAX_WAITING: Final = 1000
 CHECK_SECONDS: Final = 2.0
 """How often a waiting request checks whether its client has left; nothing else reports that."""
 _ETAG: Final = re.compile(r'(?:W/)?("[^"]*")')
+_SECONDS: Final = re.compile(r'"?([0-9]{1,10})"?', re.ASCII)
 _REFUSED: Final = {401: Result.UNAUTHORIZED, 422: Result.INVALID}
 
 
@@ -70,7 +71,7 @@ class StatusRoutes:
         job_id, wait = self._read_query(request)
         cache = self._context.status_cache
         try:
-            served = await cache.get(job_id)
+            served = await cache.get(job_id, _accepted_age(request))
             may_change = wait and served.result is not Result.FINAL
             if may_change and served.answer.etag_in(_etags(request, served)):
                 with self._one_more_waits():
@@ -133,6 +134,21 @@ class StatusRoutes:
 def _gone(request: web.Request) -> bool:
     """Whether the client has closed the connection; the server may not cancel the handler."""
     return request.transport is None or request.transport.is_closing()
+
+
+def _accepted_age(request: web.Request) -> float:
+    """Return the greatest age in seconds that the client accepts (RFC 9111, 5.2.1).
+
+    A directive that is not readable is passed over.
+    """
+    accepted = math.inf
+    for directive in ",".join(request.headers.getall("Cache-Control", [])).split(","):
+        name, _, seconds = directive.strip().lower().partition("=")
+        if name == "no-cache":
+            return 0.0
+        if name == "max-age" and (number := _SECONDS.fullmatch(seconds)):
+            accepted = min(accepted, float(number[1]))
+    return accepted
 
 
 def _etags(request: web.Request, served: Served) -> set[str]:

@@ -11,24 +11,51 @@ class Rules:
 
 
 @pytest.mark.parametrize(
-    ("age", "can_ask", "may_wait", "what"),
+    ("age", "is_due", "can_ask", "may_wait", "what"),
     [
-        (None, True, True, Serve.ASK),
-        (None, False, True, Serve.ASK),
-        (None, False, False, Serve.NOTHING),
-        (2.0, True, True, Serve.FRESH),
-        (2.0, False, False, Serve.FRESH),
-        (2.1, True, True, Serve.ASK),
-        (2.1, False, True, Serve.STALE),
-        (300.0, False, False, Serve.STALE),
-        (300.1, False, False, Serve.NOTHING),
-        (300.1, False, True, Serve.ASK),
+        (None, False, True, True, Serve.ASK),
+        (None, False, False, True, Serve.ASK),
+        (None, False, False, False, Serve.NOTHING),
+        (2.0, False, True, True, Serve.FRESH),
+        (2.0, False, False, False, Serve.FRESH),
+        (2.1, False, True, True, Serve.ASK),
+        (2.1, False, False, True, Serve.STALE),
+        (300.0, False, False, False, Serve.STALE),
+        (300.1, False, False, False, Serve.NOTHING),
+        (300.1, False, False, True, Serve.ASK),
+        # The job's own poll is due: the client's question takes its place.
+        (0.5, True, True, True, Serve.ASK),
+        (0.5, True, False, True, Serve.FRESH),
+        (2.1, True, False, True, Serve.STALE),
+        (None, True, False, False, Serve.NOTHING),
     ],
 )
-def test_what_is_given_before_anyone_is_asked(
-    age: float | None, can_ask: bool, may_wait: bool, what: Serve
+def test_the_decision_before_the_upstream_is_asked(
+    age: float | None, is_due: bool, can_ask: bool, may_wait: bool, what: Serve
 ) -> None:
-    assert serve(age, can_ask=can_ask, may_wait=may_wait, rules=Rules()) is what
+    decided = serve(age, is_due=is_due, can_ask=can_ask, may_wait=may_wait, rules=Rules())
+    assert decided is what
+
+
+@pytest.mark.parametrize(
+    ("age", "accepted", "can_ask", "what"),
+    [
+        (0.0, 0.0, True, Serve.FRESH),
+        (0.1, 0.0, True, Serve.ASK),
+        (1.0, 1.0, True, Serve.FRESH),
+        (1.1, 1.0, True, Serve.ASK),
+        (1.1, 1.0, False, Serve.FRESH),
+        (2.1, 1.0, False, Serve.STALE),
+        (2.1, 60.0, True, Serve.ASK),  # a client cannot make `max_age` longer
+    ],
+)
+def test_a_client_may_ask_for_a_younger_answer_within_the_rate_limit(
+    age: float, accepted: float, can_ask: bool, what: Serve
+) -> None:
+    decided = serve(
+        age, is_due=False, can_ask=can_ask, may_wait=True, rules=Rules(), accepted=accepted
+    )
+    assert decided is what
 
 
 @pytest.mark.parametrize(
@@ -43,6 +70,8 @@ def test_what_is_given_when_the_upstream_told_nothing(age: float | None, what: S
     [
         (None, None, 0.0, 0.0),
         (None, 0.5, 0.0, 1.5),
+        (0.5, 0.5, 0.0, 0.0),  # the last answer is the usable one
+        (0.5, 0.5, 30.0, 30.0),
         (9.0, 2.5, 0.0, 0.0),
         (9.0, 0.5, 30.0, 30.0),
         (9.0, 0.5, 1.0, 1.5),

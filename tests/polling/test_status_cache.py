@@ -1,4 +1,4 @@
-"""What is served about a registered job: from memory, from the upstream, from the store."""
+"""A registered job's answers: from memory, from the upstream, from the store."""
 
 import asyncio
 from pathlib import Path
@@ -38,6 +38,71 @@ def test_a_young_answer_comes_from_memory_with_its_age(tmp_path: Path) -> None:
         assert house.upstream.polls["a"] == 1
 
     run(tmp_path, work, **SELDOM, status={"max_age": "10s"})
+
+
+def test_an_answer_is_served_until_the_jobs_own_poll_is_due(tmp_path: Path) -> None:
+    async def work(house: House) -> None:
+        await registered(house, Script.stuck(0.5))
+        assert (await house.get("a")).result is Result.FRESH
+        house.upstream.latency = 2.0
+        while house.upstream.polls["a"] < 2:
+            await asyncio.sleep(0.1)
+        served = await house.get("a")  # the poll is under way, and is shared
+        assert (served.result, served.age) == (Result.REFRESHED, 0.0)
+        assert house.upstream.polls["a"] == 2
+
+    run(tmp_path, work, status={"max_age": "200s"}, **SELDOM)
+
+
+def test_a_client_that_accepts_no_old_answer_has_the_upstream_asked(tmp_path: Path) -> None:
+    async def work(house: House) -> None:
+        await registered(house, Script.stuck(0.5))
+        await asyncio.sleep(5)
+        assert (await house.get("a", 10.0)).result is Result.FRESH
+        served = await house.get("a", 3.0)
+        assert (served.result, served.age) == (Result.REFRESHED, 0.0)
+        await asyncio.sleep(1)
+        assert (await house.get("a", 0.0)).result is Result.REFRESHED
+        assert house.upstream.polls["a"] == 3
+
+    run(tmp_path, work, **SELDOM, status={"max_age": "60s"})
+
+
+def test_such_a_client_gets_the_old_answer_beyond_the_rate_limit(tmp_path: Path) -> None:
+    async def work(house: House) -> None:
+        await registered(house, Script.stuck(0.5))
+        house.upstream.latency = 0.001
+        upstream = house.exporter.config().upstream
+        started, served = asyncio.get_running_loop().time(), []
+        for _ in range(200):
+            served.append(await house.get("a", 0.0))
+            await asyncio.sleep(0.01)
+        seconds = asyncio.get_running_loop().time() - started
+        assert {one.result for one in served} == {Result.REFRESHED, Result.FRESH}
+        assert house.upstream.polls["a"] <= 1 + upstream.burst + upstream.rate * seconds
+
+    run(tmp_path, work, **SELDOM, status={"max_age": "60s"})
+
+
+def test_clients_that_ask_each_second_cost_no_more_calls_than_none(tmp_path: Path) -> None:
+    def calls(folder: Path, *, clients: bool) -> int:
+        counted: list[int] = []
+
+        async def work(house: House) -> None:
+            names = [house.upstream.add(f"job-{at}", Script.sound(30.0 + at)) for at in range(40)]
+            await tell(house.exporter, *names)
+            for _ in range(90):
+                await asyncio.sleep(1)
+                if clients:
+                    await asyncio.gather(*(house.get(name) for name in names))
+            counted.append(house.upstream.polls.total())
+
+        folder.mkdir()
+        run(folder, work, status={"max_age": "60s"})
+        return counted[0]
+
+    without = calls(tmp_path / "without", clients=False)
+    assert calls(tmp_path / "with", clients=True) <= 1.02 * without
 
 
 def test_an_old_answer_is_refreshed_once_for_all_callers(tmp_path: Path) -> None:

@@ -344,6 +344,34 @@ async def test_a_young_answer_costs_no_call(open_site: Open, simulator: Simulato
     assert simulator.ledger.jobs[job_id].polls == 1
 
 
+@pytest.mark.parametrize(
+    ("header", "calls"),
+    [
+        ("no-cache", 2),
+        ("no-store, No-Cache", 2),
+        ("max-age=0", 2),
+        ('max-age="0"', 2),
+        ("max-age=60, max-age=0", 2),
+        ("max-age=60", 1),
+        ("max-age=-1", 1),
+        ("max-age", 1),
+        ("max-age=\u0663", 1),
+        ("no-cache-please", 1),
+        ("", 1),
+    ],
+)
+async def test_a_request_may_ask_for_a_younger_answer(
+    open_site: Open, simulator: Simulator, header: str, calls: int
+) -> None:
+    slow = {"min_interval": "60s", "max_interval": "60s"}
+    site = await open_site(polling=slow, status={"max_age": "60s"})
+    job_id = simulator.add(Script.stuck(0.0))
+    await site.put(job_id)
+    await ask(site, job_id)
+    await ask(site, job_id, **{"Cache-Control": header})
+    assert simulator.ledger.jobs[job_id].polls == calls
+
+
 async def test_beyond_the_rate_limit_the_older_answer_is_served_with_its_age(
     open_site: Open, simulator: Simulator
 ) -> None:
