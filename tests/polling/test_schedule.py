@@ -1,0 +1,105 @@
+"""The schedule: why each job is due, its last polls, and the waits that the upstream asked for."""
+
+import asyncio
+import math
+
+import pytest
+
+from exporter.core.pacing.next_poll import NextPoll, PollReason
+from exporter.core.reply import Kind
+from exporter.polling.schedule import KEPT_POLLS, Poll, Schedule
+
+
+class Time:
+    """A clock that stands at `now` (steady seconds); 1970 was 1,000 s earlier."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return self.now + 1000.0
+
+    async def sleep(self, seconds: float) -> None:
+        raise NotImplementedError
+
+    async def wait(self, event: asyncio.Event, seconds: float) -> None:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def schedule(time: Time) -> Schedule:
+    return Schedule(time)
+
+
+def poll(at: float) -> Poll:
+    return Poll(at + 1000, at, Kind.OK, "200", 0.1)
+
+
+def test_a_planned_job_is_due_after_its_wait_and_keeps_the_reason(
+    time: Time, schedule: Schedule
+) -> None:
+    schedule.plan("a", NextPoll(30.0, PollReason.RECHECK), 5.0)
+    time.now = 15.0
+    assert (schedule.due_in("a"), schedule.reason("a")) == (20.0, PollReason.RECHECK)
+    assert schedule.oldest_due() == 1035.0
+    time.now = 40.0
+    assert schedule.due_in("a") == 0.0  # overdue
+    assert schedule.oldest_due() == 1035.0
+
+
+def test_an_unknown_job_is_never_due(schedule: Schedule) -> None:
+    assert schedule.due_in("a") == math.inf
+    assert schedule.oldest_due() is None
+    assert schedule.reason("a") is PollReason.SCHEDULE
+    assert schedule.cool_down("a") == 0.0
+    assert schedule.polls("a") == ()
+
+
+def test_a_new_plan_replaces_the_former_one(schedule: Schedule) -> None:
+    schedule.plan("a", NextPoll(30.0, PollReason.SCHEDULE), 0.0)
+    schedule.plan("a", NextPoll(3.0, PollReason.SUSPECTED), 0.0)
+    assert (len(schedule), schedule.due_in("a")) == (1, 3.0)
+    assert schedule.reason("a") is PollReason.SUSPECTED
+
+
+def test_a_job_is_left_alone_until_the_time_that_the_upstream_named(
+    time: Time, schedule: Schedule
+) -> None:
+    schedule.hold("a", 10.0)
+    time.now = 4.0
+    assert schedule.cool_down("a") == 6.0
+    time.now = 11.0
+    assert schedule.cool_down("a") == 0.0
+
+
+def test_the_last_polls_are_kept_oldest_first(schedule: Schedule) -> None:
+    schedule.plan("a", NextPoll(1.0, PollReason.SCHEDULE), 0.0)
+    made = [poll(float(at)) for at in range(KEPT_POLLS + 5)]
+    for one in made:
+        schedule.polled("a", one)
+    assert list(schedule.polls("a")) == made[-KEPT_POLLS:]
+
+
+def test_polls_of_a_job_that_is_not_in_the_schedule_are_not_kept(schedule: Schedule) -> None:
+    schedule.polled("a", poll(1.0))
+    assert schedule.polls("a") == ()
+
+
+def test_a_removed_job_keeps_its_polls_and_a_forgotten_one_keeps_nothing(
+    schedule: Schedule,
+) -> None:
+    schedule.plan("a", NextPoll(1.0, PollReason.RECHECK), 0.0)
+    schedule.hold("a", 10.0)
+    schedule.polled("a", poll(1.0))
+    schedule.remove("a")
+    assert (schedule.due_in("a"), len(schedule.polls("a"))) == (math.inf, 1)
+    schedule.forget("a")
+    assert (schedule.polls("a"), schedule.cool_down("a")) == ((), 0.0)
+    assert schedule.reason("a") is PollReason.SCHEDULE
