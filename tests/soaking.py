@@ -141,7 +141,7 @@ def _measure(
 def sizes(exporter: Exporter, store: MemoryStore) -> dict[str, int]:
     """Return how much there is of whatever could grow."""
     census, poller, tables = exporter.job_metrics.census, exporter.poller, store.tables
-    registry, evidence = exporter.registry, exporter.health.evidence.as_dict(0.0)
+    registry, evidence = exporter.registry, exporter.health.evidence
     page = _page(exporter)
     return {
         "jobs in memory": len(registry.jobs),
@@ -158,7 +158,10 @@ def sizes(exporter: Exporter, store: MemoryStore) -> dict[str, int]:
         "rows": len(tables.rows),
         "events": len(tables.events),
         "totals": len(tables.totals),
-        **{f"evidence {name}": len(evidence[name]) for name in ("recent", "lost", "suspects")},
+        "evidence recent": len(evidence.recent),
+        "evidence lost": len(evidence.lost),
+        "evidence suspects": len(evidence.suspects),
+        "evidence turned": len(evidence.turned),
         "series": len(page),
         "series of jobs": len(_of_jobs(page)),
     }

@@ -165,3 +165,5 @@ class Verdict:
 
     state: JobState
     evidence: str
+    weak: bool = False
+    """Whether only a weak witness showed that the service worked."""

@@ -1,16 +1,16 @@
 """What becomes of one job: the rules of judgement, as a table from the last answer to a rule.
 
-Each rule gives a verdict that names its evidence, or None: what cannot be decided is not
-guessed, the job stays suspected and is asked again. Times are in seconds; patience is measured
-in well time (see `events.Now`), so it stands still while the upstream is not well.
+Each rule gives a verdict that names its evidence, or None. What cannot be decided is not guessed:
+the job stays suspected and is asked again. Times are in seconds; patience is measured in healthy
+time (see `events.Now`), which stops while the upstream is not well.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from .events import Now
-from .health.chance import run_length
+from .failure import likely_case, proof
 from .health.health import Health
 from .health.states import PATIENT_STATES
 from .job import Job, JobState, Suspicion, Verdict
@@ -31,10 +31,10 @@ def judge(
 
 
 def weigh_loss(job: Job, health: Health, now: Now, rules: JudgementRules) -> Job:
-    """Remember of a known job that turned 404 or 422 whether many others did so with it.
+    """Remember whether many other known jobs turned 404 or 422 together with this one.
 
-    Only while its row is younger than `judgement.lost_window`: later the jobs that were well then
-    have ended, and others have come, so that the same loss looks larger or smaller than it was.
+    This is decided while its run is younger than `judgement.lost_window`. Later the jobs that were
+    well then have ended and others have come, so the loss looks larger or smaller than it was.
     """
     run = job.suspicion
     if run is None or run.kind is Kind.SERVER_ERROR or job.lost_with_others or not job.answered:
@@ -46,19 +46,8 @@ def weigh_loss(job: Job, health: Health, now: Now, rules: JudgementRules) -> Job
     return replace(job, lost_with_others=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
-    """What a verdict on a suspected job takes: so many answers in a row, over so many seconds.
-
-    `answers` is None while so little is known that no row would do.
-    """
-
-    answers: int | None
-    seconds: float
-
-
 MOST_ANSWERS: Final = 1000
-"""For planning: a row that no length of would do is asked for as if this one did."""
+"""The polls of a suspected job are planned for at most this many answers."""
 
 
 def span(job: Job, health: Health, rules: JudgementRules) -> tuple[int, float]:
@@ -67,89 +56,55 @@ def span(job: Job, health: Health, rules: JudgementRules) -> tuple[int, float]:
     if run is None or run.kind is not Kind.SERVER_ERROR:
         after = rules.lost_after if job.answered else rules.not_found_grace
         return rules.not_found_answers, after
-    strong = health.evidence.witnesses.strong(job, run.since) is not None
-    demands = _demands(job, run, health, rules, strong=strong)
-    by_gateway = strong and run.gateway_answers == run.answers
-    demand = demands[1] if by_gateway else demands[0]
-    return min(demand.answers or MOST_ANSWERS, MOST_ANSWERS), demand.seconds
-
-
-def _demands(
-    job: Job, run: Suspicion, health: Health, rules: JudgementRules, *, strong: bool
-) -> tuple[Demand, Demand]:
-    """Return what it takes with answers of the service itself, and with those of a gateway."""
-    share = health.evidence.share_of_errors(job, run.since, of_mode=strong)
-    answers = run_length(share, rules.chance, rules.failed_answers)
-    if not strong:
-        own = Demand(answers and max(answers, rules.weak_answers), rules.weak_after)
-        return own, Demand(None, rules.weak_after)
-    return (
-        Demand(answers, rules.failed_after),
-        Demand(answers and 2 * answers, rules.gateway_failed_after),
-    )
+    case = likely_case(job, run, health, rules)
+    unknown = MOST_ANSWERS if case.strong else rules.weak_answers
+    return min(case.needed or unknown, MOST_ANSWERS), case.needed_seconds
 
 
 def _server_error(
     job: Job, run: Suspicion, health: Health, now: Now, rules: JudgementRules
 ) -> Verdict | None:
-    """`failed`: a row of 5xx that chance does not make, while others were shown to be served.
-
-    The status line alone does not tell a failed job from an outage ("fails terminally or the
-    service is unavailable"); the witness does. Only answers of the service itself convict with a
-    weak witness; those that look like a gateway's need a strong one and a row twice as long.
-    """
-    if health.state not in PATIENT_STATES:
+    """`failed`: a run of 5xx that is not chance, while the service was shown to work."""
+    case = proof(job, run, health, rules)
+    if case is None:
         return None
-    strong = health.evidence.witnesses.strong(job, run.since)
-    witness = strong or health.evidence.weak_witness(run.since)
-    if witness is None or (strong is None and health.evidence.mode_in_trouble(job.mode, rules)):
-        return None
-    own, gateway = _demands(job, run, health, rules, strong=strong is not None)
-    met = _met(run.answers - run.gateway_answers, run, own) or _met(run.answers, run, gateway)
-    if not met:
-        return None
-    share = health.evidence.share_of_errors(job, run.since, of_mode=strong is not None)
-    who = f"job {witness} was answered 2xx" if strong else witness
-    others = f"{share.bad} of {share.answers} answers to controls and for jobs not suspected failed"
-    return Verdict(JobState.FAILED, f"{_row(run)} while {who}; {others}")
-
-
-def _met(answers: int, run: Suspicion, demand: Demand) -> bool:
-    enough = demand.answers is not None and answers >= demand.answers
-    return enough and run.length >= demand.seconds
+    bad, answers = case.others.bad, case.others.answers
+    others = f"of {answers} other answers {bad} {'was' if bad == 1 else 'were'} 5xx"
+    evidence = f"{_described(run)}; meanwhile {case.witness}, and {others}"
+    return Verdict(JobState.FAILED, evidence, weak=not case.strong)
 
 
 def _not_found(
     job: Job, run: Suspicion, health: Health, now: Now, rules: JudgementRules
 ) -> Verdict | None:
-    """`not_found`: the id never was, or no longer is, known upstream.
+    """`not_found`: the upstream never knew the id, or does not know it any more.
 
-    One of many that were lost at once is held, until it is known again or expires: they may all
-    come back.
+    One of many jobs that were lost at once stays pending until it is known again or expires: they
+    may all come back.
     """
     answers, after = span(job, health, rules)
     if run.answers < answers or run.length < after:
         return None
     if not job.answered:
-        if not health.api_known(run.since) or health.evidence.jobs_lost(now, rules):
+        if not health.origin.known(run.since) or health.evidence.jobs_lost(now, rules):
             return None
-        return Verdict(JobState.NOT_FOUND, f"{_row(run)}; the job was never answered 2xx")
+        return Verdict(JobState.NOT_FOUND, f"{_described(run)}; no answer before was 2xx")
     if job.lost_with_others or health.evidence.jobs_lost(now, rules):  # no job is to blame
         return None
     lost, asked = health.evidence.lost_of_asked()
-    others = f"{lost} of {asked} jobs lately asked are lost"
-    return Verdict(JobState.NOT_FOUND, f"{_row(run)} after good answers; {others}")
+    others = f"of {asked} jobs asked lately {lost} {'is' if lost == 1 else 'are'} lost"
+    return Verdict(JobState.NOT_FOUND, f"{_described(run)} after good answers; {others}")
 
 
 def _invalid(
     job: Job, run: Suspicion, health: Health, now: Now, rules: JudgementRules
 ) -> Verdict | None:
-    """`invalid`: "job_id is missing or malformed"; of a job once known it means it was lost."""
+    """`invalid`: "job_id is missing or malformed". A known job with that answer was lost."""
     if job.answered:
         return _not_found(job, run, health, now, rules)
-    if not health.api_known(run.since) or health.evidence.jobs_lost(now, rules):
+    if not health.origin.known(run.since) or health.evidence.jobs_lost(now, rules):
         return None
-    return Verdict(JobState.INVALID, f"answered {run.http_status}; it was never answered 2xx")
+    return Verdict(JobState.INVALID, f"answered {run.http_status}; no answer before was 2xx")
 
 
 RULES: Final[
@@ -159,7 +114,7 @@ RULES: Final[
     Kind.NOT_FOUND: _not_found,
     Kind.INVALID: _invalid,
 }
-"""The answers that can end a job; all others leave it as it is."""
+"""The answers that can end a job; all others change nothing."""
 
 
 def _expired(
@@ -174,7 +129,7 @@ def _expired(
     return Verdict(JobState.EXPIRED, f"no end in {waited:.0f} s, last answer {reply.code}")
 
 
-def _row(run: Suspicion) -> str:
-    is_5xx = run.kind is Kind.SERVER_ERROR  # they may be mixed
-    said = f"5xx, the last {run.http_status}," if is_5xx else run.http_status
-    return f"{run.answers} answers {said} over {run.length:.0f} s"
+def _described(run: Suspicion) -> str:
+    if run.kind is Kind.SERVER_ERROR:  # the codes may differ
+        return f"{run.answers} answers over {run.length:.0f} s were 5xx, the last {run.http_status}"
+    return f"{run.answers} answers over {run.length:.0f} s were {run.http_status}"

@@ -15,7 +15,7 @@ from .job import FINAL_STATES, Job, JobState
 
 
 class LedgerStep(StrEnum):
-    """What a change of a job does to its key."""
+    """The effect of a job's change on its key."""
 
     OPEN = "open"
     CLOSE = "close"

@@ -1,8 +1,8 @@
 """How a reply becomes a job's next value, and the events that tell the difference.
 
-What the upstream says (`observe`) and what we conclude of it (`conclude`, with a verdict of
-`judgement.py`) both give a new job and its events. Everything anyone sees, a counter, a log line,
-a row of history, is made from those events, so the same reply twice gives no second event.
+A reply (`observe`) and a verdict of `judgement.py` (`conclude`) both give a new job and its events.
+Everything that anyone sees, a counter, a log line, a row of history, is made from those events, so
+the same reply twice gives no second event.
 """
 
 from collections.abc import Collection, Mapping
@@ -119,7 +119,7 @@ def _asked_again(job: Job, reply: Reply) -> Job:
 def _suspect(
     job: Job, reply: Reply, now: Now, at: float, *, gateway: bool, in_turn: bool
 ) -> tuple[Job, list[Event]]:
-    """Begin or lengthen the run of this kind; a run of another kind is kept beside it.
+    """Begin or lengthen the run of this kind; a run of another kind is kept as well.
 
     An answer counts only when healthy time has passed since the one before, so that a run stands
     still while the upstream is not well.
@@ -193,7 +193,7 @@ def _good_answer(job: Job, status: Status, at: float) -> tuple[Job, list[Event]]
 
 
 def _learn(job: Job, status: Status, at: float) -> tuple[Job, list[Event]]:
-    """Take the mode (once) and the results; tell of the first answer."""
+    """Take the mode (once) and the results; report the first answer."""
     events = []
     if not job.answered:
         data = {"state": status.state.value, "mode": status.mode}
@@ -210,7 +210,7 @@ def _learn(job: Job, status: Status, at: float) -> tuple[Job, list[Event]]:
 
 
 def _move(job: Job, status: Status, at: float) -> tuple[Job, list[Event]]:
-    """Follow step and progress. The step is data, never an enum; progress is no event."""
+    """Follow step and progress. The step is data, never an enum; progress alone makes no event."""
     progress = job.progress if status.progress is None else status.progress
     step = status.step or job.step
     if (step, progress) != (job.step, job.progress):
@@ -225,7 +225,7 @@ def _move(job: Job, status: Status, at: float) -> tuple[Job, list[Event]]:
 
 
 def _warn(job: Job, status: Status, at: float) -> tuple[Job, list[Event]]:
-    """Tell of each message once a job, however often it comes."""
+    """Report each message once a job, however often it comes."""
     told = dict(job.reported_warnings)
     room = MAX_REMEMBERED_MESSAGES - sum(map(len, told.values()))
     events = []
@@ -243,7 +243,7 @@ def _warn(job: Job, status: Status, at: float) -> tuple[Job, list[Event]]:
 
 
 def _ignore(job: Job, status: Status, at: float) -> tuple[Job, list[Event]]:
-    """Tell of each ignored variation once a job, beside the warnings that name it."""
+    """Report each ignored variation once a job, with the warnings that name it."""
     room = MAX_REMEMBERED_MESSAGES - len(job.reported_ignored)
     new = [name for name in status.ignored_variations if name not in job.reported_ignored][:room]
     events = [

@@ -1,7 +1,7 @@
 """The thresholds that the rules take, by the names of the config's keys; times in seconds.
 
-The config's sections have these attributes, so they are handed over as they are; what each one
-means stands in `docs/configuration.md`.
+The config's sections have these attributes, so they are passed unchanged. `docs/configuration.md`
+says what each one means.
 """
 
 from collections.abc import Collection, Sequence

@@ -48,8 +48,11 @@ Labels = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What is added to one series. `bucket` is the index of a histogram's bucket, the last one
-    being +Inf; None for a counter. `exemplar` is a job_id."""
+    """An addition to one series.
+
+    `bucket` is the index of a histogram's bucket, the last one being +Inf; None for a counter.
+    `exemplar` is a job_id.
+    """
 
     name: str
     labels: Labels
@@ -59,7 +62,7 @@ class Delta:
 
 
 class LabelBounds:
-    """The admitted values of the open labels. What is admitted stays; the set is stored."""
+    """The admitted values of the open labels. An admitted value stays; the set is stored."""
 
     def __init__(self, limit: int, known: Mapping[str, Sequence[str]] | None = None) -> None:
         self.limit = limit
@@ -69,7 +72,7 @@ class LabelBounds:
             self._values.setdefault(label, set()).update(values)
 
     def change(self, limit: int, known: Mapping[str, Sequence[str]]) -> None:
-        """Take another limit, and more known values; what is admitted stays."""
+        """Take another limit, and more known values; admitted values stay."""
         self.limit = limit
         for label, values in known.items():
             self._values.setdefault(label, set()).update(values)
@@ -80,7 +83,7 @@ class LabelBounds:
             self._values.setdefault(label, set()).add(value)
 
     def admit(self, label: str, value: str | None) -> str:
-        """Return the value to show: itself, `unknown` for None, `other` when there is no room."""
+        """Return the value to show: itself, `unknown` for None, `other` when the set is full."""
         if value is None:
             return UNKNOWN
         values = self._values.setdefault(label, set())
@@ -106,7 +109,7 @@ class LabelBounds:
 
 
 class Tally:
-    """Turns events into deltas, with the job's labels. Pure but for the bounds it fills."""
+    """Turns events into deltas, with the job's labels. It changes nothing except its bounds."""
 
     def __init__(self, bounds: LabelBounds, group_labels: Sequence[str] = ()) -> None:
         self.bounds = bounds
@@ -124,7 +127,7 @@ class Tally:
         return self.bounds.admit("mode", job.mode)
 
     def deltas(self, job: Job, events: Iterable[Event]) -> list[Delta]:
-        """Return what the events of one change add; `job` is as it is after them."""
+        """Return what the events of one change add; `job` is its value after them."""
         return [delta for event in events for delta in self._event(job, event)]
 
     def _event(self, job: Job, event: Event) -> Iterator[Delta]:

@@ -1,4 +1,4 @@
-"""How long a mode's jobs usually take, and so from what age on one is overdue.
+"""How long a mode's jobs usually take, and from which age on a job is overdue.
 
 The usual duration is the 99th percentile of the mode's own jobs that were done, read off their
 stored histogram as Prometheus's `histogram_quantile` would. Where too few were done, or the
@@ -14,15 +14,15 @@ USUAL_SHARE: Final = 0.99
 
 
 class OverdueRules(Protocol):
-    """What overdue goes by; the config's section `polling` has these."""
+    """The thresholds of overdue; the config's section `polling` has these."""
 
     @property
     def overdue_factor(self) -> float:
-        """Overdue is older than so many times the usual duration."""
+        """A job is overdue when it is older than this many times the usual duration."""
 
     @property
     def overdue_samples(self) -> int:
-        """What is usual is learned from so many done jobs or more."""
+        """The usual duration is known from this many done jobs on."""
 
 
 def quantile(counts: Sequence[int], bounds: Sequence[float], share: float) -> float | None:

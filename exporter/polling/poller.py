@@ -393,6 +393,8 @@ class Poller:
 
     def _published(self, published: Published) -> None:
         before, after = published.before, published.after
+        if before is not None and before.pending and (after is None or not after.pending):
+            self.health.evidence.decided(before.job_id)
         if before is None and after is not None:
             self._plan(after.job_id, None)
         elif after is None and before is not None and before.job_id not in self._flights:

@@ -1,9 +1,8 @@
-"""Is it chance? How long a row of 5xx must be, given how often other answers are 5xx.
+"""Is it chance? How long a run of 5xx must be, given how often other answers are 5xx.
 
-When every third request fails, a job that works is answered 5xx three times in a row before long.
-So the row that condemns a job must be so long that chance alone would hardly make it: with p the
-upper bound of the share of 5xx among other answers, p to the power of its length must be below
-`judgement.chance`.
+When every third request fails, a healthy job is soon answered 5xx three times in a row. A verdict
+needs a run that chance alone would hardly make. Let p be the upper bound of the share of 5xx among
+other answers: p to the power of the run's length must be below `judgement.chance`.
 """
 
 import math
@@ -14,18 +13,18 @@ CONFIDENCE: Final = 0.95
 _Z: Final = 1.6448536269514722
 """The standard normal's 95 % quantile."""
 _EXACT_TO: Final = 50
-"""Up to so many failures the bound is exact (Clopper and Pearson), above by the normal."""
+"""Up to this many failures the bound is exact (Clopper and Pearson), above by the normal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """So many 5xx among so many answers."""
+    """The number of 5xx, and of all answers."""
 
     bad: int = 0
     answers: int = 0
 
     def upper_bound(self) -> float:
-        """Return what the true share is below, with 95 % confidence; 1 when nothing is known.
+        """Return the upper bound of the true share, with 95 % confidence; 1 when nothing is known.
 
         Clopper and Pearson, "The use of confidence or fiducial limits" (1934), one-sided; for many
         failures Wilson's interval with continuity correction (Newcombe 1998, method 4).

@@ -1,47 +1,44 @@
-"""Counts of recent answers: what was said of each job last, and how often it was a 5xx.
+"""Counts of recent answers: the last of each job, and how often answers are 5xx.
 
-Both are bounded, plain data for JSON, and merge: see `evidence.py`.
+Both are bounded.
 """
 
 import math
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Mapping
-from typing import Any, Final, Self
+from typing import Final
 
 from .chance import Share
 
 SLOT_SECONDS: Final = 5.0
 KEPT_SECONDS: Final = 3600.0
 MODES_A_SLOT: Final = 50
-"""Modes counted apart in a slot of time; others count with those of no mode."""
+"""Modes counted separately in a slot of time; others count with those of no mode."""
 MOST_JOBS: Final = 1000
-"""The newest answers of so many jobs stand for all in their window."""
-
-Slots = dict[int, dict[tuple[str, str], tuple[int, int]]]
-"""By slot of time, replica and mode: how many 5xx, and how many answers."""
+"""The newest answers are kept, of at most this many jobs."""
 
 
 class AnswerShares:
-    """Answers for jobs that nothing was wrong with, and of control requests, by mode and well time.
+    """Answers for jobs that were well before, and of control requests, by mode and healthy time."""
 
-    Each replica counts under its own name, and its counts only grow: of two states of them the
-    larger is the newer, so that merging is idempotent.
-    """
-
-    def __init__(self, replica: str = "") -> None:
-        self.replica = replica
-        self._slots: Slots = {}
+    def __init__(self) -> None:
+        self._slots: dict[int, dict[str, tuple[int, int]]] = {}
+        """By slot of time and mode: how many 5xx, and how many answers."""
 
     def add(self, mode: str | None, *, bad: bool, at: float) -> None:
-        """Count one answer; a control request has no mode."""
-        number, key = int(at // SLOT_SECONDS), (self.replica, mode or "")
+        """Count one answer; a control request has no mode. Answers older than all kept are not."""
+        number, key = int(at // SLOT_SECONDS), mode or ""
         if number not in self._slots:
-            self._keep({**self._slots, number: {}})
-        slot = self._slots.get(number, {})  # what is older than all that is kept counts no more
-        if key not in slot and len(slot) >= MODES_A_SLOT:
-            key = (self.replica, "")
-        failed, answers = slot.get(key, (0, 0))
-        slot[key] = (failed + bad, answers + 1)
+            newest = max(self._slots, default=number)
+            oldest = max(newest, number) - KEPT_SECONDS // SLOT_SECONDS
+            if number < oldest:
+                return
+            kept = {**self._slots, number: {}}
+            self._slots = {slot: kept[slot] for slot in sorted(kept) if slot >= oldest}
+        counts = self._slots[number]
+        if key not in counts and len(counts) >= MODES_A_SLOT:
+            key = ""
+        failed, answers = counts.get(key, (0, 0))
+        counts[key] = (failed + bad, answers + 1)
 
     def share(self, since: float, mode: str | None = None) -> Share:
         """Return the answers since a time, of one mode or of all."""
@@ -50,40 +47,11 @@ class AnswerShares:
         for number in reversed(self._slots):
             if number < first:
                 break
-            for (_, name), (failed, given) in self._slots[number].items():
+            for name, (failed, given) in self._slots[number].items():
                 if mode is None or name == mode:
                     bad += failed
                     answers += given
         return Share(bad, answers)
-
-    def merge(self, other: Self) -> None:
-        """Take in what another replica counted, or an older state of this one."""
-        slots = {number: dict(slot) for number, slot in self._slots.items()}
-        for number, slot in other._slots.items():
-            mine = slots.setdefault(number, {})
-            for key, (bad, answers) in slot.items():
-                failed, given = mine.get(key, (0, 0))
-                mine[key] = (max(failed, bad), max(given, answers))
-        self._keep(slots)
-
-    def _keep(self, slots: Slots) -> None:
-        oldest = max(slots, default=0) - KEPT_SECONDS // SLOT_SECONDS
-        self._slots = {at: slots[at] for at in sorted(slots) if at >= oldest}
-
-    def as_data(self) -> list[Any]:
-        """Return it as plain data for JSON."""
-        return [
-            [number, *key, *counts]
-            for number, slot in self._slots.items()
-            for key, counts in sorted(slot.items())
-        ]
-
-    def add_data(self, data: Iterable[Iterable[Any]]) -> None:
-        """Read what `as_data` gave."""
-        slots: Slots = {}
-        for number, replica, mode, bad, answers in data:
-            slots.setdefault(int(number), {})[replica, mode] = (int(bad), int(answers))
-        self._keep(slots)
 
 
 class RecentAnswers:
@@ -101,13 +69,17 @@ class RecentAnswers:
 
     def add(self, job_id: str, sort: str, at: float, window: float) -> None:
         """Put in a job's answer, which replaces its former one; drop what left the window."""
-        if job_id in self._latest:
-            self._uncount(self._latest.pop(job_id)[1])
+        self.discard(job_id)
         self._latest[job_id] = (at, sort)
         self._counts[sort] += 1
         if len(self._latest) > MOST_JOBS:
             self._drop_oldest()
         self.prune(at - window)
+
+    def discard(self, job_id: str) -> None:
+        """Forget a job's answer."""
+        if job_id in self._latest:
+            self._uncount(self._latest.pop(job_id)[1])
 
     def prune(self, before: float) -> None:
         """Drop the answers older than `before`."""
@@ -119,28 +91,8 @@ class RecentAnswers:
         return next(iter(self._latest.values()))[0] if self._latest else math.inf
 
     def count(self, sort: str) -> int:
-        """Of how many jobs this sort is the latest answer."""
+        """Return for how many jobs this sort is the latest answer."""
         return self._counts[sort]
-
-    def merge(self, other: Self) -> None:
-        """Take in what another replica saw: of each job the newest answer counts."""
-        latest = dict(self._latest)
-        for job_id, answer in other._latest.items():
-            latest[job_id] = max(answer, latest.get(job_id, answer))
-        self._keep(latest)
-
-    def as_data(self) -> list[Any]:
-        """Return it as plain data for JSON."""
-        return sorted([at, job_id, sort] for job_id, (at, sort) in self._latest.items())
-
-    def add_data(self, data: Iterable[Iterable[Any]], later: float) -> None:
-        """Read what `as_data` gave, its times put `later` by so many seconds."""
-        self._keep({job_id: (at + later, str(sort)) for at, job_id, sort in data})
-
-    def _keep(self, latest: Mapping[str, tuple[float, str]]) -> None:
-        newest = sorted(latest.items(), key=lambda item: (item[1], item[0]))[-MOST_JOBS:]
-        self._latest = OrderedDict(newest)
-        self._counts = Counter(sort for _, sort in self._latest.values())
 
     def _drop_oldest(self) -> None:
         _, (_, sort) = self._latest.popitem(last=False)

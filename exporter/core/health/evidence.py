@@ -1,44 +1,43 @@
 """The evidence of recent answers: who was served, who was not, and how often jobs are answered 5xx.
 
 One answer says little: a 5xx means "the job failed or the service did" (the vendor's page). Many
-answers of distinct jobs say more. What is kept of them is bounded, is plain data for JSON, and two
-replicas' can be merged: in any order, any grouping and any number of times, with the same outcome.
+answers for distinct jobs say more. The memory it takes is bounded.
 
-Times are in seconds: steady ones for windows, well time (see `events.Now`) for what stands beside a
-row of suspicious answers. Replicas that share evidence share well time; their steady clocks may
-differ, `from_dict` brings one to the other.
+Times are in seconds: steady ones for windows, healthy time (see `events.Now`) for what is compared
+with a run of suspicious answers.
 """
 
-from collections.abc import Mapping
+import math
 from enum import StrEnum
-from typing import Any, Final, Self
+from typing import Final
 
 from ..events import Now
-from ..job import Job, JobState
-from ..reply import Kind, Reply
+from ..job import Job, JobState, Suspicion
+from ..reply import Kind, Reply, ReplyState
 from ..rules import JudgementRules
 from .chance import Share
 from .counts import AnswerShares, RecentAnswers
-from .witnesses import Witnesses
+from .turned import Turned, steady_of
+from .witnesses import Streak, Witnesses
 
 
 class Sort(StrEnum):
-    """What an answer about a job says of the upstream (`docs/judgement.md`)."""
+    """The meaning of an answer about a job for the upstream (`docs/judgement.md`)."""
 
     WITNESS = "witness"  # a 2xx for a job still pending: the strong witness
     WELL = "well"  # any other 2xx
-    UNKNOWN_ID = "unknown id"  # 404 or 422 for a job that never was: the door is open
-    BAD = "bad"  # what no service that works says: 5xx, a 2xx that cannot be read, 302, 418
+    UNKNOWN_ID = "unknown id"  # 404 or 422 for a job without a good answer: the API can be reached
+    BAD = "bad"  # what no working service answers: 5xx, a 2xx that cannot be read, 302, 418
     LOST = "lost"  # 404 or 422 for a job that had good answers
-    OLD_NEWS = "old news"  # 5xx of a job that failed, or was like that before
+    OLD_NEWS = "old news"  # 5xx of a job that failed, or was first answered 5xx long ago
 
 
 BAD_KINDS: Final = frozenset({Kind.SERVER_ERROR, Kind.UNREADABLE, Kind.OTHER})
-"""Answers that no service gives that works; each may still be one job's own trouble."""
+"""Answers that no working service gives; each may still be one job's own trouble."""
 
 
 def sort_of(kind: Kind, job: Job) -> Sort:
-    """Return what an answer about a job, as it was before, says of the upstream."""
+    """Return what an answer about a job says of the upstream; `job` is its value before it."""
     if kind in BAD_KINDS:
         return Sort.BAD
     if kind is Kind.OK:
@@ -47,9 +46,9 @@ def sort_of(kind: Kind, job: Job) -> Sort:
 
 
 def is_old_news(job: Job, healthy_time: float, rules: JudgementRules) -> bool:
-    """Whether a 5xx of this job tells nothing of the upstream: it failed, or was like that before.
+    """Whether a 5xx of this job says nothing new: it failed, or its run is longer than the window.
 
-    When most of what is pending has failed, that would look like an outage for ever.
+    Without this rule a batch of failed jobs would look like an endless outage.
     """
     run = job.run_of(Kind.SERVER_ERROR)
     if run is None:
@@ -61,10 +60,10 @@ TELLS_NOTHING: Final = 3
 
 
 def rank_for_probe(job: Job, healthy_time: float, rules: JudgementRules) -> int:
-    """Return how little an answer about a job would tell of the upstream, to `TELLS_NOTHING`.
+    """Return how little an answer about a job would say of the upstream, up to `TELLS_NOTHING`.
 
-    Of a job that is answered 404 or 422, which ends no outage; then of one that failed, was
-    suspected before, or got no answer. Else that one job would make all trials, in vain.
+    A job that is answered 404 or 422 says nothing: its answers end no outage. One that failed, was
+    suspected before, or got no answer says little: it could make all probes in vain.
     """
     if job.suspicion is not None and job.suspicion.kind is not Kind.SERVER_ERROR:
         return TELLS_NOTHING
@@ -73,36 +72,70 @@ def rank_for_probe(job: Job, healthy_time: float, rules: JudgementRules) -> int:
     return int(job.suspicion is not None or job.setbacks > 0)
 
 
-class Evidence:
-    """All of it, about one upstream; `replica` is whose it is."""
+GAP_WINDOWS: Final = 3
+"""A weak witness may be unheard of for this many times `judgement.outage_window` (3 m)."""
 
-    def __init__(self, replica: str = "") -> None:
+
+def longest_gap(rules: JudgementRules) -> float:
+    """Return for how many seconds a weak witness may be unheard of."""
+    return GAP_WINDOWS * rules.outage_window
+
+
+class Evidence:
+    """All of it, about one upstream."""
+
+    def __init__(self) -> None:
         self.recent = RecentAnswers()
-        """Of each job that the service served or failed in `judgement.outage_window`, a `Sort`."""
+        """For each job that the service served or failed in `judgement.outage_window`, a `Sort`."""
         self.lost = RecentAnswers()
-        """Of each job in `judgement.lost_window`, a `Sort`."""
+        """For each job in `judgement.lost_window`, a `Sort`."""
         self.suspects = RecentAnswers()
-        """Of the jobs answered 5xx in `judgement.weak_after`: their mode, or `_CLEARED`."""
-        self.shares = AnswerShares(replica)
+        """For each undecided job answered 5xx in `judgement.weak_after`, its mode."""
+        self.shares = AnswerShares()
+        self.turned = Turned()
         self.witnesses = Witnesses()
+        self.nobody_served_at = -math.inf
+        """When (healthy time) most jobs were last answered badly and none was served."""
 
     def take(self, reply: Reply, now: Now, job: Job, rules: JudgementRules) -> Sort:
-        """Take in an answer about a job as it was before; return what it says of the upstream."""
+        """Take in an answer; return what it says of the upstream. `job` is its value before it."""
         sort, failed = sort_of(reply.kind, job), reply.kind is Kind.SERVER_ERROR
         if failed and is_old_news(job, now.healthy_time, rules):
             sort = Sort.OLD_NEWS
         if sort in _OF_THE_SERVICE:
             self.recent.add(job.job_id, sort, now.steady, rules.outage_window)
         self.lost.add(job.job_id, sort, now.steady, rules.lost_window)
-        if failed or job.job_id in self.suspects:
-            suspect = job.mode or "" if failed else _CLEARED
-            self.suspects.add(job.job_id, suspect, now.steady, rules.weak_after)
+        if failed and job.pending:
+            self.suspects.add(job.job_id, job.mode or "", now.steady, rules.weak_after)
+            if job.run_of(Kind.SERVER_ERROR) is None:
+                self.turned.add(job, now)
+        elif not failed:
+            self.suspects.discard(job.job_id)
         if sort is Sort.WITNESS:
-            self.witnesses.remember(job, reply.status, now.healthy_time)
+            self._take_witness(reply, now, job, rules)
         if reply.kind in (Kind.OK, Kind.SERVER_ERROR) and job.suspicion is None:
             mode = job.mode or (reply.status.mode if reply.status else None)
             self.shares.add(mode, bad=failed, at=now.healthy_time)
         return sort
+
+    def _take_witness(self, reply: Reply, now: Now, job: Job, rules: JudgementRules) -> None:
+        """A pending job was served."""
+        ago = now.steady - served_at(reply, now, job)
+        self.turned.served(now.steady - ago)
+        at = max(job.registered_healthy_time, now.healthy_time - ago)
+        mode = job.mode or (reply.status.mode if reply.status else None)
+        self.witnesses.remember(job.job_id, mode, at, longest_gap(rules))
+
+    def remember_control(
+        self, finished: str | None, healthy_time: float, rules: JudgementRules
+    ) -> None:
+        """The control request showed a finished job served, or (None) a random id looked up."""
+        self.witnesses.remember_control(finished, healthy_time, longest_gap(rules))
+
+    def decided(self, job_id: str) -> None:
+        """A job has ended, or is not tracked any more."""
+        self.suspects.discard(job_id)
+        self.turned.decided(job_id)
 
     def witnessed(self) -> bool:
         """Whether a pending job's latest answer in the window of outages is a 2xx."""
@@ -114,17 +147,32 @@ class Evidence:
         bad = self.recent.count(Sort.BAD)
         return jobs >= rules.outage_jobs and bad > rules.outage_share * jobs
 
-    def mode_in_trouble(self, mode: str | None, rules: JudgementRules) -> bool:
-        """Whether so many jobs of a mode are answered 5xx that it looks like the mode's trouble."""
-        return self.suspects.count(mode or "") >= rules.outage_jobs
+    def many_suspects(self, rules: JudgementRules) -> bool:
+        """Whether enough undecided jobs are answered 5xx to suspect the service itself."""
+        return len(self.suspects) >= rules.outage_jobs
 
-    def weak_witness(self, since: float) -> str | None:
-        """See `Witnesses.weak`, of a job that is suspected since then (well time)."""
-        suspected = len(self.suspects) - self.suspects.count(_CLEARED)
-        return self.witnesses.weak(since, alone=suspected <= 1)
+    def strong_witness(self, job: Job, since: float) -> str | None:
+        """Return a strong witness for a job that is suspected since then (healthy time).
+
+        It was served after the last moment when most jobs were answered badly and none was served.
+        """
+        return self.witnesses.strong(job, max(since, self.nobody_served_at))
+
+    def weak_witness(self, run: Suspicion, rules: JudgementRules) -> Streak | None:
+        """Return the weak witness that is served during a run of 5xx, until now.
+
+        That random ids are looked up counts only for a job that is suspected alone: a service
+        whose data are gone may still know which ids it never had.
+        """
+        since = max(run.since, run.until - longest_gap(rules))
+        if self.witnesses.served.until >= since:
+            return self.witnesses.served
+        if len(self.suspects) <= 1 and self.witnesses.looked_up.until >= since:
+            return self.witnesses.looked_up
+        return None
 
     def jobs_lost(self, now: Now, rules: JudgementRules) -> bool:
-        """Whether so many known jobs turned 404 or 422 that the upstream has lost them."""
+        """Whether enough known jobs turned 404 or 422 to say that the upstream lost them."""
         self.lost.prune(now.steady - rules.lost_window)
         lost, asked = self.lost_of_asked()
         return lost >= rules.lost_jobs and lost >= rules.lost_share * asked
@@ -136,8 +184,8 @@ class Evidence:
     def share_of_errors(self, job: Job, since: float, *, of_mode: bool) -> Share:
         """Return the share of 5xx among answers for other jobs since `since` (well time).
 
-        Of all, or of the job's mode, whichever looks worse. The first 5xx of the job's own row is
-        taken out.
+        It is that of all, or with `of_mode` that of the job's mode if it is worse. The first 5xx of
+        the job's own run is taken out.
         """
         everyone = _without_own(self.shares.share(since))
         if not of_mode or job.mode is None:
@@ -145,44 +193,18 @@ class Evidence:
         same = _without_own(self.shares.share(since, job.mode))
         return max((everyone, same), key=Share.upper_bound)
 
-    def merge(self, other: Self) -> None:
-        """Take in another replica's evidence."""
-        self.recent.merge(other.recent)
-        self.lost.merge(other.lost)
-        self.suspects.merge(other.suspects)
-        self.shares.merge(other.shares)
-        self.witnesses.merge(other.witnesses)
 
-    def as_dict(self, steady: float) -> dict[str, Any]:
-        """Return it as plain data for JSON; `steady` is now."""
-        return {
-            "steady": steady,
-            "recent": self.recent.as_data(),
-            "lost": self.lost.as_data(),
-            "suspects": self.suspects.as_data(),
-            "shares": self.shares.as_data(),
-            "witnesses": self.witnesses.as_data(),
-        }
+def served_at(reply: Reply, now: Now, job: Job) -> float:
+    """Return as of when (steady seconds) a 2xx shows that a pending job was served.
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any], steady: float) -> Self:
-        """Read what `as_dict` gave; `steady` is now, by the reader's clock.
-
-        Raises ValueError for anything else.
-        """
-        made = cls()
-        try:
-            later = steady - data["steady"]
-            for name in ("recent", "lost", "suspects"):
-                getattr(made, name).add_data(data[name], later)
-            made.shares.add_data(data["shares"])
-            made.witnesses.add_data(data["witnesses"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ValueError(f"this is no evidence as `as_dict` gives it: {error!r}") from error
-        return made
+    A 2xx that says the job has ended counts as of the poll before: the workers may have died since.
+    """
+    if reply.status is None or reply.status.state is ReplyState.PENDING:
+        return now.steady
+    before = job.registered_at if job.last_polled_at is None else job.last_polled_at
+    return min(now.steady, steady_of(job, before, now))
 
 
-_CLEARED: Final = "\x00"
 _OF_THE_SERVICE: Final = frozenset({Sort.WITNESS, Sort.WELL, Sort.BAD})
 
 

@@ -13,7 +13,7 @@ MEMORY_SECONDS: Final = 600.0
 """How long a contradicted refusal makes the next one harder to confirm."""
 CAREFUL_CONTROLS: Final = 10
 """How many refused controls then confirm: a server that refuses half of all requests does that
-once in a thousand times. What is confirmed by mistake is tried again after `polling.key_retry`."""
+once in a thousand times. A refusal confirmed by mistake is probed after `polling.key_retry`."""
 
 
 class Refusal:

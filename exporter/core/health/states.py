@@ -1,17 +1,17 @@
 """The states of the upstream, and which evidence leads from which to which.
 
-The theory. Evidence comes as one of a few signals; `TRANSITIONS` says what each means in each
-condition, and what is not in the table means nothing there. Conditions are the states that people
-see, but for `down`, which is two: whether the service fails or says nothing decides what ends it.
+Evidence comes as one of a few signals. `TRANSITIONS` says what each means in each condition; a
+signal that is not in the table means nothing there. Conditions are the states that people see,
+except `down`, which is three: the service fails, says nothing, or serves only finished jobs.
 
-- A service that fails may still look up ids, or answer the door: only a job's 2xx ends that outage,
-  or the control request, where that had failed too. One that said nothing is back with its first
-  good answer.
-- An outage outweighs a 429: `throttled` means a service that works. What `Retry-After` asks is kept
-  all the same (see `circuit.py`). When the wait is over nothing is known until the next answer.
-- A refusal (a key, a firewall) outweighs all: as long as it stands nothing is learnt of what is
+- A service that fails may still look up ids. Only a job's 2xx ends that outage, or the control
+  request where that had failed too. One that said nothing is back with its first good answer.
+  One that serves only finished jobs is back when a pending job is served.
+- An outage outweighs a 429: `throttled` means a service that works. `Retry-After` is heeded all the
+  same (see `circuit.py`). After the wait nothing is known until the next answer.
+- A refusal (a key, a firewall) outweighs all. While it stands nothing is learned of the service
   behind it, and only an answer to a control request ends it.
-- `suspect` is a failing service with a witness against it; it ends with the window.
+- `suspect` is a failing service that a witness speaks for. It lasts while many jobs are bad.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from typing import Final
 
 
 class UpstreamState(StrEnum):
-    """Exactly one at a time; the values of `removit_upstream_state`."""
+    """The values of `removit_upstream_state`; exactly one at a time."""
 
     UNKNOWN = "unknown"
     WELL = "well"
@@ -34,17 +34,18 @@ class UpstreamState(StrEnum):
 PATIENT_STATES: Final = frozenset(
     {UpstreamState.UNKNOWN, UpstreamState.WELL, UpstreamState.SUSPECT}
 )
-"""In these the clock of patience runs; in the others no job is to blame for its silence."""
+"""In these states healthy time runs; in the others no job is to blame for its answers."""
 
 
 class Condition(StrEnum):
-    """What the upstream is in; `shown` is the state that people see."""
+    """The upstream's condition; `shown` is the state that people see."""
 
     UNKNOWN = "unknown"
     WELL = "well"
     SUSPECT = "suspect"
     FAILING = "failing"  # down: answers with errors
     SILENT = "silent"  # down: does not answer
+    STUCK = "stuck"  # down: serves finished jobs only
     THROTTLED = "throttled"
     BLOCKED = "blocked"
     KEY_REJECTED = "key_rejected"
@@ -56,24 +57,27 @@ class Condition(StrEnum):
 
 
 class Signal(StrEnum):
-    """What the evidence says, after an answer or as time goes by."""
+    """The meaning of the evidence, after an answer or as time goes by."""
 
-    SERVED = "served"  # a job's 2xx that can be read
-    LOOKED_UP = "looked up"  # 404 or 422 for an id that never was, or the control is answered
-    ACCEPTED = "accepted"  # the control is answered: neither key nor firewall stops it
-    RECOVERED = "recovered"  # so is one that had failed, or when no job is left to ask
-    CALM = "calm"  # not most of the jobs in the window are answered 5xx or unreadably
-    MIXED = "mixed"  # most of them are, and a witness stands against it
-    ERRORS = "errors"  # most of them are, or the control is, and no witness stands against it
-    SILENCE = "silence"  # no good answer for so long, over so many tries
-    THROTTLE = "throttle"  # 429, or a `Retry-After` that is said twice
-    WAIT_OVER = "wait over"  # it was waited as long as asked, and then something else came
+    SERVED = "served"  # any job's 2xx that can be read
+    WORKING = "working"  # a pending job's 2xx, later than the moment when the jobs turned
+    LOOKED_UP = "looked up"  # 404 or 422 for an unknown id, or the control request is answered
+    ACCEPTED = "accepted"  # the control request passes: neither key nor firewall stops it
+    RECOVERED = "recovered"  # it is answered after it had failed, or when no job is left to ask
+    CALM = "calm"  # few jobs are answered 5xx or unreadably
+    MIXED = "mixed"  # most are, or many turned bad, and a witness speaks for the service
+    ERRORS = "errors"  # most are, or the control request is, and no witness speaks for the service
+    TOGETHER = "together"  # many jobs turned bad at one moment, though finished ones are served
+    TOO_LONG = "too long"  # that lasted longer than an outage of workers is believed
+    SILENCE = "silence"  # no good answer for `judgement.outage_window`, over several tries
+    THROTTLE = "throttle"  # 429, or a `Retry-After` from two jobs
+    WAIT_OVER = "wait over"  # the wait is over, and an answer that asks for none came
     KEY_REFUSED = "key refused"  # 401, or 403 in JSON, confirmed by the control request
-    WALL = "wall"  # 403 of something else than the service, confirmed likewise
+    WALL = "wall"  # 403 that is not the API's, confirmed likewise
 
 
 _C, _S = Condition, Signal
-DOWN: Final = frozenset({_C.FAILING, _C.SILENT})
+DOWN: Final = frozenset({_C.FAILING, _C.SILENT, _C.STUCK})
 _SHOWN: Final = {c: UpstreamState(c.value) if c not in DOWN else UpstreamState.DOWN for c in _C}
 REFUSED: Final = frozenset({_C.BLOCKED, _C.KEY_REJECTED})
 
@@ -82,6 +86,9 @@ TRANSITIONS: Final[Mapping[Signal, Mapping[Condition, Condition]]] = {
         _C.UNKNOWN: _C.WELL,
         _C.FAILING: _C.WELL,
         _C.SILENT: _C.WELL,
+    },
+    _S.WORKING: {
+        _C.STUCK: _C.WELL,
     },
     _S.LOOKED_UP: {
         _C.UNKNOWN: _C.WELL,
@@ -93,6 +100,7 @@ TRANSITIONS: Final[Mapping[Signal, Mapping[Condition, Condition]]] = {
     },
     _S.RECOVERED: {
         _C.FAILING: _C.UNKNOWN,
+        _C.STUCK: _C.UNKNOWN,
     },
     _S.CALM: {
         _C.SUSPECT: _C.WELL,
@@ -106,12 +114,22 @@ TRANSITIONS: Final[Mapping[Signal, Mapping[Condition, Condition]]] = {
         _C.WELL: _C.FAILING,
         _C.SUSPECT: _C.FAILING,
         _C.SILENT: _C.FAILING,
+        _C.STUCK: _C.FAILING,
         _C.THROTTLED: _C.FAILING,
+    },
+    _S.TOGETHER: {
+        _C.UNKNOWN: _C.STUCK,
+        _C.WELL: _C.STUCK,
+        _C.SUSPECT: _C.STUCK,
+    },
+    _S.TOO_LONG: {
+        _C.STUCK: _C.UNKNOWN,
     },
     _S.SILENCE: {
         _C.UNKNOWN: _C.SILENT,
         _C.WELL: _C.SILENT,
         _C.SUSPECT: _C.SILENT,
+        _C.STUCK: _C.SILENT,
         _C.THROTTLED: _C.SILENT,
     },
     _S.THROTTLE: {
@@ -129,6 +147,7 @@ TRANSITIONS: Final[Mapping[Signal, Mapping[Condition, Condition]]] = {
         _C.SUSPECT: _C.KEY_REJECTED,
         _C.FAILING: _C.KEY_REJECTED,
         _C.SILENT: _C.KEY_REJECTED,
+        _C.STUCK: _C.KEY_REJECTED,
         _C.THROTTLED: _C.KEY_REJECTED,
         _C.BLOCKED: _C.KEY_REJECTED,
     },
@@ -138,6 +157,7 @@ TRANSITIONS: Final[Mapping[Signal, Mapping[Condition, Condition]]] = {
         _C.SUSPECT: _C.BLOCKED,
         _C.FAILING: _C.BLOCKED,
         _C.SILENT: _C.BLOCKED,
+        _C.STUCK: _C.BLOCKED,
         _C.THROTTLED: _C.BLOCKED,
         _C.KEY_REJECTED: _C.BLOCKED,
     },

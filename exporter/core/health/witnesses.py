@@ -1,25 +1,60 @@
-"""The witnesses without whom no job is called failed: who was served, and weaker signs."""
+"""The witnesses without which no job is called failed: what shows that the service works.
 
-from collections.abc import Iterable
-from typing import Any, Final, Self
+A strong witness is another job, still pending and of the same mode, that was answered 2xx. Weak
+ones are any job's 2xx, or a random id that is looked up. A weak witness must be served again and
+again while the run of 5xx lasts. All times are in healthy time.
+"""
+
+import math
+from typing import Final, NamedTuple
 
 from ..job import Job
-from ..reply import Status
 
 WITNESSES_A_MODE: Final = 2
 """The newest, and the newest of any other job."""
 MOST_WITNESSES: Final = 100
 
-_Sign = tuple[float, str]
+
+class Sign(NamedTuple):
+    """What showed that the service works: a 2xx for a job, or a 404 for a random id."""
+
+    job_id: str | None = None
+    mode: str | None = None
+    finished: bool = False
+    """Whether the job had ended, and was asked again."""
+
+    def __str__(self) -> str:
+        if self.job_id is None:
+            return "a random id was answered 404"
+        if self.finished:
+            return f"the finished job {self.job_id} was answered 2xx again"
+        return f"job {self.job_id} of mode {self.mode or 'unknown'} was answered 2xx"
+
+
+class Streak:
+    """A weak witness that was seen from `since` to `until` without a long gap."""
+
+    def __init__(self) -> None:
+        self.since = self.until = -math.inf
+        self.sign = Sign()
+        """The latest."""
+
+    def grow(self, sign: Sign, at: float, longest_gap: float) -> None:
+        """Add a sign; a gap longer than `longest_gap` before it begins a new streak."""
+        if at - self.until > longest_gap:
+            self.since = at
+        self.until, self.sign = max(at, self.until), sign
 
 
 class Witnesses:
-    """Who was served: other jobs that gave a 2xx while pending, and weaker signs. Well times."""
+    """Pending jobs that were served, by mode, and the streaks of the weak witnesses."""
 
     def __init__(self) -> None:
         self._by_mode: dict[str, dict[str, float]] = {}
-        self._weak: _Sign = (-1.0, "")
-        self._weakest: _Sign = (-1.0, "")
+        self.served = Streak()
+        """Jobs were answered 2xx: a finished one that was asked again, or one of any mode."""
+        self.looked_up = Streak()
+        """Random ids were answered 404."""
 
     def __len__(self) -> int:
         return sum(map(len, self._by_mode.values()))
@@ -38,60 +73,19 @@ class Witnesses:
         ]
         return max(found)[1] if found else None
 
-    def weak(self, since: float, *, alone: bool) -> str | None:
-        """Say what shows that the service answers, short of a pending job's 2xx in the mode.
-
-        That ids are looked up does so only for a job suspected `alone`: a service whose data are
-        gone may still know which ids it never had.
-        """
-        if self._weak[0] >= since:
-            return self._weak[1]
-        found = [
-            (at, f"job {job_id} of mode {mode or 'unknown'} was answered 2xx")
-            for at, job_id, mode in self._all()
-            if at >= since
-        ]
-        if found:
-            return max(found)[1]
-        return self._weakest[1] if alone and self._weakest[0] >= since else None
-
-    def remember(self, job: Job, status: Status | None, at: float) -> None:
+    def remember(self, job_id: str, mode: str | None, at: float, longest_gap: float) -> None:
         """A pending job was answered 2xx."""
-        mode = job.mode or (status.mode if status else None) or ""
-        self._put(mode, job.job_id, at)
+        self._put(mode or "", job_id, at)
         if len(self._by_mode) > MOST_WITNESSES // WITNESSES_A_MODE:
             self._drop_oldest()
+        self.served.grow(Sign(job_id, mode), at, longest_gap)
 
-    def remember_weak(self, sign: str, at: float, *, has_data: bool) -> None:
-        """A control request was answered as by a service that works, or that looks up ids."""
-        if has_data:
-            self._weak = (at, sign)
+    def remember_control(self, job_id: str | None, at: float, longest_gap: float) -> None:
+        """The control request found a finished job served, or (None) a random id looked up."""
+        if job_id is None:
+            self.looked_up.grow(Sign(), at, longest_gap)
         else:
-            self._weakest = (at, sign)
-
-    def merge(self, other: Self) -> None:
-        """Take in what another replica saw."""
-        for at, job_id, mode in other._all():
-            self._put(mode, job_id, at)
-        self._drop_oldest()
-        self._weak = max(self._weak, other._weak)
-        self._weakest = max(self._weakest, other._weakest)
-
-    def as_data(self) -> list[Any]:
-        """Return it as plain data for JSON."""
-        return [list(self._weak), list(self._weakest), sorted(map(list, self._all()))]
-
-    def add_data(self, data: tuple[_Sign, _Sign, Iterable[Iterable[Any]]]) -> None:
-        """Read what `as_data` gave."""
-        (at, sign), (seen_at, weakest), witnesses = data
-        self._weak, self._weakest = (float(at), str(sign)), (float(seen_at), str(weakest))
-        for at, job_id, mode in witnesses:
-            self._put(mode, job_id, at)
-        self._drop_oldest()
-
-    def _all(self) -> list[tuple[float, str, str]]:
-        modes = self._by_mode.items()
-        return [(at, job_id, mode) for mode, jobs in modes for job_id, at in jobs.items()]
+            self.served.grow(Sign(job_id, finished=True), at, longest_gap)
 
     def _put(self, mode: str, job_id: str, at: float) -> None:
         jobs = self._by_mode.setdefault(mode, {})
@@ -100,7 +94,12 @@ class Witnesses:
             del jobs[min(jobs, key=lambda name: (jobs[name], name))]
 
     def _drop_oldest(self) -> None:
-        for _, job_id, mode in sorted(self._all())[:-MOST_WITNESSES]:
+        everyone = [
+            (at, job_id, mode)
+            for mode, jobs in self._by_mode.items()
+            for job_id, at in jobs.items()
+        ]
+        for _, job_id, mode in sorted(everyone)[:-MOST_WITNESSES]:
             del self._by_mode[mode][job_id]
             if not self._by_mode[mode]:
                 del self._by_mode[mode]

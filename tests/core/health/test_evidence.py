@@ -1,14 +1,13 @@
-"""How long a row chance would make: the bound, the slots, and what two replicas add up to."""
+"""How long a run chance would make: the bound, the slots, the witnesses."""
 
-import json
 import math
 import random
-from typing import Any
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import Judgement, answered, error, job, now, ok
+from support import START, Judgement, answered, error, job, now, ok
 
 from exporter.core.health.chance import Share, run_length
 from exporter.core.health.counts import (
@@ -18,8 +17,15 @@ from exporter.core.health.counts import (
     AnswerShares,
     RecentAnswers,
 )
-from exporter.core.health.evidence import TELLS_NOTHING, Evidence, rank_for_probe, sort_of
-from exporter.core.health.witnesses import MOST_WITNESSES, Witnesses
+from exporter.core.health.evidence import (
+    TELLS_NOTHING,
+    Evidence,
+    rank_for_probe,
+    served_at,
+    sort_of,
+)
+from exporter.core.health.turned import MOST_TURNS
+from exporter.core.health.witnesses import MOST_WITNESSES, Sign, Streak, Witnesses
 from exporter.core.job import Job, JobState, Suspicion
 from exporter.core.reply import Kind, Reply
 
@@ -27,7 +33,7 @@ from exporter.core.reply import Kind, Reply
 @pytest.mark.parametrize("bad", [0, 1, 3, 20, 50])
 @pytest.mark.parametrize("more", [1, 10, 300])
 def test_the_bound_is_that_of_clopper_and_pearson(bad: int, more: int) -> None:
-    """At the bound so few failures come with a probability of 5 %."""
+    """At the bound, no more failures than these come with a probability of 5 %."""
     answers = bad + more
     bound = Share(bad, answers).upper_bound()
     chance = sum(
@@ -105,136 +111,55 @@ def test_what_is_old_is_dropped() -> None:
     for at in range(0, 20_000, 5):
         shares.add("a", bad=False, at=at)
     assert KEPT_SECONDS / 5 <= shares.share(0).answers <= KEPT_SECONDS / 5 + 2
-    assert len(shares.as_data()) <= KEPT_SECONDS / 5 + 2
+    assert len(shares._slots) <= KEPT_SECONDS / 5 + 2
     shares.add("a", bad=False, at=5)  # too late to count
-    assert len(shares.as_data()) <= KEPT_SECONDS / 5 + 2
-
-
-ANSWERS = st.lists(
-    st.tuples(
-        st.sampled_from("abcdefgh"),
-        st.sampled_from([ok(), ok("done"), error(500), error(404), error(418), error(200)]),
-        st.sampled_from([None, "params", "clipping"]),
-        st.sampled_from([0.0, 0.5, 7.0, 40.0]),
-    ),
-    max_size=25,
-)
-
-
-def told(evidence: Evidence, answers: list[Any], start: float = 0.0) -> Evidence:
-    """Let answers come, each some seconds after the one before."""
-    at = start
-    for name, reply, mode, later in answers:
-        at += later
-        evidence.take(reply, now(at), answered(name, mode=mode), Judgement())
-        if reply.http_status == 404:
-            evidence.witnesses.remember_weak(f"said {at}", at, has_data=mode == "params")
-    return evidence
-
-
-def merged(*parts: Evidence) -> dict[str, Any]:
-    """Merge into an empty one, so that nothing is changed."""
-    whole = Evidence()
-    for part in parts:
-        whole.merge(part)
-    return whole.as_dict(0.0)
-
-
-@given(ANSWERS, ANSWERS, ANSWERS)
-def test_merging_is_commutative_associative_and_idempotent(
-    first: list[Any], second: list[Any], third: list[Any]
-) -> None:
-    one, two, three = (
-        told(Evidence(replica), answers)
-        for replica, answers in zip("xyz", (first, second, third), strict=True)
-    )
-    assert merged(one, two) == merged(two, one)
-    left, right = Evidence(), Evidence()
-    for whole, parts in ((left, (one, two)), (right, (two, three))):
-        for part in parts:
-            whole.merge(part)
-    assert merged(left, three) == merged(one, right)
-    assert merged(one, two, one, left) == merged(one, two)
-
-
-@given(ANSWERS, ANSWERS)
-def test_an_older_state_of_a_replica_adds_nothing_to_its_newer_one(
-    before: list[Any], since: list[Any]
-) -> None:
-    older, newer = told(Evidence("x"), before), told(Evidence("x"), before)
-    told(newer, since, start=sum(later for *_, later in before))
-    assert merged(newer, older)["shares"] == newer.as_dict(0.0)["shares"]
-
-
-@given(ANSWERS)
-def test_as_plain_data_it_goes_through_json_and_comes_back_equal(answers: list[Any]) -> None:
-    data = told(Evidence("x"), answers).as_dict(1500.0)
-    back = Evidence.from_dict(json.loads(json.dumps(data)), 1500.0)
-    assert back.as_dict(1500.0) == data
-    later = Evidence.from_dict(data, 1700.0).as_dict(1700.0)
-    assert [at - 200 for at, *_ in later["recent"]] == [at for at, *_ in data["recent"]]
-    assert later["shares"] == data["shares"]
-
-
-@given(ANSWERS, ANSWERS)
-def test_two_replicas_know_together_what_one_would_have_known(
-    mine: list[Any], theirs: list[Any]
-) -> None:
-    theirs = [(name.upper(), reply, mode, later) for name, reply, mode, later in theirs]
-    one, two, both = told(Evidence("x"), mine), told(Evidence("y"), theirs), Evidence("x")
-    moments = [
-        (sum(later for *_, later in answers[: at + 1]), answer)
-        for answers in (mine, theirs)
-        for at, answer in enumerate(answers)
-    ]
-    for at, (name, reply, mode, _) in sorted(moments, key=lambda moment: moment[0]):
-        both.take(reply, now(at), answered(name, mode=mode), Judgement())
-    one.merge(Evidence.from_dict(json.loads(json.dumps(two.as_dict(5.0))), 5.0))
-    end = now(max((at for at, _ in moments), default=0.0)).steady
-    for known in (one, both):
-        known.recent.prune(end - 60)
-    assert one.mostly_bad(Judgement()) == both.mostly_bad(Judgement())
-    assert one.witnessed() == both.witnessed()
-    for mode in (None, "params", "clipping"):
-        assert one.shares.share(10.0, mode) == both.shares.share(10.0, mode)
-        assert one.mode_in_trouble(mode, Judgement()) == both.mode_in_trouble(mode, Judgement())
-        judged = answered("a", mode=mode)
-        found, wanted = one.witnesses.strong(judged, 5), both.witnesses.strong(judged, 5)
-        assert (found is None) is (wanted is None)
-
-
-@pytest.mark.parametrize(
-    "data", [{}, [], {"steady": "x"}, {"steady": 1.0, "recent": [[1]]}, {"steady": 1.0, "lost": 5}]
-)
-def test_what_is_no_evidence_is_refused(data: Any) -> None:
-    with pytest.raises(ValueError, match="this is no evidence"):
-        Evidence.from_dict(data, 0.0)
+    assert len(shares._slots) <= KEPT_SECONDS / 5 + 2
 
 
 def test_however_much_is_answered_little_is_kept() -> None:
-    evidence = Evidence("x")
+    evidence = Evidence()
     for number in range(20_000):
         mode = f"mode{number}"
         reply = error(500) if number % 2 else ok()
         evidence.take(reply, now(number / 10), answered(f"job{number}", mode=mode), Judgement())
-    data = evidence.as_dict(0.0)
-    kept = {name: len(data[name]) for name in ("recent", "lost", "suspects", "shares")}
-    assert kept == {"recent": 601, "lost": 1000, "suspects": 1000, "shares": 400 * MODES_A_SLOT}
+    kept = len(evidence.recent), len(evidence.lost), len(evidence.suspects)
+    assert kept == (601, MOST_JOBS, MOST_JOBS)
+    assert sum(map(len, evidence.shares._slots.values())) == 400 * MODES_A_SLOT
     assert len(evidence.witnesses) == MOST_WITNESSES
     assert len(evidence.suspects._counts) == MOST_JOBS
-    doubled = Evidence("y")
-    doubled.merge(evidence)
-    assert doubled.as_dict(0.0) == data
 
 
-def test_a_good_answer_takes_a_job_out_of_the_suspects() -> None:
+def test_the_turns_kept_are_bounded() -> None:
+    evidence = Evidence()
+    for number in range(MOST_TURNS + 10):
+        evidence.take(error(500), now(0), answered(f"job{number}"), Judgement())
+    assert len(evidence.turned) == MOST_TURNS
+
+
+@pytest.mark.parametrize("reply", [ok(), error(404), error(418)])
+def test_any_other_answer_takes_a_job_out_of_the_suspects(reply: Reply) -> None:
     evidence = Evidence()
     for name in "abcde":
-        evidence.take(error(500), now(0), answered(name, mode="params"), Judgement())
-    assert evidence.mode_in_trouble("params", Judgement())
-    assert not evidence.mode_in_trouble("clipping", Judgement())
-    evidence.take(ok(), now(1), answered("a", mode="params"), Judgement())
-    assert not evidence.mode_in_trouble("params", Judgement())
+        evidence.take(error(500), now(0), answered(name), Judgement())
+    assert evidence.many_suspects(Judgement())
+    evidence.take(reply, now(1), answered("a"), Judgement())
+    assert not evidence.many_suspects(Judgement())
+
+
+def test_a_decided_job_is_neither_a_suspect_nor_turned() -> None:
+    evidence = Evidence()
+    for name in "abcde":
+        evidence.take(error(500), now(0), answered(name), Judgement())
+    evidence.decided("a")
+    assert not evidence.many_suspects(Judgement())
+    assert len(evidence.turned) == 4
+
+
+def test_a_failed_job_that_fails_again_is_no_suspect() -> None:
+    evidence = Evidence()
+    for name in "abcde":
+        evidence.take(error(500), now(0), answered(name, state=JobState.FAILED), Judgement())
+    assert (len(evidence.suspects), len(evidence.turned)) == (0, 0)
 
 
 @pytest.mark.parametrize(
@@ -275,10 +200,10 @@ def test_a_mode_that_the_answer_tells_counts_for_a_job_that_had_none() -> None:
 
 
 def test_time_is_counted_in_slots_of_five_seconds() -> None:
-    shares = AnswerShares("x")
+    shares = AnswerShares()
     for at in (0.0, 4.9, 5.0, 9.9, 10.0):
         shares.add("a", bad=False, at=at)
-    assert shares.as_data() == [[0, "x", "a", 0, 2], [1, "x", "a", 0, 2], [2, "x", "a", 0, 1]]
+    assert shares._slots == {0: {"a": (0, 2)}, 1: {"a": (0, 2)}, 2: {"a": (0, 1)}}
     assert shares.share(9.9) == Share(0, 3)
 
 
@@ -292,7 +217,7 @@ def test_shares_are_kept_for_an_hour_before_the_newest() -> None:
 
 
 def test_more_modes_than_are_counted_apart_count_with_those_of_none() -> None:
-    shares = AnswerShares("x")
+    shares = AnswerShares()
     for number in range(MODES_A_SLOT + 7):
         shares.add(f"mode{number}", bad=False, at=1.0)
     shares.add("mode0", bad=True, at=1.0)
@@ -300,15 +225,7 @@ def test_more_modes_than_are_counted_apart_count_with_those_of_none() -> None:
     assert shares.share(0.0) == Share(1, MODES_A_SLOT + 9)
     assert shares.share(0.0, "mode0") == Share(1, 2)
     assert shares.share(0.0, f"mode{MODES_A_SLOT}") == Share(0, 0)
-    assert [0, "x", "", 0, 8] in shares.as_data()
-
-
-def test_jobs_of_no_mode_in_trouble_are_in_trouble_together() -> None:
-    evidence = Evidence()
-    for name in "abcde":
-        evidence.take(error(500), now(0), answered(name, mode=None), Judgement())
-    assert evidence.mode_in_trouble(None, Judgement())
-    assert [sort for *_, sort in evidence.as_dict(0.0)["suspects"]] == [""] * 5
+    assert shares._slots[0][""] == (0, 8)
 
 
 def test_exactly_the_share_of_lost_jobs_is_enough() -> None:
@@ -327,60 +244,91 @@ def test_with_no_5xx_there_is_no_own_one_to_take_out() -> None:
     assert evidence.share_of_errors(answered("b"), 0.0, of_mode=False) == Share(0, 1)
 
 
-def test_a_witness_counts_from_the_very_time_on_and_the_newest_is_named() -> None:
+def test_a_strong_witness_counts_from_its_very_time_and_the_newest_is_named() -> None:
     witnesses = Witnesses()
-    assert witnesses.weak(0.0, alone=True) is None
-    witnesses.remember(answered("z", mode=None), None, 5.0)
-    witnesses.remember(answered("y", mode="params"), None, 6.0)
+    assert witnesses.strong(answered("b"), 0.0) is None
+    witnesses.remember("z", None, 5.0, 180.0)
+    witnesses.remember("y", "params", 6.0, 180.0)
     assert witnesses.strong(answered("b"), 6.0) == "y"
     assert witnesses.strong(answered("b"), 6.1) is None
-    assert witnesses.weak(6.0, alone=False) == "job y of mode params was answered 2xx"
-    assert witnesses.weak(6.1, alone=True) is None
-    witnesses.remember(answered("x", mode=None), None, 7.0)
-    assert witnesses.weak(6.0, alone=False) == "job x of mode unknown was answered 2xx"
-    witnesses.remember_weak("a sign", 6.5, has_data=True)
-    assert witnesses.weak(6.5, alone=False) == "a sign"
-    assert witnesses.weak(6.6, alone=False) == "job x of mode unknown was answered 2xx"
-    witnesses.remember_weak("a weaker one", 8.0, has_data=False)
-    assert witnesses.weak(6.6, alone=True) == "job x of mode unknown was answered 2xx"
-    assert witnesses.weak(8.0, alone=True) == "a weaker one"
-    assert witnesses.weak(8.1, alone=True) is None
-    assert witnesses.weak(8.0, alone=False) is None
-    assert witnesses.as_data()[2] == [[5.0, "z", ""], [6.0, "y", "params"], [7.0, "x", ""]]
+    assert witnesses.strong(answered("y"), 5.0) == "z"
 
 
-def test_of_a_mode_the_two_newest_witnesses_are_kept() -> None:
+def suspicion(since: float, until: float) -> Suspicion:
+    return Suspicion(Kind.SERVER_ERROR, 5, since, until, 500)
+
+
+def test_a_weak_witness_is_one_that_was_served_lately() -> None:
+    evidence = Evidence()
+    assert evidence.weak_witness(suspicion(0, 100), Judgement()) is None
+    evidence.remember_control("old", 100.0, Judgement())
+    found = evidence.weak_witness(suspicion(100, 280), Judgement())
+    assert found is not None
+    assert str(found.sign) == "the finished job old was answered 2xx again"
+    assert evidence.weak_witness(suspicion(100, 280.1), Judgement()) is None
+    assert evidence.weak_witness(suspicion(100.1, 150), Judgement()) is None
+
+
+def test_a_random_id_is_the_weakest_witness_and_only_for_a_job_suspected_alone() -> None:
+    evidence = Evidence()
+    evidence.remember_control(None, 100.0, Judgement())
+    evidence.take(error(500), now(100), answered("a"), Judgement())
+    found = evidence.weak_witness(suspicion(50, 110), Judgement())
+    assert found is evidence.witnesses.looked_up
+    assert str(found.sign) == "a random id was answered 404"
+    evidence.take(error(500), now(100), answered("b"), Judgement())
+    assert evidence.weak_witness(suspicion(50, 110), Judgement()) is None
+    evidence.remember_control("old", 100.0, Judgement())
+    assert evidence.weak_witness(suspicion(50, 110), Judgement()) is evidence.witnesses.served
+
+
+@pytest.mark.parametrize(("gap", "since"), [(180.0, 0.0), (180.1, 180.1)])
+def test_a_long_gap_begins_a_new_streak(gap: float, since: float) -> None:
+    streak = Streak()
+    streak.grow(Sign("a"), 0.0, 180.0)
+    streak.grow(Sign("b"), gap, 180.0)
+    assert (streak.since, streak.until, streak.sign) == (since, gap, Sign("b"))
+
+
+def test_an_earlier_sign_does_not_shorten_a_streak() -> None:
+    streak = Streak()
+    streak.grow(Sign("a"), 10.0, 180.0)
+    streak.grow(Sign("b"), 5.0, 180.0)
+    assert (streak.since, streak.until) == (10.0, 10.0)
+
+
+def test_the_two_newest_witnesses_of_a_mode_are_kept() -> None:
     witnesses = Witnesses()
     for name, at in (("a", 3.0), ("c", 1.0), ("b", 2.0), ("a", 1.5)):
-        witnesses.remember(answered(name, mode="m"), None, at)
-    assert witnesses.as_data()[2] == [[2.0, "b", "m"], [3.0, "a", "m"]]
+        witnesses.remember(name, "m", at, 180.0)
+    assert witnesses._by_mode == {"m": {"a": 3.0, "b": 2.0}}
 
 
 def test_a_mode_without_witnesses_is_forgotten() -> None:
     witnesses = Witnesses()
     for number in range(MOST_WITNESSES + 10):
-        witnesses.remember(answered("a", mode=f"mode{number}"), None, float(number))
-    kept = [mode for *_, mode in witnesses.as_data()[2]]
-    assert kept == [f"mode{number}" for number in range(10, MOST_WITNESSES + 10)]
-    assert len(witnesses._by_mode) == MOST_WITNESSES
+        witnesses.remember("a", f"mode{number}", float(number), 180.0)
+    assert list(witnesses._by_mode) == [f"mode{number}" for number in range(10, 110)]
 
 
 def test_the_newest_jobs_are_kept_whichever_sort_they_are_of() -> None:
-    one, two = RecentAnswers(), RecentAnswers()
-    for number in range(MOST_JOBS):
-        one.add(f"one{number}", "good", float(number), 1e9)
-        two.add(f"two{number}", "bad", number + 0.5, 1e9)
-    one.merge(two)
-    assert len(one) == MOST_JOBS
-    assert (one.count("good"), one.count("bad")) == (MOST_JOBS // 2, MOST_JOBS // 2)
-    assert "one499" not in one
-    assert "one500" in one
-    same = RecentAnswers()
-    for name in ("z", "y", *(f"job{number}" for number in range(MOST_JOBS - 1))):
-        same.add(name, "good", 1.0, 1e9)
-    same.merge(RecentAnswers())
-    assert "z" not in same  # put out when the limit was reached, the first to come
-    assert "y" in same
+    recent = RecentAnswers()
+    for number in range(MOST_JOBS + 500):
+        recent.add(f"job{number}", "good" if number % 2 else "bad", float(number), 1e9)
+    assert len(recent) == MOST_JOBS
+    assert (recent.count("good"), recent.count("bad")) == (MOST_JOBS // 2, MOST_JOBS // 2)
+    assert "job499" not in recent
+    assert "job500" in recent
+
+
+def test_a_2xx_that_says_done_counts_as_of_the_poll_before() -> None:
+    asked = replace(answered("a"), last_polled_at=START + 40)
+    assert served_at(ok(), now(70), asked) == now(70).steady
+    assert served_at(ok("done"), now(70), asked) == now(40).steady
+    unpolled = job("b", registered_at=START + 50)
+    assert served_at(ok("done"), now(70), unpolled) == now(50).steady
+    future = replace(answered("c"), last_polled_at=START + 100)
+    assert served_at(ok("done"), now(70), future) == now(70).steady
 
 
 def test_the_wilson_bound_of_many_failures_is_the_books() -> None:
@@ -438,25 +386,12 @@ def test_who_tells_most_of_the_upstream_makes_the_trial(subject: Job, rank: int)
     assert rank_for_probe(subject, 100.0, Judgement()) == rank
 
 
-def test_of_answers_of_the_same_time_the_same_are_kept_whoever_merges() -> None:
-    one, two = RecentAnswers(), RecentAnswers()
-    for number in range(700):
-        one.add(f"job{number:04}", "good", 1.0, 1e9)
-        two.add(f"job{2000 - number:04}", "good", 1.0, 1e9)
-    here, there = RecentAnswers(), RecentAnswers()
-    for whole, parts in ((here, (one, two)), (there, (two, one))):
-        for part in parts:
-            whole.merge(part)
-    assert here.as_data() == there.as_data()
-    assert len(here) == MOST_JOBS
-
-
 def test_of_two_witnesses_of_a_mode_the_older_may_be_dropped_alone() -> None:
     witnesses = Witnesses()
-    witnesses.remember(answered("old", mode="m"), None, 0.0)
-    witnesses.remember(answered("new", mode="m"), None, 5000.0)
+    witnesses.remember("old", "m", 0.0, 180.0)
+    witnesses.remember("new", "m", 5000.0, 180.0)
     for number in range(MOST_WITNESSES - 1):
-        witnesses.remember(answered("a", mode=f"mode{number}"), None, float(1 + number))
+        witnesses.remember("a", f"mode{number}", float(1 + number), 180.0)
     assert len(witnesses) == MOST_WITNESSES
-    assert next(at for at, *_ in witnesses.as_data()[2]) == 1.0
+    assert witnesses._by_mode["mode0"] == {"a": 1.0}
     assert witnesses.strong(answered("b", mode="m"), 0.0) == "new"

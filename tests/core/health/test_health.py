@@ -174,8 +174,19 @@ def test_suspicion_of_the_upstream_ends_with_the_window() -> None:
     upstream.says(ok(), 0, "witness")
     for name in "abcde":
         upstream.says(error(500), 1, name)
+    upstream.health.evidence.decided("a")
     upstream.health.advance(now(62).steady)
     assert upstream.health.state is UpstreamState.WELL
+
+
+def test_suspicion_lasts_while_five_undecided_jobs_turned_since_anyone_was_served() -> None:
+    upstream = Upstream()
+    upstream.says(ok(), 0, "witness")
+    for name in "abcde":
+        upstream.says(error(500), 1, name)
+    upstream.health.advance(now(3600).steady)
+    assert upstream.health.state is UpstreamState.SUSPECT
+    assert upstream.says(ok(), 3601, "witness") is UpstreamState.WELL
 
 
 def test_unreadable_2xx_of_most_jobs_is_an_outage() -> None:
@@ -251,7 +262,8 @@ def test_while_down_jobs_and_the_control_take_turns_until_one_control_is_answere
             else:
                 upstream.says(error(503), seconds, "a")
     assert turns == [Probe.CONTROL, Probe.POLL] * 5
-    assert upstream.health.state is UpstreamState.UNKNOWN  # it had failed, and is back
+    assert upstream.circuit.closed  # it had failed, and is back
+    assert upstream.health.state is UpstreamState.SUSPECT  # until a pending job is served
 
 
 def test_a_control_that_never_failed_ends_no_outage_of_jobs_and_is_asked_once() -> None:
@@ -279,7 +291,7 @@ def test_a_control_answered_when_no_job_is_left_to_ask_ends_the_outage() -> None
     assert upstream.circuit.probe is Probe.POLL
     seconds = upstream.circuit.probe_at - 1000 + 61
     upstream.health.note(error(404), now(seconds), job=None, target=ControlTarget.RANDOM)
-    assert upstream.health.state is UpstreamState.UNKNOWN
+    assert upstream.circuit.closed
 
 
 def test_a_control_sent_before_the_outage_does_not_end_it() -> None:

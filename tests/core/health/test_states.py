@@ -1,10 +1,11 @@
-"""The machine of the upstream's states: every row of its table, and the evidence that gives it."""
+"""The table of the upstream's states: every row of it, and the evidence that gives it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 
 import pytest
-from support import Judgement, Polling, answered, error, job, now, ok, timeout
+from support import START, Judgement, Polling, answered, error, job, now, ok, timeout
 
 from exporter.core.health.control import ControlTarget
 from exporter.core.health.health import Health
@@ -16,11 +17,13 @@ ROWS = [
     ("served", "unknown", "well"),
     ("served", "failing", "well"),
     ("served", "silent", "well"),
+    ("working", "stuck", "well"),
     ("looked up", "unknown", "well"),
     ("looked up", "silent", "well"),
     ("accepted", "blocked", "well"),
     ("accepted", "key_rejected", "well"),
     ("recovered", "failing", "unknown"),
+    ("recovered", "stuck", "unknown"),
     ("calm", "suspect", "well"),
     ("mixed", "unknown", "suspect"),
     ("mixed", "well", "suspect"),
@@ -28,10 +31,16 @@ ROWS = [
     ("errors", "well", "failing"),
     ("errors", "suspect", "failing"),
     ("errors", "silent", "failing"),
+    ("errors", "stuck", "failing"),
     ("errors", "throttled", "failing"),
+    ("together", "unknown", "stuck"),
+    ("together", "well", "stuck"),
+    ("together", "suspect", "stuck"),
+    ("too long", "stuck", "unknown"),
     ("silence", "unknown", "silent"),
     ("silence", "well", "silent"),
     ("silence", "suspect", "silent"),
+    ("silence", "stuck", "silent"),
     ("silence", "throttled", "silent"),
     ("throttle", "unknown", "throttled"),
     ("throttle", "well", "throttled"),
@@ -40,12 +49,15 @@ ROWS = [
     ("wait over", "throttled", "unknown"),
     *(
         ("key refused", former, "key_rejected")
-        for former in ("unknown", "well", "suspect", "failing", "silent", "throttled", "blocked")
+        for former in (
+            *("unknown", "well", "suspect", "failing", "silent", "stuck", "throttled", "blocked"),
+        )
     ),
     *(
         ("wall", former, "blocked")
         for former in (
-            *("unknown", "well", "suspect", "failing", "silent", "throttled", "key_rejected"),
+            *("unknown", "well", "suspect", "failing", "silent", "stuck", "throttled"),
+            "key_rejected",
         )
     ),
 ]
@@ -72,6 +84,11 @@ class Upstream:
     def to_its_trial(self) -> None:
         self.seconds = max(self.seconds, self.health.circuit().probe_at - 1000.0)
 
+    def evidence_is_settled(self) -> None:
+        """All jobs have ended, so that none counts as turned bad any more."""
+        for name in "abcdeklmno":
+            self.health.evidence.decided(name)
+
     def fails_for(self, names: str) -> None:
         for name in names:
             self.says(error(500), answered(name))
@@ -93,6 +110,27 @@ def make_suspect(upstream: Upstream) -> None:
 
 def make_failing(upstream: Upstream) -> None:
     upstream.fails_for("abcde")
+
+
+def make_stuck(upstream: Upstream) -> None:
+    """Five jobs, registered a minute apart, were served at once, and turn bad at once."""
+    turn_together(upstream)
+
+
+def turn_together(upstream: Upstream) -> None:
+    upstream.health.control.remember_finished("old")
+    upstream.seconds += 61
+    for name in "klmno":
+        upstream.says(ok(), aged(name, upstream.seconds - 5))
+    upstream.seconds += 5
+    for name in "klmno":
+        upstream.says(error(500), aged(name, upstream.seconds - 5))
+
+
+def aged(name: str, polled: float) -> Job:
+    """A job that was served at a time; each is a minute older than the one before it."""
+    registered = START - 60.0 * ord(name)
+    return replace(answered(name), registered_at=registered, last_polled_at=START + polled)
 
 
 def fall_silent(upstream: Upstream) -> None:
@@ -118,6 +156,7 @@ REACH: dict[str, Callable[[Upstream], None]] = {
     "suspect": make_suspect,
     "failing": make_failing,
     "silent": fall_silent,
+    "stuck": make_stuck,
     "throttled": throttle,
     "blocked": wall,
     "key_rejected": refuse_the_key,
@@ -128,6 +167,15 @@ def serve(upstream: Upstream) -> None:
     upstream.says(ok("done"), answered("z"), later=61)
 
 
+def work(upstream: Upstream) -> None:
+    upstream.says(ok(), answered("z"), later=61)
+
+
+def wait_half_a_day(upstream: Upstream) -> None:
+    upstream.evidence_is_settled()
+    upstream.health.advance(now(upstream.seconds + Polling().give_up_after / 2).steady)
+
+
 def accept(upstream: Upstream) -> None:
     upstream.to_its_trial()
     upstream.controls(error(404))
@@ -135,13 +183,19 @@ def accept(upstream: Upstream) -> None:
 
 def recover(upstream: Upstream) -> None:
     upstream.to_its_trial()
-    upstream.controls(error(500))
-    assert upstream.condition is Condition.FAILING
-    upstream.seconds += 61
+    if upstream.condition is Condition.STUCK:
+        upstream.controls(error(404))
+        upstream.seconds += 61
+    else:
+        upstream.controls(error(500))
+        assert upstream.condition is Condition.FAILING
+        upstream.seconds += 61
+    upstream.evidence_is_settled()
     accept(upstream)
 
 
 def pass_the_window(upstream: Upstream) -> None:
+    upstream.evidence_is_settled()
     upstream.health.advance(now(upstream.seconds + 61).steady)
 
 
@@ -157,6 +211,9 @@ def mix(upstream: Upstream) -> None:
 def fail_most(upstream: Upstream) -> None:
     if upstream.condition is Condition.SUSPECT:
         upstream.says(error(500), answered("a"), later=11)  # the witness has left the window
+    elif upstream.condition is Condition.STUCK:
+        upstream.seconds += 61
+        upstream.controls(error(500))
     else:
         upstream.fails_for("abcde")
 
@@ -168,12 +225,15 @@ def be_waited_for(upstream: Upstream) -> None:
 
 GIVE: dict[str, Callable[[Upstream], None]] = {
     "served": serve,
+    "working": work,
     "looked up": make_well,
     "accepted": accept,
     "recovered": recover,
     "calm": pass_the_window,
     "mixed": mix,
     "errors": fail_most,
+    "together": turn_together,
+    "too long": wait_half_a_day,
     "silence": fall_silent,
     "throttle": throttle,
     "wait over": be_waited_for,
@@ -214,6 +274,10 @@ def test_every_condition_is_reached_and_left(condition: Condition) -> None:
     assert condition.value in {former for _, former, _ in ROWS}
 
 
-def test_people_see_the_designs_states_and_both_outages_as_down() -> None:
+def test_people_see_the_designs_states_and_all_three_outages_as_down() -> None:
     assert {condition.shown for condition in Condition} == set(UpstreamState)
-    assert [c.value for c in Condition if c.shown is UpstreamState.DOWN] == ["failing", "silent"]
+    assert [c.value for c in Condition if c.shown is UpstreamState.DOWN] == [
+        "failing",
+        "silent",
+        "stuck",
+    ]
