@@ -139,6 +139,8 @@ class EventLog:
                 log.debug("job registered")
             case EventType.STEP_CHANGED:
                 log.debug("step changed", step=data["step"], from_step=data["from_step"])
+            case EventType.PROGRESS_FELL:
+                log.debug("progress fell", **data)
             case EventType.FINISHED:
                 level = logging.INFO if data["state"] == JobState.DONE else logging.WARNING
                 log.log(

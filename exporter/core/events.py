@@ -15,6 +15,7 @@ class EventType(StrEnum):
     REGISTERED = "registered"
     FIRST_ANSWER = "first_answer"
     STEP_CHANGED = "step_changed"
+    PROGRESS_FELL = "progress_fell"
     WARNING_RAISED = "warning_raised"
     VARIATION_IGNORED = "variation_ignored"
     DRIFT = "drift"

@@ -126,6 +126,10 @@ class Job:
     suspicion: Suspicion | None = None
     other_runs: tuple[Suspicion, ...] = ()
     """Runs of other kinds than the latest answer's; only a 2xx ends any of them."""
+    progress_fell: bool = False
+    """Whether a fall of its progress was reported; that is done once a job."""
+    weakly_failed: bool = False
+    """It failed while only a weak witness showed that the service worked."""
     lost_with_others: bool = False
     """Many jobs were lost at once: the upstream is to blame. Ends with the next good answer."""
     rechecks: int = 0

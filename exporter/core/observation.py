@@ -74,7 +74,8 @@ def conclude(job: Job, verdict: Verdict, now: Now) -> tuple[Job, list[Event]]:
     if not job.pending or (job.state, verdict.state) not in TRANSITIONS:
         return job, []
     at = max(now.time, job.last_polled_at or 0.0, job.registered_at)
-    return _finish(job, verdict.state, verdict.evidence, at)
+    job, events = _finish(job, verdict.state, verdict.evidence, at)
+    return _with(job, weakly_failed=verdict.weak), events
 
 
 def _tell_drift(job: Job, reply: Reply, at: float) -> tuple[Job, list[Event]]:
@@ -178,7 +179,13 @@ def _good_answer(job: Job, status: Status, at: float) -> tuple[Job, list[Event]]
             return replace(job, setbacks=0, rechecks=job.rechecks + 1), []
         events.append(Event(EventType.OVERTURNED, job.job_id, at, {"from": job.state.value}))
         job = replace(
-            job, state=JobState.PENDING, finished_at=None, evidence=None, suspicion=None, rechecks=0
+            job,
+            state=JobState.PENDING,
+            finished_at=None,
+            evidence=None,
+            suspicion=None,
+            rechecks=0,
+            weakly_failed=False,
         )
     for read in (_learn, _move, _warn, _ignore):
         job, more = read(job, status, at)
@@ -209,19 +216,28 @@ def _learn(job: Job, status: Status, at: float) -> tuple[Job, list[Event]]:
     return job, events
 
 
+FALL_POINTS: Final = 10.0
+"""The contract calls progress approximate: a fall by this much or less is not reported."""
+
+
 def _move(job: Job, status: Status, at: float) -> tuple[Job, list[Event]]:
     """Follow step and progress. The step is data, never an enum; progress alone makes no event."""
     progress = job.progress if status.progress is None else status.progress
     step = status.step or job.step
+    events = []
+    if not job.progress_fell and (progress or 0.0) < (job.progress or 0.0) - FALL_POINTS:
+        fall = {"progress": progress, "from_progress": job.progress}
+        events.append(Event(EventType.PROGRESS_FELL, job.job_id, at, fall))
+        job = replace(job, progress_fell=True)
     if (step, progress) != (job.step, job.progress):
         job = replace(job, progress=progress, last_progress_at=at)
     if step == job.step:
-        return job, []
+        return job, events
     data: dict[str, Any] = {"step": step, "from_step": job.step}
     if job.step_since is not None:
         data["seconds"] = at - job.step_since
-    event = Event(EventType.STEP_CHANGED, job.job_id, at, data)
-    return replace(job, step=step, step_since=at), [event]
+    events.append(Event(EventType.STEP_CHANGED, job.job_id, at, data))
+    return replace(job, step=step, step_since=at), events
 
 
 def _warn(job: Job, status: Status, at: float) -> tuple[Job, list[Event]]:

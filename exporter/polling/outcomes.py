@@ -6,11 +6,12 @@ Observation comes first (`observe`), then the verdict if the evidence admits one
 from collections.abc import Callable
 from dataclasses import replace
 
-from ..core.events import Now
+from ..core.events import Event, EventType, Now
 from ..core.health.health import Health
 from ..core.job import FINAL_STATES, Job, JobState
 from ..core.judgement import judge, weigh_loss
 from ..core.observation import conclude, observe
+from ..core.outlook import outlook
 from ..core.reply import Reply
 from ..registry.staging import Outcome
 from .last_answers import Answer, LastAnswers, answer_of, final_answer, verbatim
@@ -39,6 +40,7 @@ class Outcomes:
         if purpose != "recheck" and after.rechecks > job.rechecks:
             after = replace(after, rechecks=job.rechecks)  # out of turn: the check stays due
         after = weigh_loss(after, self._health, now, config.judgement)
+        events = [self._with_outlook(event, after, now) for event in events]
         give_up_after = config.polling.give_up_after
         verdict = judge(after, reply, self._health, now, config.judgement, give_up_after)
         if verdict is not None:
@@ -47,6 +49,13 @@ class Outcomes:
         ended = after.state in FINAL_STATES and after.state is not job.state
         last = self._last_answer(after, reply, now) if ended else None
         return Outcome(after, events, final_answer(last) if last else None)
+
+    def _with_outlook(self, event: Event, job: Job, now: Now) -> Event:
+        """Add to the event of a suspicion what the verdict will take."""
+        if event.type is not EventType.SUSPECTED:
+            return event
+        known = outlook(job, self._health, now, self._config().judgement)
+        return replace(event, data={**event.data, "missing": known.missing if known else ()})
 
     def remember(self, before: Job, after: Job, reply: Reply, now: Now) -> None:
         """Keep the answer to give it again; that which ended a job stays until it goes on."""

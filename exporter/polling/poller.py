@@ -35,6 +35,7 @@ from .outcomes import Outcomes
 from .pace import Pace
 from .protocols import Asker, PollerConfig, PollWatcher
 from .schedule import Poll, Schedule
+from .weak_verdicts import WeakVerdicts
 
 _PACE: Final = "pacing"
 """The name under which the store keeps what was learned about the durations of jobs."""
@@ -66,6 +67,7 @@ class Poller:
         self._rng = rng
         self._config = config
         self._watcher = watcher
+        self._weak_verdicts = WeakVerdicts(registry.jobs)
         self._outcomes = Outcomes(health, self.answers, config)
         self._asks = Asks()
         self._asked_before = False
@@ -336,7 +338,18 @@ class Poller:
             if held is not None:
                 self._outcomes.remember(job, held, reply, now)
                 self.pace.answered(held, reply, now)
+                if held.pending and reply.kind is Kind.OK:
+                    self._ask_again_of(held.mode, now)
         return reply
+
+    def _ask_again_of(self, mode: str | None, now: Now) -> None:
+        """A pending job was served: check what was concluded of its mode without such a witness.
+
+        That takes the place of no recheck, so it is planned as an ordinary poll.
+        """
+        for job_id in self._weak_verdicts.served(mode):
+            if self.schedule.due_of(job_id) is not None:
+                self.schedule.plan(job_id, NextPoll(0.0, PollReason.SCHEDULE), now.steady)
 
     async def _note(
         self,
@@ -395,6 +408,8 @@ class Poller:
         before, after = published.before, published.after
         if before is not None and before.pending and (after is None or not after.pending):
             self.health.evidence.decided(before.job_id)
+        if after is not None:
+            self._weak_verdicts.note(after)
         if before is None and after is not None:
             self._plan(after.job_id, None)
         elif after is None and before is not None and before.job_id not in self._flights:

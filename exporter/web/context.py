@@ -10,6 +10,7 @@ import structlog
 from aiohttp import web
 
 from ..core.job import Job
+from ..core.outlook import outlook
 from ..core.pacing.next_poll import PollReason
 from ..metrics.collector import JobMetrics
 from ..metrics.exposition import Exposition
@@ -95,7 +96,6 @@ def rfc3339(time: float | None) -> str | None:
 def show_job(context: Context, job: Job, *, results: bool) -> dict[str, Any]:
     """Return a job as `openapi.yaml` describes it; its result URLs only with `results`."""
     planned = context.poller.next_poll(job.job_id)
-    suspicion = job.suspicion
     return {
         "job_id": job.job_id,
         "source": job.source.value,
@@ -114,11 +114,28 @@ def show_job(context: Context, job: Job, *, results: bool) -> dict[str, Any]:
         "last_polled_at": rfc3339(job.last_polled_at),
         "last_progress_at": rfc3339(job.last_progress_at),
         "finished_at": rfc3339(job.finished_at),
-        "suspected": suspicion is not None,
+        "suspected": job.suspicion is not None,
         "evidence": job.evidence,
         "next_poll_at": rfc3339(planned[0]) if planned else None,
         "next_poll_reason": planned[1].value if planned else None,
         **_expectation(context, job, planned[1] if planned else None),
+    }
+
+
+def show_suspicion(context: Context, job: Job) -> dict[str, Any] | None:
+    """Say what a verdict on a suspected job still lacks; None where it is not suspected."""
+    known = outlook(job, context.poller.health, context.poller.now(), context.config().judgement)
+    if known is None:
+        return None
+    return {
+        "http_status": known.http_status,
+        "answers": known.answers,
+        "answers_needed": known.answers_needed,
+        "seconds": round(known.seconds, 3),
+        "seconds_needed": known.seconds_needed,
+        "witness": known.witness,
+        "missing": list(known.missing),
+        "verdict_at": rfc3339(known.verdict_at),
     }
 
 

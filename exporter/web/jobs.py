@@ -17,7 +17,7 @@ from ..storage.store import HistoryRequest, JobFilter, PageRequest, StoreError
 from .auth import may_see_results, require_writer
 from .bodies import load_json, read_body, require_media_type, require_plain
 from .bulk import NDJSON, BulkRegistration
-from .context import Context, answer, show_event, show_job, show_polls
+from .context import Context, answer, show_event, show_job, show_polls, show_suspicion
 from .errors import ApiError, Details
 from .paging import Paging, read_page
 from .registrations import read_registration
@@ -102,6 +102,7 @@ class JobRoutes:
             HistoryRequest(SHOWN_EVENTS, job_id=job_id, newest=True)
         )
         shown = show_job(context, job, results=may_see_results(context, request))
+        shown["suspicion"] = show_suspicion(context, job)
         shown["polls"] = show_polls(context, job_id)
         shown["events"] = [show_event(event) for event in events]
         shown["newest_event_id"] = newest

@@ -56,7 +56,26 @@ def test_the_same_answer_twice_gives_no_second_event() -> None:
     assert replace(second, last_polled_at=first.last_polled_at) == first
 
 
-def test_progress_is_no_event_and_may_fall() -> None:
+def test_a_fall_of_progress_is_reported_once_a_job() -> None:
+    before, _ = observe(job(), ok(progress=80), now(2))
+    after, events = observe(before, ok(progress=20), now(9))
+    assert after.progress == 20
+    assert [event.type for event in events] == [EventType.PROGRESS_FELL]
+    assert events[0].data == {"progress": 20, "from_progress": 80}
+    risen, _ = observe(after, ok(progress=90), now(11))
+    assert observe(risen, ok(progress=10), now(12))[1] == []
+
+
+def test_a_weak_verdict_is_remembered_until_it_is_overturned() -> None:
+    failed, _ = conclude(answered(), Verdict(JobState.FAILED, "because", weak=True), now(5))
+    assert failed.weakly_failed
+    pending, _ = observe(failed, ok(), now(9))
+    assert not pending.weakly_failed
+    strongly, _ = conclude(answered(), Verdict(JobState.FAILED, "because"), now(5))
+    assert not strongly.weakly_failed
+
+
+def test_progress_is_no_event_and_may_fall_a_little() -> None:
     before, _ = observe(job(), ok(progress=50), now(2))
     after, events = observe(before, ok(progress=40), now(9))
     assert (after.progress, after.last_progress_at, events) == (40, START + 9, [])

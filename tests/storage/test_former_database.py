@@ -30,7 +30,12 @@ FORMER_NAMES = {
     "reported_drift": "told_drift",
 }
 """Fields of a job whose names have changed since, with the name they had."""
-NEW_FIELDS: dict[str, Any] = {"clock_offset": None, "other_runs": []}
+NEW_FIELDS: dict[str, Any] = {
+    "clock_offset": None,
+    "other_runs": [],
+    "progress_fell": False,
+    "weakly_failed": False,
+}
 """Fields that a job has got since, with their defaults."""
 LIVED_AT = 1_800_019_325.0
 """Seconds since 1970: the simulated time at which the database was left."""

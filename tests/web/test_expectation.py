@@ -73,3 +73,23 @@ async def test_no_end_is_expected_while_a_job_is_suspected(
     await until(lambda: site.exporter.registry.jobs[job_id].suspicion is not None)
     job = await site.job(job_id)
     assert (job["suspected"], job["next_poll_why"], job["expected_at"]) == (True, None, None)
+
+
+async def test_a_suspected_job_says_what_a_verdict_lacks(
+    open_site: Open, simulator: Simulator
+) -> None:
+    site = await open_site(polling={"min_interval": "50ms", "max_interval": "50ms"})
+    job_id = simulator.add(Script.failing(0.0))
+    await site.put(job_id)
+    await until(lambda: site.exporter.registry.jobs[job_id].suspicion is not None)
+    run = (await site.job(job_id))["suspicion"]
+    assert run["http_status"] == 500
+    assert run["answers"] >= 1
+    assert run["seconds_needed"] >= 600
+    assert run["missing"]
+    events = (await site.job(job_id))["events"]
+    suspected = next(event for event in events if event["type"] == "suspected")
+    assert suspected["data"]["missing"]
+    sound = simulator.add(Script.stuck(0.0))
+    await shown_job(site, sound)
+    assert (await site.job(sound))["suspicion"] is None

@@ -8,7 +8,7 @@
 import { AnswerError, getEvents, getSummary } from "./api.js";
 
 const TYPES = [
-  "registered", "first_answer", "step_changed", "warning_raised", "variation_ignored", "drift",
+  "registered", "first_answer", "step_changed", "progress_fell", "warning_raised", "variation_ignored", "drift",
   "suspected", "cleared", "finished", "overturned", "forgotten", "upstream_changed",
 ];
 const FIRST_WAIT_MS = 1000;

@@ -137,16 +137,24 @@ function progress(job) {
 function verdict(job) {
   const boxes = [];
   if (job.suspected) {
-    const row = job.events.findLast((event) => event.type === "suspected");
-    const status = row ? `It answers ${row.data.http_status}.` : "Its last answers were errors.";
-    boxes.push(el("div", { class: "verdict-box s-suspected" }, el("strong", { text: "Suspected. " }),
-      `${status} It is not decided yet whether the job or the service failed.`));
+    boxes.push(el("div", { class: "verdict-box s-suspected" }, el("strong", { text: "Suspected. " }), undecided(job.suspicion)));
   }
   if (job.evidence) {
     const evidence = job.evidence === "explicit" ? "The upstream said so." : `Evidence: ${job.evidence}`;
     boxes.push(el("div", { class: `verdict-box s-${job.state}` }, el("strong", { text: `${stateWord(job.state)}. ` }), evidence));
   }
   return boxes;
+}
+
+// How far a run of bad answers has come, and what a verdict still lacks.
+function undecided(run) {
+  const answers = `${run.answers} of ${run.answers_needed ?? "?"} answers`;
+  const parts = [`The last was ${run.http_status}. So far ${answers} over ${duration(run.seconds)} of ${duration(run.seconds_needed)}.`];
+  if (run.witness) parts.push(`Meanwhile ${run.witness}.`);
+  if (run.missing.length) parts.push(`A verdict lacks ${run.missing.join("; ")}.`);
+  const earliest = seconds(run.verdict_at);
+  if (earliest !== null && earliest > now()) parts.push(`It comes in ${duration(earliest - now())} at the earliest.`);
+  return parts.join(" ");
 }
 
 function comparison(job, summary) {
