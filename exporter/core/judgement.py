@@ -12,7 +12,7 @@ from typing import Final
 from .events import Now
 from .failure import likely_case, proof
 from .health.health import Health
-from .health.states import PATIENT_STATES
+from .health.states import PATIENT_STATES, UpstreamState
 from .job import Job, JobState, Suspicion, Verdict
 from .reply import Kind, Reply
 from .rules import JudgementRules
@@ -57,8 +57,10 @@ def span(job: Job, health: Health, rules: JudgementRules) -> tuple[int, float]:
         after = rules.lost_after if job.answered else rules.not_found_grace
         return rules.not_found_answers, after
     case = likely_case(job, run, health, rules)
-    unknown = MOST_ANSWERS if case.strong else rules.weak_answers
-    return min(case.needed or unknown, MOST_ANSWERS), case.needed_seconds
+    if not case.strong or health.state is UpstreamState.SUSPECT:
+        # If it is an outage, more answers decide nothing: they come at leisure.
+        return rules.weak_answers, rules.weak_after
+    return min(case.needed or MOST_ANSWERS, MOST_ANSWERS), case.needed_seconds
 
 
 def _server_error(

@@ -588,8 +588,18 @@ def test_the_day_of_a_job_begins_with_its_registration() -> None:
     )
 
 
-def test_a_row_that_no_length_of_would_do_is_planned_as_a_very_long_one() -> None:
+def test_a_run_that_can_never_be_long_enough_is_planned_as_a_very_long_one() -> None:
     court = Court(answered())
     court.hear(error(500), 0)
-    court.others(1, 3000, bad=2990)
+    court.others(1, 10)
+    for _ in range(2990):
+        court.health.evidence.shares.add(None, bad=True, at=1)
     assert span(court.job, court.health, RULES_OF) == (MOST_ANSWERS, 30.0)
+
+
+def test_while_the_upstream_is_suspect_the_answers_come_at_leisure() -> None:
+    court = Court(answered())
+    court.hear(error(500), 0)
+    court.others(1, 30, bad=20)
+    assert court.health.state == "suspect"
+    assert span(court.job, court.health, RULES_OF) == (10, 600.0)

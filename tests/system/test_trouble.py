@@ -188,7 +188,7 @@ def test_an_outage_after_which_no_job_is_pending_ends_with_the_next_job(
             await tell(exporter, upstream.add("witness", Script.stuck(10.0)))
             await asyncio.sleep(125)  # two trials: it makes the next one
             assert exporter.health.up is True
-            await asyncio.sleep(600)
+            await asyncio.sleep(1200)
             ends = Counter((await states(exporter)).values())
             assert ends == {"failed": 10, "pending": 1}
 
@@ -277,3 +277,23 @@ def test_an_upstream_that_often_times_out_fails_no_healthy_job(tmp_path: Path) -
             assert (found[failing], found["witness"]) == ("failed", "pending")
 
     simulate(slow)
+
+
+def test_while_the_upstream_is_only_suspect_polls_become_fewer(tmp_path: Path) -> None:
+    async def partial() -> None:
+        upstream = SimulatedUpstream()
+        async with exporting(upstream, MemoryStore(), tmp_path) as exporter:
+            names = [upstream.add(f"job-{at}", Script.stuck(30.0)) for at in range(24)]
+            for name in names:
+                await tell(exporter, name)
+                await asyncio.sleep(2)
+            bad = set(names[8:])
+            upstream.fault = lambda job_id: (500, b'{"error": "x"}') if job_id in bad else None
+            await asyncio.sleep(20)
+            assert exporter.health.state == "suspect"
+            before = sum(upstream.polls[name] for name in bad)
+            await asyncio.sleep(55)
+            assert exporter.health.state == "suspect"
+            assert sum(upstream.polls[name] for name in bad) - before <= 3 * len(bad)
+
+    simulate(partial)

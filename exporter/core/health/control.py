@@ -57,6 +57,11 @@ class Control:
         """Have one made, `apart` seconds from the last."""
         self._wanted_at = min(self._wanted_at, max(steady, self._made_at + apart))
 
+    def need_none(self) -> None:
+        """A pending job was served: that shows more than a control request would."""
+        if not self._bare_wanted:
+            self._wanted_at = math.inf
+
     def want_bare(self, steady: float, apart: float) -> None:
         """Have the bare request made next, `apart` seconds after the last control request."""
         self._bare_wanted = True

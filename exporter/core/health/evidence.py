@@ -14,7 +14,7 @@ from typing import Final
 from ..events import Now
 from ..job import Job, JobState, Suspicion
 from ..reply import Kind, Reply, ReplyState
-from ..rules import JudgementRules
+from ..rules import JudgementRules, PollingRules
 from .chance import Share
 from .counts import AnswerShares, RecentAnswers
 from .turned import Turned, steady_of
@@ -25,6 +25,7 @@ class Sort(StrEnum):
     """The meaning of an answer about a job for the upstream (`docs/judgement.md`)."""
 
     WITNESS = "witness"  # a 2xx for a job still pending: the strong witness
+    ENDED = "ended"  # a 2xx that says a pending job has ended: it was served, some time ago
     WELL = "well"  # any other 2xx
     UNKNOWN_ID = "unknown id"  # 404 or 422 for a job without a good answer: the API can be reached
     BAD = "bad"  # what no working service answers: 5xx, a 2xx that cannot be read, 302, 418
@@ -94,6 +95,8 @@ class Evidence:
         self.shares = AnswerShares()
         self.turned = Turned()
         self.witnesses = Witnesses()
+        self.last_served_at = -math.inf
+        """When (steady seconds) a pending job was last answered 2xx."""
         self.nobody_served_at = -math.inf
         """When (healthy time) most jobs were last answered badly and none was served."""
 
@@ -102,6 +105,8 @@ class Evidence:
         sort, failed = sort_of(reply.kind, job), reply.kind is Kind.SERVER_ERROR
         if failed and is_old_news(job, now.healthy_time, rules):
             sort = Sort.OLD_NEWS
+        if sort is Sort.WITNESS and reply.status and reply.status.state is not ReplyState.PENDING:
+            sort = Sort.ENDED
         if sort in _OF_THE_SERVICE:
             self.recent.add(job.job_id, sort, now.steady, rules.outage_window)
         self.lost.add(job.job_id, sort, now.steady, rules.lost_window)
@@ -111,7 +116,7 @@ class Evidence:
                 self.turned.add(job, now)
         elif not failed:
             self.suspects.discard(job.job_id)
-        if sort is Sort.WITNESS:
+        if sort in SERVED:
             self._take_witness(reply, now, job, rules)
         if reply.kind in (Kind.OK, Kind.SERVER_ERROR) and job.suspicion is None:
             mode = job.mode or (reply.status.mode if reply.status else None)
@@ -120,6 +125,7 @@ class Evidence:
 
     def _take_witness(self, reply: Reply, now: Now, job: Job, rules: JudgementRules) -> None:
         """A pending job was served."""
+        self.last_served_at = now.steady
         ago = now.steady - served_at(reply, now, job)
         self.turned.served(now.steady - ago)
         at = max(job.registered_healthy_time, now.healthy_time - ago)
@@ -138,14 +144,23 @@ class Evidence:
         self.turned.decided(job_id)
 
     def witnessed(self) -> bool:
-        """Whether a pending job's latest answer in the window of outages is a 2xx."""
-        return self.recent.count(Sort.WITNESS) > 0
+        """Whether a pending job was answered 2xx in the window of outages, and not badly since."""
+        return any(self.recent.count(sort) for sort in SERVED)
 
     def mostly_bad(self, rules: JudgementRules) -> bool:
         """Whether most of the jobs asked, and enough, are answered 5xx or unreadably."""
         jobs = len(self.recent)
         bad = self.recent.count(Sort.BAD)
         return jobs >= rules.outage_jobs and bad > rules.outage_share * jobs
+
+    def turned_together(self, after: float, rules: JudgementRules, polling: PollingRules) -> bool:
+        """Whether most pending jobs are answered badly, and turned as if the service broke.
+
+        Only turns later than `after` (steady seconds) count.
+        """
+        bad, good = self.recent.count(Sort.BAD), self.recent.count(Sort.WITNESS)
+        most = bad > rules.outage_share * (bad + good)
+        return most and self.turned.together(after, rules, polling)
 
     def many_suspects(self, rules: JudgementRules) -> bool:
         """Whether enough undecided jobs are answered 5xx to suspect the service itself."""
@@ -205,7 +220,9 @@ def served_at(reply: Reply, now: Now, job: Job) -> float:
     return min(now.steady, steady_of(job, before, now))
 
 
-_OF_THE_SERVICE: Final = frozenset({Sort.WITNESS, Sort.WELL, Sort.BAD})
+SERVED: Final = (Sort.WITNESS, Sort.ENDED)
+"""A pending job was served."""
+_OF_THE_SERVICE: Final = frozenset({Sort.WITNESS, Sort.ENDED, Sort.WELL, Sort.BAD})
 
 
 def _without_own(share: Share) -> Share:

@@ -15,7 +15,7 @@ from ..reply import Kind, Reply, ReplyState
 from ..rules import JudgementRules, PollingRules
 from .circuit import Circuit, Probe, Probes
 from .control import Control, ControlTarget
-from .evidence import BAD_KINDS, Evidence, Sort, served_at
+from .evidence import BAD_KINDS, SERVED, Evidence, Sort, served_at
 from .origin import Origin
 from .refusal import Refusal
 from .repeated import Hints, Silence
@@ -164,7 +164,7 @@ class Health:
             self._note_answer(reply, now, job, target)
             if target is not None:
                 self._note_control(reply, now, target, asked)
-            elif reply.kind in BAD_KINDS and not self.evidence.witnessed():
+            elif reply.kind in BAD_KINDS:
                 self._want_control(job, now.steady)
             self._note_hint(reply, now, target, job.job_id if job else asked)
         if target is not None and reply.kind not in (Kind.KEY_REJECTED, Kind.BLOCKED):
@@ -183,9 +183,14 @@ class Health:
             self._trouble.outage_ended(self._counted_to)
 
     def _want_control(self, job: Job | None, steady: float) -> None:
-        """After a bad answer: at once when a job turns bad, then at times while it is undecided."""
+        """After a bad answer: at once when a job turns bad, then at times while it is undecided.
+
+        While a pending job is served, it waits until that was long ago.
+        """
         turns = job is None or job.run_of(Kind.SERVER_ERROR) is None
         apart = self.polling.min_interval if turns else self.rules.outage_window
+        if self.evidence.witnessed():
+            steady = self.evidence.last_served_at + self.rules.outage_window + _AFTER
         self.control.want(steady, apart)
 
     def _controls_turn(self) -> bool:
@@ -241,7 +246,9 @@ class Health:
             self._note_key(now.steady, control=target is not None)
             if sort is not Sort.LOST:
                 self._note_served(reply, now, target)
-        if sort is Sort.WITNESS and job and served_at(reply, now, job) >= self._trouble.turned_at:
+        if sort in SERVED:
+            self.control.need_none()
+        if sort in SERVED and job and served_at(reply, now, job) >= self._trouble.turned_at:
             self._signal(Signal.WORKING)
         if job is not None and reply.status and reply.status.state is ReplyState.DONE:
             self.control.remember_finished(job.job_id)

@@ -55,7 +55,7 @@ class Trouble:
             evidence.nobody_served_at = healthy_time
         if not mostly_bad:
             self._control.nothing_awaited()
-        if bad and evidence.turned.together(self._explained_to, rules, polling):
+        if bad and evidence.turned_together(self._explained_to, rules, polling):
             self.turned_at = evidence.turned.since
             return Signal.TOGETHER
         if mostly_bad and bad and not witnessed and not self._served(steady, rules, polling):

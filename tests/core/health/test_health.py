@@ -127,7 +127,7 @@ def test_what_no_service_says_that_works_is_an_outage(reply: Reply) -> None:
     well = Upstream()
     well.says(ok(), 0, "b")
     well.says(reply, 1, "a")
-    assert well.health.next_control() == math.inf
+    assert well.health.next_control() == 1060.001  # when the witness has left the window
     assert well.says(reply, 2, None) is UpstreamState.WELL
 
 
@@ -600,7 +600,9 @@ def test_a_control_is_made_when_a_5xx_has_no_witness_and_when_nobody_asks() -> N
     upstream.says(ok(), 0, "a")
     assert health.next_control() == 1300.0
     upstream.says(error(500), 10, "b")
-    assert health.next_control() == 1310.0  # the witness speaks for it
+    assert health.next_control() == 1060.001  # until then the witness speaks for it
+    upstream.says(ok(), 20, "a")
+    assert health.next_control() == 1320.0  # the next bad answer wants one again
     upstream.says(error(500), 100, "b")
     assert health.next_control() == 1100.0
     health.note(error(404), now(101), job=None, target=ControlTarget.RANDOM)
