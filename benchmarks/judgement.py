@@ -1,24 +1,27 @@
-"""The judgement against thousands of drawn histories: the truth beside the verdict.
+"""The judgement against thousands of drawn histories: its verdicts compared with the truth.
 
     .venv/bin/python benchmarks/judgement.py [--histories 2000] [--seed N] [--shapes well,outage]
         [--shares 0.1,0.5] [--generator module:function] [--processes 2]
 
-The real core, poller and registry run under simulated time with the default thresholds. Printed by
-shape: histories, jobs that truly failed and were called so, missed or not yet decided; jobs that
-were told an end they had not come to (wrong), and of these overturned; how long it took to call a
-failure (the best possible is `judgement.failed_after`); how long a job that is well waited under
-suspicion, which is the wait that the rule imposes; and the requests spent per job. `histories.py`
-says what a shape is, and how your own plugs in.
+The real core, poller and registry run in simulated time with the default thresholds. `histories.py`
+says what a history is, and how your own plug in; `shapes/` has those that are drawn by default.
 
-One history again: its seed with `--histories 1 --shapes NAME`. Exit code 1 when in a decidable
-shape any verdict was wrong or a failed job was missed, or when any verdict named no evidence.
+Two tables are printed. Verdicts, by shape: jobs that ended badly (bad), that were called so,
+missed, or called later than the shape's bound; wrong verdicts, and those that were overturned; the
+time to call, without the times in which nothing could be decided; and how long jobs that are well
+were suspected. The upstream's state, by shape: how often `down` was shown while something was
+served, and for how many minutes; how soon the right state was shown (unseen: never), and for how
+long it was interrupted; states lost in a restart; and requests per job.
+
+One history again: its seed with `--histories 1 --shapes NAME`. Exit code 1 when a decidable shape
+has a wrong verdict, a missed one, one later than the bound, a state that is shown too late or lost,
+or `down` where the shape rules it out; and when any verdict has no evidence.
 """
 
 import argparse
 import asyncio
 import importlib
 import logging
-import math
 import multiprocessing
 import os
 import random
@@ -26,167 +29,127 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "benchmarks")]
 
-from histories import RARE, RARITY, SHAPES, SHARES, History, JobHistory  # noqa: E402
-from simulated_time import SimulatedClock, SimulatedUpstream, simulate  # noqa: E402
+from histories import Answer, History  # noqa: E402
+from outcomes import Outcome, Shown, compare, quantile  # noqa: E402
+from shapes import RARE, RARITY, SHAPES  # noqa: E402
+from simulated_time import START, SimulatedClock, SimulatedUpstream, simulate  # noqa: E402
 
 from exporter import Exporter  # noqa: E402
 from exporter.config.loading import parse_config  # noqa: E402
-from exporter.core.events import Event  # noqa: E402
 from exporter.core.job import Source  # noqa: E402
 from exporter.registry.staging import Registration  # noqa: E402
-from exporter.simulator.script import Kind  # noqa: E402
 from exporter.storage.memory import MemoryStore  # noqa: E402
 
 CONFIG = """
 upstream: {base_url: "http://127.0.0.1:9", api_key_env: KEY}
 storage: {history_events: 1000000, retention: 30d}
 """
-BEST_SECONDS = 30.0
+SHARES = (0.1, 1 / 3, 0.5)
+"""Of the requests, where a share of them fails."""
+ASK_SECONDS = 5.0
+"""How long somebody who asks waits for the answer."""
 
 
-@dataclass
-class Outcome:
-    """What the judgement made of one history, or of all of a shape."""
+class Run:
+    """One history, lived through by an exporter that may be restarted."""
 
-    histories: int = 0
-    decidable: bool = True
-    jobs: int = 0
-    failed: int = 0
-    called: int = 0
-    missed: int = 0
-    wrong: int = 0
-    overturned: int = 0
-    unproven: int = 0
-    requests: int = 0
-    delays: list[float] = field(default_factory=list)
-    wrong_for: list[float] = field(default_factory=list)
-    waits: list[float] = field(default_factory=list)
-    details: list[str] = field(default_factory=list)
-
-    def add(self, other: "Outcome") -> None:
-        """Add one history's."""
-        self.decidable = other.decidable
-        for name in (
-            *("histories", "jobs", "failed", "called", "missed"),
-            *("wrong", "overturned", "unproven", "requests"),
-        ):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.delays += other.delays
-        self.wrong_for += other.wrong_for
-        self.waits += other.waits
-        self.details += other.details
-
-
-def run(history: History, seed: int) -> Outcome:
-    """Run one history, and compare."""
-    found = Outcome(histories=1, decidable=history.decidable, jobs=len(history.jobs))
-
-    async def live() -> None:
-        upstream, store = SimulatedUpstream(seed), MemoryStore()
-        by_id = {job.job_id: job for job in history.jobs}
-
-        def fault(job_id: str | None) -> tuple[int, bytes] | str | None:
-            now = asyncio.get_running_loop().time()
-            job = by_id.get(job_id or "")
-            return history.trouble(job, now) if now < history.seconds else None
-
-        upstream.fault = fault
-        config = parse_config(CONFIG, environ={"KEY": "k"})
-        exporter = Exporter(
-            config,
-            clock=SimulatedClock(),
-            store=store,
-            rng=random.Random(seed),
-            asker=upstream,
-        )
-        await exporter.start()
-        for job in sorted(history.jobs, key=lambda job: job.at):
-            await asyncio.sleep(max(0.0, job.at - asyncio.get_running_loop().time()))
-            upstream.add(job.job_id, job.script)
-            await exporter.registry.register([Registration(job.job_id)], Source.API)
-        left = history.seconds + history.tail - asyncio.get_running_loop().time()
-        await asyncio.sleep(max(left, history.tail))
-        started = exporter.registry._now().time - asyncio.get_running_loop().time()
-        await exporter.stop()
-        found.requests = len(upstream.asked)
-        _compare(history, store, started, found)
-
-    simulate(live)
-    return found
-
-
-def _compare(history: History, store: MemoryStore, started: float, found: Outcome) -> None:
-    probe = _Trial(history, found)
-    for _, _, event in store.tables.events:
-        if event.job_id is not None:
-            probe.take(event, event.time - started)
-    for job in history.jobs:
-        _judge(job, probe.called, history, found)
-
-
-class _Trial:
-    """Goes through what was told of the jobs of one history."""
-
-    def __init__(self, history: History, found: Outcome) -> None:
-        self.called: dict[str, float] = {}
-        self._history = history
+    def __init__(self, history: History, seed: int) -> None:
+        self.history = history
+        self.upstream = SimulatedUpstream(seed)
+        self.rng = random.Random(seed)
+        self.store = MemoryStore()
+        self.shown: list[Shown] = []
         self._jobs = {job.job_id: job for job in history.jobs}
-        self._found = found
-        self._wrong: dict[str, float] = {}
-        self._suspected: dict[str, float] = {}
+        self.upstream.jobs = {job.job_id: (job.script, job.at) for job in history.jobs}
+        self.upstream.fault = self._answer
 
-    def take(self, event: Event, at: float) -> None:
-        job = self._jobs[event.job_id or ""]
-        if event.type == "suspected":
-            self._suspected[job.job_id] = at
-        elif event.type == "cleared":
-            self._found.waits.append(at - self._suspected.pop(job.job_id))
-        elif event.type == "finished" and event.data["state"] != "done":
-            self._suspected.pop(job.job_id, None)
-            self._verdict(job, event, at)
-        elif event.type == "overturned" and job.job_id in self._wrong:
-            self._found.overturned += 1
-            self._found.wrong_for.append(at - self._wrong.pop(job.job_id))
+    async def live(self) -> Outcome:
+        """Live through it, and compare."""
+        waiting = sorted(self.history.jobs, key=lambda job: job.at)
+        exporter = await self._start()
+        asking = asyncio.create_task(self._ask()) if self.history.asked_every else None
+        for stop, off in [*self.history.restarts, (self.history.seconds + self.history.tail, 0.0)]:
+            while waiting and waiting[0].at < stop:
+                await _until(waiting[0].at)
+                registration = Registration(waiting.pop(0).job_id)
+                await exporter.registry.register([registration], Source.API)
+            await _until(stop)
+            await self._stop(exporter)
+            if off:
+                await asyncio.sleep(off)
+                exporter = await self._start()
+        if asking is not None:
+            asking.cancel()
+        events = [event for _, _, event in self.store.tables.events]
+        found = compare(
+            self.history,
+            [replace(event, time=event.time - START) for event in events],
+            self._shown_states(),
+        )
+        found.requests = len(self.upstream.asked)
+        return found
 
-    def _verdict(self, job: JobHistory, event: Event, at: float) -> None:
-        found, fails_at = self._found, job.fails_at()
-        found.unproven += not event.data["evidence"]
-        if event.data["state"] == "failed" and fails_at is not None and at >= fails_at:
-            self.called.setdefault(job.job_id, at)
-            return
-        if event.data["state"] == "not_found" and job.script.kind is Kind.LOST:
-            return
-        self._wrong[job.job_id] = at
-        found.wrong += 1
-        if self._history.decidable:
-            told = f"{event.data['state']} at {at:.0f}: {event.data['evidence']}"
-            found.details.append(f"wrong: {self._history.shape} {job.job_id} {told}")
+    async def _start(self) -> Exporter:
+        self.store = MemoryStore(self.store.tables)
+        self.exporter: Exporter | None = Exporter(
+            parse_config(CONFIG, environ={"KEY": "k"}),
+            clock=SimulatedClock(),
+            store=self.store,
+            rng=self.rng,
+            asker=self.upstream,
+        )
+        await self.exporter.start()
+        self.shown.append((_now(), self.exporter.health.state.value))
+        return self.exporter
+
+    async def _stop(self, exporter: Exporter) -> None:
+        self.exporter = None
+        await exporter.stop()
+        self.shown.append((_now(), None))
+
+    def _shown_states(self) -> list[Shown]:
+        """Return what a scrape would have shown: the state after each start, then each change."""
+        changes: list[Shown] = [
+            (event.time - START, event.data["to"])
+            for _, _, event in self.store.tables.events
+            if event.type == "upstream_changed"
+        ]
+        return sorted([*self.shown, *changes], key=lambda one: one[0])
+
+    async def _ask(self) -> None:
+        """Ask about the pending jobs in turn, as a program or Prometheus does."""
+        while True:
+            await asyncio.sleep(self.history.asked_every)
+            exporter = self.exporter
+            pending = [] if exporter is None else list(exporter.registry.jobs.values())
+            for job in pending:
+                if exporter is not None and job.pending:
+                    await exporter.poller.ask(job.job_id, "client", ASK_SECONDS)
+
+    def _answer(self, job_id: str | None) -> Answer:
+        now, job = _now(), self._jobs.get(job_id or "")
+        trouble = self.history.trouble(job, now) if now < self.history.seconds else None
+        return trouble if trouble is not None or job is None else job.answer(now)
 
 
-def _judge(job: JobHistory, called: dict[str, float], history: History, found: Outcome) -> None:
-    fails_at = job.fails_at()
-    if job.script.kind is not Kind.FAILING or fails_at is None:
-        return
-    found.failed += 1
-    if job.job_id in called:
-        found.called += 1
-        found.delays.append(called[job.job_id] - max(fails_at, job.at))
-    else:
-        found.missed += 1
-        if history.decidable:
-            found.details.append(f"missed: {history.shape} {job.job_id} failed at {fails_at:.0f}")
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def _until(time: float) -> None:
+    await asyncio.sleep(max(0.0, time - _now()))
 
 
 Work = tuple[str, int, tuple[float, ...]]
 
 
-def _draw(work: Work) -> tuple[str, int, Outcome]:
+def _draw(work: Work) -> tuple[Work, str, Outcome]:
     name, seed, shares = work
     logging.getLogger("removit_exporter").setLevel(logging.CRITICAL)
     rng = random.Random(seed)
@@ -195,35 +158,51 @@ def _draw(work: Work) -> tuple[str, int, Outcome]:
         history: History = getattr(importlib.import_module(module), function)(rng)
     else:
         history = (SHAPES | RARE)[name](rng, shares)
-    return history.shape, seed, run(history, seed)
+    return work, history.shape, simulate(Run(history, seed).live)
 
 
 def _show(shapes: dict[str, Outcome]) -> None:
+    order = sorted(shapes.items(), key=lambda item: not item[1].decidable)
     print(
-        f"{'shape':<28}{'histories':>10}{'jobs':>7}{'failed':>8}{'called':>8}{'missed':>8}{'wrong':>7}"
-        f"{'overt.':>8}   {'called after p50 p95':>20}   {'suspected p50 p95':>17}{'req/job':>9}"
+        f"\n{'shape':<38}{'hist.':>6}{'jobs':>6}{'bad':>6}{'called':>7}{'missed':>7}{'late':>5}"
+        f"{'wrong':>6}{'overt.':>7}   {'called after p50, p95, worst of at most':<40}"
+        f"{'suspected p50, p95':>18}"
     )
-    for decidable in (True, False):
-        print("decidable:" if decidable else "not decidable:")
-        for name, one in sorted(shapes.items()):
-            if one.decidable is not decidable:
-                continue
-            print(
-                f"  {name:<26}{one.histories:>10}{one.jobs:>7}{one.failed:>8}{one.called:>8}"
-                f"{one.missed:>8}{one.wrong:>7}{one.overturned:>8}   "
-                f"{_quantile(one.delays, 0.5):>14.0f} s{_quantile(one.delays, 0.95):>4.0f}   "
-                f"{_quantile(one.waits, 0.5):>11.0f} s{_quantile(one.waits, 0.95):>4.0f}"
-                f"{one.requests / one.jobs:>9.1f}"
-            )
-            if one.wrong_for:
-                stood = _quantile(one.wrong_for, 0.5)
-                print(f"    wrong verdicts stood for {stood:.0f} s (median)")
-    print(f"a failure is called after {BEST_SECONDS:.0f} s at best")
+    for name, one in _titled(order):
+        print(
+            f"  {name:<36}{one.histories:>6}{one.jobs:>6}{one.bad:>6}{one.called:>7}{one.missed:>7}"
+            f"{one.late:>5}{one.wrong:>6}{one.overturned:>7}   "
+            f"{_times(one.delays):<21}{f'{one.bound:.0f} s' if one.delays else '':<19}"
+            f"{quantile(one.waits, 0.5):>11.0f} s{quantile(one.waits, 0.95):>5.0f}"
+        )
+        if one.wrong:
+            first, stood = min(one.wrong_after), quantile(one.wrong_for, 0.5)
+            print(f"    wrong from {first:.0f} s on; overturned after {stood:.0f} s (median)")
+    print(
+        f"\n{'shape':<38}{'false down':>11}{'minutes':>8}   {'shown after p50, p95, worst':<28}"
+        f"{'late':>5}{'unseen':>7}{'interrupted':>12}{'lost':>5}{'req/job':>9}"
+    )
+    for name, one in _titled(order):
+        print(
+            f"  {name:<36}{one.false_downs:>11}{one.false_down / 60:>8.1f}   "
+            f"{_times(one.state_after):<28}{one.state_late:>5}{one.unseen:>7}"
+            f"{one.broken:>10.0f} s{one.state_lost:>5}{one.requests / one.jobs:>9.1f}"
+        )
 
 
-def _quantile(values: list[float], part: float) -> float:
-    """Return the least value that so large a part of them does not exceed."""
-    return sorted(values)[max(0, math.ceil(part * len(values)) - 1)] if values else 0.0
+def _titled(order: list[tuple[str, Outcome]]) -> Iterable[tuple[str, Outcome]]:
+    title = None
+    for name, one in order:
+        if one.decidable is not title:
+            title = one.decidable
+            print("decidable:" if title else "not decidable:")
+        yield name, one
+
+
+def _times(values: list[float]) -> str:
+    if not values:
+        return ""
+    return ", ".join(f"{quantile(values, part):.0f}" for part in (0.5, 0.95, 1)) + " s"
 
 
 def _plan(options: argparse.Namespace, seed: int) -> list[Work]:
@@ -245,7 +224,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="drawn and printed by default")
     parser.add_argument("--shapes", help=f"of {', '.join(SHAPES | RARE)}; all by default")
     parser.add_argument("--shares", default=",".join(f"{one:.3g}" for one in SHARES))
-    parser.add_argument("--generator", help="module:function of your own, in place of --shapes")
+    parser.add_argument("--generator", help="module:function of your own, instead of --shapes")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     seed = random.SystemRandom().randrange(2**31) if options.seed is None else options.seed
@@ -253,18 +232,17 @@ def main() -> int:
     sys.path.append(str(Path.cwd()))
     started = time.perf_counter()
     shapes: dict[str, Outcome] = defaultdict(Outcome)
-    for name, drawn, outcome in _spread(_plan(options, seed), options.processes):
-        shapes[name].add(outcome)
-        for detail in outcome.details if outcome.decidable else ():
-            print(f"seed {drawn}: {detail}", flush=True)
+    for (name, drawn, _), shape, outcome in _spread(_plan(options, seed), options.processes):
+        shapes[shape].add(outcome)
+        for detail in outcome.details if outcome.faults else ():
+            print(f"seed {drawn}, {name}: {detail}", flush=True)
     _show(shapes)
     unproven = sum(one.unproven for one in shapes.values())
     print(f"{unproven} verdicts without evidence; {time.perf_counter() - started:.0f} s")
-    bad = any(one.decidable and (one.wrong or one.missed) for one in shapes.values())
-    return 1 if bad or unproven else 0
+    return 1 if any(one.faults for one in shapes.values()) else 0
 
 
-def _spread(work: list[Work], processes: int) -> Iterable[tuple[str, int, Outcome]]:
+def _spread(work: list[Work], processes: int) -> Iterable[tuple[Work, str, Outcome]]:
     if processes == 1:
         yield from map(_draw, work)
         return

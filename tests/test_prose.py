@@ -21,7 +21,7 @@ LIMITS = {
     "exporter/storage": 1.2,
     "exporter/upstream": 4.4,
     "exporter/web": 0.7,
-    "benchmarks": 4.1,
+    "benchmarks": 3.0,
     "grafana": 0.0,
     "tests": 1.1,
     "docs": 0.8,

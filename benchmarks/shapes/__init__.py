@@ -1,0 +1,47 @@
+"""The shapes of histories, by subject."""
+
+from histories import Shape
+
+from . import batches, outages, partial, routing, workers
+
+SHAPES: dict[str, Shape] = {
+    "well": partial.well,
+    "outage": outages.outage,
+    "database": partial.database,
+    "few": partial.few,
+    "strangers": partial.strangers,
+    "share": partial.share,
+    "balancer": partial.balancer,
+    "slow": partial.slow,
+    "maintenance": outages.maintenance,
+    "firewall": outages.firewall,
+    "revoked": outages.revoked,
+    "throttled": partial.throttled,
+    "lone": outages.lone,
+    "last_of_mode": batches.last_of_mode,
+    "first_fails": batches.first_fails,
+    "outage_at_end": outages.at_the_end,
+    "workers_one_upload": workers.one_upload,
+    "workers_one_by_one": workers.one_by_one,
+    "workers_few": workers.few_workers,
+    "misrouted": routing.misrouted,
+    "never_reached": routing.never_reached,
+    "failover": routing.failover,
+    "between": routing.between,
+    "forgets": routing.forgets,
+    "restart_well": outages.restart_well,
+    "restart_last": outages.restart_last,
+    "one_mode": partial.one_mode,
+    "shard": partial.shard,
+    "most": partial.most,
+    "bursts": partial.bursts,
+    "alone": partial.alone,
+    "all_fail": batches.all_fail,
+    "workers_one_upload_long": workers.one_upload_long,
+    "workers_one_by_one_long": workers.one_by_one_long,
+    "workers_few_long": workers.few_workers_long,
+}
+RARE: dict[str, Shape] = {"crowd": outages.crowd}
+"""Large ones: one in `RARITY` histories is of these."""
+RARITY = 1000
+"""How many histories come with one of each rare shape."""
