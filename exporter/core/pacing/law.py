@@ -18,14 +18,22 @@ WINDOW: Final = 200.0
 REBUILD_SHARE: Final = 8
 REBUILD_ENDS: Final = 32
 """Tables are rebuilt after an eighth of the ends seen before, or after 32 ends."""
+FEW_ENDS: Final = 30
+REBUILD_LIVED: Final = 1.5
+"""Until 30 ends are seen, tables are also rebuilt when the time lived has grown by this factor."""
 SCALE_FREE: Final = 0.7
 """The risk of a job of unknown scale is at most this, divided by its age."""
+UNKNOWN_LIFE: Final = 30.0
+"""And at most one in this many seconds while no end was seen.
+
+Without this limit the first twenty jobs of a minute cost half as many calls again.
+"""
 BUCKET_RISK: Final = SCALE_FREE * math.log(2) / PER_OCTAVE
 """The same as a chance for one bucket."""
 LEAST_PRIOR: Final = 0.2
-EARLY_PRIOR: Final = 300.0
+EARLY_PRIOR: Final = 150.0
 PRIOR_FADES: Final = 30.0
-"""The prior weighs as ten jobs at first, then 300 / (30 + ends), and finally as 0.2 jobs."""
+"""The prior weighs 0.2 jobs, and 150 / (30 + ends) more: five jobs at first."""
 PRIOR_ENDS: Final = 5
 """A law over all modes is used as a prior after this number of ends."""
 MOST_RISK: Final = 0.95
@@ -52,10 +60,14 @@ class Law:
         self._new_ends = 0
         self.rebuild()
 
-    def live(self, start: float, end: float) -> None:
-        """Count a job that was alive at both ages (seconds)."""
+    def live(self, start: float, end: float) -> bool:
+        """Count a job that was alive at both ages (seconds).
+
+        Returns whether the tables are now due to be rebuilt.
+        """
         self.lived += (end - start) * self.weight
         self._pass(position(start), position(end), self.weight)
+        return self.lived > self._rebuild_at and self.samples < FEW_ENDS
 
     def end(self, start: float, end: float) -> bool:
         """Count a job that was alive at the first age and had ended at the second (seconds).
@@ -81,6 +93,7 @@ class Law:
     def rebuild(self) -> None:
         """Compute the risk of each bucket anew, and the chances that follow from it."""
         self._new_ends = 0
+        self._rebuild_at = REBUILD_LIVED * self.lived
         strength = (LEAST_PRIOR + EARLY_PRIOR / (PRIOR_FADES + self.samples)) * self.weight
         self.risk = [
             min(MOST_RISK, (ends + risk * strength) / (passed + strength))
@@ -114,12 +127,12 @@ class Law:
 
     def _prior_risk(self) -> Sequence[float]:
         """Return the risk that is believed before there are ends in a bucket."""
+        rate = 1 / UNKNOWN_LIFE
         if self.ended > 0:
             rate = self.ended / max(self.lived, 1e-9)
-            return [min(BUCKET_RISK, width * rate) for width in WIDTHS]
-        if self._prior is not None and self._prior.samples >= PRIOR_ENDS:
+        elif self._prior is not None and self._prior.samples >= PRIOR_ENDS:
             return self._prior.risk
-        return [BUCKET_RISK] * BUCKETS
+        return [min(BUCKET_RISK, width * rate) for width in WIDTHS]
 
 
 def _smooth(counts: Sequence[float]) -> list[float]:

@@ -27,7 +27,7 @@ class Learner:
 
     def pending(self, watch: Watch, age: float, step: str, percent: int) -> None:
         """Take in that the job was pending at an age, with this step and percentage."""
-        watch.mode.law.live(watch.last, age)
+        watch.mode.live(watch.last, age)
         self._rate(watch, age, ended=False)
         watch.move(age, step, percent)
         watch.last = age
@@ -45,7 +45,7 @@ class Learner:
             mark.learn(run, (watch.last, age), weight)
         watch.mode.end(watch.last, age)
         if watch.mode is not self.all:
-            self.all.law.live(watch.first, watch.last)
+            self.all.live(watch.first, watch.last)
             self.all.end(watch.last, age)
 
     def forecast(self, watch: Watch, age: float) -> Forecast:

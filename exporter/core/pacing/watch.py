@@ -29,6 +29,11 @@ class Mode:
             name = None
         return self.marks.setdefault(name, Mark()) if name not in self.marks else self.marks[name]
 
+    def live(self, start: float, end: float) -> None:
+        """Count a job that was alive at both ages (seconds)."""
+        if self.law.live(start, end):
+            self.law.rebuild()
+
     def end(self, start: float, end: float) -> None:
         """Count a job's end, which lies between two ages (seconds)."""
         is_due = self.law.end(start, end)

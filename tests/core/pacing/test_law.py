@@ -8,8 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.core.pacing.law import BUCKET_RISK, REBUILD_ENDS, WINDOW, Law
+from exporter.core.pacing.law import (
+    BUCKET_RISK,
+    FEW_ENDS,
+    REBUILD_ENDS,
+    REBUILD_LIVED,
+    UNKNOWN_LIFE,
+    WINDOW,
+    Law,
+)
 from exporter.core.pacing.scale import BUCKETS, EDGES, FARTHEST, WIDTHS, position, spread
+
+STRENGTH = 0.2 + 150 / 30
+"""The jobs that the prior weighs before any end."""
 
 
 def test_the_scale_has_five_buckets_an_octave_from_a_quarter_of_a_second() -> None:
@@ -31,12 +42,42 @@ def test_an_event_is_spread_over_the_buckets_between_as_they_are_believed() -> N
 
 def test_before_any_end_the_risk_is_that_of_a_job_of_unknown_scale() -> None:
     law = Law()
-    assert law.risk == pytest.approx([BUCKET_RISK] * BUCKETS)
-    assert pytest.approx(0.7 * math.log(2) / 5) == BUCKET_RISK
+    expected = [min(BUCKET_RISK, width / UNKNOWN_LIFE) for width in WIDTHS]
+    assert law.risk == pytest.approx(expected)
+    assert law.risk[-1] == pytest.approx(0.7 * math.log(2) / 5)
+    assert law.risk[-1] == pytest.approx(BUCKET_RISK)
     assert law.survival[0] == 1.0
-    assert law.survival[10] == pytest.approx((1 - BUCKET_RISK) ** 10)
-    assert law.chance[10] == pytest.approx(BUCKET_RISK * law.survival[10])
+    assert law.survival[2] == pytest.approx((1 - expected[0]) * (1 - expected[1]))
+    assert law.chance[2] == pytest.approx(expected[2] * law.survival[2])
     assert len(law.survival) == BUCKETS + 1
+
+
+def test_before_any_end_tables_are_due_when_the_time_lived_has_grown_by_half() -> None:
+    law, due = Law(), []
+    for second in range(1, 200):
+        if law.live(second - 1.0, float(second)):
+            due.append(second)
+            law.rebuild()
+    assert due[:6] == [1, 2, 4, 7, 11, 17]
+    assert all(later > REBUILD_LIVED * sooner for sooner, later in itertools.pairwise(due))
+
+
+def test_jobs_that_passed_an_age_lower_its_risk_before_any_end() -> None:
+    law = Law()
+    before = law.risk[position_of(2.0)]
+    for _ in range(20):
+        law.live(0.0, 10.0)
+    law.rebuild()
+    assert law.risk[position_of(2.0)] == pytest.approx(before * STRENGTH / (20 + STRENGTH))
+    assert law.risk[position_of(40.0)] == pytest.approx(BUCKET_RISK)
+
+
+def test_tables_are_due_only_after_ends_once_some_were_seen() -> None:
+    law = Law()
+    for _ in range(FEW_ENDS):
+        law.end(10.0, 12.0)
+    law.rebuild()
+    assert not law.live(0.0, 1e6)
 
 
 def test_a_job_that_lives_on_counts_as_passing_the_buckets_between() -> None:
@@ -120,7 +161,7 @@ def test_the_prior_after_ends_is_the_mean_life_seen_at_most_the_unknown_scale() 
     law.rebuild()
     far = law.risk[position_of(2000.0)]
     assert far == pytest.approx(BUCKET_RISK)
-    strength = 0.2 + 300 / 50
+    strength = 0.2 + 150 / 50
     passed = law.passed[0] / law.weight
     rate = law.ended / law.lived
     young = WIDTHS[0] * rate * strength / (passed + strength)
@@ -133,17 +174,17 @@ def position_of(age: float) -> int:
 
 def test_neighbouring_buckets_share_their_ends() -> None:
     law = Law()
-    law.ends[20], law.passed[20] = 40.0, 80.0
+    young, old = 45, 70
+    prior = law.risk
+    law.ends[young], law.passed[young] = 40.0, 80.0
     law.ends[0] = 4.0
     law.ends[BUCKETS - 1] = 4.0
     law.rebuild()
-    strength = 0.2 + 10
-    assert law.risk[19] == pytest.approx(0.95)  # ten smoothed ends, none passed
-    assert law.risk[20] == pytest.approx((20 + BUCKET_RISK * strength) / (80 + strength))
-    assert law.risk[18] == pytest.approx(BUCKET_RISK)
-    assert law.risk[1] == pytest.approx((1 + BUCKET_RISK * strength) / strength)
-    assert law.risk[0] == pytest.approx((3 + BUCKET_RISK * strength) / strength)
-    assert law.risk[-1] == pytest.approx((3 + BUCKET_RISK * strength) / strength)
+    assert law.risk[young - 1] == pytest.approx(0.95)  # ten smoothed ends, none passed
+    expected = (20 + prior[young] * STRENGTH) / (80 + STRENGTH)
+    assert law.risk[young] == pytest.approx(expected)
+    for bucket, ends in ((young + 2, 0), (old, 0), (1, 1), (0, 3), (-1, 3)):
+        assert law.risk[bucket] == pytest.approx(prior[bucket] + ends / STRENGTH)
 
 
 def test_a_law_without_ends_starts_from_its_prior_once_that_has_five() -> None:
@@ -151,7 +192,7 @@ def test_a_law_without_ends_starts_from_its_prior_once_that_has_five() -> None:
     for _ in range(4):
         prior.end(30.0, 31.0)
     prior.rebuild()
-    assert Law(prior).risk == pytest.approx([BUCKET_RISK] * BUCKETS)
+    assert Law(prior).risk == pytest.approx(Law().risk)
     prior.end(30.0, 31.0)
     prior.rebuild()
     assert Law(prior).risk == pytest.approx(prior.risk)

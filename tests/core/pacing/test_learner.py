@@ -85,6 +85,17 @@ def test_progress_that_means_nothing_is_not_believed() -> None:
     assert calls * delay < 1.1 * silent_calls * silent_delay
 
 
+def test_the_first_jobs_wait_longer_once_others_were_pending_at_their_age() -> None:
+    def first_wait() -> float:
+        return learner.forecast(learner.watch("mode", 0.0), 0.0).wait(0.5, 60.0)
+
+    learner = Learner()
+    assert first_wait() == pytest.approx(math.sqrt(2 * 0.5 * 30), rel=0.1)
+    for _ in range(20):
+        learner.pending(learner.watch("mode", 0.0), 20.0, "", 0)
+    assert first_wait() > 10
+
+
 def test_a_speed_up_is_followed() -> None:
     learner = Learner()
     for _ in range(400):
