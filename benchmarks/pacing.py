@@ -19,7 +19,7 @@ poll of a job, at its registration, is counted for no rule; waits have no jitter
     calls      a job, and `delay` the mean delay in seconds
     back-off   waits that grow by a factor, at the same delay
     d1024ca    the former rule at the same delay; - where it cannot be so slow
-    as it was  the former rule with its own settings, against a fixed interval of its own delay
+    default    the former rule with its own settings, against a fixed interval of its own delay
 
 `--laws` reads `LAWS` of a module: name -> `draw(rng) -> (seconds, progress)` where
 `progress(share) -> (step, percent)` tells what a job shows after that share of its life.
@@ -70,7 +70,7 @@ def print_table(options: argparse.Namespace, size: Size) -> int:
         end="",
     )
     print(f"{'p95':>6}{'stale':>6}{'calls':>7}{'delay':>6}", end="")
-    print(f"{'back-off':>9}{'d1024ca':>8}{'as it was':>15}" if options.others else "")
+    print(f"{'back-off':>9}{'d1024ca':>8}{'default':>15}" if options.others else "")
     known: dict[str, float] = {}
     cells: list[Cell] = []
     for name, kind, law in laws(options):
@@ -94,8 +94,8 @@ def other_rules(law: Law, size: Size) -> str:
     """Return the shares of the other rules, as columns."""
     back_off, former = at_delay(BackOff, law, size, 0.3), at_delay(Former, law, size, FORMER_SHARE)
     shipped = run(lambda: Former(FORMER_SHARE), law, size)
-    as_it_was = f"{shipped.share_of_fixed:.2f} ({shipped.delay:.1f} s)"
-    return f"{_share(back_off):>9}{_share(former):>8}{as_it_was:>15}"
+    by_default = f"{shipped.share_of_fixed:.2f} ({shipped.delay:.1f} s)"
+    return f"{_share(back_off):>9}{_share(former):>8}{by_default:>15}"
 
 
 def _share(outcome: Outcome) -> str:

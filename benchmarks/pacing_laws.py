@@ -14,7 +14,7 @@ DRIFT_PERIOD = 2000
 """Jobs after which the drifting law is again what it was."""
 
 Progress = Callable[[float], tuple[str, int]]
-"""What a job shows after a share of its life: step and percentage."""
+"""Returns the step and the percentage that a job shows after a share of its life."""
 Draw = Callable[[random.Random], tuple[float, Progress]]
 """Draws one job: its seconds and its progress."""
 Seconds = Callable[[random.Random, int], float]

@@ -23,7 +23,7 @@ class Job:
     progress: Progress
     mode: str | None
     state: Any = None
-    """What the rule keeps of the job."""
+    """The state that the rule keeps for the job."""
 
 
 class Rule(Protocol):

@@ -19,7 +19,7 @@ SHORTEST = 0.3
 
 @dataclass(slots=True)
 class Outcome:
-    """What a rule did: for each job its life and its delay, and the sums over all jobs.
+    """The life and the delay of each job, and the sums over all jobs.
 
     `calls` leaves out the first poll of a job, at its registration: every rule makes it.
     """

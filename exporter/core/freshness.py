@@ -1,6 +1,6 @@
-"""Whether an answer in memory may be given again, or the upstream is asked first. Pure.
+"""Decides whether a client gets the answer in memory, or the upstream is asked first.
 
-Ages are in seconds since the upstream gave the answer (RFC 9111, 4.2.3); None: there is none.
+Ages are in seconds since the upstream gave the answer (RFC 9111, 4.2.3); None: no answer is held.
 """
 
 import math
@@ -13,32 +13,33 @@ class Freshness(Protocol):
 
     @property
     def max_age(self) -> float:
-        """An answer up to this age is given as it is, unless the job's next poll is due."""
+        """An answer up to this age is served unless the job's next poll is due."""
         ...
 
     @property
     def max_stale(self) -> float:
-        """So old an answer is given when the upstream cannot be asked."""
+        """An answer up to this age is served when the upstream cannot be asked."""
         ...
 
 
 class Serve(StrEnum):
-    """What to do for someone who wants to know of a job."""
+    """How a question about a job is answered."""
 
-    FRESH = "fresh"  # give what memory has
-    ASK = "ask"  # ask the upstream first
-    STALE = "stale"  # give what memory has, though it is old
-    NOTHING = "nothing"  # there is nothing to give, and nobody to ask
+    FRESH = "fresh"  # with the answer in memory
+    ASK = "ask"  # after asking the upstream
+    STALE = "stale"  # with the answer in memory, although it is old
+    NOTHING = "nothing"  # with an error: no answer is held, and the upstream cannot be asked
 
 
 def cool_down(
     age: float | None, answered_ago: float | None, asked_for: float, rules: Freshness
 ) -> float:
-    """Return for how many seconds yet the upstream is left alone about a job.
+    """Return for how many more seconds the upstream is not asked about a job.
 
-    Either its last answer, `answered_ago` seconds ago (None: there is none), is not the usable one
-    of that `age`, or it asked to be left alone for `asked_for` seconds. The latter is heeded while
-    the usable answer may be served.
+    There are two reasons for that. The last answer, `answered_ago` seconds ago (None: there was
+    none), was an error, so it is not the usable answer, which has another `age`. Or the upstream
+    asked for `asked_for` seconds without requests; this is heeded while the usable answer may be
+    served.
     """
     lately = 0.0
     if answered_ago is not None and (age is None or age > answered_ago):
@@ -56,12 +57,12 @@ def serve(
     rules: Freshness,
     accepted: float = math.inf,
 ) -> Serve:
-    """Decide before anyone is asked.
+    """Decide how to answer, before the upstream is asked.
 
-    `is_due`: the job's own poll is due or under way. `can_ask`: a request would be under way at
-    once, within the rate limit. `may_wait`: it would be once its turn comes; without that the
-    upstream is not asked at all just now. `accepted` is the oldest answer that the client accepts,
-    in seconds; within the rate limit it gets no older one.
+    `is_due`: the job's own poll is due or in flight. `can_ask`: the rate limit admits a request at
+    once. `may_wait`: a request may wait for its turn; if neither holds, the upstream cannot be
+    asked now. `accepted` is the age in seconds of the oldest answer that the client accepts; it is
+    served an older one only if the rate limit admits no request.
     """
     if age is not None and age <= min(accepted, rules.max_age) and not is_due:
         return Serve.FRESH
@@ -75,5 +76,5 @@ def serve(
 
 
 def serve_unanswered(age: float | None, rules: Freshness) -> Serve:
-    """Decide after the upstream was asked and gave no answer that helps."""
+    """Decide how to answer after the upstream was asked and gave no usable answer."""
     return Serve.STALE if age is not None and age <= rules.max_stale else Serve.NOTHING

@@ -1,21 +1,20 @@
-"""The rate limit of all requests to the upstream: a bucket of tokens that a 429 makes smaller.
-
-Times are steady seconds.
-"""
+"""The rate limit of all requests to the upstream: a token bucket. All times are steady seconds."""
 
 import math
 from typing import Final
 
 RECOVERY_SECONDS: Final = 10.0
 RECOVERY_STEP: Final = 0.1
-"""After a 429 the rate comes back by this share of the whole each `RECOVERY_SECONDS`."""
+"""After a 429 the rate rises by this share of the full rate every `RECOVERY_SECONDS`."""
 SLOWEST_SHARE: Final = 1 / 64
+"""However many 429s come, the rate stays at this share of the full rate or above."""
 
 
 class TokenBucket:
-    """So many requests per second, with bursts. A 429 halves the rate, which recovers by steps.
+    """Admits `rate` requests per second, and up to `burst` at once.
 
-    While nothing may be asked nothing recovers: see `hold` and `drain`.
+    A 429 halves the rate, which recovers in steps. It does not recover while the circuit is open:
+    see `hold` and `drain`.
     """
 
     def __init__(self, rate: float, burst: int, now: float) -> None:
@@ -29,7 +28,7 @@ class TokenBucket:
         self._held_at: float | None = None
 
     def rate(self, now: float) -> float:
-        """Return the requests per second allowed at `now` (steady seconds)."""
+        """Return the requests per second that are admitted at `now`."""
         if not self.slowed:
             return self.full_rate
         until = now if self._held_at is None else self._held_at
@@ -42,10 +41,10 @@ class TokenBucket:
         return self._share < 1.0
 
     def ready_at(self, now: float, spare: int = 0) -> float:
-        """Return when the next request may start, `now` or later, and leave `spare` tokens (0, 1).
+        """Return when the next request may start and leave `spare` tokens (0 or 1); at least `now`.
 
-        With a burst of 1 there is never one to leave; the wait is as long all the same, so that
-        whoever leaves none takes every other token.
+        With a burst of 1 no token is left in fact, but the wait is as long as if one were. So
+        requests that need none to be left can take every other token.
         """
         self._fill(now)
         return max(now, now + (1 + spare - self._tokens) / self.rate(now))
@@ -56,16 +55,16 @@ class TokenBucket:
         return min(float(self.burst), self._tokens)
 
     def take(self, now: float) -> None:
-        """Spend a token; `ready_at` has said that there is one."""
+        """Spend a token. There must be one: see `ready_at`."""
         self._tokens = self.tokens(now) - 1
 
     def hold(self, now: float) -> None:
-        """The gate has closed: until it opens the rate stays as it is."""
+        """Stop the recovery of the rate until `drain`: the circuit has opened."""
         self._fill(now)
         self._held_at = now
 
     def drain(self, now: float) -> None:
-        """The gate has opened: start without a burst, so that what waited comes back spread out."""
+        """Go on, without a burst, since the circuit has closed: waiting requests are spread out."""
         self._fill(now)
         self._tokens = min(self._tokens, 0.0)
         if self._held_at is not None:
@@ -73,7 +72,7 @@ class TokenBucket:
             self._held_at = None
 
     def slow_down(self, now: float) -> None:
-        """Halve the rate, at most once a second: one 429 for a whole burst counts once."""
+        """Halve the rate, at most once a second: many 429s for one burst count once."""
         if now - self._slowed_at >= 1:
             share = self.rate(now) / self.full_rate / 2
             self._fill(now)
@@ -81,14 +80,17 @@ class TokenBucket:
             self._recovers_from = now if self._held_at is None else self._held_at
 
     def set_limits(self, rate: float, burst: int, now: float) -> None:
-        """Take new limits from a reloaded config; what was saved up stays within them."""
+        """Take the limits of a reloaded config; tokens above the new burst are lost."""
         self._fill(now)
         self.full_rate, self.burst = rate, burst
         self._tokens = min(self._tokens, float(self._depth))
 
     @property
     def _depth(self) -> int:
-        """It fills up to the burst, or to 2: what is above the burst only tells for how long."""
+        """The most tokens that are counted: the burst, but at least 2.
+
+        With a burst of 1 the second token is never spent; it measures the wait of `ready_at`.
+        """
         return max(self.burst, 2)
 
     def _fill(self, now: float) -> None:

@@ -1,8 +1,8 @@
-"""Learns from the answers about pending jobs, and says how long to wait for the next one.
+"""Learns from the answers about pending jobs, and forecasts their ends.
 
-`core/pacing` does the arithmetic. This module decides which answers may be learned from: an end
-counts only if the poll that saw it came when it was planned. So an end is left out when an outage,
-a wait that the upstream asked for, a backlog of the rate limit or a stop lies before it.
+`core/pacing` does the arithmetic. This module decides which answers are learned from: an end counts
+only if the poll that saw it came when it was planned. So an end is left out after an outage, a wait
+that the upstream asked for, a backlog of the rate limit, or a stop.
 """
 
 import json
@@ -25,7 +25,7 @@ ENDS: Final = (JobState.DONE, JobState.FAILED)
 
 
 class Pace:
-    """What was learned of one upstream, and a watch for each job that is pending and answered."""
+    """The learner of one upstream, and a watch for each pending job that was answered."""
 
     def __init__(self) -> None:
         self.learner = Learner()
@@ -34,7 +34,7 @@ class Pace:
         """Jobs whose next answer is not learned from."""
 
     def answered(self, job: Job, reply: Reply, now: Now) -> None:
-        """Learn from an answer; `job` is what the answer made of the job."""
+        """Learn from an answer; `job` is the job as changed by it."""
         watch, age = self._watches.get(job.job_id), _age(job, now)
         if reply.kind is not Kind.OK:
             self._disturbed.add(job.job_id)
@@ -52,7 +52,7 @@ class Pace:
             self.forget(job.job_id)
 
     def forecast(self, job: Job, now: Now) -> Forecast:
-        """Return what is known of the end of a pending job."""
+        """Return the forecast of a pending job's end."""
         age = _age(job, now)
         return self.learner.forecast(self._watch(job, age), age)
 
@@ -65,22 +65,22 @@ class Pace:
             self.learner.plan(watch, made, planned.delay)
 
     def forget(self, job_id: str) -> None:
-        """Keep nothing about a job by itself."""
+        """Drop what is kept about a job; what was learned from it stays."""
         self._watches.pop(job_id, None)
         self._disturbed.discard(job_id)
 
     def estimate(self, job: Job, now: Now) -> Estimate | None:
-        """Return how long a pending job will still last; None while too little is known."""
+        """Return how long a pending job will still last; None after too few ends."""
         age = _age(job, now)
         return estimate(self._watch(job, age), age) if job.pending else None
 
     def explain(self, job: Job, now: Now) -> str | None:
-        """Return a sentence on which the next poll's time rests; None while too little is known."""
+        """Return a sentence that explains the next poll's time; None after too few ends."""
         age = _age(job, now)
         return explain(self._watch(job, age), age) if job.pending else None
 
     def dump(self) -> str:
-        """Return all that was learned, as text for the store."""
+        """Return what was learned, as text for the store."""
         return json.dumps(as_dict(self.learner), separators=(",", ":"))
 
     def load(self, text: str) -> None:
@@ -88,7 +88,7 @@ class Pace:
         self.learner = from_dict(json.loads(text))
 
     def _watch(self, job: Job, age: float) -> Watch:
-        """Return a job's watch, or for a job not answered yet one that knows its mode and age."""
+        """Return a job's watch, or a new one for a job that was not answered yet."""
         return self._watches.get(job.job_id) or self.learner.watch(job.mode, age)
 
     def _begin(self, job: Job, age: float) -> None:

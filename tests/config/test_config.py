@@ -69,6 +69,10 @@ def test_the_example_shows_every_key_with_its_default() -> None:
             ["config.yaml:1: polling: min_interval is longer than max_interval"],
         ),
         (
+            "polling: {max_interval: 10m}",
+            ["config.yaml:1: polling: max_interval is not shorter than stalled_after"],
+        ),
+        (
             "polling: {recheck_after: [10m, 1m]}",
             ["config.yaml:1: polling: recheck_after: expected ascending times"],
         ),

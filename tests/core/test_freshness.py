@@ -61,7 +61,7 @@ def test_a_client_may_ask_for_a_younger_answer_within_the_rate_limit(
 @pytest.mark.parametrize(
     ("age", "what"), [(None, Serve.NOTHING), (300.0, Serve.STALE), (300.1, Serve.NOTHING)]
 )
-def test_what_is_given_when_the_upstream_told_nothing(age: float | None, what: Serve) -> None:
+def test_the_answer_after_the_upstream_gave_none(age: float | None, what: Serve) -> None:
     assert serve_unanswered(age, Rules()) is what
 
 
@@ -81,7 +81,7 @@ def test_what_is_given_when_the_upstream_told_nothing(age: float | None, what: S
         (300.1, 0.5, 30.0, 1.5),
     ],
 )
-def test_how_long_the_upstream_is_left_alone_about_a_job(
+def test_how_long_the_upstream_is_not_asked_about_a_job(
     age: float | None, answered_ago: float | None, asked_for: float, seconds: float
 ) -> None:
     assert cool_down(age, answered_ago, asked_for, Rules()) == seconds

@@ -9,7 +9,7 @@ from exporter.core.rate_limit import TokenBucket
 
 @settings(max_examples=150)
 @given(st.floats(0.5, 50), st.integers(1, 30), st.lists(st.floats(0, 3), max_size=80))
-def test_no_window_sees_more_than_burst_plus_rate(
+def test_in_any_window_at_most_burst_plus_rate_requests_start(
     rate: float, burst: int, pauses: list[float]
 ) -> None:
     bucket, at, taken = TokenBucket(rate, burst, 0.0), 0.0, list[float]()
@@ -24,13 +24,13 @@ def test_no_window_sees_more_than_burst_plus_rate(
             assert last - first + 1 <= allowed + 1e-6
 
 
-def test_a_drained_bucket_gives_no_burst() -> None:
+def test_a_drained_bucket_admits_no_burst() -> None:
     bucket = TokenBucket(10, 20, 0.0)
     bucket.drain(5.0)
     assert bucket.ready_at(5.0) == pytest.approx(5.1)
 
 
-def test_a_429_halves_the_rate_once_a_second_and_it_comes_back_by_steps() -> None:
+def test_a_429_halves_the_rate_once_a_second_and_the_rate_recovers_in_steps() -> None:
     bucket = TokenBucket(10, 20, 0.0)
     assert not bucket.slowed
     bucket.slow_down(0.0)
@@ -44,7 +44,7 @@ def test_a_429_halves_the_rate_once_a_second_and_it_comes_back_by_steps() -> Non
     assert bucket.rate(58.0) == 10 / 64
 
 
-def test_new_limits_keep_no_more_than_they_admit() -> None:
+def test_new_limits_drop_tokens_above_the_new_burst() -> None:
     bucket = TokenBucket(10, 20, 0.0)
     bucket.set_limits(1, 2, 0.0)
     assert bucket.tokens(0.0) == 2
@@ -53,7 +53,7 @@ def test_new_limits_keep_no_more_than_they_admit() -> None:
     assert bucket.ready_at(0.0) == 1.0
 
 
-def test_a_token_is_spent_to_the_last_one_and_a_part_of_one_waits() -> None:
+def test_all_whole_tokens_are_spent_and_a_part_of_one_is_not() -> None:
     bucket = TokenBucket(10, 2, 0.0)
     bucket.take(0.0)
     assert bucket.ready_at(0.0) == 0.0
@@ -62,7 +62,7 @@ def test_a_token_is_spent_to_the_last_one_and_a_part_of_one_waits() -> None:
     assert bucket.ready_at(0.05) == pytest.approx(0.1)
 
 
-def test_a_token_to_spare_is_waited_for_however_small_the_burst() -> None:
+def test_leaving_a_token_takes_a_wait_for_any_burst() -> None:
     bucket = TokenBucket(10, 2, 0.0)
     bucket.take(0.0)
     assert bucket.ready_at(0.0, spare=1) == pytest.approx(0.1)
@@ -77,7 +77,7 @@ def test_a_token_to_spare_is_waited_for_however_small_the_burst() -> None:
     assert small.tokens(5.0) == 0.0  # no burst of two
 
 
-def test_after_a_429_a_token_takes_as_long_as_the_lowered_rate_says() -> None:
+def test_after_a_429_tokens_arrive_at_the_lowered_rate() -> None:
     bucket = TokenBucket(10, 1, 0.0)
     bucket.take(0.0)
     bucket.slow_down(0.0)
@@ -92,12 +92,12 @@ def test_429s_a_second_apart_halve_the_rate_each_time() -> None:
     assert bucket.rate(2.0) == 1.0
 
 
-def test_a_rate_that_was_never_lowered_is_whole() -> None:
+def test_a_rate_that_was_never_lowered_is_full() -> None:
     assert TokenBucket(10, 1, 0.0).rate(0.0) == 10.0
     assert TokenBucket(10, 1, 0.0).rate(5e6) == 10.0
 
 
-def test_the_rate_recovers_from_the_moment_the_gate_opens() -> None:
+def test_the_rate_recovers_from_the_moment_the_circuit_closes() -> None:
     bucket = TokenBucket(10, 20, 0.0)
     bucket.slow_down(0.0)
     bucket.hold(15.0)
@@ -108,7 +108,7 @@ def test_the_rate_recovers_from_the_moment_the_gate_opens() -> None:
     assert [bucket.rate(at) for at in (900, 909, 910, 920, 971)] == [3, 3, 4, 5, 10]
 
 
-def test_a_rate_that_was_never_lowered_is_whole_when_the_gate_opens() -> None:
+def test_a_rate_that_was_never_lowered_is_full_when_the_circuit_closes() -> None:
     bucket = TokenBucket(10, 20, 0.0)
     bucket.hold(1.0)
     assert bucket.rate(2.0) == 10
@@ -116,7 +116,7 @@ def test_a_rate_that_was_never_lowered_is_whole_when_the_gate_opens() -> None:
     assert (bucket.rate(3.0), bucket.slowed) == (10, False)
 
 
-def test_what_is_saved_before_the_gate_closes_is_saved_at_the_rate_of_then() -> None:
+def test_tokens_arrive_at_the_present_rate_until_the_circuit_opens() -> None:
     bucket = TokenBucket(10, 20, 0.0)
     bucket.drain(0.0)
     bucket.slow_down(1.0)
@@ -124,7 +124,7 @@ def test_what_is_saved_before_the_gate_closes_is_saved_at_the_rate_of_then() -> 
     assert bucket.tokens(2.0) == pytest.approx(15.0)
 
 
-def test_however_often_the_gate_closes_for_a_moment_the_rate_recovers_all_the_same() -> None:
+def test_the_rate_recovers_although_the_circuit_often_opens_for_a_moment() -> None:
     bucket = TokenBucket(10, 20, 0.0)
     bucket.slow_down(0.0)
     for second in range(1, 60):

@@ -53,7 +53,7 @@ def test_an_end_is_learned_from_once(pace: Pace, state: JobState) -> None:
 
 
 @pytest.mark.parametrize("state", [JobState.NOT_FOUND, JobState.INVALID, JobState.EXPIRED])
-def test_a_verdict_of_ours_is_no_end_to_learn_from(pace: Pace, state: JobState) -> None:
+def test_a_verdict_of_ours_is_not_learned_from(pace: Pace, state: JobState) -> None:
     pace.answered(ended(state), ok(), now(40))
     assert ends_learned(pace) == 0
     assert pace._watches == {}
@@ -106,7 +106,7 @@ def test_after_a_disturbance_learning_goes_on_from_the_next_good_answer(pace: Pa
     assert pace.learner.modes["params"].law.lived == pytest.approx(30 + 5)
 
 
-def test_a_late_answer_that_is_pending_counts_for_nothing_but_learning_goes_on(pace: Pace) -> None:
+def test_a_late_pending_answer_is_not_counted_but_learning_goes_on(pace: Pace) -> None:
     pace.answered(pending(), ok(), now(90))
     plan(pace, 90, 10.0)
     pace.answered(ended(), ok(), now(100))
@@ -177,7 +177,7 @@ def test_what_was_learned_survives_and_estimates_a_job_that_is_not_watched() -> 
     assert sentence.startswith("Nine in ten jobs of mode params that are pending after 20 s")
 
 
-def test_nothing_is_said_of_a_job_that_has_ended_or_of_an_unknown_mode() -> None:
+def test_ended_jobs_and_unknown_modes_have_no_estimate() -> None:
     pace = Pace()
     teach(pace)
     assert pace.estimate(ended(), now(20)) is None

@@ -8,9 +8,10 @@ from support import START
 
 from exporter.core.job import JobState
 from exporter.core.ledger import LedgerStep
+from exporter.core.tally import layout
 from exporter.storage.schema import APPLICATION_ID, UPGRADES
 from exporter.storage.sqlite import SqliteStore
-from exporter.storage.store import Change, FailuresRequest
+from exporter.storage.store import Change, FailuresRequest, LoadRequest
 
 
 async def test_a_file_of_the_first_schema_is_upgraded(tmp_path: Path) -> None:
@@ -23,10 +24,13 @@ async def test_a_file_of_the_first_schema_is_upgraded(tmp_path: Path) -> None:
         "INSERT INTO jobs (job_id, version, state, source, document) VALUES"
         ' (\'a\', 1, \'pending\', \'api\', \'{"source":"api","registered_at":1.0,"key":"sku"}\')'
     )
+    database.execute("INSERT INTO meta VALUES ('kept:pacing', 'what was learned')")
     database.commit()
     database.close()
     store = SqliteStore(path)
     await store.open()
+    snapshot = await store.load(LoadRequest(START, 0.0, 3600.0, layout([])))
+    assert snapshot.kept == {"pacing": "what was learned"}
     [known] = (await store.get(["a"])).values()
     failed = replace(known, version=2, state=JobState.FAILED, finished_at=START)
     await store.apply([Change(failed, 1, ledger=LedgerStep.OPEN)])

@@ -77,6 +77,22 @@ def test_a_job_takes_few_polls_and_its_end_is_seen_soon(monkeypatch: Any, tmp_pa
     simulate(hour)
 
 
+def test_what_was_learned_survives_a_restart(monkeypatch: Any, tmp_path: Path) -> None:
+    monkeypatch.setenv("KEY", "k")
+
+    async def restarted() -> None:
+        upstream, store = SimulatedUpstream(), MemoryStore()
+        async with exporting(upstream, store, tmp_path) as exporter:
+            await tell(
+                exporter, *(upstream.add(f"job-{at}", Script.sound(60.0)) for at in range(30))
+            )
+            await asyncio.sleep(300)
+        async with exporting(upstream, store, tmp_path) as exporter:
+            assert exporter.poller.pace.learner.all.law.samples == 30
+
+    simulate(restarted)
+
+
 def test_the_rate_limit_holds_at_every_moment(monkeypatch: Any, tmp_path: Path) -> None:
     monkeypatch.setenv("KEY", "k")
 

@@ -1,11 +1,11 @@
-"""The queue of due times: the most overdue job comes first."""
+"""The queue of pending jobs by the time at which each is due."""
 
 import heapq
 from collections.abc import Callable
 
 
 class DueQueue:
-    """When each job is due, in steady seconds; a job has at most one entry."""
+    """Jobs with their due times, in steady seconds. A job is queued at most once."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, str]] = []
@@ -18,11 +18,11 @@ class DueQueue:
 
     @property
     def demand(self) -> float:
-        """Polls per second that the queued jobs ask for: each one poll per its present wait."""
+        """Polls per second that the queued jobs need: one for each job in its present wait."""
         return max(0.0, self._demand)
 
     def schedule(self, job_id: str, due: float, wait: float) -> None:
-        """Put a job in, or move it. `wait` is its present wait, in seconds."""
+        """Queue a job, or move it. `wait` is its present wait, in seconds."""
         self.remove(job_id)
         self._due[job_id] = due
         self._rates[job_id] = 1 / max(wait, 1.0)
@@ -33,7 +33,7 @@ class DueQueue:
             heapq.heapify(self._heap)
 
     def remove(self, job_id: str) -> None:
-        """Take a job out, if it is in."""
+        """Take a job out of the queue, if it is queued."""
         if self._due.pop(job_id, None) is not None:
             self._demand -= self._rates.pop(job_id)
 
@@ -61,9 +61,9 @@ class DueQueue:
         return job_id, due
 
     def pop_lowest(self, rank: Callable[[str], int], below: int) -> tuple[str, float] | None:
-        """Take out the most overdue job of the lowest rank, if that rank is `below` the limit.
+        """Take out the most overdue job of the lowest rank, if that rank is less than `below`.
 
-        This looks at every job.
+        It returns the job and its due time, or None. It looks at every queued job.
         """
         ranked = ((rank(name), due, name) for name, due in self._due.items())
         lowest, due, job_id = min(ranked, default=(below, 0.0, ""))

@@ -1,7 +1,7 @@
-"""The wait until a job's next poll, and the reason for it.
+"""Decides the wait until a job's next poll, and the reason for it.
 
-A pending job that answers well waits as long as `learner.py` says, within the config's bounds.
-Suspected jobs, rechecks, setbacks and `Retry-After` have times of their own.
+A pending job with a good last answer waits as long as the learner says, within the config's bounds.
+Suspected jobs, rechecks, setbacks and `Retry-After` follow rules of their own.
 """
 
 from dataclasses import dataclass
@@ -16,23 +16,22 @@ from ..rules import PollingRules
 JITTER_SHARE: Final = 0.1
 """Up to this share is added to each wait, so that jobs registered together drift apart."""
 OLD_SHARE: Final = 0.2
-"""A job is never left alone for less than this share of its age for the sake of fresh progress."""
-
-
-class Random(Protocol):
-    """What is needed of a generator such as `random.Random`."""
-
-    def random(self) -> float:
-        """Return a number from 0 up to, not including, 1."""
-        ...
-
+"""`polling.progress_max_age` shortens no wait below this share of the job's age."""
 
 SUSPECTED_SHARE: Final = 0.05
 """A suspected job waits at least this share of its run's length, so a long run costs few calls."""
 
 
+class Random(Protocol):
+    """A generator of random numbers, such as `random.Random`."""
+
+    def random(self) -> float:
+        """Return a number from 0 to 1, but never 1."""
+        ...
+
+
 class PollReason(StrEnum):
-    """Why a job is polled next when it is; `next_poll_reason` of the API."""
+    """Which rule decided the time of the next poll; `next_poll_reason` of the API."""
 
     SCHEDULE = "schedule"
     RETRY_AFTER = "retry_after"
@@ -44,7 +43,7 @@ class PollReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NextPoll:
-    """Seconds to wait, and why."""
+    """The seconds to wait, and the rule that decided them."""
 
     delay: float
     reason: PollReason
@@ -59,11 +58,11 @@ def next_poll(
     wait: float,
     rng: Random,
 ) -> NextPoll | None:
-    """Return when to ask about a job again, or None when it need not be asked.
+    """Return when to ask about a job again, or None if it is not asked about again.
 
     `reply` is its last answer, None for a job just registered or loaded. `verdict_span` is the
-    number of answers and the seconds that a suspected job's verdict takes. `wait` is the learned
-    wait of a job that is pending, in seconds.
+    number of answers and the seconds that a suspected job's verdict takes. `wait` is the wait of a
+    pending job that the learner proposes, in seconds.
     """
     if not job.pending:
         return _next_recheck(job, now, rules, rng)
@@ -86,10 +85,10 @@ def next_poll(
 
 
 def bounded(wait: float, job: Job, now: Now, rules: PollingRules) -> float:
-    """Hold a learned wait within the config's bounds; in seconds.
+    """Return a proposed wait within the config's bounds, in seconds.
 
-    Progress that is shown is to be fresh: see `polling.progress_max_age`. The older a job is, the
-    longer its progress may stay unread.
+    `polling.progress_max_age` keeps the progress that is shown fresh. An old job's progress may be
+    a share of its age old.
     """
     if rules.progress_max_age > 0:
         age = max(0.0, now.time - job.registered_at)
@@ -100,7 +99,7 @@ def bounded(wait: float, job: Job, now: Now, rules: PollingRules) -> float:
 def _resumed_delay(job: Job, now: Now, wait: float, rng: Random) -> float:
     """Return the rest of the wait since the last poll; overdue jobs are spread over one wait.
 
-    A poll in the future was made before the clock was set right: it counts as made now.
+    A last poll in the future was made before the clock was set back. It counts as made now.
     """
     since = max(0.0, now.time - (job.last_polled_at or 0.0))
     rest = wait * (1 + JITTER_SHARE * rng.random()) - since
@@ -110,9 +109,9 @@ def _resumed_delay(job: Job, now: Now, wait: float, rng: Random) -> float:
 def _suspected_interval(
     run: Suspicion, rules: PollingRules, verdict_span: tuple[int, float]
 ) -> float:
-    """Return a short wait at first, since most suspicions clear at once, then an even one.
+    """Return the wait of a suspected job: short at first, since most suspicions clear at once.
 
-    With the even one the answers that a verdict needs come in the time that it needs.
+    Later waits are even: the answers that a verdict needs then come within its time.
     """
     answers, seconds = verdict_span
     even = seconds / max(1, answers - 1)
@@ -121,11 +120,11 @@ def _suspected_interval(
 
 
 def _next_recheck(job: Job, now: Now, rules: PollingRules, rng: Random) -> NextPoll | None:
-    """`failed`, `not_found` and `expired` are inferences: such a job is asked again."""
+    """Return when a job is asked about again whose end was inferred, not stated by the upstream."""
     due = job.recheck_at(rules.recheck_after)
     if due is None:
         return None
-    # At most the whole time: the end may lie in the future of a clock that was set right.
+    # The end may lie in the future, if the clock was set back since: wait the whole time at most.
     rest = min(due - now.time, rules.recheck_after[job.rechecks])
     backoff = _clamp(rules.min_interval * 2.0 ** min(job.setbacks, 16), rules)
     floor = backoff if job.setbacks else 0.0

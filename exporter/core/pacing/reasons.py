@@ -1,4 +1,4 @@
-"""What is known of a pending job's end, for people: how long it will last, and why it waits."""
+"""Says when a pending job will probably end, and why its next poll comes when it does."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -14,7 +14,8 @@ LEAST_SAMPLES: Final = 20
 class Estimate:
     """How long such jobs still last, in seconds from an age on.
 
-    `early` and `late` hold nine in ten of them; a time beyond the tables is None.
+    Nine in ten of them end between `early` and `late`. None: beyond the end of the tables.
+    `samples` is the number of ends learned from.
     """
 
     median: float | None
@@ -25,7 +26,7 @@ class Estimate:
 
 
 def estimate(watch: Watch, age: float) -> Estimate | None:
-    """Return what is known of a job's end, or None while too few ends were seen."""
+    """Return how long such jobs still last, or None while too few ends were seen."""
     samples = watch.mode.law.samples
     if watch.name is None or samples < LEAST_SAMPLES:
         return None
@@ -34,7 +35,10 @@ def estimate(watch: Watch, age: float) -> Estimate | None:
 
 
 def explain(watch: Watch, age: float) -> str | None:
-    """Say in one sentence why the next poll comes when it does; None while nothing is known."""
+    """Return a sentence that says why the next poll comes when it does.
+
+    None while too few ends were seen.
+    """
     known = estimate(watch, age)
     if known is None or known.early is None:
         return None
@@ -46,7 +50,7 @@ def explain(watch: Watch, age: float) -> str | None:
 
 
 def duration(seconds: float) -> str:
-    """Write a duration in two significant digits, such as `1.5 s`, `40 s` or `12 min`."""
+    """Return a duration in two significant digits, such as `1.5 s`, `40 s` or `12 min`."""
     for unit, length in (("h", 3600.0), ("min", 60.0)):
         if seconds >= 2 * length:
             return f"{_number(seconds / length)} {unit}"
@@ -58,7 +62,7 @@ def _number(value: float) -> str:
 
 
 def _shown(watch: Watch) -> str:
-    """Say what the job shows, where that bears on the forecast."""
+    """Return what the job shows, in words, if the forecast depends on it."""
     if not watch.is_believed:
         return ""
     step = f" at step {watch.step}" if watch.step else ""

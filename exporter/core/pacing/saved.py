@@ -1,7 +1,7 @@
-"""What a learner knows as plain data, so that a store can keep it over a restart.
+"""Writes a learner as plain data, which a store keeps over a restart, and reads it back.
 
-All counts are divided by the weight of the next end, which so becomes 1. Numbers are rounded: a
-count that faded to less than a thousandth is lost.
+All counts are divided by the weight of the next end, so that this weight is 1 when they are read.
+Numbers are rounded: a count that faded to less than a thousandth is lost.
 """
 
 import math
@@ -18,7 +18,7 @@ VERSION: Final = 1
 DIGITS: Final = 3
 MOST_NAME_CHARS: Final = 128
 MOST: Final = 1e15
-"""No count and no sum of seconds is above this: they fade."""
+"""Larger numbers are refused: counts and sums of seconds fade, so they stay far below this."""
 
 
 def as_dict(learner: Learner) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def as_dict(learner: Learner) -> dict[str, Any]:
 
 
 def from_dict(document: Any) -> Learner:
-    """Return the learner that `as_dict` described; raises `ValueError` when it is not readable."""
+    """Return the learner that `as_dict` described; raises `ValueError` if that cannot be read."""
     known = _mapping(document)
     if known.get("version") != VERSION:
         raise ValueError("it was written by another version")

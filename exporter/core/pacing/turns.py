@@ -1,4 +1,4 @@
-"""Which request goes next. `next_turn` decides; the poller acts."""
+"""Decides which request goes next; the poller makes it."""
 
 import math
 from dataclasses import dataclass
@@ -24,30 +24,30 @@ class Situation:
     now: float
     circuit: Circuit
     asks: int
-    """Questions that go before the schedule."""
+    """Waiting questions that go before the schedule."""
     last_asks: int
-    """Questions that go after everything else."""
+    """Waiting questions that go after everything else."""
     asked_before: bool
     """Whether the last request was one of `asks`."""
     control_at: float
     next_due: float | None
-    """When the most overdue job is or was due; None when no job is queued."""
+    """When the most overdue job is due, which may be in the past; None: no job is queued."""
     token_at: float
     """When the rate limit admits a request."""
     spare_token_at: float
-    """When it admits one and has another left."""
+    """When it admits a request and still has a token left."""
     in_flight: int
     concurrency: int
 
     @property
     def is_full(self) -> bool:
-        """Whether no more requests may be under way; an open circuit admits one."""
+        """Whether as many requests are in flight as may be; an open circuit admits one."""
         limit = self.concurrency if self.circuit.closed else 1
         return self.in_flight >= limit
 
     @property
     def last_ask_at(self) -> float:
-        """When a last ask may go: it leaves a token and a slot to whatever comes next."""
+        """When a last ask may go: one token and one slot stay free for the next request."""
         leaves_a_slot = self.in_flight + 1 < max(self.concurrency, 2)
         admitted = self.last_asks and self.circuit.closed and leaves_a_slot
         return self.spare_token_at if admitted else math.inf

@@ -1,4 +1,4 @@
-"""What is kept for each pending job: its runs at marks, and what was expected of its next poll."""
+"""The state that is kept for each mode, and for each pending job."""
 
 import math
 from dataclasses import dataclass, field
@@ -8,13 +8,13 @@ from .law import HEAVIEST, Law
 from .marks import SCALE, Mark, Run, band, share_shift
 
 MARKS: Final = 12
-"""Marks for each mode; all further ones share one more."""
+"""A mode has this many marks of its own; all further steps and bands share one more."""
 
 MarkName = tuple[str, int]
 
 
 class Mode:
-    """All that was learned about the jobs of a mode."""
+    """The law and the marks of a mode, learned from its jobs."""
 
     __slots__ = ("law", "marks")
 
@@ -23,7 +23,7 @@ class Mode:
         self.marks: dict[MarkName | None, Mark] = {}
 
     def mark(self, step: str, percent: int) -> Mark:
-        """Return the mark of a step and a percentage."""
+        """Return the mark of a step and a percentage (0 to 100)."""
         name: MarkName | None = (step, band(percent))
         if name not in self.marks and len(self.marks) >= MARKS:
             name = None
@@ -43,7 +43,7 @@ class Mode:
             self.rebuild()
 
     def rescale(self) -> None:
-        """Let the next end weigh 1, and divide all counts accordingly."""
+        """Make the weight of the next end 1, and divide all counts accordingly."""
         weight = self.law.rescale()
         for mark in self.marks.values():
             mark.rescale(weight)
@@ -63,29 +63,33 @@ class Watch:
     name: str | None
     """The mode's name when the watch began."""
     first: float
-    """When the job was first seen: earlier ages count for nothing."""
+    """When the job was first seen. Ages before that are not counted."""
     last: float
     """When it was last seen alive."""
     mark: Mark | None = None
     step: str = ""
     percent: int = -1
-    """The highest percentage so far: progress that falls is no news."""
+    """The highest percentage so far; a fall is ignored."""
     before: float = 0.0
     since: float = 0.0
     """The mark was entered after `before` and by `since`."""
     seen: float = 0.0
+    """When the mark was last seen."""
     before_point: float = 0.0
     since_point: float = 0.0
-    """Both ages as points of a mark's table."""
+    """Both ages as points of a mark's cumulated table."""
     shift: float = 0.0
     """The mark's `share_shift`."""
     runs: dict[int, tuple[Mark, Run]] = field(default_factory=dict)
-    """The last run at each mark that was left, by the mark's identity."""
+    """The last run at each mark that the job has left, by the mark's `id`."""
     expected: tuple[float, float] | None = None
-    """The chances, by law and mark, that the next poll finds the end; None: nothing to compare."""
+    """The chance that the next poll sees the end, by the law and by the mark.
+
+    None where the mark says nothing: there is nothing to compare.
+    """
     planned_at: float = 0.0
     planned_wait: float = 0.0
-    """The age for which that poll was planned, and the wait until then."""
+    """The age at which the next poll is planned, and the wait until then."""
 
     def is_marked(self, age: float) -> bool:
         """Whether the mark says anything about a job of that age."""
@@ -98,7 +102,7 @@ class Watch:
         return self.mark is not None and self.is_marked(self.last) and self.mark.score > 0
 
     def move(self, age: float, step: str, percent: int) -> None:
-        """Note the step and the percentage that the job shows."""
+        """Take in the step and the percentage that the job shows at an age."""
         percent = max(self.percent, percent)
         if self.mark is None or percent != self.percent or step != self.step:
             if self.mark is not None:

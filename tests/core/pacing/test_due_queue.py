@@ -37,7 +37,7 @@ def test_the_most_overdue_job_is_always_next(operations: list[tuple[str, str, in
         assert queue.demand == pytest.approx(len(model) / 4)
 
 
-def test_of_the_lowest_rank_the_most_overdue_is_next() -> None:
+def test_the_most_overdue_job_of_the_lowest_rank_is_taken() -> None:
     queue = DueQueue()
     for due, name in enumerate(("a", "b", "c", "d")):
         queue.schedule(name, float(due), 1.0)
@@ -48,7 +48,7 @@ def test_of_the_lowest_rank_the_most_overdue_is_next() -> None:
     assert queue.pop_lowest(ranks.__getitem__, below=2) is None
 
 
-def test_an_empty_queue_has_nothing_to_give() -> None:
+def test_an_empty_queue_raises_an_error() -> None:
     with pytest.raises(IndexError, match="no job is queued"):
         DueQueue().pop()
 
@@ -69,7 +69,7 @@ def test_moving_a_job_often_does_not_grow_the_queue() -> None:
     assert queue.demand == 1.0
 
 
-def test_what_has_moved_is_thrown_out_of_the_queue_once_it_is_most_of_it() -> None:
+def test_stale_entries_are_dropped_once_they_are_the_majority() -> None:
     queue, sizes = DueQueue(), []
     for name in "abc":
         queue.schedule(name, 0.0, 1.0)

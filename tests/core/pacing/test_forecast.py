@@ -38,7 +38,7 @@ def test_a_job_of_no_age_is_forecast_from_the_beginning_of_the_scale() -> None:
     assert (forecast(watched(), 0.0).age, forecast(watched(), -3.0).bucket) == (0.25, 0)
 
 
-def test_the_wait_is_where_the_chance_gathered_outweighs_the_call() -> None:
+def test_the_wait_ends_when_the_chance_of_an_end_outweighs_a_call() -> None:
     width = EDGES[11] - EDGES[10]
     made = flat([1.0])
     pull = 0.002 * 1.0 / width
@@ -77,7 +77,7 @@ def test_a_chance_gathered_before_is_not_counted_twice() -> None:
     assert later == pytest.approx(EDGES[11] - 1.0 + into)
 
 
-def test_no_bucket_beyond_the_longest_wait_is_looked_at() -> None:
+def test_buckets_beyond_the_longest_wait_are_ignored() -> None:
     made = flat([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0])
     assert made.wait(0.5, 0.3) == pytest.approx(EDGES[12] - 1.0)
     assert made.wait(0.5, EDGES[12] - 1.0) == pytest.approx(EDGES[12] - 1.0)
@@ -90,12 +90,12 @@ def test_without_any_chance_left_the_wait_is_the_longest() -> None:
     assert forecast(watched(), 2.0**17 - 1).wait(0.5, 600.0) == pytest.approx(1.0)
 
 
-def test_a_first_bucket_of_no_width_is_passed_over() -> None:
+def test_an_empty_first_bucket_is_skipped() -> None:
     made = Forecast(EDGES[11], 10, [0.0, 1.0], 1.0, [0.0, 1.0], 1.0)
     assert made.wait(0.002, 60.0) == pytest.approx(flat([1.0], EDGES[11]).wait(0.002, 60.0))
 
 
-def test_what_remains_is_read_off_the_chances() -> None:
+def test_the_remaining_time_is_read_from_the_chances() -> None:
     made = flat([0.25, 0.25], later=0.5)
     assert made.remaining(0.25) == pytest.approx(EDGES[11] - 1.0)
     assert made.remaining(0.125) == pytest.approx((EDGES[11] - 1.0) / 2)
@@ -193,7 +193,7 @@ def test_a_mark_looks_four_octaves_ahead_and_eight_for_a_young_job() -> None:
     assert len(aged.mass) == 3 + 1
 
 
-def test_what_is_farther_off_than_a_mark_looks_has_no_time() -> None:
+def test_an_end_beyond_the_buckets_of_a_mark_has_no_time() -> None:
     learner = taught()
     made = learner.forecast(told(learner, 50, 40.0, 36.0), 40.0)
     made.mass = [0.0] * 20 + [1.0]
@@ -212,7 +212,7 @@ def test_a_mark_whose_runs_contradict_the_job_says_nothing() -> None:
     assert made.mass is made.plain
 
 
-def test_the_forecast_weighs_by_when_the_mark_was_entered_and_that_it_lasts() -> None:
+def test_the_forecast_weighs_when_the_mark_was_entered_and_that_it_still_lasts() -> None:
     watch = watched()
     watch.move(0.0, "running", 0)
     watch.move(8.0, "running", 50)

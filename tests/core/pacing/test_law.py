@@ -32,7 +32,7 @@ def test_the_scale_has_five_buckets_an_octave_from_a_quarter_of_a_second() -> No
     assert WIDTHS[5] == pytest.approx(0.5 * (2**0.2 - 1))
 
 
-def test_an_event_is_spread_over_the_buckets_between_as_they_are_believed() -> None:
+def test_an_event_is_spread_over_buckets_by_their_chances() -> None:
     assert spread(3.2, 3.9, [0.0] * 9, 0.1) == (3, [1.0])
     first, shares = spread(2.5, 4.25, [9, 9, 0.3, 0.1, 0.7, 9], 0.1)
     assert first == 2
@@ -112,7 +112,7 @@ def test_an_end_between_distant_polls_is_spread_and_its_passings_add_up() -> Non
     assert law.passed[11] == pytest.approx((1 - share) / 2)
 
 
-def test_an_end_seen_at_once_counts_all_the_same() -> None:
+def test_an_end_seen_at_once_counts() -> None:
     law = Law()
     law.end(10.0, 10.0)
     assert sum(law.ends) == pytest.approx(1.0)
@@ -172,7 +172,7 @@ def position_of(age: float) -> int:
     return int(position(age))
 
 
-def test_neighbouring_buckets_share_their_ends() -> None:
+def test_ends_are_smoothed_over_neighbouring_buckets() -> None:
     law = Law()
     young, old = 45, 70
     prior = law.risk
@@ -215,7 +215,7 @@ def test_rescaling_changes_no_risk() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0, 1e9), st.floats(0, 1e9)), max_size=60))
-def test_whatever_is_counted_the_chances_are_chances(spans: list[tuple[float, float]]) -> None:
+def test_chances_are_valid_after_any_counts(spans: list[tuple[float, float]]) -> None:
     law = Law()
     for start, length in spans:
         law.live(start, start + length)

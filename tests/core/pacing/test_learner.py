@@ -62,7 +62,7 @@ def test_a_learner_makes_fewer_calls_than_a_fixed_interval_of_the_same_delay() -
     assert calls < 0.85 * (60 / (2 * delay) + 0.5)
 
 
-def test_progress_that_tells_the_end_halves_the_calls() -> None:
+def test_progress_that_predicts_the_end_halves_the_calls() -> None:
     told, untold = Learner(), Learner()
     run_jobs(told, 300, 1, fine)
     run_jobs(untold, 300, 1, silent)
@@ -71,7 +71,7 @@ def test_progress_that_tells_the_end_halves_the_calls() -> None:
     assert with_progress * delay < 0.7 * math.prod(run_jobs(untold, 300, 2, silent))
 
 
-def test_progress_that_means_nothing_is_not_believed() -> None:
+def test_meaningless_progress_is_not_believed() -> None:
     rng = random.Random(5)
 
     def nonsense(share: float) -> tuple[str, int]:
@@ -116,7 +116,7 @@ def test_a_job_first_seen_late_counts_only_from_then_on() -> None:
         assert law.lived == pytest.approx(16.5)
 
 
-def test_time_that_was_skipped_counts_for_nothing() -> None:
+def test_skipped_time_is_not_counted() -> None:
     learner = Learner()
     watch = learner.watch("mode", 0.0)
     learner.pending(watch, 1.0, "", 0)
@@ -188,7 +188,7 @@ def test_a_mark_is_entered_between_two_polls() -> None:
     assert first is not second
 
 
-def test_progress_that_falls_is_no_news() -> None:
+def test_a_fall_of_progress_is_ignored() -> None:
     watch = moved((5.0, "a", 50), (10.0, "a", 20), (15.0, "a", 50))
     assert (watch.since, watch.percent, watch.runs) == (5.0, 50, {})
     watch.move(20.0, "b", 10)
@@ -290,7 +290,7 @@ def test_a_learner_survives_being_saved() -> None:
     assert None in again.modes["many"].marks
 
 
-def test_what_is_saved_is_small() -> None:
+def test_saved_data_is_small() -> None:
     learner = taught()
     for number in range(100):
         run_job(learner, 30.0, fine, mode=f"mode {number}")
@@ -337,14 +337,14 @@ def change(path: tuple[Any, ...], value: Any) -> Any:
         (("modes", "mode", "marks", 0, "entered"), None, "expected a list"),
     ],
 )
-def test_what_cannot_be_read_is_refused_with_a_reason(
+def test_unreadable_data_is_refused_with_a_reason(
     path: tuple[Any, ...], value: Any, reason: str
 ) -> None:
     with pytest.raises(ValueError, match=reason):
         from_dict(change(path, value))
 
 
-def test_more_than_is_kept_is_not_read() -> None:
+def test_surplus_modes_and_marks_are_not_read() -> None:
     document = json.loads(json.dumps(as_dict(taught())))
     document["modes"] = {str(number): document["all"] for number in range(MODES + 1)}
     document["modes"]["last"] = document["all"]
@@ -377,7 +377,7 @@ POLLS = st.lists(
 
 @settings(max_examples=60)
 @given(POLLS, st.sampled_from([None, "mode"]))
-def test_whatever_a_job_shows_the_state_is_bounded_and_waits_are_times(
+def test_state_is_bounded_and_waits_are_valid_for_any_progress(
     polls: list[tuple[float, str, int, bool]], mode: str | None
 ) -> None:
     learner = Learner()
@@ -404,7 +404,7 @@ def test_durations_are_written_in_two_digits() -> None:
     assert written == ["0.0 s", "1.5 s", "9.9 s", "10 s", "119 s", "2.0 min", "67 min", "2.0 h"]
 
 
-def test_nothing_is_estimated_before_there_are_samples_of_the_mode() -> None:
+def test_nothing_is_estimated_before_the_mode_has_samples() -> None:
     learner = Learner()
     for _ in range(LEAST_SAMPLES - 1):
         run_job(learner, 60.0, silent)
@@ -418,7 +418,7 @@ def test_nothing_is_estimated_before_there_are_samples_of_the_mode() -> None:
     assert known.samples == LEAST_SAMPLES
 
 
-def test_the_estimate_is_what_remains_of_a_usual_job() -> None:
+def test_the_estimate_is_the_rest_of_a_usual_job() -> None:
     learner = Learner()
     for _ in range(100):
         run_job(learner, 60.0, silent)

@@ -74,7 +74,7 @@ def test_a_mark_learns_when_it_was_entered_and_left_as_shares_of_the_life() -> N
     assert mark.new_ends == 1
 
 
-def test_a_mark_entered_at_the_first_look_says_nothing_of_when() -> None:
+def test_a_mark_entered_by_the_first_poll_says_nothing_about_when() -> None:
     mark = Mark()
     mark.learn(Run(0, 0.0, 0.1, 30.0, None), (40.0, 50.0), 1.0)
     assert sum(mark.entered.counts) == 0

@@ -86,7 +86,7 @@ def test_a_wait_is_within_the_limits_and_a_tenth_of_jitter(
     assert RULES.min_interval <= delay <= RULES.max_interval * 1.1
 
 
-def test_setbacks_put_a_job_off_ever_longer() -> None:
+def test_each_setback_makes_the_wait_longer() -> None:
     waits = []
     subject = answered()
     for _ in range(7):
@@ -95,7 +95,7 @@ def test_setbacks_put_a_job_off_ever_longer() -> None:
     assert waits == [4, 8, 16, 32, 60, 60, 60]
 
 
-def test_a_suspected_job_is_asked_soon_at_first_then_in_time_for_its_verdict() -> None:
+def test_a_suspected_job_is_polled_soon_at_first_then_in_time_for_its_verdict() -> None:
     subject, waits = answered(last_progress_at=START - 5000), []
     for seconds in range(5):
         subject, _ = observe(subject, error(500), now(seconds))
@@ -105,7 +105,7 @@ def test_a_suspected_job_is_asked_soon_at_first_then_in_time_for_its_verdict() -
     assert waits == [4, 8, 15, 15, 15]
 
 
-def test_retry_after_is_a_hint_to_a_limit_and_never_hastens() -> None:
+def test_retry_after_is_heeded_up_to_a_limit_and_never_shortens_a_wait() -> None:
     late = plan(answered(), error(503, Retry_After="45"), 0)
     assert late == NextPoll(45.0, PollReason.RETRY_AFTER)
     capped = plan(answered(), error(503, Retry_After="100000"), 0)
@@ -114,13 +114,13 @@ def test_retry_after_is_a_hint_to_a_limit_and_never_hastens() -> None:
 
 
 @pytest.mark.parametrize("state", [JobState.DONE, JobState.INVALID])
-def test_what_is_certain_is_not_asked_again(state: JobState) -> None:
+def test_a_certain_end_is_not_asked_about_again(state: JobState) -> None:
     subject = answered(state=state, finished_at=START)
     assert next_poll(subject, ok(), now(0), RULES, SPAN, 10.0, Fixed(0)) is None
 
 
 @pytest.mark.parametrize("state", [JobState.FAILED, JobState.NOT_FOUND, JobState.EXPIRED])
-def test_an_inference_is_asked_again_at_each_recheck_time_and_then_no_more(
+def test_an_inferred_end_is_rechecked_at_each_time_and_then_no_more(
     state: JobState,
 ) -> None:
     dues = []
@@ -134,14 +134,14 @@ def test_an_inference_is_asked_again_at_each_recheck_time_and_then_no_more(
     assert next_poll(subject, ok(), now(0), RULES, SPAN, 10.0, Fixed(0)) is None
 
 
-def test_a_recheck_overdue_is_made_at_once_unless_it_just_failed() -> None:
+def test_an_overdue_recheck_is_made_at_once_unless_it_just_failed() -> None:
     subject = answered(state=JobState.FAILED, finished_at=START)
     assert plan(subject, None, 5000).delay == 0.0
     unheard, _ = observe(subject, timeout(), now(5000))
     assert plan(unheard, timeout(), 5000).delay == 4.0
 
 
-def test_jitter_comes_from_the_generator_that_is_handed_in() -> None:
+def test_jitter_comes_from_the_given_generator() -> None:
     delays = {
         next_poll(answered(), ok(), now(400), RULES, SPAN, 10.0, random.Random(7)) for _ in range(3)
     }
@@ -153,7 +153,7 @@ def test_a_loaded_job_that_was_never_polled_is_polled_at_once_and_then_on_schedu
     assert plan(job(), timeout(), 0, wait=2.0).delay == 2.0
 
 
-def test_a_verdict_that_takes_one_answer_is_awaited_as_long_as_it_takes() -> None:
+def test_a_verdict_of_one_answer_waits_for_the_whole_time() -> None:
     subject, _ = observe(answered(), error(500), now(0))
     one = next_poll(subject, error(500), now(0), RULES, (1, 3.0), 10.0, Fixed(0))
     two = next_poll(subject, error(500), now(0), RULES, (2, 3.0), 10.0, Fixed(0))
