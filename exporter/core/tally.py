@@ -139,12 +139,10 @@ class Tally:
             case EventType.STEP_CHANGED:
                 yield from self._step(data, exemplar)
             case EventType.WARNING_RAISED:
-                variation = self.bounds.admit("variation", data["variation"])
-                labels = {"variation": variation}
+                labels = self._variation(job, data)
                 yield _count("job_warnings", labels, exemplar, len(data["messages"]))
             case EventType.VARIATION_IGNORED:
-                variation = self.bounds.admit("variation", data["variation"])
-                yield _count("job_ignored_variations", {"variation": variation}, exemplar)
+                yield _count("job_ignored_variations", self._variation(job, data), exemplar)
             case EventType.DRIFT:
                 yield _count("contract_drift", {"kind": data["kind"]})
             case EventType.FINISHED:
@@ -153,6 +151,10 @@ class Tally:
                 yield _count("verdicts_overturned", {"from": data["from"]})
             case EventType.FORGOTTEN if data["state"] == JobState.PENDING:
                 yield _count("jobs_forgotten", {"reason": data["reason"]})
+
+    def _variation(self, job: Job, data: Mapping[str, Any]) -> dict[str, str]:
+        variation = self.bounds.admit("variation", data["variation"])
+        return {"variation": variation, "mode": self.mode(job), **self.groups(job.labels)}
 
     def _step(self, data: Mapping[str, Any], exemplar: str) -> Iterator[Delta]:
         step = self.bounds.admit("step", data["step"])
@@ -186,6 +188,10 @@ class Tally:
                     labels = {"state": state.value, "mode": mode, **groups}
                     yield _count("jobs_finished", labels, amount=0)
             yield _count("jobs_done_without_result", {"mode": mode, **groups}, amount=0)
+            for variation in self.bounds.values("variation"):
+                labels = {"variation": variation, "mode": mode, **groups}
+                yield _count("job_warnings", labels, amount=0)
+                yield _count("job_ignored_variations", labels, amount=0)
         yield from self._ungrouped_zeros()
 
     def _ungrouped_zeros(self) -> Iterator[Delta]:
@@ -195,8 +201,6 @@ class Tally:
             ("verdicts_overturned", "from", INFERRED_STATES),
             ("contract_drift", "kind", tuple(DriftKind)),
             ("job_step_transitions", "step", self.bounds.values("step")),
-            ("job_warnings", "variation", self.bounds.values("variation")),
-            ("job_ignored_variations", "variation", self.bounds.values("variation")),
         )
         for name, label, values in closed:
             for value in values:

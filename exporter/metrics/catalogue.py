@@ -207,9 +207,19 @@ _TOTALS: Final = (
         "",
         "Upper bound of how long a job's end went unseen: the time between its last two answers.",
     ),
-    _total("job_warnings", "variation", "Warnings, each message once per job.", exemplars=True),
     _total(
-        "job_ignored_variations", "variation", "Ignored variations, once per job.", exemplars=True
+        "job_warnings",
+        "variation mode",
+        "Warnings, each message once per job.",
+        grouped=True,
+        exemplars=True,
+    ),
+    _total(
+        "job_ignored_variations",
+        "variation mode",
+        "Ignored variations, once per job.",
+        grouped=True,
+        exemplars=True,
     ),
     _total("contract_drift", "kind", "Deviations from the API's contract, once per job and kind."),
     _total(

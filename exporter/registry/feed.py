@@ -49,6 +49,8 @@ class Wanted:
 
     type: str | None = None
     job_id: str | None = None
+    variation: str | None = None
+    """The variation that an event is about."""
     progress: bool = False
 
     def admits(self, item: Item) -> bool:
@@ -56,7 +58,11 @@ class Wanted:
         if isinstance(item, Progress):
             return self.progress and self.job_id in (None, item.job_id)
         event = item.event
-        return self.type in (None, event.type) and self.job_id in (None, event.job_id)
+        return (
+            self.type in (None, event.type)
+            and self.job_id in (None, event.job_id)
+            and self.variation in (None, event.data.get("variation"))
+        )
 
 
 class Feed:
@@ -124,7 +130,7 @@ class Feed:
         newest = self._newest_id
         while after < newest:
             events = await self._store.history(
-                HistoryRequest(SLICE, after, wanted.type, wanted.job_id)
+                HistoryRequest(SLICE, after, wanted.type, wanted.job_id, wanted.variation)
             )
             await self.check(after)  # after the read: what is kept now was there to be read
             for event in events:

@@ -127,4 +127,19 @@ def _conditions(job_filter: JobFilter, before: int | None) -> tuple[str, list[ob
             " THEN json_extract(document, '$.labels.' || json_quote(?)) END = ?"
         )
         values += [name, value]
+    for test, noted in ((_IGNORED, job_filter.variation), (_WARNED, job_filter.warning)):
+        if noted is not None:
+            tests.append(test)
+            values.append(noted)
     return " AND ".join(tests), values
+
+
+# A damaged document admits no job, and fails no list.
+_IGNORED: Final = (
+    "CASE WHEN json_valid(document)"
+    " THEN ? IN (SELECT value FROM json_each(document, '$.told_ignored')) END"
+)
+_WARNED: Final = (
+    "CASE WHEN json_valid(document)"
+    " THEN ? IN (SELECT key FROM json_each(document, '$.told_warnings')) END"
+)

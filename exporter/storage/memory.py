@@ -134,6 +134,7 @@ class MemoryStore:
             if id_ > request.after
             and request.type in (None, event.type)
             and request.job_id in (None, event.job_id)
+            and request.variation in (None, event.data.get("variation"))
         ]
         return found[-request.limit :] if request.newest else found[: request.limit]
 
@@ -292,4 +293,10 @@ def _admits(job_filter: JobFilter, job: Job) -> bool:
         (job_filter.key, job.key),
         *((value, job.labels.get(name)) for name, value in job_filter.labels.items()),
     )
-    return all(want in (None, have) for want, have in wanted)
+    noted = (
+        (job_filter.variation, job.reported_ignored),
+        (job_filter.warning, job.reported_warnings),
+    )
+    return all(want in (None, have) for want, have in wanted) and all(
+        name is None or name in names for name, names in noted
+    )

@@ -206,12 +206,15 @@ def select_history(database: sqlite3.Connection, request: HistoryRequest) -> lis
         " WHERE events.id > :after AND (:type IS NULL OR type = :type)"
         " AND type IN (SELECT value FROM json_each(:types))"
         " AND (:job_id IS NULL OR job IN (SELECT id FROM jobs WHERE job_id = :job_id))"
+        " AND (:variation IS NULL OR CASE WHEN json_valid(data)"
+        " THEN json_extract(data, '$.variation') = :variation END)"
         f" ORDER BY events.id {'DESC' if request.newest else ''} LIMIT :limit",
         {
             "after": request.after,
             "type": request.type,
             "types": json_list([kind.value for kind in EventType]),
             "job_id": request.job_id,
+            "variation": request.variation,
             "limit": request.limit,
         },
     )

@@ -62,7 +62,13 @@ CREATE TABLE failures (
 );
 """
 
-UPGRADES: Final = (_VERSION_1, _VERSION_2)
+_VERSION_3: Final = """
+DELETE FROM totals WHERE name IN
+    ('removit_job_warnings_total', 'removit_job_ignored_variations_total')
+"""
+# These two counters got the labels of mode and groups; the former series would count twice.
+
+UPGRADES: Final = (_VERSION_1, _VERSION_2, _VERSION_3)
 """`UPGRADES[n]` brings a file of version n to n + 1."""
 
 SCHEMA_VERSION: Final = len(UPGRADES)

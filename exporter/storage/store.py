@@ -94,6 +94,10 @@ class JobFilter:
     mode: str | None = None
     key: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    variation: str | None = None
+    """A variation that the upstream ignored for the job, in any of its answers."""
+    warning: str | None = None
+    """A variation that the upstream warned about for the job, in any of its answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +195,7 @@ class HistoryRequest:
     after: int = 0
     type: str | None = None
     job_id: str | None = None
+    variation: str | None = None
     newest: bool = False
 
 

@@ -31,7 +31,12 @@ KEEPALIVE_SECONDS: Final = 15.0
 RETRY_MS: Final = 2000
 """How long a browser waits before it connects again."""
 BATCH_BYTES: Final = 64 * 1024
-_PARAMETERS: Final = ("after", "type", "job_id", "follow")
+_PARAMETERS: Final = ("after", "type", "job_id", "variation", "warning", "follow")
+_TYPE_OF: Final = {
+    "variation": EventType.VARIATION_IGNORED,
+    "warning": EventType.WARNING_RAISED,
+}
+"""Parameters that name a variation, and the only type of event that each admits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,10 @@ class EventRoutes:
         return [web.get("/api/v1/events", self.events)]
 
     async def events(self, request: web.Request) -> web.StreamResponse:
-        """Stream events: `?after=<id>&type=&job_id=&follow=true`; `Accept` chooses the format."""
+        """Stream events: `?after=<id>&type=&job_id=&variation=&warning=&follow=true`.
+
+        `Accept` chooses the format.
+        """
         as_sse = _accepts_sse(request)
         wanted, after, follow = _read_query(request, as_sse=as_sse)
         feed = self._context.registry.feed
@@ -174,10 +182,15 @@ def _read_query(request: web.Request, *, as_sse: bool) -> tuple[Wanted, int | No
     kinds = [kind.value for kind in EventType]
     if query.get("type", kinds[0]) not in kinds:
         details["type"] = [f"expected one of: {', '.join(kinds)}"]
+    kind, variation = query.get("type"), None
+    for name, only in _TYPE_OF.items():
+        if name in query:
+            if kind not in (None, only):
+                details[name] = [f"admits events of the type {only} only, not of the type {kind}"]
+            kind, variation = only.value, query[name]
     if details:
         raise ApiError(422, details=details)
-    progress = as_sse and "type" not in query
-    wanted = Wanted(query.get("type"), query.get("job_id"), progress=progress)
+    wanted = Wanted(kind, query.get("job_id"), variation, progress=as_sse and kind is None)
     follow = as_sse or query.get("follow") == "true"
     return wanted, None if after is None else int(after), follow
 

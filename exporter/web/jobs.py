@@ -188,11 +188,12 @@ def _read_query(query: Mapping[str, str]) -> tuple[JobFilter, Paging]:
         if name in query and query[name] not in values:
             errors[name] = [f"expected one of: {', '.join(values)}"]
     filters = ("state", "source", "mode", "key")
-    paging = read_page(query, *filters, prefixes=("label.",), errors=errors)
+    paging = read_page(query, *filters, "variation", "warning", prefixes=("label.",), errors=errors)
     labels = {
         name.removeprefix("label."): value
         for name, value in query.items()
         if name.startswith("label.")
     }
     state, source, mode, key = (query.get(name) for name in filters)
-    return JobFilter(state, source, mode, key, labels), paging
+    variation, warning = query.get("variation"), query.get("warning")
+    return JobFilter(state, source, mode, key, labels, variation, warning), paging

@@ -9,7 +9,7 @@ from exporter.alerting.thresholds import load_thresholds
 
 from .layout import Band, Section, make
 from .looks import BLUE, GREEN, GREY, NONE, ORANGE, RED, SEVERITIES, STATE_COLOURS, YELLOW, Words
-from .overview_details import NOT_BY_GROUP, by_group, stuck, totals, traffic, wrong
+from .overview_details import NONE_YET, by_group, stuck, totals, traffic, wrong
 from .overview_times import api, times
 from .panels import AGE, COUNT, SHARE, Column, fact, lines, rows_of, timeline
 from .queries import (
@@ -279,7 +279,7 @@ def _variations() -> Builder[Panel]:
     warnings = grown("removit_job_warnings_total", GROUP)
     return rows_of(
         "Variations ignored or warned about",
-        "Within the time shown, by variation, and by group where these metrics have group labels."
+        "Within the time shown, by variation and group."
         " Ignored: delivered without what was asked for.",
         rows(f"round({BY_GROUP} ({ignored})) > 0"),
         rows(f"round({BY_GROUP} ({warnings})) > 0"),
@@ -289,5 +289,5 @@ def _variations() -> Builder[Panel]:
             "Value #B": Column("Warnings", COUNT, nothing="0", width=90),
         },
         sorted_by="Ignored",
-        nothing=NOT_BY_GROUP,
+        nothing=NONE_YET,
     )

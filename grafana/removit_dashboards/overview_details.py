@@ -10,8 +10,7 @@ from .queries import BY_GROUP, GROUP, ONE, RECORDED, Query, R, rows, with_exempl
 FINISHED = "removit_jobs_finished_total"
 WITHOUT = "removit_jobs_done_without_result_total"
 ENDED = f'{FINISHED}{{{GROUP},state=~"done|failed|expired"}}'
-NOT_BY_GROUP = "None in this time, or not counted by group"
-"""For metrics of variations, which may have no group labels: no group can then be chosen."""
+NONE_YET = "None in this time"
 JOB_URL = (
     "/d/removit-job/removit-job?var-job_id=${__value.raw}&var-upstream=${__data.fields.upstream}"
     "&${datasource:queryparam}&${__url_time_range}"
@@ -113,7 +112,7 @@ def wrong() -> Section:
                 "cpm",
                 with_exemplars(f"{ignored} * 60 > 0", "{{variation}}"),
                 bars=True,
-                nothing=NOT_BY_GROUP,
+                nothing=NONE_YET,
             ),
             lines(
                 "Warnings, by variation",
@@ -122,7 +121,7 @@ def wrong() -> Section:
                 "cpm",
                 with_exemplars(f"{warnings} * 60 > 0", "{{variation}}"),
                 bars=True,
-                nothing=NOT_BY_GROUP,
+                nothing=NONE_YET,
             ),
             lines(
                 "Done without result, by mode",
@@ -280,7 +279,7 @@ def totals() -> Section:
                     "Value": Column("Number", COUNT, width=100),
                 },
                 sorted_by="Number",
-                nothing=NOT_BY_GROUP if label == "variation" else "None so far",
+                nothing="None so far",
             )
         )
     return Section("Totals", Band(7, *panels[:4]), Band(7, *panels[4:]), collapsed=True)

@@ -46,14 +46,22 @@ def test_a_step_counts_as_entered_and_the_one_left_has_its_duration() -> None:
 
 def test_each_message_of_a_warning_counts_with_the_job_as_exemplar() -> None:
     assert deltas(EventType.WARNING_RAISED, variation="a", messages=["x", "y"]) == [
-        Delta("removit_job_warnings_total", (("variation", "a"),), 2, exemplar=JOB_ID)
+        Delta(
+            "removit_job_warnings_total",
+            (("mode", "params"), ("variation", "a")),
+            2,
+            exemplar=JOB_ID,
+        )
     ]
 
 
-def test_an_ignored_variation_counts_once() -> None:
-    assert deltas(EventType.VARIATION_IGNORED, variation="a", messages=[]) == [
-        Delta("removit_job_ignored_variations_total", (("variation", "a"),), 1, exemplar=JOB_ID)
-    ]
+def test_an_ignored_variation_counts_once_with_the_jobs_mode_and_groups() -> None:
+    event = Event(EventType.VARIATION_IGNORED, JOB_ID, START, {"variation": "a", "messages": []})
+    counted = tally(groups=("shop",)).deltas(
+        answered(mode="params", labels={"shop": "eu"}), [event]
+    )
+    labels = (("mode", "params"), ("shop", "eu"), ("variation", "a"))
+    assert counted == [Delta("removit_job_ignored_variations_total", labels, 1, exemplar=JOB_ID)]
 
 
 def test_drift_overturns_and_forgetting_count_by_their_reason() -> None:
@@ -141,7 +149,8 @@ def test_known_values_start_at_zero() -> None:
     series = {(delta.name, delta.labels) for delta in zeros}
     assert len(series) == len(zeros)
     for variation in ("background", "compose", "shadowTop", "clipping", "shadow_wall"):
-        assert ("removit_job_ignored_variations_total", (("variation", variation),)) in series
+        labels = (("mode", "params"), ("variation", variation))
+        assert ("removit_job_ignored_variations_total", labels) in series
     assert ("removit_job_step_transitions_total", (("step", "pending_compose"),)) in series
     modes = {"background", "clipping", "params", "unknown"}
     assert {
@@ -201,7 +210,9 @@ def test_every_family_that_starts_at_zero_does_so_for_each_known_value() -> None
             *("queued", "pending_compose", "done", "own_step")
         },
         ("removit_job_warnings_total", "variation"): variations,
+        ("removit_job_warnings_total", "mode"): modes,
         ("removit_job_ignored_variations_total", "variation"): variations,
+        ("removit_job_ignored_variations_total", "mode"): modes,
     }
 
 

@@ -262,7 +262,7 @@ async def test_known_label_values_start_at_zero(site: Site) -> None:
         if state is not JobState.PENDING:
             series = f'removit_jobs_finished_total{{mode="params",state="{state}"}}'
             assert await site.value(series) == 0
-    series = 'removit_job_ignored_variations_total{variation="shadow_wall"}'
+    series = 'removit_job_ignored_variations_total{mode="params",variation="shadow_wall"}'
     assert await site.value(series) == 0
 
 

@@ -125,6 +125,28 @@ async def test_filters_search_and_address_stay_in_step(
     await expect(page.locator("#empty")).to_have_text("No job matches.")
 
 
+async def test_the_jobs_of_an_ignored_variation_can_be_chosen(
+    lively: Site, simulator: Simulator, open_page: Any
+) -> None:
+    warned, sound = simulator.add(Script.warned(0.0)), simulator.add(Script.sound(0.0))
+    for job_id in (warned, sound):
+        await lively.put(job_id)
+        await lively.ends(job_id, "done")
+    page = await open_page(lively)
+    rows = page.locator("#rows tr.job")
+    await expect(rows).to_have_count(2)
+    for entry in ("variation=shadow_wall", "warning=shadow_wall"):
+        await page.locator("#filter-note").select_option(entry)
+        await expect(rows).to_have_count(1)
+        await expect(row(page, warned)).to_be_visible()
+        assert entry in page.url
+    await page.reload()
+    await expect(rows).to_have_count(1)
+    await expect(page.locator("#filter-note")).to_have_value("warning=shadow_wall")
+    await page.locator("#clear").click()
+    await expect(rows).to_have_count(2)
+
+
 async def test_sorting_is_announced(lively: Site, simulator: Simulator, open_page: Any) -> None:
     for seconds in (0.05, 30.0):
         await lively.put(simulator.add(Script.sound(seconds)))

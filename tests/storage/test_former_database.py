@@ -37,6 +37,8 @@ NEW_FIELDS: dict[str, Any] = {
     "weakly_failed": False,
 }
 """Fields that a job has got since, with their defaults."""
+RELABELLED = ("removit_job_warnings_total", "removit_job_ignored_variations_total")
+"""Counters that have other labels since; they begin at 0."""
 LIVED_AT = 1_800_019_325.0
 """Seconds since 1970: the simulated time at which the database was left."""
 
@@ -97,7 +99,11 @@ async def test_nothing_of_it_is_set_aside(store: SqliteStore) -> None:
 
 @pytest.mark.parametrize("part", sorted(WRITTEN))
 async def test_everything_is_as_it_was_written(store: SqliteStore, part: str) -> None:
-    assert (await read(store))[part] == WRITTEN[part]
+    written = WRITTEN[part]
+    if part == "totals":
+        assert any(name in RELABELLED for name, *_ in written)
+        written = [total for total in written if total[0] not in RELABELLED]
+    assert (await read(store))[part] == written
 
 
 def test_it_has_what_an_upgrade_could_lose() -> None:

@@ -271,12 +271,19 @@ async def test_pages_are_newest_first_and_continue_at_the_cursor(box: Box) -> No
         (JobFilter(labels={"shop": "eu"}), "ba"),
         (JobFilter(labels={"shop": "eu", "team": "x"}), "b"),
         (JobFilter(state="failed", key="sku"), ""),
+        (JobFilter(variation='a "b"'), "b"),
+        (JobFilter(warning='a "b"'), "c"),
+        (JobFilter(warning="none"), ""),
     ],
 )
 async def test_lists_are_filtered(box: Box, job_filter: JobFilter, names: str) -> None:
     await put(box.store, new("a", key="sku", labels={"shop": "eu"}))
-    await put(box.store, new("b", source=Source.CONFIG, labels={"shop": "eu", "team": "x"}))
+    labels = {"shop": "eu", "team": "x"}
+    await put(
+        box.store, new("b", source=Source.CONFIG, labels=labels, reported_ignored=('a "b"', "c"))
+    )
     failed = {"state": JobState.FAILED, "finished_at": START, "mode": "params"}
+    failed["reported_warnings"] = {'a "b"': ("no value",)}
     await put(box.store, new("c", **failed))
     page = await box.store.page(PageRequest(9, job_filter=job_filter))
     assert "".join(one.job_id for one in page.items) == names
@@ -295,6 +302,11 @@ async def test_history_continues_after_an_id_and_is_filtered(box: Box) -> None:
     assert await box.store.history(HistoryRequest(2, after=second.id, newest=True)) == [third]
     assert await box.store.history(HistoryRequest(9, job_id="b")) == [second]
     assert await box.store.history(HistoryRequest(9, type="upstream_changed")) == [third]
+    ignored = Event(EventType.VARIATION_IGNORED, None, START, {"variation": "clipping"})
+    await box.store.apply([Change(None, events=(ignored,))])
+    [fourth] = await box.store.history(HistoryRequest(9, variation="clipping"))
+    assert fourth.event == ignored
+    assert await box.store.history(HistoryRequest(9, variation="compose")) == []
 
 
 async def test_history_of_a_forgotten_job_still_names_it(box: Box) -> None:

@@ -109,7 +109,9 @@ async def test_while_the_disk_fails_polling_goes_on_and_nothing_counted_is_lost(
     await site.client.close()
     again = await open_site()
     assert await again.value(done) == 20
-    assert await again.value('removit_job_warnings_total{variation="shadow_wall"}') == 20
+    assert (
+        await again.value('removit_job_warnings_total{mode="params",variation="shadow_wall"}') == 20
+    )
     assert await again.value('removit_jobs_registered_total{source="api"}') == 20 + more
 
 

@@ -54,8 +54,9 @@ async def test_warnings_and_ignored_variations_count_once_however_often_they_com
     done = await site.ends(job_id, "done")
     assert simulator.ledger.jobs[job_id].polls >= 3
     assert done["ignored_variations"] == ["shadow_wall"]
-    assert await site.value('removit_job_ignored_variations_total{variation="shadow_wall"}') == 1
-    assert await site.value('removit_job_warnings_total{variation="shadow_wall"}') == 1
+    for name in ("ignored_variations", "warnings"):
+        series = f'removit_job_{name}_total{{mode="params",variation="shadow_wall"}}'
+        assert await site.value(series) == 1
 
 
 @pytest.mark.parametrize("body", ["json", "html", "empty"])

@@ -89,6 +89,23 @@ async def test_events_are_filtered_by_type_and_job(site: Site, simulator: Simula
     ]
 
 
+async def test_events_are_filtered_by_the_variation_they_are_about(
+    site: Site, simulator: Simulator
+) -> None:
+    job_id = simulator.add(Script.warned(0.0))
+    await site.put(job_id)
+    await site.ends(job_id, "done")
+    for name, kind in (("variation", "variation_ignored"), ("warning", "warning_raised")):
+        [event] = await read(site, **{name: "shadow_wall"})
+        assert (event["type"], event["job_id"]) == (kind, job_id)
+        assert await read(site, **{name: "shadow_wall", "type": kind}) == [event]
+        assert await read(site, **{name: "clipping"}) == []
+        wrong = {name: "shadow_wall", "type": "finished"}
+        async with site.client.get("/api/v1/events", params=wrong) as response:
+            assert response.status == 422
+            assert list((await response.json())["details"]) == [name]
+
+
 async def test_following_gives_stored_events_and_then_new_ones(
     site: Site, simulator: Simulator
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from conftest import AUTHORIZATION, AsTheCommand, Open, Site, until
 
-from exporter.simulator import Simulator
+from exporter.simulator import Script, Simulator
 from exporter.stop import State
 from exporter.web import bodies
 
@@ -229,6 +229,19 @@ async def test_pages_continue_and_keep_the_filters(open_site: Open) -> None:
     _, page = await call(site, "GET", "/api/v1/jobs?label.shop=eu&source=api")
     assert [job["job_id"] for job in page["jobs"]] == ["job-3", "job-1"]
     assert (await call(site, "GET", "/api/v1/jobs?state=done"))[1]["jobs"] == []
+
+
+async def test_lists_show_the_jobs_of_an_ignored_variation_or_a_warning(
+    site: Site, simulator: Simulator
+) -> None:
+    warned, sound = simulator.add(Script.warned(0.0)), simulator.add(Script.sound(0.0))
+    for job_id in (warned, sound):
+        await site.put(job_id)
+        await site.ends(job_id, "done")
+    for name in ("variation", "warning"):
+        _, page = await call(site, "GET", f"/api/v1/jobs?{name}=shadow_wall")
+        assert [job["job_id"] for job in page["jobs"]] == [warned]
+        assert (await call(site, "GET", f"/api/v1/jobs?{name}=clipping"))[1]["jobs"] == []
 
 
 @pytest.mark.parametrize(

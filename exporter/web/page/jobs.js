@@ -33,6 +33,7 @@ function read(shown, event) {
     step: shown.step,
     progress: shown.progress,
     warnings: flat(shown.warnings),
+    warned: Object.keys(shown.warnings),
     ignored: shown.ignored_variations,
     registered: seconds(shown.registered_at),
     finished: seconds(shown.finished_at),
@@ -51,7 +52,10 @@ function read(shown, event) {
 const CHANGES = {
   first_answer: (job, data) => { job.mode ??= data.mode ?? null; },
   step_changed: (job, data, time) => { job.step = data.step; job.moved = Math.max(job.moved, time); },
-  warning_raised: (job, data) => { job.warnings = joined(job.warnings, flat({ [data.variation]: data.messages })); },
+  warning_raised: (job, data) => {
+    job.warnings = joined(job.warnings, flat({ [data.variation]: data.messages }));
+    job.warned = joined(job.warned, [data.variation]);
+  },
   variation_ignored: (job, data) => { job.ignored = joined(job.ignored, [data.variation]); },
   suspected: (job) => { job.suspected = true; },
   cleared: (job) => { job.suspected = false; },

@@ -134,7 +134,7 @@ function tell(shown, aloud) {
   if (jobs.failed) text += "; the exporter cannot read its jobs at the moment, retrying";
   else if (jobs.loading) text += ", reading…";
   else if (!jobs.isWhole(parameters(route().filter)) && stored > jobs.size) {
-    text += ` among the newest ${number(jobs.size)} of ${number(stored)}; a filter by state, mode, source or label reaches older ones`;
+    text += ` among the newest ${number(jobs.size)} of ${number(stored)}; a filter by state, mode, source, variation or label reaches older ones`;
   }
   showCount(text);
   if (aloud) announce(text);

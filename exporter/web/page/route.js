@@ -1,6 +1,6 @@
 // The route in the page's address: `#/?state=failed&q=sku`, `#/job/ID`, `#/help`.
 
-export const NO_FILTER = { state: "", mode: "", source: "", label: "", q: "", sort: "" };
+export const NO_FILTER = { state: "", mode: "", source: "", label: "", variation: "", warning: "", q: "", sort: "" };
 
 // Read an address; unknown parts are ignored.
 export function parse(hash) {

@@ -10,6 +10,7 @@ export function parameters(filter) {
   if (filter.state) found.state = AILING.includes(filter.state) ? "pending" : filter.state;
   if (filter.mode && filter.mode !== UNKNOWN) found.mode = filter.mode;
   if (filter.source) found.source = filter.source;
+  for (const name of NOTED) if (filter[name]) found[name] = filter[name];
   const [name, value] = splitLabel(filter.label);
   if (name && value) found[`label.${name}`] = value;
   return found;
@@ -17,6 +18,9 @@ export function parameters(filter) {
 
 // Filters of pending jobs that are not states of the API.
 export const AILING = ["suspected", "stalled", "overdue"];
+
+// Filters by the name of a variation: one that was ignored, or one with a warning.
+export const NOTED = ["variation", "warning"];
 
 const splitLabel = (label) => {
   const at = label.indexOf("=");
@@ -52,6 +56,8 @@ function admits(filter, summary) {
     if (filter.state && (AILING.includes(filter.state) ? !ails(job, filter.state, summary) : job.state !== filter.state)) return false;
     if (filter.mode && (job.mode ?? UNKNOWN) !== filter.mode) return false;
     if (filter.source && job.source !== filter.source) return false;
+    if (filter.variation && !job.ignored.includes(filter.variation)) return false;
+    if (filter.warning && !job.warned.includes(filter.warning)) return false;
     if (labelName && !job.labels.some(([name, value]) => name === labelName && (!labelValue || value === labelValue))) return false;
     if (!words.length) return true;
     const text = [job.id, job.key, job.step, job.mode, ...job.labels.map(([name, value]) => `${name}=${value}`)].join("\n").toLowerCase();

@@ -2,10 +2,19 @@
 
 import { el, find, setAttribute, setText } from "./dom.js";
 import { go, NO_FILTER, onRoute, route } from "./route.js";
-import { AILING } from "./select.js";
+import { AILING, NOTED } from "./select.js";
 import { SOURCES, STATES, stateWord } from "./words.js";
 
 const PAUSE_MS = 120;
+const MOST_NOTES = 100;
+
+// The filter that an entry of the list of variations stands for.
+function noted(entry) {
+  const at = entry.indexOf("=");
+  return { variation: "", warning: "", ...(at > 0 && { [entry.slice(0, at)]: entry.slice(at + 1) }) };
+}
+
+const noteWord = (entry) => entry.replace(/^variation=/, "Ignored: ").replace(/^warning=/, "Warning: ");
 
 const options = (any, pairs) => [el("option", { value: "", text: any }), ...pairs.map(([value, text]) => el("option", { value, text }))];
 
@@ -13,6 +22,7 @@ export class Toolbar {
   #timer = 0;
   #modes = "";
   #values = "";
+  #noted = "";
 
   constructor() {
     this.search = find("search");
@@ -25,6 +35,8 @@ export class Toolbar {
     for (const [name, select] of Object.entries(this.selects)) {
       select.addEventListener("change", () => this.#change({ [name]: select.value }));
     }
+    this.note = find("filter-note");
+    this.note.addEventListener("change", () => this.#change(noted(this.note.value)));
     for (const [name, input] of [["q", this.search], ["label", this.label]]) {
       input.addEventListener("input", () => {
         clearTimeout(this.#timer);
@@ -52,7 +64,9 @@ export class Toolbar {
     }
     find("filter-label-box").hidden = !summary.label_names.length && !route().filter.label;
     const found = new Set(summary.label_names.map((name) => `${name}=`));
-    for (const job of jobs) {
+    const known = [...jobs];
+    this.#offerNotes(known);
+    for (const job of known) {
       if (found.size >= 100) break;
       for (const [name, value] of job.labels) found.add(`${name}=${value}`);
     }
@@ -64,6 +78,19 @@ export class Toolbar {
     this.show();
   }
 
+  // Offer the variations that were ignored, or warned about, for known jobs.
+  #offerNotes(jobs) {
+    const found = new Set();
+    for (const { ignored, warned } of jobs) {
+      for (const name of ignored) found.add(`variation=${name}`);
+      for (const name of warned) found.add(`warning=${name}`);
+    }
+    const values = [...found].sort().slice(0, MOST_NOTES);
+    if (this.#noted === values.join("\n")) return;
+    this.#noted = values.join("\n");
+    this.note.replaceChildren(...options("Any variation", values.map((value) => [value, noteWord(value)])));
+  }
+
   // Show the filter that the address names.
   show() {
     const { filter } = route();
@@ -72,6 +99,13 @@ export class Toolbar {
       if (!known) select.append(el("option", { value: filter[name], text: filter[name] }));
       if (select.value !== filter[name]) select.value = filter[name];
     }
+    const name = NOTED.find((one) => filter[one]);
+    const note = name ? `${name}=${filter[name]}` : "";
+    if (![...this.note.options].some((option) => option.value === note)) {
+      this.note.append(el("option", { value: note, text: noteWord(note) }));
+    }
+    if (this.note.value !== note) this.note.value = note;
+    find("filter-note-box").hidden = this.note.options.length < 2;
     for (const [name, input] of [["q", this.search], ["label", this.label]]) {
       if (input.value.trim() !== filter[name] && document.activeElement !== input) input.value = filter[name];
     }
