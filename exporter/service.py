@@ -27,6 +27,7 @@ from .metrics.totals import Totals
 from .polling.poller import Poller
 from .polling.protocols import Asker
 from .polling.status_cache import StatusCache
+from .polling.upstream_record import UpstreamRecord
 from .registry.commit import GroupCommit
 from .registry.limits import RegistryLimits
 from .registry.registry import Registry
@@ -116,6 +117,13 @@ class Exporter:
             self.log,
             self.secrets.key_version,
         )
+        self.upstream_record = UpstreamRecord(
+            self.poller.admission,
+            self.store,
+            self.clock,
+            lambda: self.config().upstream.base_url,
+            self.log,
+        )
         self.configured = ConfiguredJobs(self.registry, self.instruments, self.log, self.config)
         self.reloader = Reloader(
             self.config,
@@ -126,7 +134,14 @@ class Exporter:
             self.clock.time,
         )
         self.housekeeping = self._make_housekeeping()
-        self.stopping = Stop(self.poller, self.housekeeping, self.registry, self.client, self.log)
+        self.stopping = Stop(
+            self.poller,
+            self.housekeeping,
+            self.registry,
+            self.client,
+            self.upstream_record,
+            self.log,
+        )
         self.context = self._make_context(prefix)
         self.metrics.register(self.job_metrics)
         make_gauges(self.instruments, self.poller, self.registry)
@@ -186,6 +201,7 @@ class Exporter:
             snapshot.unresolved,
         )
         self.poller.load_pace(snapshot.kept)
+        self.upstream_record.load(snapshot.kept, self.config().storage.counter_resume_within)
         for job in snapshot.jobs:
             if job.state is JobState.DONE:
                 self.health.control.remember_finished(job.job_id)
@@ -221,6 +237,7 @@ class Exporter:
                 Chore(5, "job_files", self.configured.check, may_hang=True),
                 Chore(5, "ca_file", self.client.trust.check, may_hang=True),
                 Chore(5, "secrets", self._report_secrets),
+                Chore(5, "upstream", self.upstream_record.keep_if_changed),
                 Chore(60, "prune", self.registry.prune),
                 # The store's alive stamp: counters resume after a restart if it is young.
                 Chore(300, "stamp", self.registry.stamp),

@@ -21,6 +21,7 @@ import structlog
 
 from .housekeeping import Housekeeping
 from .polling.poller import Poller
+from .polling.upstream_record import UpstreamRecord
 from .registry.registry import Registry
 from .storage.store import StoreError
 from .upstream.client import Client
@@ -50,6 +51,7 @@ class Stop:
         housekeeping: Housekeeping,
         registry: Registry,
         client: Client,
+        record: UpstreamRecord,
         log: structlog.stdlib.BoundLogger,
     ) -> None:
         self.state = State.LOADING
@@ -62,6 +64,7 @@ class Stop:
         self._housekeeping = housekeeping
         self._registry = registry
         self._client = client
+        self._record = record
         self._log = log
 
     @property
@@ -138,6 +141,7 @@ class Stop:
         try:
             await self._registry.close()
             await self._poller.keep_pace()
+            await self._record.keep()
         except StoreError as error:
             self._log.error("store not written at the end", error=str(error))
         await self._client.__aexit__(None, None, None)

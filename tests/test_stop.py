@@ -59,6 +59,9 @@ class Part:
     async def keep_pace(self) -> None:
         self._parts.calls.append("pace")
 
+    async def keep(self) -> None:
+        self._parts.calls.append(self._name)
+
     async def __aexit__(self, *nothing: object) -> None:
         self._parts.calls.append(self._name)
 
@@ -70,10 +73,11 @@ def parts() -> Parts:
 
 @pytest.fixture
 def stop(parts: Parts) -> Stop:
-    poller, housekeeping, registry, client = (
-        cast(Any, Part(parts, name)) for name in ("poller", "housekeeping", "registry", "client")
+    poller, housekeeping, registry, client, record = (
+        cast(Any, Part(parts, name))
+        for name in ("poller", "housekeeping", "registry", "client", "record")
     )
-    return Stop(poller, housekeeping, registry, client, make_logger())
+    return Stop(poller, housekeeping, registry, client, record, make_logger())
 
 
 @pytest.fixture
@@ -97,7 +101,17 @@ async def test_each_part_is_closed_after_those_that_use_it(stop: Stop, parts: Pa
     stop.begin()
     await stop.finish()
     assert parts.calls == [
-        *("release", "poller", "last poll", "housekeeping", "registry", "pace", "client", "store")
+        *(
+            "release",
+            "poller",
+            "last poll",
+            "housekeeping",
+            "registry",
+            "pace",
+            "record",
+            "client",
+            "store",
+        )
     ]
 
 

@@ -12,6 +12,7 @@ import structlog
 from ..core.events import Event, EventType, Now
 from ..core.health.control import ControlTarget
 from ..core.health.health import Circuit, Health, Probe
+from ..core.health.saved import SavedHealth
 from ..core.job import Job
 from ..core.rate_limit import TokenBucket
 from ..core.reply import Kind, Reply
@@ -77,6 +78,11 @@ class Admission:
         if circuit.closed or circuit.probe is not Probe.CONTROL:
             return until
         return min(until, steady + KEY_CHECK_SECONDS)
+
+    def resume(self, saved: SavedHealth) -> None:
+        """Go on from what an earlier process saved; its state is not an event again."""
+        self.health.resume(saved, self._steady())
+        self._published_state = self.health.state
 
     def sent(self) -> None:
         """A request is made, with the key as it is now."""

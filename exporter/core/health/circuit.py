@@ -35,6 +35,8 @@ class Probes:
     def __init__(self) -> None:
         self.at = 0.0
         self._delay = 0.0
+        self._asked_until = 0.0
+        """Until when the upstream has asked to be left alone (`Retry-After`)."""
 
     def begin(self, steady: float) -> None:
         """The circuit has opened: the first probe may be made at once, or after `Retry-After`."""
@@ -66,3 +68,12 @@ class Probes:
             self._delay = asked * 2
         until = now.steady + min(asked, rules.max_retry_after)
         self.at = max(self.at, until) if is_open else until
+        self._asked_until = max(self._asked_until, until) if is_open else until
+
+    def wait_left(self, steady: float) -> float:
+        """Return for how many more seconds the upstream has asked to be left alone."""
+        return max(0.0, min(self.at, self._asked_until) - steady)
+
+    def resume(self, steady: float, wait: float, rules: PollingRules) -> None:
+        """The circuit was open in an earlier process: probe once that wait is over."""
+        self.at = self._asked_until = steady + min(wait, rules.max_retry_after)

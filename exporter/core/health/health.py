@@ -19,6 +19,7 @@ from .evidence import BAD_KINDS, SERVED, Evidence, Sort, served_at
 from .origin import Origin
 from .refusal import Refusal
 from .repeated import Hints, Silence
+from .saved import BAD, SavedHealth
 from .states import DOWN, PATIENT_STATES, REFUSED, Condition, Signal, UpstreamState, after
 from .trouble import Trouble
 
@@ -110,6 +111,21 @@ class Health:
     def restore(self, healthy_time: float) -> None:
         """Take back the stored healthy time."""
         self._healthy_time = healthy_time
+
+    def saved(self, steady: float) -> SavedHealth:
+        """Return what is to outlive a restart."""
+        bad = self._condition if self._condition in BAD else None
+        return SavedHealth(self.origin.served_before, bad, self._probes.wait_left(steady))
+
+    def resume(self, saved: SavedHealth, steady: float) -> None:
+        """Go on from what an earlier process saved; a bad state is probed at once."""
+        self.origin.served_before = saved.served_before
+        if saved.condition is not None:
+            self._condition = saved.condition
+            self._probes.resume(steady, saved.wait, self.polling)
+            self._trouble.turned_at = steady
+            if saved.condition is Condition.KEY_REJECTED:
+                self.key_valid = False
 
     def circuit(self) -> Circuit:
         """Whether polls may go on, or when and how one may be tried."""

@@ -1,0 +1,70 @@
+"""What outlives a restart of what is known about the upstream, as plain data for a store.
+
+A bad state does: its alert would otherwise resolve and fire again at each restart. `well` does not:
+nothing is known until the first answer. Evidence and witnesses do not either, because each counts
+only in the process that saw it.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from .states import Condition
+
+VERSION: Final = 1
+BAD: Final = frozenset(
+    {
+        Condition.FAILING,
+        Condition.SILENT,
+        Condition.STUCK,
+        Condition.THROTTLED,
+        Condition.BLOCKED,
+        Condition.KEY_REJECTED,
+    }
+)
+"""The conditions that are saved; `suspect` is over as soon as the evidence is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class SavedHealth:
+    """What was known of an upstream when it was saved."""
+
+    served_before: bool = False
+    """Whether it had ever given a good answer."""
+    condition: Condition | None = None
+    """One of `BAD`, otherwise None."""
+    wait: float = 0.0
+    """For how many more seconds it had asked to be left alone (`Retry-After`)."""
+
+    def as_data(self) -> dict[str, Any]:
+        """Return it as plain data for JSON."""
+        return {
+            "version": VERSION,
+            "served_before": self.served_before,
+            "condition": self.condition,
+            "wait": round(self.wait, 3),
+        }
+
+    def later(self, seconds: float) -> "SavedHealth":
+        """Return what is left of it after some seconds: the wait has gone on."""
+        left = max(0.0, self.wait - max(0.0, seconds))
+        return SavedHealth(self.served_before, self.condition, left)
+
+    def without_state(self) -> "SavedHealth":
+        """Return what of it never grows old."""
+        return SavedHealth(self.served_before)
+
+
+def from_data(data: Any) -> SavedHealth:
+    """Read what `as_data` gave; raises `ValueError` for anything else."""
+    if not isinstance(data, Mapping) or data.get("version") != VERSION:
+        raise ValueError("it was written by another version")
+    served, condition, wait = (data.get(name) for name in ("served_before", "condition", "wait"))
+    if not isinstance(served, bool):
+        raise ValueError("served_before: expected true or false")
+    if not isinstance(wait, float) or not 0.0 <= wait < math.inf:
+        raise ValueError("wait: expected seconds")
+    if condition is not None and (not isinstance(condition, str) or condition not in BAD):
+        raise ValueError(f"condition: {condition!r} is never saved")
+    return SavedHealth(served, None if condition is None else Condition(condition), wait)
