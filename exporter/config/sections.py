@@ -244,7 +244,7 @@ class Storage(Section):
     history_events: Annotated[int, Field(ge=0, le=10**9)] = 100_000
     """Maximum number of events that are kept."""
     counter_resume_within: Duration = 3600.0
-    """Counters resume after a stop of at most this long; after a longer one they start at 0."""
+    """Counters, and bad states of the upstream, outlast a stop of at most this long."""
 
     @field_validator("path")
     @classmethod

@@ -24,6 +24,10 @@ Result = TypeVar("Result")
 Work = Callable[[sqlite3.Connection], Result]
 
 
+def _nothing(_: object) -> None:
+    pass
+
+
 class Database:
     """The database in the file `path`.
 
@@ -36,7 +40,7 @@ class Database:
         self._busy_seconds = busy_seconds
         self._deadline: float | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
-        self._file = DatabaseFile(path)
+        self.file = DatabaseFile(path)
         self._connected: sqlite3.Connection | None = None
 
     async def open(self) -> SetAside | None:
@@ -54,7 +58,7 @@ class Database:
         """Close the file and leave it whole for the next exporter that opens it."""
         if self._connected is not None:
             await self._run(self._close)
-        self._file.unlock()
+        self.file.unlock()
         self._thread.shutdown(wait=False)
 
     def set_deadline(self, seconds: float) -> None:
@@ -70,14 +74,20 @@ class Database:
 
         return await self._run(run)
 
-    async def transaction(self, work: Work[Result]) -> Result:
-        """Do `work` in a transaction and commit; after a `StoreError` nothing is stored."""
+    async def transaction(
+        self, work: Work[Result], after_commit: Callable[[Result], None] = _nothing
+    ) -> Result:
+        """Do `work` in a transaction and commit; after a `StoreError` nothing is stored.
+
+        `after_commit` is called with the result before anybody else sees it.
+        """
 
         def run() -> Result:
             with self._errors(), self._begin() as connection:
                 result = work(connection)
                 self.before_commit()
-                return result
+            after_commit(result)
+            return result
 
         return await self._run(run)
 
@@ -113,12 +123,12 @@ class Database:
         try:
             yield
         except sqlite3.Error as error:
-            raise StoreError(f"{self.path}: {self._file.why(error)}") from error
+            raise StoreError(f"{self.path}: {self.file.why(error)}") from error
 
     def _check_in_place(self) -> None:
         """Ensure that the next commit goes into the files that an exporter finds after a kill."""
         try:
-            self._file.check_in_place(self._bytes_needed)
+            self.file.check_in_place(self._bytes_needed)
         except LogGoneError as error:
             self._begin_another_log(error)
 
@@ -142,12 +152,12 @@ class Database:
         try:
             self._connected = self._connect()
             self._begin_log()
-            self._file.remember()
+            self.file.remember()
         except OSError as failure:
-            raise StoreError(f"{self.path}: {self._file.why(failure)}; restart") from failure
+            raise StoreError(f"{self.path}: {self.file.why(failure)}; restart") from failure
 
     def _open(self) -> SetAside | None:
-        self._file.lock()
+        self.file.lock()
         try:
             self._open_file()
         except DamagedError as damage:
@@ -158,31 +168,31 @@ class Database:
 
     def _open_file(self) -> None:
         try:
-            self._file.set_stray_log_aside()
-            self._file.check_whole()
-            is_new = not self._file.place.exists()
+            self.file.set_stray_log_aside()
+            self.file.check_whole()
+            is_new = not self.file.place.exists()
             self._connected = self._connect()
             with self._begin() as connection:
                 check_ours(connection, self.path)
-            self._file.restrict_access(is_new=is_new)
+            self.file.restrict_access(is_new=is_new)
             self._begin_log()
             with self._begin() as connection:
                 upgrade(connection)
             damage = self._connected.execute("PRAGMA quick_check(1)").fetchone()[0]
             if damage != "ok":
                 raise DamagedError(damage)
-            self._file.remember()
+            self.file.remember()
         except (sqlite3.Error, OSError) as error:
             if "malformed" in str(error):
                 raise DamagedError(str(error)) from error
-            raise StoreUnusableError(f"{self.path}: {self._file.why(error)}") from error
+            raise StoreUnusableError(f"{self.path}: {self.file.why(error)}") from error
 
     def _set_aside(self, damage: DamagedError) -> SetAside:
         try:
-            moved_to = self._file.set_aside()
+            moved_to = self.file.set_aside()
         except OSError as error:
             raise StoreUnusableError(
-                f"{self.path}: damaged: {damage}; it cannot be set aside: {self._file.why(error)}"
+                f"{self.path}: damaged: {damage}; it cannot be set aside: {self.file.why(error)}"
             ) from error
         if self._connected is not None:
             self._connected.close()  # not earlier: closing deletes the log by its name
@@ -194,7 +204,7 @@ class Database:
         with contextlib.suppress(sqlite3.Error):
             # SQLite does this when it closes, but not if the file was renamed meanwhile.
             connection.execute("PRAGMA wal_checkpoint")
-        with self._file.closing():
+        with self.file.closing():
             connection.close()
         self._connected = None
 
@@ -205,7 +215,7 @@ class Database:
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self._file.place,
+            self.file.place,
             timeout=self._busy_seconds,
             isolation_level=None,
             check_same_thread=False,

@@ -8,20 +8,19 @@ one drops SQLite's own locks (SQLite, "How To Corrupt An SQLite Database File", 
 
 import contextlib
 import fcntl
-import json
 import logging
 import os
 import stat
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Final
 
+from .note import NOTE_BYTES, Note, load_note
 from .opening import explain
 from .store import StoreError, StoreUnusableError
 
 _LOG: Final = logging.getLogger("removit_exporter.store")
-
-NOTE_CHARACTERS: Final = 200
 
 Identity = tuple[int, int]
 """Device and inode."""
@@ -47,11 +46,22 @@ class DatabaseFile:
         self._lock: IO[str] | None = None
         self._open: dict[Path, Identity] = {}
         self._size = 0
+        self.note = Note()
+        """The content of the lock file; after `lock` it is the last exporter's."""
 
     def lock(self) -> None:
         """Refuse a second exporter on the same file: the two would count everything twice."""
         self._refuse_no_file()
         self._take_lock()
+        self.note = self._read_note()
+
+    def note_counters(self, counters: str, newest_event: int) -> None:
+        """Note what counts from now on, and the newest event so far."""
+        self._write_note(replace(self.note, counters=counters, newest_event=newest_event))
+
+    def note_event(self, newest_event: int) -> None:
+        """Note the newest event of a commit, before anything of it is visible."""
+        self._write_note(replace(self.note, newest_event=newest_event))
 
     def why(self, error: Exception) -> str:
         """Return what went wrong with the file, and what to do about it."""
@@ -112,13 +122,13 @@ class DatabaseFile:
             if held and _identity(held) == _identity(_sibling(self.place, ".lock").stat()):
                 return
         self._take_lock()
-        self._write_note(self._note())
+        self._write_note(self.note)
 
     def remember(self) -> None:
         """Note which files are open now; raises `OSError`."""
         self._open = {part: _identity(part.stat()) for part in (self.path, self._log, self._index)}
         self._size = self.path.stat().st_size
-        self._write_note(self._note())
+        self._write_note(replace(self.note, open=(*self._open[self.path], *self._open[self._log])))
 
     @contextlib.contextmanager
     def inspected(self) -> Iterator[list[str]]:
@@ -156,12 +166,12 @@ class DatabaseFile:
 
         Any other pair may be a copy with its own log (see `decisions.md`).
         """
-        note = self._read_note()
+        note = self._read_note().open
         if note is None or not self._log.exists() or not self.path.exists():
             return False
         main, log = _identity(self.path.stat()), _identity(self._log.stat())
         same_device = main[0] == note[0]
-        return log == tuple(note[2:]) and same_device and main != tuple(note[:2])
+        return log == note[2:] and same_device and main != note[:2]
 
     def check_whole(self) -> None:
         """Raise `DamagedError` for a log whose database is gone: SQLite would delete the log.
@@ -192,7 +202,7 @@ class DatabaseFile:
                 _LOG.error("a stray log stays: %s", self.why(error), extra={"path": str(self._log)})
         yield
         if not self._log.exists():
-            self._write_note(None)
+            self._write_note(replace(self.note, open=None))
         self._open = {}
 
     def _is_open(self, part: Path) -> bool:
@@ -210,27 +220,15 @@ class DatabaseFile:
             extra={"path": str(self.path), "set_aside": str(_sibling(moved, "-wal"))},
         )
 
-    def _note(self) -> list[int]:
-        return [*self._open[self.path], *self._open[self._log]]
-
-    def _write_note(self, note: list[int] | None) -> None:
-        """Write to the lock file which database and which log are open; None: neither."""
-        # Without a note the next start trusts what it finds, so a failure need not stop us.
+    def _write_note(self, note: Note) -> None:
+        # Without a note the next start trusts the files, and counts from 0.
+        self.note = note
         with contextlib.suppress(OSError):
             if self._lock is not None:
-                self._lock.truncate(0)
-                self._lock.write("" if note is None else json.dumps(note))
-                self._lock.flush()
+                os.pwrite(self._lock.fileno(), note.dump(), 0)
 
-    def _read_note(self) -> list[int] | None:
-        if self._lock is None:
-            return None
-        self._lock.seek(0)
-        try:
-            note = json.loads(self._lock.read(NOTE_CHARACTERS))
-        except ValueError:
-            return None
-        return note if isinstance(note, list) and len(note) == 4 else None
+    def _read_note(self) -> Note:
+        return load_note(os.pread(self._lock.fileno(), NOTE_BYTES, 0)) if self._lock else Note()
 
     def check_in_place(self, needed: Callable[[], int]) -> None:
         """Raise `StoreError` unless the names still lead to the files that are open.
@@ -304,4 +302,5 @@ def _identity(status: os.stat_result) -> Identity:
 
 def _open_privately(path: str, flags: int) -> int:
     """Open a file for its owner alone; a symbolic link is not followed, it may lead anywhere."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    # O_APPEND would make `pwrite` append.
+    return os.open(path, flags & ~os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

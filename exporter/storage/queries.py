@@ -227,11 +227,16 @@ def select_history(database: sqlite3.Connection, request: HistoryRequest) -> lis
 
 def select_history_bounds(database: sqlite3.Connection) -> tuple[int, int]:
     """See `Store.history_bounds`."""
-    # AUTOINCREMENT remembers the highest id that was ever assigned (SQLite, "Autoincrement").
-    row = database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
-    newest: int = row[0] if row else 0
+    newest = select_newest_event(database)
     oldest: int | None = database.execute("SELECT min(id) FROM events").fetchone()[0]
     return (newest + 1 if oldest is None else oldest), newest
+
+
+def select_newest_event(database: sqlite3.Connection) -> int:
+    """Return the highest id that an event was ever assigned, 0 before the first."""
+    # AUTOINCREMENT remembers it (SQLite, "Autoincrement").
+    row = database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
+    return int(row[0]) if row else 0
 
 
 def prune(database: sqlite3.Connection, request: PruneRequest) -> Pruned:

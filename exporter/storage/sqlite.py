@@ -5,9 +5,10 @@ registered again gets another row, and a late change for the former job is fence
 """
 
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
+import uuid
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ..core.job import Job
 from ..core.ledger import LedgerChange, OpenFailure
@@ -24,6 +25,7 @@ from .queries import (
     select_final_answer,
     select_history,
     select_history_bounds,
+    select_newest_event,
     select_totals,
 )
 from .store import (
@@ -82,16 +84,17 @@ class SqliteStore:
     async def load(self, request: LoadRequest) -> Snapshot:
         """See `Store.load`."""
 
-        def load(database: sqlite3.Connection) -> Snapshot:
+        def load(database: sqlite3.Connection) -> tuple[Snapshot, str, int]:
             meta = dict(database.execute("SELECT name, value FROM meta"))
-            alive_at = meta.get("alive_at")
-            recent = alive_at is not None and request.time - alive_at <= request.resume_within
-            if not recent or meta.get("layout") != request.layout:
+            newest_event = select_newest_event(database)
+            if not self._counters_continue(meta, newest_event, request):
                 database.execute("DELETE FROM totals")
-            put_meta(database, layout=request.layout, alive_at=request.time)
+                meta["counters"] = None
+            counters = meta.get("counters") or uuid.uuid4().hex
+            put_meta(database, layout=request.layout, alive_at=request.time, counters=counters)
             jobs, damaged = select_resident(database, request)
             set_aside(database, damaged)
-            return Snapshot(
+            snapshot = Snapshot(
                 jobs=jobs,
                 totals=select_totals(database),
                 admitted=database.execute("SELECT label, value FROM admitted").fetchall(),
@@ -100,12 +103,33 @@ class SqliteStore:
                 unresolved=count_unresolved(database),
                 kept=kept_of(meta),
             )
+            return snapshot, counters, newest_event
 
-        return await self.database.transaction(load)
+        def note(loaded: tuple[Snapshot, str, int]) -> None:
+            self.database.file.note_counters(*loaded[1:])
+
+        snapshot, _, _ = await self.database.transaction(load, note)
+        return snapshot
+
+    def _counters_continue(
+        self, meta: Mapping[str, Any], newest_event: int, request: LoadRequest
+    ) -> bool:
+        """Whether this is the very database that was in use last, and it was so lately."""
+        alive_at, counters = meta.get("alive_at"), meta.get("counters")
+        recent = alive_at is not None and request.time - alive_at <= request.resume_within
+        same = self.database.file.note.continues(counters, newest_event)
+        return recent and same and meta.get("layout") == request.layout
 
     async def apply(self, changes: Sequence[Change]) -> list[Accepted | Fenced]:
         """See `Store.apply`."""
-        return await self.database.transaction(lambda database: apply_changes(database, changes))
+        return await self.database.transaction(
+            lambda database: apply_changes(database, changes), self._note_events
+        )
+
+    def _note_events(self, results: Sequence[Accepted | Fenced]) -> None:
+        ids = [id_ for one in results if isinstance(one, Accepted) for id_ in one.event_ids]
+        if ids:
+            self.database.file.note_event(max(ids))
 
     async def get(self, job_ids: Collection[str]) -> dict[str, Job]:
         """See `Store.get`."""

@@ -1,4 +1,4 @@
-"""What outlives a restart of what is known about the upstream, as plain data for a store.
+"""The part of the upstream's health that outlives a restart, as plain data for a store.
 
 A bad state does: its alert would otherwise resolve and fire again at each restart. `well` does not:
 nothing is known until the first answer. Evidence and witnesses do not either, because each counts
@@ -28,7 +28,7 @@ BAD: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class SavedHealth:
-    """What was known of an upstream when it was saved."""
+    """The health of an upstream at the time when it was saved."""
 
     served_before: bool = False
     """Whether it had ever given a good answer."""

@@ -130,8 +130,8 @@ def test_well_is_not_saved_but_that_the_api_ever_answered_is() -> None:
     later = restarted(former, 10)
     assert later.state is UpstreamState.UNKNOWN
     assert later.circuit().closed
-    assert later.served_before
-    assert not restarted(health(), 10).served_before
+    assert later.origin.served_before
+    assert not restarted(health(), 10).origin.served_before
 
 
 def test_suspect_is_not_saved() -> None:
