@@ -5,6 +5,7 @@ Both are bounded.
 
 import math
 from collections import Counter, OrderedDict
+from collections.abc import Collection
 from typing import Final
 
 from .chance import Share
@@ -89,6 +90,11 @@ class RecentAnswers:
     def oldest(self) -> float:
         """Return when (steady seconds) the oldest answer came; infinity where there is none."""
         return next(iter(self._latest.values()))[0] if self._latest else math.inf
+
+    def newest(self, sorts: Collection[str]) -> float:
+        """Return when the newest answer of one of these sorts came; minus infinity without one."""
+        newest = (at for at, sort in reversed(self._latest.values()) if sort in sorts)
+        return next(newest, -math.inf)
 
     def count(self, sort: str) -> int:
         """Return for how many jobs this sort is the latest answer."""

@@ -95,8 +95,6 @@ class Evidence:
         self.shares = AnswerShares()
         self.turned = Turned()
         self.witnesses = Witnesses()
-        self.last_served_at = -math.inf
-        """When (steady seconds) a pending job was last answered 2xx."""
         self.nobody_served_at = -math.inf
         """When (healthy time) most jobs were last answered badly and none was served."""
 
@@ -125,7 +123,6 @@ class Evidence:
 
     def _take_witness(self, reply: Reply, now: Now, job: Job, rules: JudgementRules) -> None:
         """A pending job was served."""
-        self.last_served_at = now.steady
         ago = now.steady - served_at(reply, now, job)
         self.turned.served(now.steady - ago)
         at = max(job.registered_healthy_time, now.healthy_time - ago)

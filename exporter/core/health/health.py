@@ -206,7 +206,7 @@ class Health:
         turns = job is None or job.run_of(Kind.SERVER_ERROR) is None
         apart = self.polling.min_interval if turns else self.rules.outage_window
         if self.evidence.witnessed():
-            steady = self.evidence.last_served_at + self.rules.outage_window + _AFTER
+            steady = self.evidence.recent.newest(SERVED) + self.rules.outage_window + _AFTER
         self.control.want(steady, apart)
 
     def _controls_turn(self) -> bool:
