@@ -78,7 +78,6 @@ LONG = {
     "core/health/health.py": "every answer bears on all of an upstream's state",
     "registry/registry.py": "the one writer of jobs: all its verbs",
     "metrics/catalogue.py": "a table",
-    "polling/poller.py": "all requests share one rate limit and one limit of concurrency",
 }
 """The modules longer than 320 lines, each with its reason."""
 

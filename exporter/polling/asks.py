@@ -29,6 +29,12 @@ class Ask:
     waiting: int = 0
     """How many callers wait for the reply."""
 
+    def answer(self, request: "asyncio.Task[Reply]") -> None:
+        """Give the callers the reply of a request that has ended."""
+        if not self.reply.done():
+            failed = request.cancelled() or request.exception() is not None
+            self.reply.set_result(unasked("not_asked") if failed else request.result())
+
 
 class Asks:
     """The requests that wait, in two queues: before the schedule, and after everything else."""
@@ -36,6 +42,7 @@ class Asks:
     def __init__(self) -> None:
         self._first: dict[str, Ask] = {}
         self._last: dict[str, Ask] = {}
+        self._closed = False
 
     @property
     def first(self) -> int:
@@ -53,8 +60,10 @@ class Asks:
     def join(self, job_id: str, purpose: str, *, last: bool) -> Ask | None:
         """Count one more caller for the answer about a job, and return what it waits for.
 
-        None when too many unregistered ids wait.
+        None when too many unregistered ids wait, and after `close`.
         """
+        if self._closed:
+            return None
         ask = self._first.get(job_id) or self._last.get(job_id)
         if ask is None:
             if last and self.last >= MAX_UNKNOWN_ASKS:
@@ -86,7 +95,8 @@ class Asks:
         return self._first.pop(job_id, None) or self._last.pop(job_id, None)
 
     def close(self) -> None:
-        """End all requests that wait; their reply is `not_asked`."""
+        """End all requests that wait, and admit no more; their reply is `not_asked`."""
+        self._closed = True
         for queue in (self._first, self._last):
             while queue:
                 _, ask = queue.popitem()

@@ -37,6 +37,7 @@ async def test_requests_are_made_in_their_order_and_end_with_the_exporter() -> N
     asks.close()
     assert (await rest.reply).code == "not_asked"
     assert asks.first == 0
+    assert asks.join("c", "client", last=False) is None  # nobody would make the request
 
 
 async def test_the_limit_of_unregistered_ids_holds_up_no_registered_job() -> None:
