@@ -27,18 +27,16 @@ class Chore:
 
 
 class Housekeeping:
-    """Does the chores one after the other, and calls `always` each second."""
+    """Does the chores one after the other."""
 
     def __init__(
         self,
         chores: Sequence[Chore],
-        always: Callable[[], None],
         clock: Clock,
         instruments: Instruments,
         log: structlog.stdlib.BoundLogger,
     ) -> None:
         self._chores = chores
-        self._always = always
         self._clock = clock
         self._instruments = instruments
         self._log = log
@@ -70,7 +68,6 @@ class Housekeeping:
             await self._clock.sleep(TICK_SECONDS)
             self._instruments.loop_lag.set(max(0.0, self._clock.monotonic() - due))
             tick += 1
-            self._always()
             for chore in self._chores:
                 if tick % chore.every == 0:
                     await self._start(chore)

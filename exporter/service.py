@@ -227,11 +227,13 @@ class Exporter:
             self.tally,
             lambda: _limits(self.config()),
             lambda: self.poller.now(),
+            self.log,
         )
 
     def _make_housekeeping(self) -> Housekeeping:
         return Housekeeping(
             (
+                Chore(1, "evict", self.registry.evict),
                 Chore(5, "flush", self.registry.flush),
                 Chore(5, "reload", self.reloader.check, may_hang=True),
                 Chore(5, "job_files", self.configured.check, may_hang=True),
@@ -243,7 +245,6 @@ class Exporter:
                 Chore(300, "stamp", self.registry.stamp),
                 Chore(300, "pacing", self.poller.keep_pace),
             ),
-            self.registry.evict,
             self.clock,
             self.instruments,
             self.log,

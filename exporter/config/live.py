@@ -52,11 +52,17 @@ class LiveConfig:
         return self._config
 
     def subscribe(self, listener: Callable[[Config], None]) -> None:
-        """Have `listener` called with each new config once it is in force. It must not raise."""
+        """Have `listener` called with each new config once it is in force."""
         self._listeners.append(listener)
 
     def apply(self, config: Config) -> None:
-        """Put a new config in force."""
+        """Put a new config in force, and call every listener; raises the errors of all."""
         self._config = config
+        errors = []
         for listener in self._listeners:
-            listener(config)
+            try:
+                listener(config)
+            except Exception as error:  # noqa: BLE001 - the others are called all the same
+                errors.append(error)
+        if errors:
+            raise ExceptionGroup("the config is in force, but not everywhere", errors)

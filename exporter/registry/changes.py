@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
+import structlog
+
 from ..core.job import Job, JobState
 from ..core.ledger import ledger_step
 from ..core.published import Published
@@ -30,6 +32,7 @@ class Changes:
         resident: ResidentJobs,
         feed: Feed,
         endings: Waiting,
+        log: structlog.stdlib.BoundLogger,
     ) -> None:
         self.by_state: Counter[JobState] = Counter()
         """How many jobs are stored, by state."""
@@ -40,6 +43,7 @@ class Changes:
         self._resident = resident
         self._feed = feed
         self._endings = endings
+        self._log = log
         self._listeners: list[Callable[[Published], None]] = []
         commit.written_late = self._written_late
 
@@ -94,9 +98,15 @@ class Changes:
         self.publish(Published(before, after))
 
     def publish(self, published: Published) -> None:
-        """Call every listener, feed the stream, and wake those who wait for the job's end."""
+        """Call every listener, feed the stream, and wake the tasks that wait for the job's end.
+
+        A listener's error is logged, and keeps the change from nobody else.
+        """
         for listener in self._listeners:
-            listener(published)
+            try:
+                listener(published)
+            except Exception as error:  # noqa: BLE001
+                self._log.error("listener failed", exc_info=error)
         before, after = published.before, published.after
         if before is not None and after is not None:
             # Before the events, so that no progress comes after the job's end.
@@ -107,14 +117,16 @@ class Changes:
 
     def _settler(self, before: Job | None, change: Change) -> Settled:
         def settled(result: Accepted | Fenced | None) -> None:
-            if isinstance(result, Accepted):
-                self._accept(before, change, result)
-            else:
-                self._tally.bounds.give_back(change.admitted)
-                if isinstance(result, Fenced) and before is not None:
-                    self._take_stored(before, result.known)
-            if change.job is not None:
-                self.under_way.pop(change.job.job_id).set()
+            try:
+                if isinstance(result, Accepted):
+                    self._accept(before, change, result)
+                else:
+                    self._tally.bounds.give_back(change.admitted)
+                    if isinstance(result, Fenced) and before is not None:
+                        self._take_stored(before, result.known)
+            finally:
+                if change.job is not None:
+                    self.under_way.pop(change.job.job_id).set()
 
         return settled
 

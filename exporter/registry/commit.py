@@ -10,7 +10,7 @@ gauge shows it.
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVarTuple
 
 import structlog
 
@@ -23,7 +23,10 @@ BACKLOG_SLICE: Final = 500
 """The most changes of the backlog in one commit: a disk with little room may take a part of it."""
 
 Settled = Callable[[Accepted | Fenced | None], None]
-"""Called with a change's result before those who wait for it continue; None: it was not stored."""
+"""Called with a change's result before its future is set; None: the change was not stored."""
+
+
+Ts = TypeVarTuple("Ts")
 
 
 class CommitWatcher(Protocol):
@@ -168,9 +171,9 @@ class GroupCommit:
                 return
             for at, (item, result) in enumerate(zip(items, results, strict=False), start=1):
                 if result is None:
-                    _refuse(item, StoreError("the change has a value that cannot be stored"))
+                    self._refuse(item, StoreError("the change has a value that cannot be stored"))
                 else:
-                    _resolve(item, result)
+                    self._resolve(item, result)
                 if at % SETTLE_SLICE == 0:
                     await asyncio.sleep(0)
             items = items[len(results) :]
@@ -186,7 +189,7 @@ class GroupCommit:
         self.worked()
         for change, result in zip(written, results, strict=False):
             if result is not None:
-                self.written_late(change, result)
+                self._call(self.written_late, change, result)
         return True
 
     async def _apply(self, changes: Sequence[Change]) -> Sequence[Accepted | Fenced | None]:
@@ -216,21 +219,26 @@ class GroupCommit:
     def _settle_unstored(self, items: Sequence[_Item], error: StoreError) -> None:
         for item in items:
             if item.must_store:
-                _refuse(item, error)
+                self._refuse(item, error)
                 continue
             self._backlog.append(item.change)
             job = item.change.job
-            _resolve(item, Accepted((), job.incarnation if job else 0))
+            self._resolve(item, Accepted((), job.incarnation if job else 0))
 
+    def _refuse(self, item: _Item, error: StoreError) -> None:
+        self._call(item.settled, None)
+        if not item.result.done():
+            item.result.set_exception(error)
+            item.result.exception()  # retrieved, in case nobody waits any more
 
-def _refuse(item: _Item, error: StoreError) -> None:
-    item.settled(None)
-    if not item.result.done():
-        item.result.set_exception(error)
-        item.result.exception()  # retrieved, in case nobody waits any more
+    def _resolve(self, item: _Item, result: Accepted | Fenced) -> None:
+        self._call(item.settled, result)
+        if not item.result.done():
+            item.result.set_result(result)
 
-
-def _resolve(item: _Item, result: Accepted | Fenced) -> None:
-    item.settled(result)
-    if not item.result.done():
-        item.result.set_result(result)
+    def _call(self, callback: Callable[[*Ts], None], *values: *Ts) -> None:
+        """Call back; an error is logged, because the writer must survive it."""
+        try:
+            callback(*values)
+        except Exception as error:  # noqa: BLE001
+            self._log.error("callback of a commit failed", exc_info=error)

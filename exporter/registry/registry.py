@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
+import structlog
+
 from ..core.events import Event, Now
 from ..core.job import Job, JobState, Source
 from ..core.ledger import OpenFailure
@@ -64,6 +66,7 @@ class Registry:
         tally: Tally,
         limits: Callable[[], RegistryLimits],
         now: Callable[[], Now],
+        log: structlog.stdlib.BoundLogger,
     ) -> None:
         self.store = store
         self.commit = commit
@@ -76,7 +79,7 @@ class Registry:
         self._limits = limits
         self._now = now
         self._resident = ResidentJobs(limits, lambda: now().time)
-        self._changes = Changes(commit, tally, self._resident, self.feed, self.endings)
+        self._changes = Changes(commit, tally, self._resident, self.feed, self.endings, log)
         self.jobs: Mapping[str, Job] = self._resident.jobs
         """The jobs in memory, by id."""
         self.by_state: Counter[JobState] = self._changes.by_state
@@ -94,7 +97,10 @@ class Registry:
         return self._limits()
 
     def listen(self, listener: Callable[[Published], None]) -> None:
-        """Call `listener` with each change, right after its commit. It must return quickly."""
+        """Call `listener` with each change, right after its commit. It must return quickly.
+
+        An error that it raises is logged.
+        """
         self._changes.listen(listener)
 
     async def load(self) -> Snapshot:
@@ -280,7 +286,7 @@ class Registry:
             self.by_state.subtract(pruned.jobs)
             more = pruned.more
 
-    def evict(self) -> None:
+    async def evict(self) -> None:
         """Remove from memory the jobs whose time there is up; the store still has them."""
         for job in self._resident.evict(self._changes.under_way):
             self._changes.publish(Published(job, None))

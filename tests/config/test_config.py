@@ -429,6 +429,22 @@ def test_listeners_are_called_once_a_new_config_is_in_force() -> None:
     assert heard == [("first", new, new), ("second", new, new)]
 
 
+def test_a_listener_that_fails_keeps_a_new_config_from_no_other() -> None:
+    live, heard = LiveConfig(Config()), list[Config]()
+    mistake = ValueError("a listener's mistake")
+
+    def fail(config: Config) -> None:
+        raise mistake
+
+    live.subscribe(fail)
+    live.subscribe(heard.append)
+    new = Config.model_validate({"upstream": {"name": "new"}})
+    with pytest.raises(ExceptionGroup) as raised:
+        live.apply(new)
+    assert raised.value.exceptions == (mistake,)
+    assert (live(), heard) == (new, [new])
+
+
 @pytest.mark.parametrize(
     ("section", "double"), [("judgement", Judgement()), ("polling", Polling())]
 )

@@ -754,7 +754,7 @@ async def test_pruned_jobs_leave_an_open_page(
     await live(page)
     await expect(page.locator("#count-text")).to_have_text("2 jobs")
     registry = site.exporter.registry
-    registry.evict()
+    await registry.evict()
     assert old not in registry.jobs
     site.change_config("storage", retention=0.0)
     await registry.prune()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import structlog
 from failing_store import FailingStore
+from structlog.testing import capture_logs
 from support import START, now
 
 from exporter.core.events import Event, EventType
@@ -40,7 +41,7 @@ class Pipeline:
         self.endings = Waiting()
         self.bounds = LabelBounds(50)
         self.changes = Changes(
-            self.commit, Tally(self.bounds), self.resident, self.feed, self.endings
+            self.commit, Tally(self.bounds), self.resident, self.feed, self.endings, log
         )
         self.changes.listen(self.published.append)
         self.commit.start()
@@ -172,3 +173,41 @@ async def test_settle_waits_for_the_changes_in_progress(pipeline: Pipeline) -> N
         await settling
     assert pipeline.resident.jobs.keys() == {"a"}
     await registering
+
+
+async def test_a_listener_that_fails_keeps_a_change_from_nobody_else(
+    pipeline: Pipeline,
+) -> None:
+    heard: list[Published] = []
+
+    def fail(published: Published) -> None:
+        raise ValueError("a mistake in the listener")
+
+    pipeline.changes.listen(fail)
+    pipeline.changes.listen(heard.append)
+    with capture_logs() as logs:
+        made = await pipeline.register("a")
+        waiting = asyncio.create_task(pipeline.endings.wait("a"))
+        await asyncio.sleep(0)
+        await pipeline.submit(made, finished(made))
+        await asyncio.wait_for(waiting, 20)
+    assert heard == pipeline.published
+    assert (pipeline.feed.newest_id, pipeline.changes.under_way) == (2, {})
+    assert [line["event"] for line in logs] == ["listener failed"] * 2
+
+
+async def test_a_job_whose_change_could_not_be_taken_in_can_be_changed_again(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await pipeline.register("a")
+
+    def fail(before: Job | None, after: Job) -> None:
+        raise ValueError("a mistake in memory")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(pipeline.resident, "put", fail)
+        await pipeline.submit(made, finished(made))
+    assert pipeline.changes.under_way == {}
+    await asyncio.wait_for(pipeline.changes.settle(["a"]), 20)
+    [stored] = (await pipeline.store.get(["a"])).values()
+    assert isinstance(await pipeline.submit(stored, Outcome(stored)), Accepted)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 import structlog
 from failing_store import FailingStore
+from structlog.testing import capture_logs
 from support import START, job
 
 from exporter.core.events import Event, EventType
@@ -148,3 +149,42 @@ async def test_closing_writes_the_queue_and_then_refuses_changes(writer: Writer)
     refused = writer.submit(new("b"))
     with pytest.raises(StoreError, match="stopped writing"):
         await refused
+
+
+def failing(*values: object) -> None:
+    raise ValueError("a mistake in the callback")
+
+
+async def test_a_callback_that_fails_stops_neither_its_change_nor_the_writer(
+    writer: Writer,
+) -> None:
+    with capture_logs() as logs:
+        first, second = writer.commit.submit(
+            [(new("a"), failing), (new("b"), failing)], must_store=True
+        )
+        assert await asyncio.wait_for(first, 20) == Accepted((1,), 1)
+        assert await asyncio.wait_for(second, 20) == Accepted((2,), 2)
+    assert [line["event"] for line in logs] == ["callback of a commit failed"] * 2
+    assert await asyncio.wait_for(writer.submit(new("c")), 20) == Accepted((3,), 3)
+
+
+async def test_a_callback_that_fails_leaves_a_refusal_a_refusal(writer: Writer) -> None:
+    writer.store.broken = True
+    [future] = writer.commit.submit([(new("a"), failing)], must_store=True)
+    with pytest.raises(StoreError, match="disk full"):
+        await asyncio.wait_for(future, 20)
+    assert writer.commit.alive
+
+
+async def test_a_callback_that_fails_holds_up_no_backlog(writer: Writer) -> None:
+    writer.commit.written_late = failing
+    writer.store.broken = True
+    for name_ in "ab":
+        await asyncio.wait_for(writer.submit(new(name_), must_store=False), 20)
+    writer.store.broken = False
+    writer.retry.set()
+    async with asyncio.timeout(20):
+        while writer.commit.unwritten:
+            await asyncio.sleep(0)
+    assert (await writer.store.get(["a", "b"])).keys() == {"a", "b"}
+    assert await asyncio.wait_for(writer.submit(new("c")), 20) == Accepted((3,), 3)

@@ -42,7 +42,7 @@ class House:
         log = structlog.get_logger("removit_exporter")
         self.commit = GroupCommit(store, self, lambda: self.at, self._sleep, log)
         self.tally = Tally(LabelBounds(50), ("shop",))
-        self.registry = Registry(store, self.commit, self.tally, lambda: limits, self.now)
+        self.registry = Registry(store, self.commit, self.tally, lambda: limits, self.now, log)
         self.registry.listen(self.published.append)
 
     def now(self) -> Now:
@@ -397,23 +397,23 @@ async def test_finished_jobs_leave_memory_and_stay_in_the_store() -> None:
         await house.poll("failed", judged(JobState.FAILED))
         await house.poll("lost", judged(JobState.NOT_FOUND))
 
-        def held(at: float) -> set[str]:
+        async def held(at: float) -> set[str]:
             house.at = at
-            house.registry.evict()
+            await house.registry.evict()
             return set(house.registry.jobs)
 
-        assert held(10.9) == {"done", "failed", "lost", "pending"}
-        assert held(11.1) == {"failed", "lost", "pending"}
+        assert await held(10.9) == {"done", "failed", "lost", "pending"}
+        assert await held(11.1) == {"failed", "lost", "pending"}
         # A job with a recheck due is held however late that comes.
-        assert held(40) == {"failed", "lost", "pending"}
+        assert await held(40) == {"failed", "lost", "pending"}
         await house.poll("lost", lambda job: Outcome(replace(job, rechecks=1)))
-        assert held(42) == {"failed", "lost", "pending"}  # not yet stored
+        assert await held(42) == {"failed", "lost", "pending"}  # not yet stored
         await house.registry.flush()
-        assert held(44) == {"failed", "pending"}
-        assert held(400) == {"failed", "pending"}
+        assert await held(44) == {"failed", "pending"}
+        assert await held(400) == {"failed", "pending"}
         await house.poll("failed", lambda job: Outcome(replace(job, rechecks=1)))
         await house.registry.flush()
-        assert held(402) == {"pending"}
+        assert await held(402) == {"pending"}
         assert {
             one.before.job_id for one in house.published if one.after is None and one.before
         } == {
@@ -448,7 +448,7 @@ async def test_jobs_that_linger_or_are_named_by_the_config_are_not_pruned() -> N
     async with opened(house, retention=5.0, linger=1.0) as later:
         later.registry.configured = {"named"}
         later.at = 20
-        later.registry.evict()
+        await later.registry.evict()
         await later.registry.prune()
         assert await later.registry.get("named") is not None
         assert await later.registry.get("old") is None
