@@ -233,16 +233,16 @@ class Exporter:
     def _make_housekeeping(self) -> Housekeeping:
         return Housekeeping(
             (
-                Chore(1, "evict", self.registry.evict),
-                Chore(5, "flush", self.registry.flush),
+                Chore(1, "evict", self.registry.upkeep.evict),
+                Chore(5, "flush", self.registry.upkeep.flush),
                 Chore(5, "reload", self.reloader.check, may_hang=True),
                 Chore(5, "job_files", self.configured.check, may_hang=True),
                 Chore(5, "ca_file", self.client.trust.check, may_hang=True),
                 Chore(5, "secrets", self._report_secrets),
                 Chore(5, "upstream", self.upstream_record.keep_if_changed),
-                Chore(60, "prune", self.registry.prune),
+                Chore(60, "prune", self.registry.upkeep.prune),
                 # The store's alive stamp: counters resume after a restart if it is young.
-                Chore(300, "stamp", self.registry.stamp),
+                Chore(300, "stamp", self.registry.upkeep.stamp),
                 Chore(300, "pacing", self.poller.keep_pace),
             ),
             self.clock,

@@ -306,7 +306,7 @@ async def test_a_reader_that_falls_behind_the_kept_history_gets_an_error_and_no_
         await asyncio.wait_for(anext(stream), 20)
         for _ in range(10):
             await jobs.register(simulator.add(Script.stuck(0.0)))
-        await registry.prune()
+        await registry.upkeep.prune()
         with pytest.raises(HistoryGapError):
             await asyncio.wait_for(anext(stream), 20)
 

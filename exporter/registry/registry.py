@@ -2,13 +2,13 @@
 
 Memory holds the jobs that are pending, linger after their end, or will be asked again
 (`resident.py`); older ones are read from the store. A change is visible only after it is stored
-(`changes.py`). Progress is not an event: it is visible at once, and `flush` stores it.
+(`changes.py`). Progress is not an event: it is visible at once, and the next flush stores it
+(`upkeep.py`).
 """
 
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Final
 
 import structlog
 
@@ -24,12 +24,9 @@ from ..storage.store import (
     LoadRequest,
     Page,
     PageRequest,
-    PruneRequest,
     RecheckDue,
-    SignOfLife,
     Snapshot,
     Store,
-    StoreError,
 )
 from .changes import Changes
 from .commit import GroupCommit
@@ -47,10 +44,8 @@ from .staging import (
     fitting,
     stage,
 )
+from .upkeep import Upkeep
 from .waiting import Waiting
-
-PRUNE_SLICE: Final = 1000
-"""How many rows one commit drops: pruning goes in slices, so that no commit takes long."""
 
 
 class Registry:
@@ -84,6 +79,9 @@ class Registry:
         """The jobs in memory, by id."""
         self.by_state: Counter[JobState] = self._changes.by_state
         """How many jobs are stored, by state."""
+        self.upkeep = Upkeep(
+            store, commit, self._resident, self._changes, lambda: self.configured, limits, now
+        )
         self._registering = asyncio.Lock()
 
     @property
@@ -134,8 +132,8 @@ class Registry:
     async def close(self) -> None:
         """Store the rest and stop writing; raises `StoreError`. `store` itself stays open."""
         try:
-            await self.flush()
-            await self.stamp()
+            await self.upkeep.flush()
+            await self.upkeep.stamp()
         finally:
             await self.commit.close()
 
@@ -235,61 +233,6 @@ class Registry:
     async def record(self, event: Event) -> None:
         """Add an event that concerns no job to the history."""
         await self._changes.submit([(None, Change(None, events=(event,)))], must_store=False)
-
-    async def flush(self) -> None:
-        """Store the progress of the jobs that moved since the last flush; raises `StoreError`."""
-        if self._resident.unsaved or not self.commit.writable:
-            # Healthy time is stored first. If after a kill it were behind the times in the jobs,
-            # their runs of answers would not grow until it had caught up.
-            await self.stamp()
-        unsaved, under_way = self._resident.unsaved, self._changes.under_way
-        names = [name for name in unsaved if name in self.jobs and name not in under_way]
-        jobs = [self.jobs[name] for name in names]
-        unsaved.intersection_update(under_way)
-        if jobs:
-            try:
-                await self._changes.submit(
-                    [(job, self._changes.make(job, Outcome(job))) for job in jobs],
-                    must_store=True,
-                )
-            except StoreError:
-                unsaved.update(names)
-                raise
-
-    async def stamp(self) -> None:
-        """Write a sign of life, so that counters resume after a restart; raises `StoreError`."""
-        now = self._now()
-        try:
-            await self.store.stamp(SignOfLife(now.time, now.healthy_time))
-        except StoreError as error:
-            self.commit.failed(error)
-            raise
-        self.commit.worked()
-
-    async def prune(self) -> None:
-        """Drop finished jobs and events that are past their retention; raises `StoreError`.
-
-        It goes in slices, so that other changes can be committed in between.
-        """
-        resident = [job_id for job_id, job in self.jobs.items() if not job.pending]
-        keep = {*self.configured, *resident}
-        more = True
-        while more:
-            pruned = await self.store.prune(
-                PruneRequest(
-                    finished_before=self._now().time - self.limits.retention,
-                    keep=keep,
-                    history_events=self.limits.history_events,
-                    limit=PRUNE_SLICE,
-                )
-            )
-            self.by_state.subtract(pruned.jobs)
-            more = pruned.more
-
-    async def evict(self) -> None:
-        """Remove from memory the jobs whose time there is up; the store still has them."""
-        for job in self._resident.evict(self._changes.under_way):
-            self._changes.publish(Published(job, None))
 
     async def _known(self, job_ids: Collection[str]) -> dict[str, Job]:
         """Return the jobs that are known, once none of them has a change in progress."""

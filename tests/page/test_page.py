@@ -449,7 +449,7 @@ async def test_after_a_gap_in_the_history_everything_is_read_again(
     for job_id in ids:
         await site.put(job_id)
         await site.ends(job_id, "done")
-    await site.exporter.registry.prune()
+    await site.exporter.registry.upkeep.prune()
     await page.unroute("**/api/**")
     await expect(page.locator("#rows tr.s-done")).to_have_count(4)
     await live(page)
@@ -754,10 +754,10 @@ async def test_pruned_jobs_leave_an_open_page(
     await live(page)
     await expect(page.locator("#count-text")).to_have_text("2 jobs")
     registry = site.exporter.registry
-    await registry.evict()
+    await registry.upkeep.evict()
     assert old not in registry.jobs
     site.change_config("storage", retention=0.0)
-    await registry.prune()
+    await registry.upkeep.prune()
     await page.clock.fast_forward(601_000)
 
     async def gone() -> bool:

@@ -307,15 +307,15 @@ async def test_progress_waits_for_a_store_that_fails_without_a_backlog() -> None
         house.store.broken = True
         for _ in range(3):
             with pytest.raises(StoreError):
-                await house.registry.flush()
+                await house.registry.upkeep.flush()
         assert (house.commit.unwritten, house.commit.writable) == (0, False)
         assert house.registry.jobs["a"].progress == 20
         house.store.broken = False
-        await house.registry.flush()
+        await house.registry.upkeep.flush()
         assert house.commit.writable
         assert (await house.store.get(["a"]))["a"].progress == 20
         version = house.registry.jobs["a"].version
-        await house.registry.flush()
+        await house.registry.upkeep.flush()
         assert house.registry.jobs["a"].version == version
 
 
@@ -399,7 +399,7 @@ async def test_finished_jobs_leave_memory_and_stay_in_the_store() -> None:
 
         async def held(at: float) -> set[str]:
             house.at = at
-            await house.registry.evict()
+            await house.registry.upkeep.evict()
             return set(house.registry.jobs)
 
         assert await held(10.9) == {"done", "failed", "lost", "pending"}
@@ -408,11 +408,11 @@ async def test_finished_jobs_leave_memory_and_stay_in_the_store() -> None:
         assert await held(40) == {"failed", "lost", "pending"}
         await house.poll("lost", lambda job: Outcome(replace(job, rechecks=1)))
         assert await held(42) == {"failed", "lost", "pending"}  # not yet stored
-        await house.registry.flush()
+        await house.registry.upkeep.flush()
         assert await held(44) == {"failed", "pending"}
         assert await held(400) == {"failed", "pending"}
         await house.poll("failed", lambda job: Outcome(replace(job, rechecks=1)))
-        await house.registry.flush()
+        await house.registry.upkeep.flush()
         assert await held(402) == {"pending"}
         assert {
             one.before.job_id for one in house.published if one.after is None and one.before
@@ -429,7 +429,7 @@ async def test_finished_jobs_leave_memory_and_stay_in_the_store() -> None:
         found = await house.registry.get("done")
         assert found is not None
         assert found.state is JobState.DONE
-        await house.registry.prune()
+        await house.registry.upkeep.prune()
         assert await house.registry.get("done") is None
         assert house.registry.by_state == {JobState.PENDING: 1} | dict.fromkeys(
             (JobState.DONE, JobState.FAILED, JobState.NOT_FOUND), 0
@@ -443,13 +443,13 @@ async def test_jobs_that_linger_or_are_named_by_the_config_are_not_pruned() -> N
         for name in ("named", "lingers", "old"):
             await house.poll(name, answered(state="done"))
         house.at = 20
-        await house.registry.prune()
+        await house.registry.upkeep.prune()
         assert await house.registry.get("old") is not None  # it lingers as well
     async with opened(house, retention=5.0, linger=1.0) as later:
         later.registry.configured = {"named"}
         later.at = 20
-        await later.registry.evict()
-        await later.registry.prune()
+        await later.registry.upkeep.evict()
+        await later.registry.upkeep.prune()
         assert await later.registry.get("named") is not None
         assert await later.registry.get("old") is None
 
@@ -489,7 +489,7 @@ async def test_a_poll_that_brings_no_event_writes_nothing() -> None:
         version = house.registry.jobs["a"].version
         for _ in range(5):
             await house.poll("a", answered(progress=10))
-        await house.registry.flush()
+        await house.registry.upkeep.flush()
         assert house.registry.jobs["a"].version == version
         assert (await house.store.get(["a"]))["a"].version == version
 
@@ -500,7 +500,7 @@ async def test_an_error_answer_that_is_no_event_is_kept_with_the_next_flush() ->
         await house.poll("a", answered())
         await house.poll("a", lambda job: Outcome(*observe(job, error(500), now(1))))
         await house.poll("a", lambda job: Outcome(*observe(job, error(500), now(2))))
-        await house.registry.flush()
+        await house.registry.upkeep.flush()
         suspicion = (await house.store.get(["a"]))["a"].suspicion
         assert suspicion is not None
         assert suspicion.answers == 2

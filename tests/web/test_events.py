@@ -163,7 +163,7 @@ async def test_a_browser_that_reconnects_gets_the_missed_events(
 async def test_a_pruned_or_unknown_event_id_is_410(open_site: Open, simulator: Simulator) -> None:
     site = await open_site(storage={"history_events": 3})
     await run_one(site, simulator)
-    await site.exporter.registry.prune()
+    await site.exporter.registry.upkeep.prune()
     kept = [event["id"] for event in await read(site)]
     assert len(kept) == 3
     assert len(await read(site, after=kept[0] - 1)) == 3
@@ -191,7 +191,7 @@ async def test_a_slow_follower_reads_from_the_store_and_misses_nothing(
 async def drop_history(site: Site) -> None:
     """Keep only the newest event in the store."""
     site.change_config("storage", history_events=1)
-    await site.exporter.registry.prune()
+    await site.exporter.registry.upkeep.prune()
 
 
 @pytest.mark.parametrize("trouble", [drop_history, break_store])
