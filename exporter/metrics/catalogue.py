@@ -1,9 +1,10 @@
 """Every metric: its name, type, labels, help, and how it adds up over replicas. The only place.
 
+It is one long table on purpose, because a reader looks for a metric in one file.
 `python -m exporter.metrics` prints `docs/metrics.md`, which is made from it.
 Names follow Prometheus's "Metric and label naming": base units, `_total` on counters, timestamps
-and never ages. No family's name equals another's once OpenMetrics' suffixes are taken off (a test
-holds that). Every series also carries `upstream`, the name of the watched API, and the config's
+and never ages. No two families have the same name once OpenMetrics' suffixes are removed (tested).
+Every series also carries `upstream`, the name of the watched API, and the config's
 `metrics.const_labels`.
 """
 
@@ -367,4 +368,4 @@ LABEL_NAMES: Final = frozenset(label for family in FAMILIES.values() for label i
     "le",
     "upstream",
 }
-"""No registration label may be called so."""
+"""Names that no registration label may have."""

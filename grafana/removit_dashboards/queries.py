@@ -93,6 +93,17 @@ def last(series: str) -> str:
     return f"max(last_over_time({series}[$__range]))"
 
 
+def own(name: str) -> str:
+    """Return the series of a metric about the exporter itself."""
+    return f"removit_exporter_{name}{{{ONE}}}"
+
+
+def quantile(share: float, name: str, by: str = "le") -> str:
+    """Return a quantile of a histogram about the exporter itself, in seconds."""
+    rate = f"rate(removit_exporter_{name}_seconds_bucket{{{ONE}}}[{R}])"
+    return f"histogram_quantile({share}, sum by ({by}) ({rate}))"
+
+
 class Query(prometheus.Dataquery):
     """A query over the time range."""
 
