@@ -5,18 +5,20 @@
 stay; all other modules may change.
 """
 
-from importlib.metadata import version
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
-from .app import EXPORTER, create_app, setup
-from .config import Config, ConfigError, load_config
-from .core.job import Job, JobState
-from .embedding import JOBS, ExporterStoppedError, Jobs, RegistrationError, UnknownJobError
-from .registry.feed import HistoryGapError
-from .registry.staging import RegistryFullError
-from .service import Exporter
-from .storage.store import StoredEvent, StoreError
+if TYPE_CHECKING:
+    from .app import EXPORTER, create_app, setup
+    from .config import Config, ConfigError, load_config
+    from .core.job import Job, JobState
+    from .embedding import JOBS, ExporterStoppedError, Jobs, RegistrationError, UnknownJobError
+    from .registry.feed import HistoryGapError
+    from .registry.staging import RegistryFullError
+    from .service import Exporter
+    from .storage.store import StoredEvent, StoreError
 
-__version__ = version("removit-exporter")
+    __version__: str
 
 __all__ = [
     "EXPORTER",
@@ -39,3 +41,25 @@ __all__ = [
     "load_config",
     "setup",
 ]
+
+_MODULES: Final = {
+    "app": ("EXPORTER", "create_app", "setup"),
+    "config": ("Config", "ConfigError", "load_config"),
+    "core.job": ("Job", "JobState"),
+    "embedding": ("JOBS", "ExporterStoppedError", "Jobs", "RegistrationError", "UnknownJobError"),
+    "registry.feed": ("HistoryGapError",),
+    "registry.staging": ("RegistryFullError",),
+    "service": ("Exporter",),
+    "storage.store": ("StoreError", "StoredEvent"),
+}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Import a public name at its first use: the command handles signals before that."""
+        if name == "__version__":
+            return import_module("importlib.metadata").version("removit-exporter")
+        for module, names in _MODULES.items():
+            if name in names:
+                return getattr(import_module(f".{module}", __name__), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

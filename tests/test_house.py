@@ -66,7 +66,8 @@ MAY_IMPORT = {
     "drill": BELOW_COMMANDS | {"commands", "alerting"},
     "cli": BELOW_COMMANDS | {"commands", "drill"},
     "__init__": BELOW_APP | {"app"},
-    "__main__": {"cli"},
+    "process": set(),
+    "__main__": {"cli", "process"},
 }
 """What each package, and each module outside of packages, may import besides itself."""
 
