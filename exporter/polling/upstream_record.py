@@ -7,7 +7,6 @@ decides whether it is restored. It names the base URL: nothing in it is true of 
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -88,8 +87,10 @@ class UpstreamRecord:
 
 
 def _differ(written: SavedHealth, saved: SavedHealth) -> bool:
-    longer = saved.wait > written.wait + WAIT_SECONDS
-    return longer or replace(saved, wait=0.0) != replace(written, wait=0.0)
+    """Whether more has changed than time: a wait may grow, and then it is written again."""
+    if saved.wait > written.wait + WAIT_SECONDS:
+        return True
+    return (written.served_before, written.condition) != (saved.served_before, saved.condition)
 
 
 def _read(text: str) -> tuple[str, float, SavedHealth]:

@@ -75,5 +75,5 @@ class Probes:
         return max(0.0, min(self.at, self._asked_until) - steady)
 
     def resume(self, steady: float, wait: float, rules: PollingRules) -> None:
-        """The circuit was open in an earlier process: probe once that wait is over."""
+        """Go on with an earlier process's open circuit: the first probe is made after that wait."""
         self.at = self._asked_until = steady + min(wait, rules.max_retry_after)

@@ -122,8 +122,9 @@ class Health:
         self.origin.served_before = saved.served_before
         if saved.condition is not None:
             self._condition = saved.condition
+            if saved.condition is Condition.STUCK:
+                self._trouble.turned_at = steady - saved.turned_ago
             self._probes.resume(steady, saved.wait, self.polling)
-            self._trouble.turned_at = steady
             if saved.condition is Condition.KEY_REJECTED:
                 self.key_valid = False
 

@@ -47,9 +47,9 @@ class SavedHealth:
         }
 
     def later(self, seconds: float) -> "SavedHealth":
-        """Return what is left of it after some seconds: the wait has gone on."""
-        left = max(0.0, self.wait - max(0.0, seconds))
-        return SavedHealth(self.served_before, self.condition, left)
+        """Return what is left of it after some seconds in which no exporter ran."""
+        passed = max(0.0, seconds)
+        return replace(self, wait=max(0.0, self.wait - passed), turned_ago=self.turned_ago + passed)
 
     def without_state(self) -> "SavedHealth":
         """Return what of it never grows old."""

@@ -188,15 +188,27 @@ def test_a_restored_wait_is_no_longer_than_the_config_admits() -> None:
 
 def test_a_wait_goes_on_while_no_exporter_runs() -> None:
     saved = SavedHealth(True, Condition.THROTTLED, 100.0)
-    assert saved.later(40.0) == SavedHealth(True, Condition.THROTTLED, 60.0)
+    assert saved.later(40.0) == SavedHealth(True, Condition.THROTTLED, 60.0, 40.0)
     assert saved.later(400.0).wait == 0.0
     assert saved.later(-50.0) == saved  # the clock was set back
+    assert SavedHealth(turned_ago=5.0).later(40.0).turned_ago == 45.0
     assert saved.without_state() == SavedHealth(served_before=True)
+
+
+def test_workers_that_died_long_ago_are_believed_no_longer_after_a_restart() -> None:
+    later = health()
+    later.resume(SavedHealth(True, Condition.STUCK, 0.0, 3600.0), now(0).steady)
+    assert later.state is UpstreamState.DOWN
+    assert later.saved(now(60).steady).turned_ago == 3660.0
+    later.advance(now(11 * 3600 - 1).steady)
+    assert later.up is False
+    later.advance(now(11 * 3600).steady)
+    assert later.state is UpstreamState.UNKNOWN
 
 
 @pytest.mark.parametrize("condition", [None, *sorted(BAD)])
 def test_everything_saved_is_read_back(condition: Condition | None) -> None:
-    saved = SavedHealth(True, condition, 12.5)
+    saved = SavedHealth(True, condition, 12.5, 7.25)
     assert from_data(json.loads(json.dumps(saved.as_data()))) == saved
 
 
@@ -220,6 +232,7 @@ GOOD = SavedHealth(True, Condition.FAILING, 1.0).as_data()
         GOOD | {"wait": math.inf},
         GOOD | {"wait": True},
         GOOD | {"wait": "1"},
+        GOOD | {"turned_ago": None},
     ],
 )
 def test_anything_else_is_refused(data: Any) -> None:
