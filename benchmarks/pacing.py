@@ -10,7 +10,7 @@ its mean delay in seeing an end is `pacing_simulation.DELAY`. The table has its 
 as a share of the calls that a fixed interval makes for the same jobs at the same delay. The first
 poll of a job, at its registration, is counted for no rule; waits have no jitter.
 
-    mark       the share that must be reached
+    mark       the share that must be reached; none is set for --fresh
     learned    the exporter's rule, without `polling.progress_max_age` unless --fresh
     known law  the best policy for somebody who knows the law, but sees no progress
     of known   calls of the exporter's rule as a share of that policy's
@@ -77,7 +77,8 @@ def print_table(options: argparse.Namespace, size: Size) -> int:
         if name not in known:
             known[name] = known_law(name, law)
         learned = at_delay(fresh if options.fresh else Learned, law, size, 0.5)
-        cell = Cell(name, kind, learned.share_of_fixed, known[name], MARKS.get((name, kind)))
+        mark_set = None if options.fresh else MARKS.get((name, kind))
+        cell = Cell(name, kind, learned.share_of_fixed, known[name], mark_set)
         cells.append(cell)
         mark = "-" if cell.mark is None else f"{cell.mark:.2f}"
         row = f"{name:15}{kind:14}{mark:>5}{cell.share:7.2f}{'*' if cell.is_missed else ' '}"

@@ -1,7 +1,7 @@
 """Calls a job over real sockets: this version against a former one, at the same detection delay.
 
     git worktree add --detach ../d1024ca d1024ca
-    .venv/bin/python benchmarks/pacing_calls.py ../d1024ca [--jobs 2000] [--speed 5] [--rate 40]
+    .venv/bin/python benchmarks/pacing_calls.py ../d1024ca [--jobs 2000] [--speed 6] [--rate 50]
 
 Each run starts the simulator of the demo and an exporter, registers jobs over HTTP, waits until all
 have ended, and reads `/metrics`: the polls of `removit_upstream_requests_total`, and the mean of
@@ -163,8 +163,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("former", type=Path, nargs="?", help="a checkout of the former version")
     parser.add_argument("--jobs", type=int, default=2000)
-    parser.add_argument("--speed", type=float, default=5.0, help="of the simulator")
-    parser.add_argument("--rate", type=float, default=40.0, help="jobs registered in a second")
+    parser.add_argument("--speed", type=float, default=6.0, help="of the simulator")
+    parser.add_argument("--rate", type=float, default=50.0, help="jobs registered in a second")
     parser.add_argument("--drive", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.drive is None:

@@ -11,7 +11,7 @@ from pacing_simulation import Size, run
 
 from exporter.core.pacing.watch import Watch
 
-WARM_UP, JOBS, REPEATS = 600, 600, 5
+JOBS, REPEATS = 2000, 5
 DECISION_MARK, LEARNING_MARK = 15.0, 25.0
 
 
@@ -39,7 +39,7 @@ def cpu() -> Iterator[Row]:
     """Yield the time of a decision by itself, and with all the learning between two decisions."""
     for kind in ("silent", "quarters", "fine", "nonsense"):
         rule = Recorded()
-        run(lambda: rule, combined(SECONDS["log-normal .5"], KINDS[kind]), Size(JOBS, WARM_UP, 1))  # noqa: B023 - called at once
+        run(lambda: rule, combined(SECONDS["log-normal .5"], KINDS[kind]), Size(JOBS, 0, 1))  # noqa: B023 - called at once
         count = len(rule.decisions)
         deciding = _fastest(lambda: _decide(rule))  # noqa: B023 - called at once
         learning = _fastest(lambda: _replay(rule))  # noqa: B023 - called at once

@@ -23,6 +23,8 @@ class Cell(NamedTuple):
 LEFT, TOP, WIDTH, ROW = 130, 40, 560, 44
 FULL = 1.2
 """The share at the right edge."""
+SPREAD = 2.8
+"""The dots of a row lie this far below one another, so that none hides another."""
 COLOURS = (
     *("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951"),
     *("#ff8ab7", "#a463f2", "#97bbf5", "#9c6b4e", "#9498a0"),
@@ -49,7 +51,15 @@ def plot(cells: Sequence[Cell]) -> str:
         parts.append(_text(LEFT - 10, y + 4, law, "end"))
         own = [cell for cell in cells if cell.law == law]
         parts.append(_line(_x(own[0].known), y, 16))
-        parts += [_dot(_x(cell.share), y, colour[cell.kind], _title(cell)) for cell in own]
+        parts += [
+            _dot(
+                _x(cell.share),
+                y + SPREAD * _from_middle(place, own),
+                colour[cell.kind],
+                _title(cell),
+            )
+            for place, cell in enumerate(own)
+        ]
     return "\n".join([*parts, *_legend(LEFT + WIDTH + 20, colour), "</svg>", ""])
 
 
@@ -57,7 +67,11 @@ def _scale(bottom: int) -> list[str]:
     parts = []
     for step in range(7):
         x = _x(step / 5)
-        parts.append(f'<path d="M{x:.1f} {TOP}V{bottom}" stroke="#ddd"/>')
+        is_fixed = step == 5
+        parts.append(
+            f'<path d="M{x:.1f} {TOP}V{bottom}" stroke="{"#888" if is_fixed else "#ddd"}"/>'
+        )
+        parts += [_text(x, TOP - 6, "fixed interval", "middle")] if is_fixed else []
         parts.append(_text(x, bottom + 16, f"{step / 5:.1f}", "middle"))
     return parts
 
@@ -69,6 +83,10 @@ def _legend(x: float, colour: dict[str, str]) -> list[str]:
         parts += [_dot(x, y, own, kind), _text(x + 12, y + 4, kind)]
     y = TOP + 20 * len(colour) + 10
     return [*parts, _line(x, y, 7), _text(x + 12, y + 4, "known law")]
+
+
+def _from_middle(place: int, cells: Sequence[Cell]) -> float:
+    return place - (len(cells) - 1) / 2
 
 
 def _title(cell: Cell) -> str:
@@ -85,7 +103,7 @@ def _line(x: float, y: float, half: float) -> str:
 
 
 def _x(share: float) -> float:
-    return LEFT + WIDTH * min(share, FULL) / FULL
+    return LEFT + WIDTH * min(round(share, 2), FULL) / FULL
 
 
 def _text(x: float, y: float, text: str, anchor: str = "start") -> str:

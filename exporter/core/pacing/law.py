@@ -79,12 +79,15 @@ class Law:
         self.ended += weight
         low, high = position(start), position(max(end, start * 1.001 + 1e-3))
         first, shares = spread(low, high, self.chance, FLOOR)
-        alive = 1.0
+        alive, ends, passed = weight, self.ends, self.passed
+        entered, last = low, first + len(shares) - 1
         for at, share in enumerate(shares, first):
-            self.ends[at] += share * weight
-            alive -= share
-            crossed = min(high, at + 1) - max(low, at)
-            self.passed[at] += (alive + share / 2) * crossed * weight
+            ended = share * weight
+            alive -= ended
+            leaving = high if at == last else at + 1
+            ends[at] += ended
+            passed[at] += (alive + ended / 2) * (leaving - entered)
+            entered = leaving
         self.samples += 1
         self._new_ends += 1
         self.weight *= 1 + 1 / WINDOW

@@ -23,7 +23,8 @@ def position(age: float) -> float:
     """Return where an age (seconds) lies on the scale, from 0 to `FARTHEST`."""
     if age <= EDGES[0]:
         return 0.0
-    return min((math.log2(age) - YOUNGEST) * PER_OCTAVE, FARTHEST)
+    place = (math.log2(age) - YOUNGEST) * PER_OCTAVE
+    return place if place < FARTHEST else FARTHEST  # noqa: FURB136 - `min` takes longer
 
 
 def spread(

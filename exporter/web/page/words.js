@@ -40,7 +40,7 @@ const UPSTREAM_WORDS = {
 export const upstreamWords = (state) => UPSTREAM_WORDS[state] ?? ["unknown", state];
 
 const REASONS = {
-  schedule: "on schedule. Young jobs, and jobs that progress, are polled more often.",
+  schedule: "on schedule, which is learned from earlier jobs.",
   retry_after: "because the upstream asked us to wait (Retry-After, or too many requests).",
   suspected: "because its last answers were errors; more answers help to decide what they mean.",
   recheck: "because its end was inferred; a later answer may overturn it.",
