@@ -7,8 +7,9 @@ Each run starts the simulator of the demo and an exporter, registers jobs over H
 have ended, and reads `/metrics`: the polls of `removit_upstream_requests_total`, and the mean of
 `removit_job_detection_delay_seconds` (from the poll before the end to the poll that saw it). The
 former version runs with its own defaults. This one runs twice: with its own default of `call_cost`,
-and with the one at which its delay should be the former version's. All its waits and the jobs are
-`--speed` times shorter; printed seconds are those of speed 1. Only jobs that end by themselves are
+and with the one at which its delay should be near the former version's. The calls at exactly that
+delay are interpolated between the two. All waits and the jobs are `--speed` times shorter; printed
+seconds are those of speed 1. Only jobs that end by themselves are
 drawn: the others are polled by rules of their own. Without the former checkout only the first run
 of this version is made. The former checkout runs with this interpreter's packages.
 """
@@ -17,6 +18,7 @@ import argparse
 import asyncio
 import json
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -35,6 +37,8 @@ ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = {"sound": 0.8, "warned": 0.16, "resultless": 0.04}
 MODES = ("background", "clipping", "params")
 CALL_COST = 0.5
+COST_POWER = 3.0
+"""The cost of a call that gives a delay grows with about this power of the delay."""
 DRAIN_SECONDS = 60.0
 
 CONFIG = """
@@ -81,12 +85,17 @@ async def register(
     session: aiohttp.ClientSession, simulator: Simulator, jobs: int, rate: float
 ) -> None:
     """Add jobs to the simulator and register them, `rate` in a second."""
-    started = time.monotonic()
-    for number in range(jobs):
-        await asyncio.sleep(started + number / rate - time.monotonic())
-        job_id = simulator.add(simulator.draw(mode=MODES[number % len(MODES)]))
+
+    async def put(job_id: str) -> None:
         async with session.put(f"/api/v1/jobs/{job_id}", json={}) as response:
             response.raise_for_status()
+
+    started = time.monotonic()
+    async with asyncio.TaskGroup() as group:
+        for number in range(jobs):
+            await asyncio.sleep(started + number / rate - time.monotonic())
+            job_id = simulator.add(simulator.draw(mode=MODES[number % len(MODES)]))
+            group.create_task(put(job_id))
 
 
 async def drained(session: aiohttp.ClientSession) -> dict[str, float]:
@@ -146,13 +155,21 @@ def compare(options: argparse.Namespace) -> None:
         return
     former = run(options.former.resolve(), {"min_interval": 2.0, "max_interval": 60.0}, options)
     show("former version", former)
-    # A wait grows with the square root of the cost of a call.
-    cost = CALL_COST * (former.delay / own.delay) ** 2
+    cost = CALL_COST * (former.delay / own.delay) ** COST_POWER
     equal = run(ROOT, learned(cost), options)
     show(f"this version, call_cost {cost:.2f} s", equal)
+    calls = calls_at(former.delay, own, equal)
     print(
-        f"calls at that delay, as a share of the former version's: {equal.calls / former.calls:.2f}"
+        f"calls at the former version's delay: {calls:.2f}, {calls / former.calls:.2f} of its own"
     )
+
+
+def calls_at(delay: float, one: Run, other: Run) -> float:
+    """Return the calls at a delay, from two runs near it: the logarithms lie on a line."""
+    if one.delay == other.delay:
+        return other.calls
+    power = math.log(one.calls / other.calls) / math.log(one.delay / other.delay)
+    return other.calls * float((delay / other.delay) ** power)
 
 
 def show(name: str, one: Run) -> None:
