@@ -104,6 +104,10 @@ rules: .venv/run.stamp ## write Prometheus's rule files from exporter/alerting/t
 dashboards: .venv/dev.stamp ## write Grafana's dashboards from their code
 	PYTHONPATH=grafana $(BIN)/python -m removit_dashboards grafana/dashboards
 
+.PHONY: release
+release: .venv/dev.stamp ## the release's checklist; it publishes nothing; ARGS="--skip tests"
+	$(BIN)/python deploy/release/checklist.py $(ARGS)
+
 .PHONY: kubernetes
 kubernetes: .venv/run.stamp ## write the Kubernetes objects made from rules and dashboards
 	$(BIN)/python deploy/kubernetes/generate.py

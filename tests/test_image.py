@@ -1,6 +1,7 @@
 """The image and the compose file, as far as no Docker engine is needed."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -37,6 +38,7 @@ def test_the_image_runs_as_a_number_from_the_lock_file_and_looks_after_its_healt
     flags = {flag for flag in json.loads(run[1]) if not flag.startswith("--storage")}
     assert json.loads(check[1])[:2] == ["removit-exporter", "healthcheck"]
     assert set(json.loads(check[1])[2:]) == flags - {"run"}
+    assert re.search(r'^ENTRYPOINT \["entrypoint"\]$', DOCKERFILE, re.MULTILINE)
     copied = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)
     admitted = (ROOT / ".dockerignore").read_text()
     for name in " ".join(copied).split():
@@ -50,6 +52,66 @@ def test_build_dependencies_are_removed_from_the_image() -> None:
     removed = re.search(r"uninstall --yes (.+)$", DOCKERFILE, re.MULTILINE)
     assert removed is not None
     assert {*only_build, "hatchling", "editables", "pip"} == set(removed[1].split())
+
+
+def test_the_image_says_what_it_is() -> None:
+    labels = set(re.findall(r"org\.opencontainers\.image\.(\w+)=", DOCKERFILE))
+    assert labels == {"title", "description", "licenses", "version", "revision"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_image_is_built_and_does_what_it_is_for() -> None:
+    """Runs as a user would: the scripts build the image, and try it without rights or network."""
+    if not engine("image", "inspect", "python:3.13-slim") and "WHEELS" not in os.environ:
+        pytest.skip("the base image python:3.13-slim is not here; deploy/image/base.sh makes one")
+    for script in ("build.sh", "try.sh"):
+        ran = subprocess.run(
+            [ROOT / "deploy" / "image" / script], capture_output=True, text=True, check=False
+        )
+        assert ran.returncode == 0, ran.stdout[-2000:] + ran.stderr[-4000:]
+    assert "OK: removit-exporter:" in ran.stdout
+
+
+def engine(*words: str) -> bool:
+    """Call the container engine that the scripts would use; skip the test if there is none."""
+    source = f'source {ROOT}/deploy/image/engine.sh && "${{engine[@]}}" "$@"'
+    ran = subprocess.run(
+        ["bash", "-c", source, "-", *words], capture_output=True, text=True, check=False
+    )
+    if ran.returncode == 3:
+        pytest.skip(ran.stderr.strip())
+    return ran.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("action", "code"),
+    [
+        ("exit 7", 7),
+        ("kill -TERM $PPID; exec sleep 60", 143),
+        ("kill -INT $PPID; exec sleep 60", 143),
+    ],
+)
+def test_process_1_hands_signals_on_and_ends_as_its_command_does(
+    action: str, code: int, tmp_path: Path
+) -> None:
+    command = tmp_path / "removit-exporter"
+    command.write_text(f"#!/bin/sh\n{action}\n")
+    command.chmod(0o755)
+    ran = subprocess.run(
+        [ROOT / "deploy" / "image" / "entrypoint.sh"],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        timeout=30,
+        check=False,
+    )
+    assert ran.returncode == code
+
+
+def test_the_exporter_has_no_rights_in_compose() -> None:
+    for name, service in SERVICES.items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+    assert SERVICES["exporter"]["read_only"] is True
 
 
 def test_images_are_pinned_by_version() -> None:
@@ -86,9 +148,7 @@ def test_the_exporter_accepts_its_command_line() -> None:
     command = [sys.executable, "-m", "exporter", *flags[:-1], "--for=1s"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
-    [entry] = re.findall(r"^ENTRYPOINT (.+)$", DOCKERFILE, re.MULTILINE)
     [default] = re.findall(r"^CMD (\[\"run.+)$", DOCKERFILE, re.MULTILINE)
-    assert json.loads(entry) == ["removit-exporter"]
     verb, *options = json.loads(default)
     said = subprocess.run(
         [sys.executable, "-m", "exporter", verb, *options, "--help"],
