@@ -115,7 +115,9 @@ class Health:
     def saved(self, steady: float) -> SavedHealth:
         """Return what is to outlive a restart."""
         bad = self._condition if self._condition in BAD else None
-        return SavedHealth(self.origin.served_before, bad, self._probes.wait_left(steady))
+        turned_ago = steady - self._trouble.turned_at if bad is Condition.STUCK else 0.0
+        wait = self._probes.wait_left(steady)
+        return SavedHealth(self.origin.served_before, bad, wait, turned_ago)
 
     def resume(self, saved: SavedHealth, steady: float) -> None:
         """Go on from what an earlier process saved; a bad state is probed at once."""

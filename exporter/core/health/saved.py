@@ -7,7 +7,7 @@ only in the process that saw it.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from .states import Condition
@@ -36,6 +36,8 @@ class SavedHealth:
     """One of `BAD`, otherwise None."""
     wait: float = 0.0
     """For how many more seconds it had asked to be left alone (`Retry-After`)."""
+    turned_ago: float = 0.0
+    """Of `STUCK`: how many seconds ago the jobs turned bad together."""
 
     def as_data(self) -> dict[str, Any]:
         """Return it as plain data for JSON."""
@@ -44,6 +46,7 @@ class SavedHealth:
             "served_before": self.served_before,
             "condition": self.condition,
             "wait": round(self.wait, 3),
+            "turned_ago": round(self.turned_ago, 3),
         }
 
     def later(self, seconds: float) -> "SavedHealth":
@@ -60,11 +63,20 @@ def from_data(data: Any) -> SavedHealth:
     """Read what `as_data` gave; raises `ValueError` for anything else."""
     if not isinstance(data, Mapping) or data.get("version") != VERSION:
         raise ValueError("it was written by another version")
-    served, condition, wait = (data.get(name) for name in ("served_before", "condition", "wait"))
+    served, condition = data.get("served_before"), data.get("condition")
     if not isinstance(served, bool):
         raise ValueError("served_before: expected true or false")
-    if not isinstance(wait, float) or not 0.0 <= wait < math.inf:
-        raise ValueError("wait: expected seconds")
     if condition is not None and (not isinstance(condition, str) or condition not in BAD):
         raise ValueError(f"condition: {condition!r} is never saved")
-    return SavedHealth(served, None if condition is None else Condition(condition), wait)
+    return SavedHealth(
+        served,
+        None if condition is None else Condition(condition),
+        _seconds(data.get("wait")),
+        _seconds(data.get("turned_ago")),
+    )
+
+
+def _seconds(value: Any) -> float:
+    if not isinstance(value, float) or not 0.0 <= value < math.inf:
+        raise ValueError(f"expected seconds, got {value!r}")
+    return value

@@ -198,7 +198,7 @@ def test_a_wait_goes_on_while_no_exporter_runs() -> None:
 def test_workers_that_died_long_ago_are_believed_no_longer_after_a_restart() -> None:
     later = health()
     later.resume(SavedHealth(True, Condition.STUCK, 0.0, 3600.0), now(0).steady)
-    assert later.state is UpstreamState.DOWN
+    assert later.up is False
     assert later.saved(now(60).steady).turned_ago == 3660.0
     later.advance(now(11 * 3600 - 1).steady)
     assert later.up is False
