@@ -46,6 +46,8 @@ def weigh_loss(job: Job, health: Health, now: Now, rules: JudgementRules) -> Job
     return replace(job, lost_with_others=True)
 
 
+WEAK_POLLS: Final = 2
+"""With a weak witness, this many times `judgement.weak_answers` are planned."""
 MOST_ANSWERS: Final = 1000
 """The polls of a suspected job are planned for at most this many answers."""
 
@@ -57,9 +59,12 @@ def span(job: Job, health: Health, rules: JudgementRules) -> tuple[int, float]:
         after = rules.lost_after if job.answered else rules.not_found_grace
         return rules.not_found_answers, after
     case = likely_case(job, run, health, rules)
-    if not case.strong or health.state is UpstreamState.SUSPECT:
+    if health.state is UpstreamState.SUSPECT:
         # If it is an outage, more answers decide nothing: they come at leisure.
         return rules.weak_answers, rules.weak_after
+    if not case.strong:
+        # One control request a minute rules out chance for a run of this length, not for a shorter.
+        return WEAK_POLLS * rules.weak_answers, rules.weak_after
     return min(case.needed or MOST_ANSWERS, MOST_ANSWERS), case.needed_seconds
 
 

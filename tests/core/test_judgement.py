@@ -235,7 +235,7 @@ def test_what_a_verdict_will_take_is_what_its_rule_asks() -> None:
     court = Court(answered())
     assert span(answered(), court.health, RULES_OF) == (3, 600.0)
     court.hear(error(500), 0)
-    assert span(court.job, court.health, RULES_OF) == (10, 600.0)
+    assert span(court.job, court.health, RULES_OF) == (20, 600.0)
     court.others(1, 100)
     assert span(court.job, court.health, RULES_OF) == (6, 30.0)
     gateway = Court(answered())

@@ -116,7 +116,8 @@ class Evidence:
             self.suspects.discard(job.job_id)
         if sort in SERVED:
             self._take_witness(reply, now, job, rules)
-        if reply.kind in (Kind.OK, Kind.SERVER_ERROR) and job.suspicion is None:
+        counts = reply.kind is Kind.OK or (failed and job.pending)
+        if counts and job.suspicion is None:
             mode = job.mode or (reply.status.mode if reply.status else None)
             self.shares.add(mode, bad=failed, at=now.healthy_time)
         return sort

@@ -179,6 +179,8 @@ class Health:
         elif reply.kind is Kind.TRANSPORT:
             if self._silence.lasts(now.steady, self.rules):
                 self._signal(Signal.SILENCE)
+            elif target is None:  # one job may be silent for ever
+                self.control.want(now.steady, self.rules.outage_window)
         elif reply.kind is not Kind.UNASKED:
             self._note_answer(reply, now, job, target)
             if target is not None:

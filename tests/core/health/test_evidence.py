@@ -192,6 +192,21 @@ def test_answers_for_a_suspected_job_do_not_count_in_the_shares() -> None:
     assert evidence.shares.share(0.0) == Share(1, 1)
 
 
+def test_the_recheck_of_a_failed_job_does_not_count_in_the_shares() -> None:
+    evidence = Evidence()
+    evidence.take(error(500), now(9), answered(state=JobState.FAILED), Judgement())
+    assert evidence.shares.share(0.0) == Share(0, 0)
+    evidence.take(ok("done"), now(9), answered(state=JobState.DONE), Judgement())
+    assert evidence.shares.share(0.0) == Share(0, 1)
+
+
+def test_the_good_answer_of_a_suspected_job_does_not_count_in_the_shares() -> None:
+    evidence = Evidence()
+    run = Suspicion(Kind.SERVER_ERROR, 2, 0.0, 5.0, 500)
+    evidence.take(ok(), now(9), answered(suspicion=run), Judgement())
+    assert evidence.shares.share(0.0) == Share(0, 0)
+
+
 def test_a_mode_that_the_answer_tells_counts_for_a_job_that_had_none() -> None:
     evidence = Evidence()
     evidence.take(ok(mode="params"), now(9), answered(mode=None), Judgement())

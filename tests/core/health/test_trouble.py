@@ -113,6 +113,16 @@ def test_the_control_is_made_when_a_job_turns_bad_and_each_minute_while_it_is_un
     assert evening.health.next_control() == now(106).steady
 
 
+def test_a_job_without_an_answer_has_the_control_request_made() -> None:
+    """Otherwise one job that is silent for ever would be an outage of silence."""
+    evening = Evening()
+    evening.health.note(timeout(), now(100), job=answered("a"))
+    assert evening.health.next_control() == now(100).steady
+    evening.controls(timeout(), 110)
+    evening.health.note(timeout(), now(120), job=answered("a"))
+    assert evening.health.next_control() == now(170).steady
+
+
 @pytest.mark.parametrize("count", [4, 5])
 def test_five_jobs_that_turned_and_are_undecided_keep_the_upstream_suspect(count: int) -> None:
     evening = Evening()
