@@ -37,7 +37,7 @@ class House:
 Work = Callable[[House], Coroutine[Any, Any, None]]
 
 
-def run(directory: Path, work: Work, **sections: Any) -> None:
+def run(directory: Path, work: Work, /, **sections: Any) -> None:
     """Open an exporter, and do `work` with it."""
 
     async def all_of_it() -> None:

@@ -178,10 +178,13 @@ async def exporting(
     upstream: SimulatedUpstream,
     store: Store,
     directory: Path,
+    /,
     clock: Clock | None = None,
     **sections: Any,
 ) -> AsyncIterator[Exporter]:
-    document = {"upstream": {"base_url": "http://127.0.0.1:9", "api_key_env": "KEY"}} | sections
+    limits = sections.pop("upstream", {})
+    reached = {"base_url": "http://127.0.0.1:9", "api_key_env": "KEY"}
+    document = {"upstream": reached | limits, **sections}
     config = parse_config(yaml.safe_dump(document), directory=directory)
     exporter = Exporter(
         config,
