@@ -1,40 +1,22 @@
 """The schedule: why each job is due, its last polls, and the waits that the upstream asked for."""
 
-import asyncio
 import math
 
 import pytest
+from fixed_time import FixedTime
 
 from exporter.core.pacing.next_poll import NextPoll, PollReason
 from exporter.core.reply import Kind
 from exporter.polling.schedule import KEPT_POLLS, Poll, Schedule
 
 
-class Time:
-    """A clock that stands at `now` (steady seconds); 1970 was 1,000 s earlier."""
-
-    now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def time(self) -> float:
-        return self.now + 1000.0
-
-    async def sleep(self, seconds: float) -> None:
-        raise NotImplementedError
-
-    async def wait(self, event: asyncio.Event, seconds: float) -> None:
-        raise NotImplementedError
+@pytest.fixture
+def time() -> FixedTime:
+    return FixedTime()
 
 
 @pytest.fixture
-def time() -> Time:
-    return Time()
-
-
-@pytest.fixture
-def schedule(time: Time) -> Schedule:
+def schedule(time: FixedTime) -> Schedule:
     return Schedule(time)
 
 
@@ -43,13 +25,13 @@ def poll(at: float) -> Poll:
 
 
 def test_a_planned_job_is_due_after_its_wait_and_keeps_the_reason(
-    time: Time, schedule: Schedule
+    time: FixedTime, schedule: Schedule
 ) -> None:
     schedule.plan("a", NextPoll(30.0, PollReason.RECHECK), 5.0)
-    time.now = 15.0
+    time.passed = 15.0
     assert (schedule.due_in("a"), schedule.reason("a")) == (20.0, PollReason.RECHECK)
     assert schedule.oldest_due() == 1035.0
-    time.now = 40.0
+    time.passed = 40.0
     assert schedule.due_in("a") == 0.0  # overdue
     assert schedule.oldest_due() == 1035.0
 
@@ -70,12 +52,12 @@ def test_a_new_plan_replaces_the_former_one(schedule: Schedule) -> None:
 
 
 def test_a_job_is_left_alone_until_the_time_that_the_upstream_named(
-    time: Time, schedule: Schedule
+    time: FixedTime, schedule: Schedule
 ) -> None:
     schedule.hold("a", 10.0)
-    time.now = 4.0
+    time.passed = 4.0
     assert schedule.cool_down("a") == 6.0
-    time.now = 11.0
+    time.passed = 11.0
     assert schedule.cool_down("a") == 0.0
 
 

@@ -1,113 +1,23 @@
 """The registry and its group commit: what is seen when, and what a store that fails costs."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import pytest
-import structlog
-from failing_store import FailingStore
+from open_registry import answered, opened
 from structlog.testing import capture_logs
-from support import START, error, job, now, ok
+from support import START, job
 
-from exporter.core.events import Now
-from exporter.core.job import Job, JobState, Source, Verdict
-from exporter.core.observation import conclude, observe
-from exporter.core.published import Published
+from exporter.core.job import JobState
 from exporter.core.reply import ReplyState
-from exporter.core.tally import LabelBounds, Tally
-from exporter.registry.commit import BACKLOG_SLICE, RETRY_SECONDS, GroupCommit
+from exporter.registry.commit import BACKLOG_SLICE, RETRY_SECONDS
 from exporter.registry.feed import Progress, Wanted
-from exporter.registry.limits import RegistryLimits
-from exporter.registry.registry import Registry
 from exporter.registry.staging import (
-    Outcome,
-    Registration,
     RegistrationConflictError,
     RegistryFullError,
 )
-from exporter.storage.store import Accepted, Change, Fenced, HistoryRequest, PageRequest, StoreError
-
-
-class House:
-    """A registry over a store, its time, and all that it published."""
-
-    def __init__(self, store: FailingStore, limits: RegistryLimits) -> None:
-        self.store = store
-        self.at = 0.0
-        self.failures: list[str] = []
-        self.published: list[Published] = []
-        log = structlog.get_logger("removit_exporter")
-        self.commit = GroupCommit(store, self, lambda: self.at, self._sleep, log)
-        self.tally = Tally(LabelBounds(50), ("shop",))
-        self.registry = Registry(store, self.commit, self.tally, lambda: limits, self.now, log)
-        self.registry.listen(self.published.append)
-
-    def now(self) -> Now:
-        return now(self.at)
-
-    def committed(self, seconds: float) -> None:
-        """See `CommitWatcher`."""
-
-    def failed(self, operation: str) -> None:
-        self.failures.append(operation)
-
-    async def add(self, *names: str, **fields: Any) -> list[Job]:
-        registrations = [replace(Registration(name), **fields) for name in names]
-        return [one.job for one in await self.registry.register(registrations, Source.API)]
-
-    async def poll(self, name: str, work: Callable[[Job], Outcome]) -> Job | None:
-        return await self.registry.change(name, self.registry.jobs[name].incarnation, work)
-
-    def total(self, name: str) -> float:
-        return sum(
-            amount for (known, *_), amount in self.store.tables.totals.items() if known == name
-        )
-
-    async def _sleep(self, seconds: float) -> None:
-        await asyncio.sleep(0.001)
-
-
-Move = Callable[..., Awaitable[House]]
-
-
-LIMITS: dict[str, Any] = {
-    "max_pending": 100_000,
-    "retention": 86_400.0,
-    "history_events": 100_000,
-    "resume_within": 3600.0,
-    "linger": 300.0,
-    "linger_failed": 3600.0,
-    "recheck_after": (60.0, 600.0, 3600.0),
-}
-
-
-@asynccontextmanager
-async def opened(former: House | None = None, **limits: Any) -> AsyncIterator[House]:
-    house = House(FailingStore(former.store if former else None), RegistryLimits(**LIMITS | limits))
-    house.registry.start(await house.registry.load())
-    try:
-        yield house
-    finally:
-        house.store.broken = False
-        house.store.gate.set()
-        await house.registry.close()
-
-
-def answered(**fields: Any) -> Callable[[Job], Outcome]:
-    def work(job: Job) -> Outcome:
-        return Outcome(*observe(job, ok(**fields), now(1)))
-
-    return work
-
-
-def judged(state: JobState) -> Callable[[Job], Outcome]:
-    def work(job: Job) -> Outcome:
-        return Outcome(*conclude(job, Verdict(state, "because"), now(1)))
-
-    return work
+from exporter.storage.store import Accepted, Change, Fenced, HistoryRequest, StoreError
 
 
 async def test_a_change_is_visible_only_after_its_commit() -> None:
@@ -298,36 +208,6 @@ async def test_after_the_end_nothing_is_taken_in_that_would_not_be_stored() -> N
         assert await house.poll("a", answered()) is not None
 
 
-async def test_progress_waits_for_a_store_that_fails_without_a_backlog() -> None:
-    async with opened() as house:
-        await house.add("a")
-        await house.poll("a", answered(progress=10))
-        await house.poll("a", answered(progress=20))
-        assert (await house.store.get(["a"]))["a"].progress == 10
-        house.store.broken = True
-        for _ in range(3):
-            with pytest.raises(StoreError):
-                await house.registry.upkeep.flush()
-        assert (house.commit.unwritten, house.commit.writable) == (0, False)
-        assert house.registry.jobs["a"].progress == 20
-        house.store.broken = False
-        await house.registry.upkeep.flush()
-        assert house.commit.writable
-        assert (await house.store.get(["a"]))["a"].progress == 20
-        version = house.registry.jobs["a"].version
-        await house.registry.upkeep.flush()
-        assert house.registry.jobs["a"].version == version
-
-
-async def test_what_is_left_is_stored_at_the_end() -> None:
-    async with opened() as house:
-        await house.add("a")
-        await house.poll("a", answered(progress=10))
-        await house.poll("a", answered(progress=20))
-    async with opened(house) as later:
-        assert later.registry.jobs["a"].progress == 20
-
-
 async def test_another_writer_who_was_first_wins() -> None:
     async with opened() as one:
         await one.add("a", "b")
@@ -388,72 +268,6 @@ async def test_all_or_nothing_when_one_contradicts() -> None:
         assert list(house.registry.jobs) == ["a"]
 
 
-async def test_finished_jobs_leave_memory_and_stay_in_the_store() -> None:
-    async with opened(
-        linger=10.0, linger_failed=50.0, recheck_after=(20.0,), retention=100.0
-    ) as house:
-        await house.add("done", "failed", "lost", "pending")
-        await house.poll("done", answered(state="done"))
-        await house.poll("failed", judged(JobState.FAILED))
-        await house.poll("lost", judged(JobState.NOT_FOUND))
-
-        async def held(at: float) -> set[str]:
-            house.at = at
-            await house.registry.upkeep.evict()
-            return set(house.registry.jobs)
-
-        assert await held(10.9) == {"done", "failed", "lost", "pending"}
-        assert await held(11.1) == {"failed", "lost", "pending"}
-        # A job with a recheck due is held however late that comes.
-        assert await held(40) == {"failed", "lost", "pending"}
-        await house.poll("lost", lambda job: Outcome(replace(job, rechecks=1)))
-        assert await held(42) == {"failed", "lost", "pending"}  # not yet stored
-        await house.registry.upkeep.flush()
-        assert await held(44) == {"failed", "pending"}
-        assert await held(400) == {"failed", "pending"}
-        await house.poll("failed", lambda job: Outcome(replace(job, rechecks=1)))
-        await house.registry.upkeep.flush()
-        assert await held(402) == {"pending"}
-        assert {
-            one.before.job_id for one in house.published if one.after is None and one.before
-        } == {
-            "done",
-            "failed",
-            "lost",
-        }
-        page = await house.registry.page(PageRequest(9))
-        assert ({job.job_id for job in page.items}, page.next) == (
-            {"done", "failed", "lost", "pending"},
-            None,
-        )
-        found = await house.registry.get("done")
-        assert found is not None
-        assert found.state is JobState.DONE
-        await house.registry.upkeep.prune()
-        assert await house.registry.get("done") is None
-        assert house.registry.by_state == {JobState.PENDING: 1} | dict.fromkeys(
-            (JobState.DONE, JobState.FAILED, JobState.NOT_FOUND), 0
-        )
-
-
-async def test_jobs_that_linger_or_are_named_by_the_config_are_not_pruned() -> None:
-    async with opened(retention=5.0, linger=50.0) as house:
-        house.registry.configured = {"named"}
-        await house.add("named", "lingers", "old")
-        for name in ("named", "lingers", "old"):
-            await house.poll(name, answered(state="done"))
-        house.at = 20
-        await house.registry.upkeep.prune()
-        assert await house.registry.get("old") is not None  # it lingers as well
-    async with opened(house, retention=5.0, linger=1.0) as later:
-        later.registry.configured = {"named"}
-        later.at = 20
-        await later.registry.upkeep.evict()
-        await later.registry.upkeep.prune()
-        assert await later.registry.get("named") is not None
-        assert await later.registry.get("old") is None
-
-
 async def test_events_that_concern_no_job_are_in_the_history() -> None:
     async with opened() as house:
         await house.add("a")
@@ -492,15 +306,3 @@ async def test_a_poll_that_brings_no_event_writes_nothing() -> None:
         await house.registry.upkeep.flush()
         assert house.registry.jobs["a"].version == version
         assert (await house.store.get(["a"]))["a"].version == version
-
-
-async def test_an_error_answer_that_is_no_event_is_kept_with_the_next_flush() -> None:
-    async with opened() as house:
-        await house.add("a")
-        await house.poll("a", answered())
-        await house.poll("a", lambda job: Outcome(*observe(job, error(500), now(1))))
-        await house.poll("a", lambda job: Outcome(*observe(job, error(500), now(2))))
-        await house.registry.upkeep.flush()
-        suspicion = (await house.store.get(["a"]))["a"].suspicion
-        assert suspicion is not None
-        assert suspicion.answers == 2
