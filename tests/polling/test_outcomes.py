@@ -1,4 +1,4 @@
-"""What a reply makes of a job, and which answer stays to be served."""
+"""The outcome of a reply for a job, and the answer that stays to be served."""
 
 from dataclasses import dataclass, field
 from typing import Any

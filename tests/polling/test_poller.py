@@ -167,7 +167,7 @@ def test_whether_a_request_would_start_at_once(tmp_path: Path) -> None:
         flying = [asking(poller, name) for name in "ab"]
         await until(lambda: poller.in_flight == 2)
         assert poller.can_ask("a")  # it is under way
-        assert not poller.can_ask("c")  # there is no room
+        assert not poller.can_ask("c")  # the limit is reached
         queued = asking(poller, "c")
         await asyncio.sleep(0)
         assert poller.can_ask("c")  # it is in the queue
