@@ -15,7 +15,7 @@ LIMITS = {
     "exporter/core": 0.3,
     "exporter/drill": 0.0,
     "exporter/metrics": 0.0,
-    "exporter/polling": 4.5,
+    "exporter/polling": 0.0,
     "exporter/registry": 1.9,
     "exporter/simulator": 0.0,
     "exporter/storage": 1.1,

@@ -1,1 +1,1 @@
-"""Polling: the poller, which decides nothing itself, its schedule, and the status cache."""
+"""Polling: the schedule, the requests to the upstream, and the cache of its answers."""

@@ -1,6 +1,7 @@
-"""May the upstream be asked, and how soon? Its health, the rate limit, the key, this machine.
+"""Decides whether the upstream may be asked, and how soon.
 
-`core` decides; here its parts are held together, so that each answer bears on all of them.
+That depends on the upstream's health, the rate limit, the API key and this machine. The rules are
+in `core`; this module applies each answer to all of them.
 """
 
 import math
@@ -19,15 +20,14 @@ from ..core.reply import Kind, Reply
 from .protocols import PollerConfig
 
 KEY_CHECK_SECONDS: Final = 1.0
-"""How often a changed key is looked for while the key is rejected."""
-
+"""While the key is rejected, the exporter checks this often whether it has changed."""
 
 LOG_AGAIN_SECONDS: Final = 60.0
-"""A reason is logged again if it comes back after this long: links that flap fill no log."""
+"""The same reason is logged again only after this long, so that a flapping link fills no log."""
 
 
 class Admission:
-    """What stands between whoever wants to ask and the upstream. Times are steady seconds."""
+    """Admits requests to one upstream. Times are steady seconds."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Admission:
         self.health = health
         self.bucket = TokenBucket(upstream.rate, upstream.burst, steady())
         self.unable_until = -math.inf
-        """When to try again, after this machine could not ask."""
+        """When to try again, after this machine could not send a request."""
         self._config = config
         self._steady = steady
         self._log = log
@@ -54,10 +54,11 @@ class Admission:
         """When a request last failed, by its reason."""
 
     def circuit(self, steady: float) -> Circuit:
-        """Return the gate; behind a closed one a changed key is tried at once."""
+        """Return the circuit. If it is open and the key has changed, the probe is due now."""
         circuit = self.health.circuit()
         if not circuit.closed and self._key_version() != self._key_sent:
-            # Until one is sent with it: what is under way may still be refused for the old key.
+            # This holds until a request is sent with the new key: requests under way may still be
+            # refused because of the old one.
             self.health.try_now(steady)
             circuit = self.health.circuit()
         return circuit
@@ -73,23 +74,23 @@ class Admission:
         return 0.0 if circuit.closed else max(0.0, circuit.probe_at - self._steady())
 
     def wait_until(self, circuit: Circuit, until: float, steady: float) -> float:
-        """Return until when to wait at most: neither a changed key nor time alone wakes anybody."""
+        """Return until when to wait at most. A changed key wakes nobody, so it is polled for."""
         until = min(until, self.health.next_change())
         if circuit.closed or circuit.probe is not Probe.CONTROL:
             return until
         return min(until, steady + KEY_CHECK_SECONDS)
 
     def resume(self, saved: SavedHealth) -> None:
-        """Go on from what an earlier process saved; its state is not an event again."""
+        """Continue from the health that an earlier process saved. Its state makes no new event."""
         self.health.resume(saved, self._steady())
         self._published_state = self.health.state
 
     def sent(self) -> None:
-        """A request is made, with the key as it is now."""
+        """Note that a request is made now, with the present key."""
         self._key_sent = self._key_version()
 
     def reconfigure(self, steady: float) -> None:
-        """Go by the config as it now is."""
+        """Apply the config in force."""
         config = self._config()
         self.bucket.set_limits(config.upstream.rate, config.upstream.burst, steady)
         self.health.set_rules(config.judgement, config.polling, steady)
@@ -103,7 +104,7 @@ class Admission:
         target: ControlTarget | None,
         asked: str | None,
     ) -> list[Event]:
-        """Let a reply bear on all of it (see `Health.note`); return the events of the upstream."""
+        """Apply a reply to all parts (see `Health.note`); return the events of the upstream."""
         events = self.advance(now.time, now.steady)
         self._note_ability(reply, now.steady)
         self._note_failure(reply, now.steady)
@@ -119,7 +120,7 @@ class Admission:
         return [*events, *self._changes(now.time, reply.code)]
 
     def advance(self, time: float, steady: float) -> list[Event]:
-        """Let time pass; return the event of a state that time alone has ended."""
+        """Let time pass; return an event if that alone has changed the upstream's state."""
         self.health.advance(steady)
         return self._changes(time, None)
 
@@ -132,7 +133,7 @@ class Admission:
         return [Event(EventType.UPSTREAM_CHANGED, None, time, data)]
 
     def _note_failure(self, reply: Reply, steady: float) -> None:
-        """Log why requests get no answer, once for each change."""
+        """Log why requests get no answer, once per change of the reason."""
         if reply.http_status is not None:
             self.failure = None
         elif reply.kind is Kind.TRANSPORT:
@@ -146,7 +147,7 @@ class Admission:
     def _note_ability(self, reply: Reply, steady: float) -> None:
         if reply.kind is not Kind.UNASKED:
             self.unable_until = -math.inf
-        elif steady >= self.unable_until:  # else it is one more of those made together
+        elif steady >= self.unable_until:  # otherwise the request was made before the wait began
             if self.unable_until == -math.inf:
                 self._log.error("this machine cannot ask the upstream", error=reply.detail)
             self.unable_until = steady + self._config().polling.min_interval

@@ -1,4 +1,4 @@
-"""Requests out of turn: one for each job, however many callers wait for its answer.
+"""Requests out of turn: one per job, for all callers that wait for its answer.
 
 Requests about ids that are not registered come after everything else, so that they cannot take the
 rate limit from the jobs.
@@ -11,8 +11,8 @@ from typing import Final
 from ..core.reply import Reply, unasked
 
 MAX_UNKNOWN_ASKS: Final = 10_000
-"""At most this many unregistered ids wait at once; further ones are not asked about. Registered
-ones are never more than the jobs."""
+"""At most this many unregistered ids wait at once; further ones are refused. Registered ids need no
+limit of their own: there are at most as many as jobs."""
 
 
 @dataclass(slots=True, eq=False)
@@ -22,7 +22,7 @@ class Ask:
     job_id: str
     purpose: str
     last: bool
-    """Whether everything else is asked first."""
+    """Whether everything else goes first."""
     reply: "asyncio.Future[Reply]" = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -46,19 +46,19 @@ class Asks:
 
     @property
     def first(self) -> int:
-        """How many are to be asked before the schedule."""
+        """How many requests go before the schedule."""
         return len(self._first)
 
     @property
     def last(self) -> int:
-        """How many are to be asked after everything else."""
+        """How many requests go after everything else."""
         return len(self._last)
 
     def __contains__(self, job_id: object) -> bool:
         return job_id in self._first or job_id in self._last
 
     def join(self, job_id: str, purpose: str, *, last: bool) -> Ask | None:
-        """Count one more caller for the answer about a job, and return what it waits for.
+        """Add a caller to the request about a job, and return that request.
 
         None when too many unregistered ids wait, and after `close`.
         """
@@ -77,7 +77,7 @@ class Asks:
         return ask
 
     def leave(self, ask: Ask) -> None:
-        """Count one caller less. When nobody waits any more, the request is not made."""
+        """Remove a caller. When the last one has left, the request is not made."""
         ask.waiting -= 1
         queue = self._last if ask.last else self._first
         if not ask.waiting and queue.get(ask.job_id) is ask:
@@ -87,11 +87,11 @@ class Asks:
         """Return the request that has waited longest; raises `KeyError` when there is none."""
         queue = self._last if last else self._first
         if not queue:
-            raise KeyError("nobody asks")
+            raise KeyError("no request waits")
         return queue[next(iter(queue))]
 
     def take(self, job_id: str) -> Ask | None:
-        """Remove and return the request about a job, because it is made now; None without one."""
+        """Remove and return the request about a job, because it is made now; None if none waits."""
         return self._first.pop(job_id, None) or self._last.pop(job_id, None)
 
     def close(self) -> None:

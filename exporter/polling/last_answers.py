@@ -1,7 +1,7 @@
 """The upstream's last answer about each job in memory, byte for byte, to be served again.
 
-An answer is kept only after the commit of the change that it made, so that nobody sees a final
-state that could still be lost.
+An answer is kept only after its change is committed, so that no client sees a final state that
+could still be lost.
 """
 
 import hashlib
@@ -78,11 +78,11 @@ def from_store(final: FinalAnswer, at: float, kind: Kind) -> Answer:
 
 
 class LastAnswers:
-    """The last answer about each job: the last good one, if there was one."""
+    """The last answer about each job, or the last good one if there was one."""
 
     def __init__(self) -> None:
         self.changes = Waiting()
-        """Notifies by job_id when the answer differs from the former one."""
+        """Notified, by job id, when the answer differs from the former one."""
         self._latest: dict[str, Answer] = {}
         self._final: set[str] = set()
 
@@ -94,7 +94,7 @@ class LastAnswers:
         return self._latest.get(job_id)
 
     def final(self, job_id: str) -> Answer | None:
-        """Return the answer with which a job ended; None when memory does not have it."""
+        """Return the answer with which a job ended; None if it is not in memory."""
         return self._latest[job_id] if job_id in self._final else None
 
     def put(self, job_id: str, answer: Answer, *, final: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""What a reply makes of a job, and which answer about it is given again.
+"""The outcome of a reply for a job, and the answer that is served again.
 
 Observation comes first (`observe`), then the verdict if the evidence admits one (`judge`).
 """
@@ -19,7 +19,7 @@ from .protocols import PollerConfig
 
 
 class Outcomes:
-    """The outcomes of replies, given the upstream's `health`; `answers` are the last ones."""
+    """Derives the outcomes of replies from the upstream's `health`, and keeps the last answers."""
 
     def __init__(
         self, health: Health, answers: LastAnswers, config: Callable[[], PollerConfig]
@@ -31,9 +31,9 @@ class Outcomes:
     def outcome(
         self, job: Job, reply: Reply, now: Now, purpose: str, *, in_turn: bool = True
     ) -> Outcome:
-        """Return what the reply to a request made for `purpose` makes of the job.
+        """Return the job after the reply to a request for `purpose`, with the events.
 
-        `in_turn` is False when it was made before the schedule's own time.
+        `in_turn` is False for a request made before the job was due.
         """
         config = self._config()
         after, events = observe(job, reply, now, config.judgement.gateway_codes, in_turn=in_turn)
@@ -51,14 +51,14 @@ class Outcomes:
         return Outcome(after, events, final_answer(last) if last else None)
 
     def _with_outlook(self, event: Event, job: Job, now: Now) -> Event:
-        """Add to the event of a suspicion what the verdict will take."""
+        """Add to the event of a suspicion what the verdict still lacks."""
         if event.type is not EventType.SUSPECTED:
             return event
         known = outlook(job, self._health, now, self._config().judgement)
         return replace(event, data={**event.data, "missing": known.missing if known else ()})
 
     def remember(self, before: Job, after: Job, reply: Reply, now: Now) -> None:
-        """Keep the answer to give it again; that which ended a job stays until it goes on."""
+        """Keep the answer, to serve it again. A final one stays until the job is pending again."""
         ended = not after.pending and after.state is not before.state
         if after.pending or ended:
             answer = self._last_answer(after, reply, now) if ended else answer_of(reply, now.steady)
@@ -66,10 +66,10 @@ class Outcomes:
                 self._answers.put(after.job_id, answer, final=ended)
 
     def _last_answer(self, job: Job, reply: Reply, now: Now) -> Answer | None:
-        """The answer that is given again once a job has ended.
+        """Return the answer that is served once a job has ended.
 
-        Of one that expired the last good one, or where there was none what came last: whoever asks
-        is to learn that nothing more will come.
+        For an expired job that is its last good answer. Without one it is the last of any kind,
+        so that a client learns that nothing more will come.
         """
         last, known = answer_of(reply, now.steady), self._answers.get(job.job_id)
         if job.state is not JobState.EXPIRED or (last is not None and last.good):

@@ -1,6 +1,6 @@
-"""What the poller needs of others, spelt out so that a simulation can stand in.
+"""The interfaces that the poller uses, so that a simulation can implement them.
 
-The properties are config keys, documented in `docs/configuration.md`; times in seconds.
+The properties are config keys, documented in `docs/configuration.md`. Times are in seconds.
 """
 
 from typing import Protocol
@@ -10,7 +10,7 @@ from ..core.rules import JudgementRules, PollingRules
 
 
 class Asker(Protocol):
-    """What asks the upstream: `Client`, or a simulation."""
+    """Asks the upstream: `Client`, or a simulation."""
 
     async def status(self, job_id: str | None) -> Reply:
         """Return the reply about a job, or to the bare request."""
@@ -18,20 +18,20 @@ class Asker(Protocol):
 
 
 class PollWatcher(Protocol):
-    """Who is told of requests, for the metrics; times in seconds."""
+    """Counts requests in the metrics. Times are in seconds."""
 
     def asked(self, purpose: str, reply: Reply, seconds: float) -> None:
-        """A request was answered, or was not, after so long."""
+        """A request has ended after `seconds`, with an answer or without one."""
 
     def controlled(self, target: str) -> None:
-        """A control request of this rung is made."""
+        """A control request with this target is made."""
 
     def lagged(self, seconds: float) -> None:
-        """A scheduled poll started so long after it was due."""
+        """A scheduled poll started `seconds` after it was due."""
 
 
 class LimitConfig(Protocol):
-    """The keys of the section `upstream` that the poller goes by."""
+    """The keys of the section `upstream` that the poller reads."""
 
     @property
     def rate(self) -> float: ...
@@ -44,7 +44,7 @@ class LimitConfig(Protocol):
 
 
 class PollerConfig(Protocol):
-    """The sections that the poller goes by."""
+    """The sections of the config that the poller reads."""
 
     @property
     def upstream(self) -> LimitConfig: ...

@@ -16,23 +16,24 @@ KEPT_POLLS: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """One request about a job: when (since 1970; `at`, steady), what came, after how long.
-
-    All in seconds; what came is `Reply.kind` and `Reply.code`.
-    """
+    """One request about a job, and its result."""
 
     time: float
+    """When it ended, in seconds since 1970."""
     at: float
+    """The same moment in steady seconds."""
     kind: Kind
     code: str
+    """`Reply.kind` and `Reply.code`."""
     seconds: float
+    """How long it took."""
     reason: str = ""
     """`Reply.reason`."""
 
 
 @dataclass(slots=True)
 class _Plan:
-    """What is kept for each job in addition to the queue."""
+    """The data of a job that the queue does not have."""
 
     reason: PollReason = PollReason.SCHEDULE
     held_until: float = -math.inf
@@ -51,16 +52,16 @@ class Schedule(DueQueue):
         self._plans: dict[str, _Plan] = {}
 
     def plan(self, job_id: str, planned: NextPoll, steady: float) -> None:
-        """Have a job polled as it was planned at the monotonic time `steady`."""
+        """Put in a job, as planned at the time `steady` (steady seconds)."""
         self._plans.setdefault(job_id, _Plan()).reason = planned.reason
         self.schedule(job_id, steady + planned.delay, planned.delay)
 
     def hold(self, job_id: str, until: float) -> None:
-        """Note until when (steady seconds) the upstream asked to be left alone about a job."""
+        """Note until when (steady seconds) the upstream wants no request about a job."""
         self._plans.setdefault(job_id, _Plan()).held_until = until
 
     def cool_down(self, job_id: str) -> float:
-        """Return the seconds for which the upstream asked to be left alone about a job."""
+        """Return for how many more seconds the upstream wants no request about a job."""
         plan = self._plans.get(job_id)
         return max(0.0, plan.held_until - self._clock.monotonic()) if plan else 0.0
 
@@ -75,7 +76,7 @@ class Schedule(DueQueue):
         return None if due is None else self._clock.time() + (due - self._clock.monotonic())
 
     def forget(self, job_id: str) -> None:
-        """Keep nothing of a job."""
+        """Drop everything about a job."""
         self.remove(job_id)
         self._plans.pop(job_id, None)
 

@@ -1,4 +1,4 @@
-"""What `GET /api/v1/status` serves: an answer with its age and origin, or why there is none."""
+"""Values of `GET /api/v1/status`: an answer with its age and origin, or the reason without one."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,14 +10,14 @@ from .last_answers import Answer
 
 
 class Result(StrEnum):
-    """Where an answer comes from; the label `result` of `removit_exporter_status_served_total`."""
+    """The origin of an answer; the label `result` of `removit_exporter_status_served_total`."""
 
-    FRESH = "fresh"  # from memory, young enough
-    REFRESHED = "refreshed"  # asked upstream first
+    FRESH = "fresh"  # from memory, and young enough
+    REFRESHED = "refreshed"  # after the upstream was asked
     STALE = "stale"  # from memory, though old: the upstream could not be asked
     FINAL = "final"  # the job has ended
     LEARNED = "learned"  # about an unregistered id, which is registered now if there is room
-    UNKNOWN = "unknown"  # about an id that the upstream does not know, or says nothing about
+    UNKNOWN = "unknown"  # about an unregistered id without a good answer
     UNAUTHORIZED = "unauthorized"
     INVALID = "invalid"
     UNAVAILABLE = "unavailable"
@@ -31,7 +31,7 @@ class Served:
     age: float
     result: Result
     reply: Reply | None = None
-    """The reply, where the upstream was asked for this; otherwise None."""
+    """The reply, if the upstream was asked now; otherwise None."""
 
 
 class UnavailableError(Exception):
@@ -43,11 +43,11 @@ class UnavailableError(Exception):
 
 
 class KeyRejectedError(Exception):
-    """The upstream rejects the key, and would say so to the client as well."""
+    """The upstream rejects the key. A client that asked it directly would get the same answer."""
 
 
 class Timeout(Protocol):
-    """The section `upstream`, as far as the status cache reads it."""
+    """The keys of the section `upstream` that the status cache reads."""
 
     @property
     def timeout(self) -> float:
@@ -60,10 +60,10 @@ class StatusConfig(Protocol):
 
     @property
     def status(self) -> Freshness:
-        """How old an answer may be."""
+        """How old an answer may be, and when it is refreshed."""
         ...
 
     @property
     def upstream(self) -> Timeout:
-        """How long to wait for a new one."""
+        """How long to wait for a new answer."""
         ...

@@ -1,8 +1,8 @@
-"""The upstream's contract from memory: one place asks on behalf of any number of clients.
+"""The upstream's contract from memory: one poller asks for any number of clients.
 
-`StatusCache` decides what `GET /api/v1/status` answers. It is a cache in the sense of RFC 9111 that
-also knows what answers mean: a final state does not change, and an error that may be the service's
-own is not a job's failure. No error of the exporter looks like one either.
+`StatusCache` decides how `GET /api/v1/status` is answered. It is a cache in the sense of RFC 9111
+that also understands the answers: a final state does not change, and an error that may be the
+service's own is not a job's failure. An error of the exporter never looks like a failed job.
 """
 
 import math
@@ -44,7 +44,7 @@ class StatusCache:
         self._unregistered = UnregisteredIds(registry, poller, clock, config, watcher, log)
 
     async def get(self, job_id: str, accepted: float = math.inf) -> Served:
-        """Return the answer about a job, at most `accepted` seconds old where that is possible.
+        """Return the answer about a job, if possible at most `accepted` seconds old.
 
         Raises `UnavailableError`, `KeyRejectedError`, and `StoreError` when the job is not in
         memory and the store cannot be read.
@@ -75,7 +75,7 @@ class StatusCache:
             case Serve.NOTHING:
                 if not cooling_down:
                     raise self._unavailable("the upstream is not asked just now")
-                why = "the upstream was asked about the job lately, without a usable answer"
+                why = "the upstream was asked about the job just now, and gave no usable answer"
                 return self._old_answer(job.job_id, job, why)
         reply = await self._poller.ask(job.job_id, "client", self._config().upstream.timeout)
         held = self._registry.jobs.get(job.job_id)
@@ -94,9 +94,9 @@ class StatusCache:
         return self._old_answer(job_id, held, why)
 
     def _old_answer(self, job_id: str, held: Job | None, why: str) -> Served:
-        """Return the old answer; raises `UnavailableError` with `why` when there is none to serve.
+        """Return the old answer; raises `UnavailableError` with `why` if there is none to serve.
 
-        A suspected job keeps its last good answer, however long the verdict takes.
+        A suspected job keeps its last good answer until the verdict.
         """
         known = self._usable(job_id)
         age = self._age(known)
@@ -108,8 +108,8 @@ class StatusCache:
         )
 
     def _cool_down(self, job_id: str) -> float:
-        """See `freshness.cool_down`. A request in flight is always awaited, so there it is 0."""
-        if self._poller.is_in_flight(job_id):  # `polls` may have its answer before it is stored
+        """See `freshness.cool_down`; 0 while a request is in flight, which is always awaited."""
+        if self._poller.is_in_flight(job_id):  # its answer is in `polls` before it is stored
             return 0.0
         polls, known = self._poller.schedule.polls(job_id), self._usable(job_id)
         now = self._clock.monotonic()  # read once: the two ages are compared
@@ -133,9 +133,9 @@ class StatusCache:
         return UnavailableError(message, max(seconds, self._poller.admission.retry_in()))
 
     def _usable(self, job_id: str) -> Answer | None:
-        """Return the answer that may be served about a pending job: good, or a 404 or 422.
+        """Return the answer about a pending job if it may be served: a good one, a 404 or a 422.
 
-        A 5xx may be the service's own trouble, and is not served before there is a verdict.
+        A 5xx may be the service's own trouble, so it is not served before the verdict.
         """
         answer = self._poller.answers.get(job_id)
         return None if answer is not None and answer.kind is Kind.SERVER_ERROR else answer

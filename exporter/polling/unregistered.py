@@ -72,10 +72,10 @@ class UnregisteredIds:
             asking = asyncio.create_task(self._ask(job_id), name=f"ask {job_id}")
             self._asking[job_id] = asking
             asking.add_done_callback(lambda task: self._asked(job_id, task))
-        return await asyncio.shield(asking)  # a caller that leaves cancels nothing
+        return await asyncio.shield(asking)  # a caller that leaves must not cancel it
 
     async def _ask(self, job_id: str) -> Served:
-        """Ask after everyone else; register the job if the upstream knows it."""
+        """Ask after all other requests; register the job if the upstream knows it."""
         patience = self._config().upstream.timeout
         reply = await self._poller.ask(job_id, "client", patience, last=True)
         if reply.kind is Kind.KEY_REJECTED:
@@ -91,10 +91,10 @@ class UnregisteredIds:
     def _asked(self, job_id: str, asking: "asyncio.Task[Served]") -> None:
         del self._asking[job_id]
         if not asking.cancelled():
-            asking.exception()  # retrieved here, in case no caller waits any more
+            asking.exception()  # marks it as retrieved, in case no caller waits any more
 
     async def _register(self, job_id: str, reply: Reply, answer: Answer) -> bool:
-        """Register a job with its first answer, in one commit; whether it is in memory then."""
+        """Register a job with its first answer; return whether it is in memory afterwards."""
         job, events = register(job_id, Source.STATUS, self._poller.now())
         first = self._poller.first_answer(job, reply)
         try:
@@ -116,7 +116,7 @@ class UnregisteredIds:
             self._answers.popitem(last=False)
 
     def _serve(self, answer: Answer, age: float, reply: Reply | None = None) -> Served:
-        """Serve an answer about an id that stays unregistered; a 5xx only from a well upstream."""
+        """Serve an answer about an unregistered id; a 5xx only while the upstream is well."""
         well = self._poller.health.state is UpstreamState.WELL
         if answer.kind is Kind.SERVER_ERROR and not well:
             code = answer.http_status

@@ -44,7 +44,7 @@ class UpstreamRecord:
         """When (steady seconds) it was written."""
 
     def load(self, kept: Mapping[str, str], resume_within: float) -> None:
-        """Restore from `kept` (see `Snapshot.kept`) what is true of this upstream.
+        """Restore the health from `kept` (see `Snapshot.kept`), if it is that of this upstream.
 
         The state is restored if it is at most `resume_within` seconds old.
         """

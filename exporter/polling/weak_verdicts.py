@@ -18,7 +18,10 @@ class WeakVerdicts:
             self._modes.add(job.mode)
 
     def served(self, mode: str | None) -> list[str]:
-        """Return the jobs to ask again, now that a pending job of a mode was served: once each."""
+        """Return the jobs to ask about again, because a pending job of their mode was served.
+
+        The same jobs are not returned twice.
+        """
         if mode not in self._modes:
             return []
         self._modes.discard(mode)

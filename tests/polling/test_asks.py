@@ -31,7 +31,7 @@ async def test_requests_are_made_in_their_order_and_end_with_the_exporter() -> N
     assert asks.take("a") is None
     asks.leave(taken)  # no longer queued: nothing to take out
     assert asks.first == 1
-    with pytest.raises(KeyError, match="nobody asks"):
+    with pytest.raises(KeyError, match="no request waits"):
         asks.next(last=True)
     rest: Any = asks.join("b", "client", last=False)
     asks.close()
