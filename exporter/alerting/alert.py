@@ -54,14 +54,14 @@ class Alert:
     def rule(self, ql: Promql) -> Mapping[str, Any]:
         """Return it as Prometheus's rule file has it."""
         values, thresholds = self.values(ql), ql.thresholds
-        wait = {"for": ql.span(values.for_)} if values.for_ else {}
+        times = {"for": values.for_, "keep_firing_for": values.keep_firing_for}
         query = (
             "var-job={{ $labels.job | urlquery }}&var-upstream={{ $labels.upstream | urlquery }}"
         )
         return {
             "alert": self.name,
             "expr": Block(self.expr + self._held_back(ql)),
-            **wait,
+            **{name: ql.span(time) for name, time in times.items() if time},
             "labels": {"severity": values.severity},
             "annotations": {
                 "summary": self.summary,

@@ -56,7 +56,11 @@ def _standing_still(ql: Promql) -> list[Alert]:
             " are at fault, so the exporter waits. If only one mode is affected, or the API has"
             " lost many jobs at once, report a few job ids to the vendor. Meanwhile none of them"
             " is counted as failed.",
-            silenced_by=UPSTREAM_TROUBLE,
+            silenced_by=(
+                *UPSTREAM_TROUBLE,
+                "RemovitUpstreamSuspect",
+                "RemovitJobsTurningBad",
+            ),
             outlasts=True,
         ),
     ]
@@ -213,7 +217,12 @@ def _absence(ql: Promql) -> list[Alert]:
             " jobs by step), jobs are only slow; if nothing moves, the API's workers have stopped:"
             " contact the vendor, and pause uploads. If RemovitExporterLagging fires, see that"
             " alert first.",
-            silenced_by=(*UPSTREAM_TROUBLE, "RemovitExporterDown", "RemovitThrottled"),
+            silenced_by=(
+                *UPSTREAM_TROUBLE,
+                "RemovitExporterDown",
+                "RemovitThrottled",
+                "RemovitJobsTurningBad",
+            ),
             outlasts=True,
         ),
         Alert(

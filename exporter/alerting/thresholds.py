@@ -26,6 +26,7 @@ class Alert(_Part):
 
     severity: Literal["critical", "warning", "info"]
     for_: Annotated[Duration, Field(alias="for")]
+    keep_firing_for: Duration = 0.0
     window: Duration = 0.0
     at_least: Number = 0.0
     share: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -58,6 +59,8 @@ class Alerts(_Part):
     upstream_down: Alert
     key_rejected: Alert
     upstream_blocked: Alert
+    upstream_suspect: Alert
+    jobs_turning_bad: Alert
     status_latency: Alert
     throttled: Alert
     poll_demand: Alert

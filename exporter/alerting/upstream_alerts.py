@@ -47,7 +47,40 @@ def _states(ql: Promql) -> list[Alert]:
             " Has our outgoing address changed, or did we send too many requests? Ask the vendor to"
             " allow the address; a lower upstream.rate may help meanwhile.",
         ),
+        *_suspect(ql),
         _throttled(ql),
+    ]
+
+
+def _suspect(ql: Promql) -> list[Alert]:
+    values = ql.thresholds.alerts.jobs_turning_bad
+    window = ql.span(values.window)
+    suspected = ql.total("removit_jobs_suspected")
+    before = ql.total(f"removit_jobs_suspected offset {window}")
+    failed = ql.grown('removit_jobs_finished_total{state="failed"}', values.window)
+    return [
+        Alert(
+            "RemovitUpstreamSuspect",
+            "upstream_suspect",
+            _state(ql, "suspect"),
+            f"{UPSTREAM} may be failing: jobs turn bad, and none that is pending is served",
+            "Finished jobs are still served, so either these images are bad or the API's workers"
+            " have stopped; the exporter cannot tell yet, and goes on asking. At the end of a batch"
+            " bad images look like this, and are decided within an hour or so. If new jobs are"
+            " affected too, ask the vendor and hold back large uploads.",
+            silenced_by=("RemovitJobsTurningBad",),
+        ),
+        Alert(
+            "RemovitJobsTurningBad",
+            "jobs_turning_bad",
+            f"(\n{suspected}\n- {before}\n+\n{failed}\n)\n>= {values.at_least:g}"
+            f"\nand\n{_state(ql, 'suspect')}",
+            f"{COUNT} more jobs of {UPSTREAM} turned bad in {window}, and none is served",
+            "One job after the other is answered 5xx, while finished jobs are still served. This is"
+            " an outage that creeps in (workers that die one by one), or a batch of bad images."
+            " Hold back uploads, compare the affected images, and ask the vendor. If jobs were"
+            " called failed by mistake, the rechecks will correct that by themselves.",
+        ),
     ]
 
 

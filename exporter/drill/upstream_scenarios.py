@@ -46,6 +46,40 @@ async def _blocked(sandbox: Sandbox) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def _finished(sandbox: Sandbox) -> AsyncIterator[contextlib.ExitStack]:
+    """Have a finished job that is served throughout; yields a stack for faults."""
+    await sandbox.ended(*await sandbox.add(Script.sound(0.2)))
+    with contextlib.ExitStack() as faults:
+        yield faults
+    await sandbox.forget()
+
+
+async def _add_bad(sandbox: Sandbox, faults: contextlib.ExitStack) -> None:
+    """Register a job that is answered 500 from the first time on."""
+    job_id = sandbox.simulator.add(Script.stuck(0.1))
+    fault = sandbox.simulator.faults.override(job_id, 500, b'{"error": "server_error"}')
+    faults.enter_context(fault)
+    await sandbox.register(job_id)
+
+
+@asynccontextmanager
+async def _suspect(sandbox: Sandbox) -> AsyncIterator[None]:
+    async with _finished(sandbox) as faults:
+        for _ in range(6):
+            await _add_bad(sandbox, faults)
+        yield
+
+
+@asynccontextmanager
+async def _turning_bad(sandbox: Sandbox) -> AsyncIterator[None]:
+    async with (
+        _finished(sandbox) as faults,
+        sandbox.every(1.0, lambda number: _add_bad(sandbox, faults)),
+    ):
+        yield
+
+
+@asynccontextmanager
 async def _throttled(sandbox: Sandbox) -> AsyncIterator[None]:
     async with _pending(sandbox):
         with sandbox.simulator.faults.throttled(retry_after=2):
@@ -108,6 +142,20 @@ UPSTREAM_SCENARIOS: Final = (
         "a firewall answers 403 with an HTML page",
         "Overview: Upstream `blocked`",
         _blocked,
+    ),
+    Scenario(
+        "upstream_suspect",
+        "six jobs are answered 500, and only a finished job is served",
+        "Overview: Upstream `suspect`, no job fails",
+        _suspect,
+        steady=False,
+    ),
+    Scenario(
+        "jobs_turning_bad",
+        "each second one more job is answered 500, and only a finished job is served",
+        "Overview: Upstream `suspect`; Jobs suspected, stalled, overdue: suspected grows",
+        _turning_bad,
+        steady=False,
     ),
     Scenario(
         "throttled",
