@@ -28,7 +28,7 @@ RECORDING = ROOT / "prometheus" / "tests" / "restart.yml"
 SCRAPE, EVALUATION = 15, 30
 GONE = 20.0
 """Seconds without an exporter at each restart: long enough for a scrape to fail."""
-WELL, FIRING, BETWEEN, AFTER = 60.0, 210.0, 75.0, 75.0
+WELL, FIRING, BETWEEN, AFTER = 60.0, 180.0, 60.0, 105.0
 SERIES = "removit_upstream_state"
 DOWN = SERIES + '{state="down"} == 1'
 FIRED = 'ALERTS{alertname="RemovitUpstreamDown",alertstate="firing"}'
