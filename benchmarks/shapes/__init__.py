@@ -2,7 +2,7 @@
 
 from histories import Shape
 
-from . import batches, outages, partial, routing, workers
+from . import batches, clients, outages, partial, routing, workers
 
 SHAPES: dict[str, Shape] = {
     "well": partial.well,
@@ -18,9 +18,14 @@ SHAPES: dict[str, Shape] = {
     "revoked": outages.revoked,
     "throttled": partial.throttled,
     "lone": outages.lone,
+    "last_few": batches.last_few,
+    "last_few_gateway": batches.last_few_gateway,
+    "last_many": batches.last_many,
     "last_of_mode": batches.last_of_mode,
     "first_fails": batches.first_fails,
+    "first_fails_gateway": batches.first_fails_gateway,
     "outage_at_end": outages.at_the_end,
+    "workers_together": workers.together,
     "workers_one_upload": workers.one_upload,
     "workers_one_by_one": workers.one_by_one,
     "workers_few": workers.few_workers,
@@ -31,6 +36,11 @@ SHAPES: dict[str, Shape] = {
     "forgets": routing.forgets,
     "restart_well": outages.restart_well,
     "restart_last": outages.restart_last,
+    "restart_down": outages.restart_down,
+    "restart_blocked": outages.restart_blocked,
+    "restart_key_rejected": outages.restart_key_rejected,
+    "restart_throttled": outages.restart_throttled,
+    "asked": clients.asked,
     "one_mode": partial.one_mode,
     "shard": partial.shard,
     "most": partial.most,
