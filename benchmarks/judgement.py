@@ -52,6 +52,8 @@ storage: {history_events: 1000000, retention: 30d}
 """
 SHARES = (0.1, 1 / 3, 0.5)
 """Of the requests, where a share of them fails."""
+MOST_DETAILS = 5
+"""Faults printed of one history."""
 ASK_SECONDS = 5.0
 """How long somebody who asks waits for the answer."""
 
@@ -234,8 +236,11 @@ def main() -> int:
     shapes: dict[str, Outcome] = defaultdict(Outcome)
     for (name, drawn, _), shape, outcome in _spread(_plan(options, seed), options.processes):
         shapes[shape].add(outcome)
-        for detail in outcome.details if outcome.faults else ():
+        details = outcome.details if outcome.faults else []
+        for detail in details[:MOST_DETAILS]:
             print(f"seed {drawn}, {name}: {detail}", flush=True)
+        if len(details) > MOST_DETAILS:
+            print(f"seed {drawn}, {name}: and {len(details) - MOST_DETAILS} more", flush=True)
     _show(shapes)
     unproven = sum(one.unproven for one in shapes.values())
     print(f"{unproven} verdicts without evidence; {time.perf_counter() - started:.0f} s")

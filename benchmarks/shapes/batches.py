@@ -11,7 +11,7 @@ from histories import Answer, Bounds, History, JobHistory
 
 from exporter.simulator.script import Script
 
-from .draws import GATEWAYS, JSON_500, failing, sound
+from .draws import GATEWAYS, JSON_500, failing, last_end, nothing, sound
 
 BATCH = 50
 SEEN = 90.0
@@ -54,7 +54,7 @@ def _last(
     seconds = max(job.ends_at for job in [*done, *bad])
     bounds = Bounds(call=WEAK_AFTER * times + SEEN, never_down=decidable)
     return History(
-        *(shape, decidable, seconds, [*done, *bad, *others], lambda job, time: None),
+        *(shape, decidable, seconds, [*done, *bad, *others], nothing),
         tail=WEAK_AFTER * times + 1200.0,
         bounds=bounds,
     )
@@ -89,6 +89,37 @@ def first_fails(rng: random.Random, shares: Sequence[float]) -> History:
 def first_fails_gateway(rng: random.Random, shares: Sequence[float]) -> History:
     """The same with answers that look like a gateway's."""
     return _last(rng, f"1 fails, {NOBODY}, gateway", (1,), GATEWAYS, 6, finished=False)
+
+
+def last_together(rng: random.Random, shares: Sequence[float]) -> History:
+    """The last five were uploaded one after the other but fail at one moment, as with dead workers.
+
+    They are believed to be an outage for half of `polling.give_up_after`.
+    """
+    done = sound(rng, BATCH - 5, 0.0, 2.0)
+    start = last_end(done) - 60.0
+    bad = [
+        failing(rng, f"bad-{at}", start + 10.0 * at, 100.0 - 10.0 * at, JSON_500) for at in range(5)
+    ]
+    return History(
+        *("last 5 fail at one moment", False, start + 100.0, [*done, *bad], nothing),
+        tail=14 * 3600.0,
+        bounds=Bounds(call=12 * 3600.0 + WEAK_AFTER * 6 + SEEN),
+    )
+
+
+def last_silent(rng: random.Random, shares: Sequence[float]) -> History:
+    """One or two jobs are never answered in time, from some age on: no verdict, and no outage."""
+    done = sound(rng, BATCH, 0.0, 2.0)
+    bad = [
+        JobHistory(f"silent-{at}", 100.0, Script.stuck(30.0)) for at in range(rng.choice((1, 2)))
+    ]
+
+    def trouble(job: JobHistory | None, time: float) -> Answer:
+        return "timeout" if job in bad and time > 140.0 else None
+
+    jobs, bounds = [*done, *bad], Bounds(never_down=True)
+    return History("last 1 or 2 time out", True, 3000.0, jobs, trouble, bounds=bounds)
 
 
 def all_fail(rng: random.Random, shares: Sequence[float]) -> History:

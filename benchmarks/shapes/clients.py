@@ -10,7 +10,7 @@ from .batches import last_few, last_many
 from .outages import at_the_end, outage
 from .partial import share, well
 from .routing import between, forgets
-from .workers import few_workers
+from .workers import few_workers, one_upload, together
 
 
 def _asked(*shapes: Shape) -> Shape:
@@ -24,4 +24,7 @@ def _asked(*shapes: Shape) -> Shape:
     return drawn
 
 
-asked = _asked(well, outage, share, last_few, last_many, at_the_end, between, few_workers, forgets)
+asked = _asked(
+    *(well, outage, share, last_few, last_many, at_the_end),
+    *(between, few_workers, one_upload, together, forgets),
+)

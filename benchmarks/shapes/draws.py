@@ -65,6 +65,11 @@ def failing(rng: random.Random, job_id: str, at: float, after: float, how: Answe
     return JobHistory(job_id, at, Script.failing(after, rng.choice(MODES)), how)
 
 
+def nothing(job: JobHistory | None, time: float) -> Answer:
+    """Nothing answers instead of the upstream."""
+    return None
+
+
 def last_end(jobs: Sequence[JobHistory]) -> float:
     """Return when the last of some jobs has ended."""
     return max((job.ends_at for job in jobs), default=0.0)

@@ -15,6 +15,7 @@ from .draws import (
     drawn_spans,
     last_end,
     mixed,
+    nothing,
     slow,
     sound,
     way_of_outage,
@@ -127,7 +128,6 @@ def restart_well(rng: random.Random, shares: Sequence[float]) -> History:
     """The exporter is restarted several times while only jobs fail."""
     jobs = mixed(rng, rng.choice(JOBS), 600.0)
     restarts = [(at, rng.choice((2.0, 30.0, 240.0))) for at in (150.0, 420.0, 700.0)]
-    nothing = during((), None)
     bounds = Bounds(never_down=True)
     return History(
         "restart while well", True, 900.0, jobs, nothing, restarts=restarts, bounds=bounds
@@ -144,7 +144,6 @@ def restart_last(rng: random.Random, shares: Sequence[float]) -> History:
     ]
     restarts = [(at + 200.0, rng.choice((2.0, 30.0)))]
     bounds = Bounds(call=1500.0, never_down=True)
-    nothing = during((), None)
     return History(
         *("restart, last jobs failed", True, at + 300, [*done, *bad], nothing),
         restarts=restarts,

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 from histories import LONG_TAIL, NO_BOUNDS, Answer, Bounds, History, JobHistory, Span
 
@@ -46,7 +47,7 @@ def together(rng: random.Random, shares: Sequence[float]) -> History:
     done = sound(rng, 40, 0.0, 2.0)
     start = last_end(done)
     apart = rng.choice((5.0, 10.0))
-    count = rng.choice((5, 8, 20))
+    count = rng.choice((5, 8, 20, 60))
     pending = slow(rng, count, start - 15 - apart * count, apart, start)
     return _dead(
         *(rng, "workers dead, turn together", pending, done),
@@ -95,6 +96,23 @@ def _one_by_one(rng: random.Random, shape: str, length: float, *, decidable: boo
         turns=turns,
         new_every=new_every,
     )
+
+
+def restart_together(rng: random.Random, shares: Sequence[float]) -> History:
+    """The exporter is restarted while it shows the dead workers as `down`."""
+    history = replace(together(rng, shares), shape="restart, workers dead")
+    return _restarted(rng, history)
+
+
+def restart_one_upload(rng: random.Random, shares: Sequence[float]) -> History:
+    """The exporter is restarted while dead workers look like a batch of bad images."""
+    return _restarted(rng, replace(one_upload(rng, shares), shape="restart, dead, one upload"))
+
+
+def _restarted(rng: random.Random, history: History) -> History:
+    [span] = history.spans
+    stops = (span.start + rng.uniform(100, 400), span.start + rng.uniform(450, 590))
+    return replace(history, restarts=[(at, rng.choice((2.0, 20.0))) for at in stops])
 
 
 def few_workers(rng: random.Random, shares: Sequence[float]) -> History:

@@ -72,6 +72,7 @@ def test_the_last_jobs_of_a_batch_fail_in_bounded_time_and_the_upstream_is_never
                 assert late <= minutes * MINUTE
             await asyncio.sleep(2 * 60 * MINUTE)  # the rechecks do not look like an outage either
             assert set(shown.first) <= {"unknown", "well", "suspect"}
+            assert exporter.health.state == "well"
 
     simulate(evening)
 
