@@ -30,6 +30,8 @@ SHAPES: dict[str, Shape] = {
     "workers_one_upload": workers.one_upload,
     "workers_one_by_one": workers.one_by_one,
     "workers_few": workers.few_workers,
+    "workers_lose_jobs": workers.lose_jobs,
+    "workers_after_outage": workers.after_outage,
     "misrouted": routing.misrouted,
     "never_reached": routing.never_reached,
     "failover": routing.failover,
@@ -53,6 +55,7 @@ SHAPES: dict[str, Shape] = {
     "all_fail": batches.all_fail,
     "workers_one_upload_long": workers.one_upload_long,
     "workers_one_by_one_long": workers.one_by_one_long,
+    "workers_together_long": workers.together_long,
     "workers_few_long": workers.few_workers_long,
 }
 RARE: dict[str, Shape] = {"crowd": outages.crowd}

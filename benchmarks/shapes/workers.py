@@ -6,9 +6,11 @@ from dataclasses import replace
 
 from histories import LONG_TAIL, NO_BOUNDS, Answer, Bounds, History, JobHistory, Span
 
-from .draws import GATEWAYS, JSON_500, known, last_end, slow, sound
+from .draws import GATEWAYS, JSON_500, failing, known, last_end, nothing, slow, sound
 
 MINUTE, HOUR = 60.0, 3600.0
+RECOVERY = 60.0
+"""A probe is made this soon after a new job is registered."""
 WITHIN = 60.0
 """`down` is shown this soon."""
 
@@ -95,6 +97,58 @@ def _one_by_one(rng: random.Random, shape: str, length: float, *, decidable: boo
         decidable=decidable,
         turns=turns,
         new_every=new_every,
+    )
+
+
+def together_long(rng: random.Random, shares: Sequence[float]) -> History:
+    """The same for longer than half of `polling.give_up_after`."""
+    done = sound(rng, 40, 0.0, 2.0)
+    start = last_end(done)
+    pending = slow(rng, 8, start - 60, 5.0, start)
+    shape = "workers dead, together, 20 hours"
+    return _dead(rng, shape, pending, done, 20 * HOUR, decidable=False)
+
+
+def lose_jobs(rng: random.Random, shares: Sequence[float]) -> History:
+    """The workers lose what they were at when they die; later jobs are served again."""
+    done = sound(rng, 40, 0.0, 2.0)
+    start = last_end(done)
+    lost = [
+        failing(rng, f"lost-{at}", start - 60 + 6.0 * at, 60 - 6.0 * at, JSON_500)
+        for at in range(rng.choice((3, 8)))
+    ]
+    back = start + rng.choice((120.0, 900.0))
+    new = sound(rng, 30, back + rng.uniform(0, 120), 60.0, name="new")
+    span = Span(start, new[0].at + RECOVERY)
+    jobs = [*done, *lost, *new]
+    return History(
+        *("workers lose their jobs", True, last_end(new), jobs, nothing, 5400.0),
+        spans=[span],
+        bounds=Bounds(never_down=True),
+    )
+
+
+def after_outage(rng: random.Random, shares: Sequence[float]) -> History:
+    """A total outage, after which the workers stay dead; or the same the other way round."""
+    history = rng.choice((together, one_upload))(rng, shares)
+    [span] = history.spans
+    middle = span.start + rng.uniform(60, 600)
+    end = min(span.end, middle + 40 * MINUTE)
+    first, way = rng.random() < 0.5, rng.choice((JSON_500, *GATEWAYS, "connection"))
+
+    def trouble(job: JobHistory | None, time: float) -> Answer:
+        total = span.start <= time < middle if first else middle <= time < end
+        if total:
+            return way
+        return history.trouble(job, time) if time < end else None
+
+    return replace(
+        history,
+        shape="workers dead, total outage",
+        trouble=trouble,
+        seconds=end,
+        spans=[Span(span.start, end)],
+        bounds=Bounds(never_down=True),
     )
 
 
