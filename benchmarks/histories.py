@@ -78,7 +78,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Bounds:
-    """What the rules promise for a history. Times spent in its spans do not count."""
+    """The promises of the rules for a history. Times spent in its spans do not count."""
 
     call: float = 3690.0
     """A job's bad end is called this soon. By default the longest of all: six times

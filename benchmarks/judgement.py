@@ -51,7 +51,7 @@ upstream: {base_url: "http://127.0.0.1:9", api_key_env: KEY}
 storage: {history_events: 1000000, retention: 30d}
 """
 SHARES = (0.1, 1 / 3, 0.5)
-"""Of the requests, where a share of them fails."""
+"""The shares of requests that fail, in the shapes that draw one."""
 MOST_DETAILS = 5
 """Faults printed of one history."""
 ASK_SECONDS = 5.0

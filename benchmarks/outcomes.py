@@ -1,4 +1,4 @@
-"""What the judgement made of a history, compared with the truth."""
+"""Compares the judgement of a history with the truth."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ Shown = tuple[float, str | None]
 
 @dataclass
 class Outcome:
-    """What the judgement made of one history, or of all of a shape. Times are in seconds."""
+    """How the judgement did in one history, or in all of a shape. Times are in seconds."""
 
     histories: int = 0
     decidable: bool = True

@@ -1,4 +1,4 @@
-"""Everything fails, for a while: nothing that is asked is answered as usual."""
+"""Everything fails for some time: nothing that is asked is answered as usual."""
 
 import random
 from collections.abc import Callable, Sequence

@@ -82,7 +82,7 @@ def strangers(rng: random.Random, shares: Sequence[float]) -> History:
 
 
 def share(rng: random.Random, shares: Sequence[float]) -> History:
-    """A share of all requests fails, for a while or all the time."""
+    """A share of all requests fails, at times or always."""
     part, whole = rng.choice(shares), rng.random() < 0.5
     return _history(
         *(rng, "share of requests", lambda job: JSON_500 if rng.random() < part else None),
