@@ -21,7 +21,7 @@ LIMITS = {
     "exporter/storage": 1.1,
     "exporter/upstream": 4.4,
     "exporter/web": 0.7,
-    "benchmarks": 2.2,
+    "benchmarks": 1.6,
     "grafana": 0.0,
     "tests": 1.0,
     "docs": 0.7,
