@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from histories import History, JobHistory, Span
 
@@ -15,6 +16,14 @@ KEPT_STATES = ("down", "throttled", "blocked", "key_rejected")
 
 Shown = tuple[float, str | None]
 """From when on a state of the upstream is shown; None while the exporter is off."""
+
+
+class Stretch(NamedTuple):
+    """A time in which one state was shown."""
+
+    start: float
+    end: float
+    state: str | None
 
 
 @dataclass
@@ -138,53 +147,51 @@ def _compare_end(
 
 
 def _compare_states(history: History, shown: Sequence[Shown], found: Outcome) -> None:
+    ends = [at for at, _ in shown[1:]]
     stretches = [
-        (start, end, state)
-        for (start, state), (end, _) in zip(shown, [*shown[1:], (math.inf, None)], strict=True)
+        Stretch(start, end, state) for (start, state), end in zip(shown, ends, strict=False)
     ]
-    end_of_run = history.seconds + history.tail
-    for start, end, state in stretches:
-        if state == "down":
-            _compare_down(history, start, min(end, end_of_run), found)
+    for stretch in stretches:
+        if stretch.state == "down":
+            _compare_down(history, stretch, found)
     for span in history.spans:
         _compare_span(history, span, stretches, found)
-    for (_, _, before), (at, _, off), (_, _, after) in zip(
-        stretches, stretches[1:], stretches[2:], strict=False
-    ):
-        if off is None and before in KEPT_STATES and after != before:
+    for before, off, after in zip(stretches, stretches[1:], stretches[2:], strict=False):
+        if off.state is None and before.state in KEPT_STATES and after.state != before.state:
             found.state_lost += 1
-            found.details.append(f"lost: {before} before the stop at {at:.0f}, then {after}")
+            text = f"{before.state} before the stop at {off.start:.0f}, then {after.state}"
+            found.details.append(f"lost: {text}")
 
 
-def _compare_down(history: History, start: float, end: float, found: Outcome) -> None:
+def _compare_down(history: History, shown: Stretch, found: Outcome) -> None:
     down = [span for span in history.spans if span.state == "down"]
     right = _merged([Span(span.start, span.end + RECOVERY_SECONDS) for span in down])
-    false = end - start - sum(_overlap(span, start, end) for span in right)
+    false = shown.end - shown.start - sum(_overlap(span, shown.start, shown.end) for span in right)
     found.false_down += false
     if false > 0:
         found.false_downs += 1
         found.never_down_broken += history.bounds.never_down
-        found.details.append(f"false down: for {false:.0f} s, from {start:.0f} to {end:.0f}")
+        text = f"for {false:.0f} s, from {shown.start:.0f} to {shown.end:.0f}"
+        found.details.append(f"false down: {text}")
 
 
 def _compare_span(
-    history: History,
-    span: Span,
-    stretches: Sequence[tuple[float, float, str | None]],
-    found: Outcome,
+    history: History, span: Span, stretches: Sequence[Stretch], found: Outcome
 ) -> None:
-    right = [one for one in stretches if one[2] == span.state and one[0] < span.end]
-    seen = [max(start, span.start) for start, end, _ in right if end > span.start]
-    after = min(seen) - span.start if seen else math.inf
+    """Find when the right state was shown first, and for how long another one was after that."""
+    right = [one for one in stretches if one.state == span.state]
+    seen = [one.start for one in right if _overlap(span, one.start, one.end) > 0]
+    first = max(span.start, min(seen, default=math.inf))
     if seen:
-        found.state_after.append(after)
-        wrong = [one for one in stretches if one[2] not in (span.state, None)]
-        found.broken += sum(_overlap(span, max(start, min(seen)), end) for start, end, _ in wrong)
+        found.state_after.append(first - span.start)
+        others = [one for one in stretches if one.state not in (span.state, None)]
+        found.broken += sum(_overlap(span, max(one.start, first), one.end) for one in others)
     else:
         found.unseen += 1
-    if after > history.bounds.state:
+    if first - span.start > history.bounds.state:
         found.state_late += 1
-        found.details.append(f"late: {span.state} shown {after:.0f} s after {span.start:.0f}")
+        text = f"{span.state} shown {first - span.start:.0f} s after {span.start:.0f}"
+        found.details.append(f"late: {text}")
 
 
 def _merged(spans: Iterable[Span]) -> list[Span]:
