@@ -113,7 +113,7 @@ class History:
     restarts: Sequence[tuple[float, float]] = ()
     """When the exporter is stopped, and after how long it is started again."""
     asked_every: float = 0.0
-    """Somebody asks about each pending job this often (seconds); 0: nobody does."""
+    """Somebody asks about the newest pending jobs this often (seconds); 0: nobody does."""
 
 
 Shape = Callable[[random.Random, Sequence[float]], History]

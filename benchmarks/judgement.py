@@ -52,8 +52,11 @@ storage: {history_events: 1000000, retention: 30d}
 """
 SHARES = (0.1, 1 / 3, 0.5)
 """The shares of requests that fail, in the shapes that draw one."""
+REAL_SECONDS = 1800.0
+"""How long one history may take in real time."""
 MOST_DETAILS = 5
 """Faults printed of one history."""
+ASKED_JOBS = 5
 ASK_SECONDS = 5.0
 """How long somebody who asks waits for the answer."""
 
@@ -125,13 +128,13 @@ class Run:
         return sorted([*self.shown, *changes], key=lambda one: one[0])
 
     async def _ask(self) -> None:
-        """Ask about the pending jobs in turn, as a program or Prometheus does."""
+        """Ask about the newest pending jobs in turn, as a program or Prometheus does."""
         while True:
             await asyncio.sleep(self.history.asked_every)
             exporter = self.exporter
-            pending = [] if exporter is None else list(exporter.registry.jobs.values())
-            for job in pending:
-                if exporter is not None and job.pending:
+            jobs = [] if exporter is None else list(exporter.registry.jobs.values())
+            for job in [job for job in jobs if job.pending][-ASKED_JOBS:]:
+                if exporter is not None:
                     await exporter.poller.ask(job.job_id, "client", ASK_SECONDS)
 
     def _answer(self, job_id: str | None) -> Answer:
@@ -160,7 +163,7 @@ def _draw(work: Work) -> tuple[Work, str, Outcome]:
         history: History = getattr(importlib.import_module(module), function)(rng)
     else:
         history = (SHAPES | RARE)[name](rng, shares)
-    return work, history.shape, simulate(Run(history, seed).live)
+    return work, history.shape, simulate(Run(history, seed).live, REAL_SECONDS)
 
 
 def _show(shapes: dict[str, Outcome]) -> None:
