@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from exporter.alerting.thresholds import load_thresholds
 from exporter.metrics.catalogue import FAMILIES, Family, Kind
 
 _TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
@@ -14,7 +15,7 @@ _NAME = re.compile(r"[a-zA-Z_:][\w:]*(?!\s*\()(?![\w:])")
 _KEYWORDS = {"and", "or", "unless", "offset", "bool", "inf", "nan"}
 _PARTS = {"_bucket": {"le"}, "_sum": set[str](), "_count": set[str]()}
 
-GENERAL = {"cluster", "namespace", "job", "instance", "upstream", "drill", "drill_page"}
+GENERAL = {"instance", *load_thresholds().identity_labels}
 """Labels that Prometheus or the exporter puts on every series."""
 
 

@@ -2,7 +2,7 @@
 
 from .alert import UPSTREAM_TROUBLE, Alert
 from .promql import Promql
-from .recording import HOUR, WEEK, bad_jobs, bad_ratio
+from .recording import WEEK, bad_jobs, bad_ratio
 
 PENDING = "upstream:removit_jobs_pending:sum"
 COUNT = '{{ $value | printf "%.0f" }}'
@@ -15,7 +15,6 @@ def job_alerts(ql: Promql) -> list[Alert]:
         *_standing_still(ql),
         *_failure_budget(ql),
         *_ended_badly(ql),
-        _ignored_variations(ql),
         *_absence(ql),
     ]
 
@@ -166,30 +165,6 @@ def _not_found(ql: Promql) -> Alert:
         " registers them takes them from the wrong place or environment (`invalid`: not even the"
         " format is right), or registers them after the API has forgotten them."
         " GET /api/v1/jobs?state={{ $labels.state }} shows their source and labels.",
-    )
-
-
-def _ignored_variations(ql: Promql) -> Alert:
-    values = ql.thresholds.alerts.ignored_variations
-    ratio = "upstream_variation:removit_job_ignored_variations:ratio6h"
-    count = "upstream_variation:removit_job_ignored_variations:increase6h"
-    done = "upstream:removit_jobs_done:increase6h"
-    ago = f"offset {ql.span(WEEK)}"
-    return Alert(
-        "RemovitVariationIgnored",
-        "ignored_variations",
-        f"(\n  {ratio} > {values.times:g} * ({ratio} {ago})"
-        f"\n  or {ratio} > {values.rise:g} + ({ratio} {ago})"
-        f"\n  or ({ratio} unless {ratio} {ago})\n)\n> {values.share:g}"
-        f"\nand {count} >= {values.at_least:g}"
-        f"\nand on ({ql.identity}) ({done} {ago}) >= {values.at_least:g}",
-        "{{ $labels.variation }} is ignored for {{ $value | humanizePercentage }} of the jobs of "
-        + UPSTREAM,
-        f"Over the last {ql.span(6 * HOUR)}, this is more than {values.times:g} times the share of"
-        f" {ql.span(WEEK)} ago, or {100 * values.rise:g} points more. The pictures are delivered"
-        " without this variation; only a warning says so. Its message (GET"
-        " /api/v1/jobs/{job_id}, or the log) names the missing parameter: check what changed in"
-        " the upload's params since then.",
     )
 
 

@@ -34,7 +34,8 @@ ENDED: Final = 'removit_jobs_finished_total{state=~"done|failed|expired"}'
 FAILED: Final = 'removit_jobs_finished_total{state=~"failed|expired"}'
 DONE: Final = 'removit_jobs_finished_total{state="done"}'
 WITHOUT_RESULT: Final = "removit_jobs_done_without_result_total"
-IGNORED: Final = "removit_job_ignored_variations_total"
+DONE_RECORDED: Final = "upstream:removit_jobs_done:increase6h"
+SUSPECTED: Final = "upstream_mode:removit_jobs_suspected:sum"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,8 @@ def recordings(ql: Promql) -> list[Recording]:
     """Return all recording rules, each after those that it reads."""
     pending = Recording("upstream:removit_jobs_pending:sum", ql.total("removit_jobs_pending"))
     exporters = Recording(EXPORTERS, ql.over("count", SEEN))
-    return [exporters, pending, *_failure_budget(ql), *_ignored(ql)]
+    suspected = Recording(SUSPECTED, ql.total("removit_jobs_suspected", "mode"))
+    return [exporters, pending, suspected, *_failure_budget(ql), *_variations(ql)]
 
 
 def _failure_budget(ql: Promql) -> list[Recording]:
@@ -78,16 +80,19 @@ def bad_ratio(window: str) -> str:
     return f"upstream:removit_jobs_bad:ratio{window}"
 
 
-def _ignored(ql: Promql) -> list[Recording]:
-    ignored = "upstream_variation:removit_job_ignored_variations:increase6h"
-    done = "upstream:removit_jobs_done:increase6h"
+def of_variation(name: str, operation: str) -> str:
+    """Return the name of what was noted about a variation: `ignored_variations` or `warnings`."""
+    return f"upstream_variation:removit_job_{name}:{operation}"
+
+
+def _variations(ql: Promql) -> list[Recording]:
+    rules = [Recording(DONE_RECORDED, ql.grown(DONE, LONG), long=True)]
     of_done = f"on ({ql.identity}) group_left ()"
-    return [
-        Recording(done, ql.grown(DONE, LONG), long=True),
-        Recording(ignored, ql.grown(IGNORED, LONG, "variation"), long=True),
-        Recording(
-            "upstream_variation:removit_job_ignored_variations:ratio6h",
-            f"{ignored}\n/ {of_done}\n({done} > 0)",
-            long=True,
-        ),
-    ]
+    for name in ("ignored_variations", "warnings"):
+        count = of_variation(name, "increase6h")
+        share = f"{count}\n/ {of_done}\n({DONE_RECORDED} > 0)"
+        rules += [
+            Recording(count, ql.grown(f"removit_job_{name}_total", LONG, "variation"), long=True),
+            Recording(of_variation(name, "ratio6h"), share, long=True),
+        ]
+    return rules

@@ -6,6 +6,7 @@ from typing import Any, Final
 import yaml
 
 from .alert import Alert, Block
+from .delivery_alerts import delivery_alerts
 from .exporter_alerts import exporter_alerts
 from .job_alerts import job_alerts
 from .promql import Promql
@@ -24,7 +25,7 @@ OFF_BY_DEFAULT_FILE: Final = "optional/removit-nothing-registered.yml"
 
 def alerts(ql: Promql) -> list[Alert]:
     """Return every alert there is."""
-    return [*upstream_alerts(ql), *job_alerts(ql), *exporter_alerts(ql)]
+    return [*upstream_alerts(ql), *job_alerts(ql), *delivery_alerts(ql), *exporter_alerts(ql)]
 
 
 def rule_files(ql: Promql) -> Mapping[str, str]:

@@ -68,6 +68,9 @@ class Alerts(_Part):
     verdicts_overturned: Alert
     jobs_not_found: Alert
     ignored_variations: Alert
+    variation_warnings: Alert
+    unresolved_failures: Alert
+    jobs_undecided: Alert
     contract_drift: Alert
     nothing_finished: Alert
     nothing_registered: Alert

@@ -77,10 +77,31 @@ async def _unknown_ids(sandbox: Sandbox) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _ignored(sandbox: Sandbox) -> AsyncIterator[None]:
-    async with sandbox.every(0.5, lambda number: sandbox.add(Script.sound(0.2, "params"))):
-        await asyncio.sleep(for_drill(WEEK))
     async with sandbox.every(0.5, lambda number: sandbox.add(Script.warned(0.2))):
         yield
+
+
+@asynccontextmanager
+async def _warned(sandbox: Sandbox) -> AsyncIterator[None]:
+    warned = Script.warned(0.2, warnings={"compose": ["scaled down"]}, ignored_variations=())
+    async with sandbox.every(0.5, lambda number: sandbox.add(warned)):
+        yield
+
+
+@asynccontextmanager
+async def _one_picture_lost(sandbox: Sandbox) -> AsyncIterator[None]:
+    await sandbox.add(Script.explicit(0.2), key="sku-1")
+    yield
+    await sandbox.add(Script.sound(0.2), key="sku-1")
+
+
+@asynccontextmanager
+async def _no_witness(sandbox: Sandbox) -> AsyncIterator[None]:
+    [job_id] = await sandbox.add(Script.stuck(0.1, "params"))
+    await sandbox.answered(job_id)
+    with sandbox.simulator.faults.override(job_id, 500, b'{"error": "internal"}'):
+        yield
+    await sandbox.forget()
 
 
 @asynccontextmanager
@@ -155,11 +176,30 @@ JOB_SCENARIOS: Final = (
     ),
     Scenario(
         "ignored_variations",
-        "the API ignores a variation that it made a (shortened) week ago",
+        "the API ignores a variation for all jobs, from the first one on",
         "Overview: Ignored variations, by variation: shadow_wall",
         _ignored,
         steady=False,
-        lead=for_drill(WEEK),
+    ),
+    Scenario(
+        "variation_warnings",
+        "the API warns about a variation for all jobs, and delivers it",
+        "Overview: Warnings, by variation: compose",
+        _warned,
+        steady=False,
+    ),
+    Scenario(
+        "unresolved_failures",
+        "one job fails, and a later job of its key is done",
+        "Overview: Unresolved failures; Images to send again, by group",
+        _one_picture_lost,
+    ),
+    Scenario(
+        "jobs_undecided",
+        "one job is answered 500, and no other job of its mode is served",
+        "Overview: Jobs suspected, stalled, overdue",
+        _no_witness,
+        {"judgement": {"weak_after": "5m"}},
     ),
     Scenario(
         "nothing_finished",

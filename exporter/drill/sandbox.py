@@ -112,14 +112,15 @@ class Sandbox:
             sound = Script.sound(1.0)
             self._traffic = asyncio.create_task(_repeat(STEADY_SECONDS, lambda _: self.add(sound)))
 
-    async def register(self, *job_ids: str) -> None:
-        """Register jobs."""
-        await self.exporter.registry.register([Registration(one) for one in job_ids], Source.API)
+    async def register(self, *job_ids: str, key: str | None = None) -> None:
+        """Register jobs, all under the same key where one is given."""
+        registrations = [Registration(one, key=key) for one in job_ids]
+        await self.exporter.registry.register(registrations, Source.API)
 
-    async def add(self, *scripts: Script) -> list[str]:
+    async def add(self, *scripts: Script, key: str | None = None) -> list[str]:
         """Add jobs to the simulator and register them with the exporter; return their ids."""
         job_ids = [self.simulator.add(script) for script in scripts]
-        await self.register(*job_ids)
+        await self.register(*job_ids, key=key)
         return job_ids
 
     async def forget(self) -> None:

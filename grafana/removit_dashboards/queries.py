@@ -14,6 +14,8 @@ from grafana_foundation_sdk.models.dashboard import (
 )
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
+from exporter.alerting.thresholds import load_thresholds
+
 DATASOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 
 ONE = 'job=~"$job",instance=~"$instance",upstream=~"$upstream"'
@@ -32,7 +34,8 @@ FINE = "5s"
 """The resolution of subqueries about single jobs: the shortest scrape interval that is usual."""
 
 KNOWN_LABELS = (
-    *("cluster", "namespace", "job", "instance", "upstream", "drill", "drill_page"),
+    *load_thresholds().identity_labels,
+    "instance",
     *("pod", "container", "endpoint", "service", "node", "prometheus"),
     *("mode", "state", "source"),
 )

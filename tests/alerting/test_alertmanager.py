@@ -76,5 +76,7 @@ def test_staging_never_silences_production_and_one_upstream_is_one_group() -> No
     document: dict[str, Any] = yaml.safe_load(EXAMPLE.read_text())
     for rule in document["inhibit_rules"]:
         assert {"namespace", "job", "upstream"} <= set(rule["equal"])
-    assert document["route"]["group_by"] == document["inhibit_rules"][0]["equal"]
+    places = [one for one in load_thresholds().identity_labels if not one.startswith("drill")]
+    assert document["route"]["group_by"] == places
+    assert all(rule["equal"] == places for rule in document["inhibit_rules"])
     assert not any("group_by" in route for route in document["route"]["routes"])
