@@ -35,8 +35,8 @@ def setup(
     """Put an exporter into an application, with its routes under `prefix` (such as `/removit`).
 
     It starts and stops with the application. `config_file` is what a reload reads; without one
-    there is no reload. `store` replaces the one that the config names. Where the config names no
-    token, one is created next to the database.
+    nothing can be reloaded. `store` replaces the one that the config names. Where the config names
+    no token, one is created next to the database.
     Raises `RuntimeError` on a second call for one application, `ValueError` for a bad prefix.
     """
     if EXPORTER in app:

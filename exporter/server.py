@@ -115,7 +115,7 @@ class Server:
             app,
             access_log=None,
             logger=malformed.logger(),
-            # No body is inflated unread: a megabyte may stand for a gigabyte.
+            # No body is inflated unread: a megabyte may inflate to a gigabyte.
             auto_decompress=False,
             handle_signals=False,
             shutdown_timeout=SERVER_SECONDS,

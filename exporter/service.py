@@ -76,7 +76,7 @@ class Exporter:
         self.store = store or SqliteStore(config.storage.path)
         self.secrets = Secrets(self.config)
         self.logins = Logins({})
-        """Who may read; the command fills it from its web config file."""
+        """The users who may read; the command fills it from its web config file."""
         self.metrics = CollectorRegistry()
         rules = config.metrics
         bounds = LabelBounds(rules.max_label_values, rules.known_values.model_dump())

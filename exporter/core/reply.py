@@ -96,8 +96,8 @@ class Reply:
     nothing was asked, `not_asked` or `internal` (a fault of this machine; `detail` says which).
     For a failed connection `reason` is one word (dns, refused, reset, tls, proxy, ...), and
     `detail` describes what happened.
-    `retry_after` is in seconds from the answer; `retry_at` is in seconds since 1970, for a date in
-    an answer without a `Date` header to count from. At most one of the two is set.
+    `retry_after` is in seconds from the answer; `retry_at` is in seconds since 1970 and comes from
+    a date in an answer without a `Date` header to count from. At most one of the two is set.
     `body` is the first `MAX_BODY_BYTES` of the body, so that a final answer can be repeated.
     """
 

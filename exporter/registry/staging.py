@@ -11,7 +11,7 @@ from ..storage.store import FinalAnswer
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a piece of work made of a job: its next value, the events, and the answer that ended it.
+    """A job after a piece of work: its next value, the events, and the answer that ended it.
 
     The events are empty if only the progress changed.
     """
@@ -68,7 +68,7 @@ class RegistryFullError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """What a batch would change: outcomes by job id, and conflicts by position in the batch."""
+    """Changes that a batch would make: outcomes by job id, conflicts by position in the batch."""
 
     outcomes: Mapping[str, Outcome]
     conflicts: Mapping[int, Sequence[Conflict]]

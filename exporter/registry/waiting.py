@@ -4,7 +4,7 @@ import asyncio
 
 
 class ExporterStoppedError(Exception):
-    """What was waited for will not happen any more: the exporter is stopping or has stopped."""
+    """The awaited change will not happen any more: the exporter is stopping or has stopped."""
 
 
 class Waiting:

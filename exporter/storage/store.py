@@ -1,4 +1,4 @@
-"""What a store is: the Protocol that SQLite and the in-process double fulfil, and its values.
+"""The Protocol of a store, which SQLite and the in-process double fulfil, and its values.
 
 A store takes changes in groups; a group is one commit, stored whole or not at all. Each change
 names the version that it was made from. A change that was made from an older version, or for a
@@ -44,7 +44,7 @@ class FinalAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What one commit does to one job.
+    """The effect of one commit on one job.
 
     `expected` is the version that `job` was made from, or 0 for a job that must not exist yet;
     `job.version` is the version after the commit. `job` is None for events that concern no job.
@@ -132,7 +132,7 @@ class LoadRequest:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a store holds at start. `totals` is empty when counters must begin at 0 again."""
+    """The content of a store at start. `totals` is empty when counters must begin at 0 again."""
 
     jobs: Sequence[Job]
     totals: Sequence["SeriesTotal"]

@@ -1,4 +1,4 @@
-"""What a reply makes of a job: transitions, events, and what never changes."""
+"""The effect of a reply on a job: transitions, events, and what never changes."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What a disk can do to the exporter, and how it stops: with SQLite's own errors."""
+"""Faults of the disk, and how the exporter stops with them: SQLite's own errors."""
 
 import asyncio
 import json

@@ -1,6 +1,6 @@
 """Each fault of the simulator against the real server: what the metrics, the log and the job say.
 
-The simulator's time stands still until a test lets it go on, so that jobs are pending while a fault
+The simulator's time stops until a test lets it go on, so that jobs are pending while a fault
 is looked at, and done when it is over: none of them may be blamed for it.
 """
 
@@ -34,7 +34,7 @@ class Time:
 
 @dataclass(frozen=True)
 class Seen:
-    """What is seen while a fault lasts.
+    """Observations while a fault lasts.
 
     `samples` are series with the least value, `gauges` with the very value; `logged` are events
     with some of their fields, and no others are logged at warning or above; `job` is part of what

@@ -1,4 +1,4 @@
-"""Logins by basic authentication: who is admitted, and that repeated checks cost no bcrypt."""
+"""Logins by basic authentication: the users admitted, and that repeated checks cost no bcrypt."""
 
 import asyncio
 import base64
