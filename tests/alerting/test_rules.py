@@ -76,6 +76,23 @@ def test_alerts_fire_and_are_silent_as_promtools_tests_say(path: Path) -> None:
     assert tested.returncode == 0, tested.stdout + tested.stderr
 
 
+def test_without_keep_firing_for_the_recorded_restart_breaks_the_alert(tmp_path: Path) -> None:
+    promtool = program("promtool", "prometheus")
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "tests").mkdir()
+    for path in RULES.glob("*.yml"):
+        text = re.sub(r"^ +keep_firing_for: .*\n", "", path.read_text(), flags=re.MULTILINE)
+        (tmp_path / "rules" / path.name).write_text(text)
+    recorded = RULES.parent / "tests" / "restart.yml"
+    copied = tmp_path / "tests" / recorded.name
+    copied.write_text(recorded.read_text())
+    tested = subprocess.run(
+        [promtool, "test", "rules", str(copied)], capture_output=True, text=True, check=False
+    )
+    assert tested.returncode == 1
+    assert 'alertname="RemovitUpstreamDown"' in tested.stdout + tested.stderr
+
+
 def all_cases() -> Iterator[dict[str, Any]]:
     for path in TESTS:
         yield from yaml.safe_load(path.read_text())["tests"]
