@@ -1,4 +1,4 @@
-"""What an alert is, in the table and in the file."""
+"""One alert: its entry in the table, and its rule in the file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from .promql import Promql
 from .thresholds import Alert as Values
 
 UPSTREAM_TROUBLE: Final = ("RemovitUpstreamDown", "RemovitKeyRejected", "RemovitUpstreamBlocked")
-"""While one of these holds, what follows from it wakes nobody."""
+"""While one of these fires, the alerts that follow from it are silenced."""
 
 OVERVIEW: Final = "removit-overview"
 EXPORTER: Final = "removit-exporter"
@@ -16,14 +16,14 @@ EXPORTER: Final = "removit-exporter"
 
 
 class Block(str):
-    """A text that stands in the file as it is, line by line."""
+    """A text that the file shows unchanged, line by line."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One alert of the table: what it asks, and what it says to whom it wakes."""
+    """One alert of the table: its expression, and its texts for the reader who is paged."""
 
     name: str
     key: str
@@ -32,10 +32,11 @@ class Alert:
     description: str
     dashboard: str = OVERVIEW
     silenced_by: tuple[str, ...] = ()
-    """Alerts of the same upstream that say why this one holds; Alertmanager then keeps quiet."""
+    """Alerts of the same upstream that explain this one: while they fire, it is silenced."""
     outlasts: bool = False
-    """Whether it still sees what those alerts caused when they are over. It is then held back for
-    its window, or `for`, after them: Alertmanager keeps quiet only while they fire."""
+    """Whether its expression still holds for some time after those alerts have ended. Alertmanager
+    silences it only while they fire, so the rule itself holds it back afterwards, as long as its
+    window or its `for`."""
     off_by_default: bool = False
 
     def values(self, ql: Promql) -> Values:
@@ -52,7 +53,7 @@ class Alert:
         return f"\nunless on ({ql.identity})\nmax_over_time({fired}[{span}])"
 
     def rule(self, ql: Promql) -> Mapping[str, Any]:
-        """Return it as Prometheus's rule file has it."""
+        """Return it as a rule of Prometheus's rule file."""
         values, thresholds = self.values(ql), ql.thresholds
         times = {"for": values.for_, "keep_firing_for": values.keep_firing_for}
         query = (

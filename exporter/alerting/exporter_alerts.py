@@ -13,7 +13,7 @@ def exporter_alerts(ql: Promql) -> list[Alert]:
 
 
 def _each(ql: Promql, function: str, name: str) -> str:
-    """One exporter speaks of itself: `instance` stays."""
+    """Add `instance` to the identity: the alert is about one exporter."""
     return ql.over(function, f"removit_exporter_{name}", "instance")
 
 
@@ -40,7 +40,7 @@ def _polls(ql: Promql) -> list[Alert]:
         _each(ql, "max", f"{name}_per_second") for name in ("poll_demand", "rate_limit")
     )
     due = "removit_exporter_oldest_due_timestamp_seconds"
-    late = ql.over("max", f"timestamp({due}) - {due}", "instance")  # as late as at the scrape
+    late = ql.over("max", f"timestamp({due}) - {due}", "instance")  # how late it was at the scrape
     return [
         Alert(
             "RemovitPollDemandAboveRate",

@@ -1,4 +1,4 @@
-"""Alerts about jobs: that they move, end, and end well."""
+"""Alerts about jobs: they do not move, do not end, or do not end well."""
 
 from .alert import UPSTREAM_TROUBLE, Alert
 from .promql import Promql
@@ -66,7 +66,7 @@ def _standing_still(ql: Promql) -> list[Alert]:
 
 
 def _many_of_pending(ql: Promql, series: str, key: str) -> str:
-    """Enough of them, and enough of all that are pending."""
+    """Return whether a series counts enough jobs, and a large enough share of the pending ones."""
     values = getattr(ql.thresholds.alerts, key)
     total = ql.total(series)
     share = f"{values.share:g} * {ql.total('removit_jobs_pending')}"
@@ -108,7 +108,7 @@ def _failure_budget(ql: Promql) -> list[Alert]:
 
 
 def _burning(ql: Promql, *pairs: tuple[str, str, float]) -> str:
-    """Over a long window, so that it matters, and a short one, so that it is still so."""
+    """Return whether the budget burns over a long window, and over a short one, so still now."""
     budget = ql.thresholds.failure_budget
     arms = []
     for long, short, rate in pairs:

@@ -1,9 +1,9 @@
 """Pieces of PromQL that the rules share, and durations at a time scale.
 
-Counters are counted by `grown`. `increase` alone does not see a series that is born at 1, as the
-first error of a kind is; counting the newborn as they are would take the resumed counters of an
-exporter that moved, or whose labels changed, for news. So a newborn series counts only where its
-exporter, by all the labels that `SEEN` has, is no newborn.
+Counters are counted by `grown`. `increase` alone misses a series that starts at 1, such as the
+first error of its kind. But a new series may also be an old counter: an exporter that has moved, or
+has new labels, resumes its counters in new series. So a new series counts only if its exporter, by
+all the labels of `SEEN`, is not new itself.
 """
 
 import math
@@ -15,30 +15,30 @@ from ..config.durations import write_duration
 from .thresholds import Thresholds
 
 Scale = Callable[[float], float]
-"""From seconds as shipped to seconds as wanted."""
+"""Converts a duration as shipped to the wanted scale, in seconds."""
 
 SEEN: Final = 'removit_upstream_state{state="well"}'
-"""A series that every exporter always shows, beside its counters."""
+"""A series that every exporter always shows."""
 
 DRILL_MINUTE: Final = 3.0
 """How many seconds a minute takes in a drill."""
 
 
 def as_shipped(seconds: float) -> float:
-    """Leave a duration as it is."""
+    """Return a duration unchanged."""
     return seconds
 
 
 def for_drill(seconds: float) -> float:
-    """Squeeze a duration for a drill: by its cube root, so that a week takes about a minute.
+    """Shorten a duration for a drill, to its cube root: a week takes about a minute.
 
-    The order of durations is kept: what is longer than something else still is.
+    The order of durations is kept.
     """
     return round(DRILL_MINUTE * math.cbrt(seconds / 60.0), 1)
 
 
 class Promql:
-    """Writes expressions over one upstream's series, its durations at a time scale."""
+    """Writes expressions over one upstream's series, with durations at a time scale."""
 
     def __init__(self, thresholds: Thresholds, scale: Scale = as_shipped) -> None:
         self.thresholds = thresholds
@@ -46,11 +46,11 @@ class Promql:
         self._scale = scale
 
     def span(self, seconds: float) -> str:
-        """Return a duration (given as shipped) as it is written at this scale."""
+        """Return a duration, given as shipped, in PromQL's notation at this scale."""
         return write_duration(self._scale(seconds))
 
     def by(self, *labels: str) -> str:
-        """Return the labels that tell upstreams apart, and more."""
+        """Return the labels that distinguish upstreams, and `labels`."""
         return ", ".join((self.identity, *labels))
 
     def over(self, function: str, series: str, *labels: str) -> str:
@@ -58,7 +58,7 @@ class Promql:
         return f"{function} by ({self.by(*labels)}) ({series})"
 
     def total(self, series: str, *labels: str) -> str:
-        """Add up, see `over`."""
+        """Sum up; see `over`."""
         return self.over("sum", series, *labels)
 
     def grown(self, series: str, seconds: float, *labels: str, offset: float = 0.0) -> str:
@@ -72,6 +72,6 @@ class Promql:
         return f"sum by ({self.by(*labels)}) (\n{indent(counted, '  ')}\n)"
 
     def _added(self, seconds: float, offset: float) -> str:
-        """Both durations together: each squeezed for itself, so that the window stays whole."""
+        """Return the sum of both, each at this scale, so that the window keeps its length."""
         whole = self._scale(seconds) + (self._scale(offset) if offset else 0.0)
         return write_duration(whole)

@@ -1,6 +1,6 @@
-"""Recording rules: what dashboards and alerts ask often, one upstream at a time.
+"""Recording rules: expressions that dashboards and alerts use often, by upstream.
 
-Names are Prometheus's `level:metric:operation`. A window in a name is the one as shipped.
+Names are Prometheus's `level:metric:operation`. A name has its window as shipped.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ EXPORTERS: Final = "upstream:removit_exporters:count"
 LONG: Final = 6 * HOUR
 
 ENDED: Final = 'removit_jobs_finished_total{state=~"done|failed|expired"}'
-"""Jobs whose end says something of the service; what it never knew is apart."""
+"""Jobs whose end says something about the service. Ids that it never knew do not."""
 FAILED: Final = 'removit_jobs_finished_total{state=~"failed|expired"}'
 DONE: Final = 'removit_jobs_finished_total{state="done"}'
 WITHOUT_RESULT: Final = "removit_jobs_done_without_result_total"
@@ -45,7 +45,7 @@ class Recording:
     record: str
     expr: str
     long: bool = False
-    """Whether it goes over `LONG` or more."""
+    """Whether its window is `LONG` or longer."""
 
 
 def recordings(ql: Promql) -> list[Recording]:
@@ -71,12 +71,12 @@ def _failure_budget(ql: Promql) -> list[Recording]:
 
 
 def bad_jobs(window: str) -> str:
-    """Return the name of how many jobs failed, expired or were done without a result."""
+    """Return the rule's name for the jobs that failed, expired or were done without a result."""
     return f"upstream:removit_jobs_bad:increase{window}"
 
 
 def bad_ratio(window: str) -> str:
-    """Return the name of their share of the jobs that ended."""
+    """Return the rule's name for their share of the jobs that ended."""
     return f"upstream:removit_jobs_bad:ratio{window}"
 
 

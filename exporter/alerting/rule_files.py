@@ -39,7 +39,7 @@ def rule_files(ql: Promql) -> Mapping[str, str]:
 
 
 def drill_rules(ql: Promql) -> str:
-    """Return everything as one file, what is off by default too."""
+    """Return all rules as one file, also those that are off by default."""
     return write([*_recording_groups(ql), *_alert_groups(ql, alerts(ql))])
 
 
@@ -71,13 +71,13 @@ def _group(
 
 
 def write(groups: Sequence[Mapping[str, Any]]) -> str:
-    """Return a rule file; expressions stand as blocks."""
+    """Return a rule file, with expressions as blocks."""
     document = {"groups": list(groups)}
     return HEADER + yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=100)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes blocks as they are."""
+    """Writes blocks unchanged."""
 
     def ignore_aliases(self, data: Any) -> bool:
         """Never write an anchor."""

@@ -1,4 +1,4 @@
-"""`thresholds.yml` as types: what the alerts go by. The file is the only place of the values."""
+"""`thresholds.yml` as types: the numbers of the alerts. The values are only in the file."""
 
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -14,7 +14,7 @@ SHIPPED: Final = Path(__file__).parent / "thresholds.yml"
 Label = Annotated[str, Field(pattern="^[a-zA-Z_][a-zA-Z0-9_]*$")]
 Number = Annotated[float, Field(gt=0)]
 NEEDED_IDENTITY: Final = ("namespace", "job", "upstream", "drill", "drill_page")
-"""The shipped inhibitions are equal on the first three; the routing goes by the others."""
+"""The shipped inhibitions use the first three labels, and the shipped routing the others."""
 
 
 class _Part(BaseModel):
@@ -22,7 +22,7 @@ class _Part(BaseModel):
 
 
 class Alert(_Part):
-    """One alert's values; those that it does not go by are None. Times are in seconds."""
+    """One alert's values; those that it does not use are None. Times are in seconds."""
 
     severity: Literal["critical", "warning", "info"]
     for_: Annotated[Duration, Field(alias="for")]
@@ -95,7 +95,7 @@ class Thresholds(_Part):
 
 
 def load_thresholds(path: Path = SHIPPED) -> Thresholds:
-    """Read a file of thresholds; raises `ConfigError` with all that is wrong, by line."""
+    """Read a file of thresholds; raises `ConfigError` with all errors, by line."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""Alerts about the upstream: whether it answers, lets us in, and is paid for."""
+"""Alerts about the upstream: it does not answer, rejects the key, or has no credits left."""
 
 from .alert import UPSTREAM_TROUBLE, Alert
 from .job_alerts import COUNT, UPSTREAM

@@ -1,1 +1,1 @@
-"""The work of the command's verbs; `cli.py` defines their flags."""
+"""The work of the subcommands; `cli.py` defines their flags."""

@@ -1,4 +1,4 @@
-"""The verbs `assets` and `rules`: what the exporter ships for Prometheus, Grafana and Alertmanager.
+"""`assets` and `rules`: the files that the exporter ships for Prometheus, Grafana, Alertmanager.
 
 A wheel carries the files in `exporter/assets/`; a checkout has them where they are edited. Their
 names are the same, so a page of the docs can use them for both.
@@ -33,7 +33,7 @@ THRESHOLDS: Final = "prometheus/thresholds.yml"
 
 
 def find_assets() -> Iterator[tuple[str, Path]]:
-    """Yield each file that is shipped: its name, with slashes, and where it is."""
+    """Yield each shipped file: its name, with slashes, and its place."""
     root = IN_WHEEL if IN_WHEEL.is_dir() else PACKAGE.parent
     for shipped in SHIPPED_PATHS:
         path = root / shipped

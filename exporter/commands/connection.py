@@ -67,7 +67,7 @@ def exporter_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def make_client(config_file: Path, patience: float, **flags: Any) -> AsyncClient:
-    """Return a client of the exporter that the flags, or else the config file, name.
+    """Return a client of the exporter named by the flags, or without them by the config file.
 
     Raises `click.UsageError` for flags that cannot be used.
     """
@@ -89,7 +89,7 @@ def make_client(config_file: Path, patience: float, **flags: Any) -> AsyncClient
 
 
 def find_config(path: Path) -> Config | None:
-    """Read the config of the exporter, where this machine has it; raises `Failure`.
+    """Read the exporter's config, if it is on this machine; raises `Failure`.
 
     The default name may be another program's file: one that cannot be read is passed over.
     """
@@ -104,7 +104,7 @@ def find_config(path: Path) -> Config | None:
 
 
 def url_of(config: Config) -> str:
-    """Return where an exporter with this config is reached on its own machine."""
+    """Return the address of an exporter with this config, on its own machine."""
     host, port = split_address(config.web.listen_address)
     local = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
     shown = f"[{local}]" if ":" in local else local
@@ -116,7 +116,7 @@ def _read_login(username: str | None, password_file: Path | None) -> tuple[str, 
         raise ValueError("--exporter.username and --exporter.password-file go together")
     if username is None or password_file is None:
         return None
-    try:  # a password may have blanks, which a token has not
+    try:  # a password may contain blanks, a token may not
         return username, read_text(password_file, MAX_SECRET_BYTES).rstrip("\r\n")
     except FileError as error:
         raise ValueError(str(error)) from None

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A number as the exporter counted it, and its true value."""
+    """The exporter's value of a number, and the true one."""
 
     name: str
     exporter: float

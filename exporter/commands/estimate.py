@@ -1,8 +1,8 @@
-"""What a config will cost Prometheus: series, bytes per scrape, new series a day.
+"""Estimates the cost of a config for Prometheus: series, bytes per scrape, new series a day.
 
-Nothing is looked up in a table: jobs at the stages of their life are rendered by the code that
-renders the page, and how many are shown at once follows from Little's law (jobs a second times
-how long each is shown).
+Jobs at the stages of their life are rendered by the code that renders the real page. The number of
+jobs shown at once follows from Little's law: jobs per second, times the seconds for which each is
+shown.
 """
 
 import re
@@ -34,20 +34,20 @@ _NAME: Final = re.compile(rb"\S+ ")
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a number of jobs a day costs. Bytes are before gzip."""
+    """The cost of a number of jobs a day. Bytes are before gzip."""
 
     shown_jobs: float
     left_out_jobs: float
     series: float
     job_series: float
-    """Of these, of single jobs."""
+    """Those of single jobs; they are included in `series`."""
     bytes_per_scrape: float
     new_series_per_day: float
     series_per_group: int
-    """With group labels: what each combination of their values adds."""
+    """The series that each combination of values of the group labels adds."""
 
     def text(self) -> str:
-        """Return it for people."""
+        """Return it as text to read."""
         rows = [
             ("jobs with series at a time", self.shown_jobs),
             ("jobs left out (metrics.per_job.max_jobs)", self.left_out_jobs),
@@ -62,7 +62,7 @@ class Estimate:
 
 
 def estimate(config: Config, jobs_a_day: float, seconds: float) -> Estimate:
-    """Return the cost of so many jobs a day that usually take so many seconds."""
+    """Return the cost of `jobs_a_day` jobs a day that take `seconds` each."""
     rules = config.metrics.per_job
     pending, *later, done = _life(config)
     rate = jobs_a_day / SECONDS_A_DAY
@@ -89,7 +89,7 @@ def estimate(config: Config, jobs_a_day: float, seconds: float) -> Estimate:
 
 
 def _life(config: Config) -> list[Job]:
-    """Return a usual job at each stage of its life that has series of its own."""
+    """Return a usual job at each stage of its life in which it has series."""
     at = 1_800_000_000.123
     labels = dict.fromkeys(config.registration.allowed_labels, "value")
     told = Job(_SAMPLE_ID, Source.API, at, sources=(Source.API,), labels=labels)
@@ -109,7 +109,7 @@ def _rendered(config: Config, job: Job) -> bytes:
 
 
 def _base(config: Config) -> tuple[int, int, int]:
-    """Return series and bytes of a page without single jobs, and what a group of jobs adds."""
+    """Return series and bytes of a page without single jobs, and the series that a group adds."""
     exporter = Exporter(config, store=MemoryStore())
     for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
         exporter.metrics.register(collector)
@@ -124,7 +124,7 @@ def _base(config: Config) -> tuple[int, int, int]:
 
 
 def _use(exporter: Exporter) -> None:
-    """Bring to life the series that usual traffic brings to life."""
+    """Create the series that usual traffic creates."""
     totals = exporter.job_metrics.totals
     for mode in ("background", "clipping", "params"):
         totals.histogram("removit_job_duration_seconds", label_set({"mode": mode, "state": "done"}))

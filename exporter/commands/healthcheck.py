@@ -1,4 +1,4 @@
-"""`removit-exporter healthcheck`: whether the exporter on this machine answers.
+"""`removit-exporter healthcheck`: checks the exporter on this machine.
 
 For Docker's HEALTHCHECK. It asks the address and prefix that the config and the flags name, and
 never goes through a proxy.
@@ -44,7 +44,7 @@ async def _ask(url: str, seconds: float, tls: ssl.SSLContext | None) -> None:
 
 
 def read_place(config_file: Path, flags: dict[str, str | None]) -> Config:
-    """Return the config with the flags over it; without a file, the defaults.
+    """Return the config, changed by the flags; without a file, the defaults.
 
     Raises `Failure`. Secrets are not read: a check of health needs none.
     """
@@ -58,7 +58,7 @@ def read_place(config_file: Path, flags: dict[str, str | None]) -> Config:
 
 
 def speaks_tls(web_config_file: Path | None) -> bool:
-    """Whether the exporter's web config file has its port speak TLS; raises `Failure`."""
+    """Whether the exporter's web config file turns on TLS; raises `Failure`."""
     if web_config_file is None:
         return False
     try:

@@ -84,7 +84,7 @@ async def _send(client: AsyncClient, source: "_Source", progress: Callable[[int]
 
 
 class _Source:
-    """The jobs of the arguments and then of the file, and the place of each."""
+    """The jobs, those of the arguments first and then those of the file, and the place of each."""
 
     def __init__(
         self, job_ids: tuple[str, ...], file: IO[bytes] | None, added: dict[str, Any]
@@ -117,7 +117,7 @@ class _Source:
         return f"{'standard input' if name in ('-', '<stdin>') else name}:{number}"
 
     def _read(self, text: bytes) -> bytes:
-        """Make an object of an id; other lines are sent unchanged; the exporter checks them."""
+        """Make an object of an id. Other lines are sent unchanged: the exporter checks them."""
         if not text.startswith(b"{"):
             return self._line({"job_id": text.decode(errors="replace")})
         try:

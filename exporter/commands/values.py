@@ -1,4 +1,4 @@
-"""Types of flags, and errors for people, that the verbs share."""
+"""Types of flags, and errors to read, that the subcommands share."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from ..config.values import split_address
 
 
 class DurationType(click.ParamType[float]):
-    """A duration as Prometheus writes it, converted to seconds."""
+    """A duration in Prometheus's notation, converted to seconds."""
 
     name = "duration"
 
@@ -40,7 +40,7 @@ class AddressType(click.ParamType[str]):
 
 
 class Failure(click.ClickException):
-    """An error for people: only the message, on stderr. Exit code 1."""
+    """An error to read: only its message is shown, on stderr. Exit code 1."""
 
     def show(self, file: Any = None) -> None:
         """Print only the message."""

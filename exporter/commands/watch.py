@@ -47,7 +47,7 @@ def watch(
     patience: float,
     **connection: Any,
 ) -> None:
-    """Watch jobs until they end; without JOB_IDs all that are pending at the exporter."""
+    """Watch jobs until they end; without JOB_IDs, all pending jobs of the exporter."""
     if direct and not job_ids:
         raise click.UsageError("--upstream: name at least one JOB_ID; the API lists none")
     names = tuple(dict.fromkeys(job_ids))

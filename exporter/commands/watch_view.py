@@ -121,7 +121,7 @@ def make_view() -> AbstractContextManager[View]:
 
 
 def summary(states: Counter[str]) -> str:
-    """Return the number of jobs by final state, in words."""
+    """Return the number of jobs by final state, as text."""
     return ", ".join(f"{state} {count}" for state, count in sorted(states.items()))
 
 

@@ -1,4 +1,4 @@
-"""Following jobs until they end: from a running exporter, or directly from the upstream.
+"""Follows jobs until they end, by a running exporter or directly at the upstream.
 
 Both yield an `Update` for each change of a job, until all have ended.
 """
@@ -51,7 +51,7 @@ class KeyRejectedError(Exception):
 
 
 async def from_exporter(client: AsyncClient, job_ids: Sequence[str]) -> AsyncIterator[Update]:
-    """Follow jobs of an exporter; without ids all that are pending now.
+    """Follow jobs of an exporter; without ids, all that are pending now.
 
     Raises `UnknownJobsError` for ids that are unknown at the start, and the client's errors.
     """

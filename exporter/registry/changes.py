@@ -1,4 +1,4 @@
-"""The way of a change: into the store, and after the commit into memory and to the listeners.
+"""The steps of a change: the store first; after the commit, memory and the listeners.
 
 The changes of one job are made one after the other.
 """
@@ -77,8 +77,8 @@ class Changes:
     ) -> list[Accepted | Fenced]:
         """Store and publish changes, each given with the job before it.
 
-        With `must_store` raises `StoreError` when they could not be stored. Without it they count
-        even so (see `commit.py`).
+        With `must_store`, raises `StoreError` if they could not be stored. Without it they count
+        anyway (see `commit.py`).
         """
         for _, change in changes:
             if change.job is not None:
@@ -100,7 +100,7 @@ class Changes:
     def publish(self, published: Published) -> None:
         """Call every listener, feed the stream, and wake the tasks that wait for the job's end.
 
-        A listener's error is logged, and keeps the change from nobody else.
+        A listener's error is logged; the others are called all the same.
         """
         for listener in self._listeners:
             try:
@@ -158,7 +158,7 @@ class Changes:
             self.publish(Published(None, None, ledger=result.ledger))
 
     def _take_stored(self, before: Job, known: Job | None) -> None:
-        """Replace a job in memory by what another writer has stored in the meantime."""
+        """Replace a job in memory by the value that another writer has stored in the meantime."""
         if before.job_id not in self._resident.jobs:
             return
         if known is None:

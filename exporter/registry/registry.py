@@ -153,7 +153,7 @@ class Registry:
         return job
 
     async def page(self, request: PageRequest) -> Page[Job]:
-        """Return a page of jobs, each as memory has it if it is there; raises `StoreError`."""
+        """Return a page of jobs, with the newer values from memory; raises `StoreError`."""
         page = await self.store.page(request)
         return Page([self._resident.newest(job) for job in page.items], page.next)
 
@@ -197,8 +197,8 @@ class Registry:
     ) -> Job | None:
         """Do `work` on the newest value of a job, commit the outcome, and return the job.
 
-        None if the job, in this incarnation, is not in memory any more. When the store cannot be
-        written, the change counts even so (see `commit.py`).
+        None if the job, in this incarnation, is not in memory any more. If the store cannot be
+        written, the change counts anyway (see `commit.py`).
         """
         await self._changes.settle([job_id])
         job = self.jobs.get(job_id)

@@ -27,7 +27,7 @@ class ResidentJobs:
         """A heap of (time, job id, incarnation): when to check whether a job may leave."""
 
     def put(self, before: Job | None, after: Job) -> None:
-        """Put in a job that was just stored; `before` is its former value in memory."""
+        """Put in a stored job; `before` is its former value in memory."""
         self.jobs[after.job_id] = after
         self.unsaved.discard(after.job_id)
         self.pending += after.pending - (before is not None and before.pending)

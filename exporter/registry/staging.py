@@ -1,4 +1,4 @@
-"""What registrations would change, worked out before anything is stored."""
+"""Works out the changes of registrations before anything is stored."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +11,7 @@ from ..storage.store import FinalAnswer
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A job after a piece of work: its next value, the events, and the answer that ended it.
+    """The result of work on a job: its next value, the events, and the answer that ended it.
 
     The events are empty if only the progress changed.
     """
@@ -68,7 +68,7 @@ class RegistryFullError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """Changes that a batch would make: outcomes by job id, conflicts by position in the batch."""
+    """The changes of a batch: outcomes by job id, and conflicts by position in the batch."""
 
     outcomes: Mapping[str, Outcome]
     conflicts: Mapping[int, Sequence[Conflict]]
@@ -77,7 +77,7 @@ class Staged:
 def stage(
     registrations: Sequence[Registration], known: Mapping[str, Job], source: Source, now: Now
 ) -> Staged:
-    """Return what the registrations make of each job, in their order.
+    """Return the changes of the registrations, in their order.
 
     One that contradicts what is known, or an earlier one of the batch, changes nothing.
     """

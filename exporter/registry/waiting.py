@@ -4,7 +4,7 @@ import asyncio
 
 
 class ExporterStoppedError(Exception):
-    """The awaited change will not happen any more: the exporter is stopping or has stopped."""
+    """The wait is in vain: the exporter is stopping or has stopped."""
 
 
 class Waiting:

@@ -1,1 +1,1 @@
-"""The wire to the upstream: its HTTP client, the connections and the look-up of names."""
+"""The connection to the upstream: HTTP client, connections, proxies, and the look-up of names."""

@@ -1,7 +1,7 @@
-"""The HTTP client of the upstream: a question in, a `Reply` out; never an exception.
+"""The HTTP client of the upstream. A status request returns a `Reply`, and raises nothing.
 
-Redirects are not followed. Compression is not asked for, and undone where it comes all the same.
-Bodies are read to `MAX_BODY_BYTES`.
+Redirects are not followed. Compression is not asked for; an answer that is compressed anyway is
+decompressed. At most `MAX_BODY_BYTES` of a body are read.
 """
 
 import asyncio
@@ -86,9 +86,9 @@ class Client:
                 "User-Agent": self._user_agent,
             },
         )
-        # Without this aiohttp sends a GET again by itself when a kept connection breaks: past the
-        # rate limit, and uncounted. There is no public switch; tests/upstream/test_hard_answers.py
-        # sees that this one works.
+        # Without this aiohttp repeats a GET by itself when a kept connection breaks, uncounted and
+        # outside of the rate limit. aiohttp has only this private switch, and
+        # tests/upstream/test_hard_answers.py checks that it works.
         self._session._retry_connection = False
         return self
 
@@ -126,13 +126,13 @@ class Client:
         query: str = "",
         length: int | None = None,
     ) -> tuple[aiohttp.ClientResponse, bytes]:
-        """Post an upload as it comes, with our key; return the answer and its body's beginning.
+        """Stream an upload with our key; return the answer and the beginning of its body.
 
-        `query` is passed on as it is. An answer of up to `MAX_BODY_BYTES` has been read whole; of a
-        longer one the rest is still to come. The caller must release it.
-        Raises what aiohttp raises, for an answer cut short as well, `TimeoutError` when there is
-        none within `upstream.upload_timeout`, and what `body` raises as
-        `aiohttp.ClientConnectionError`; the upstream then never sees its end.
+        `query` is passed on unchanged. A body of up to `MAX_BODY_BYTES` has been read whole; the
+        rest of a longer one can still be read. The caller must release the answer.
+        Raises aiohttp's errors, also for an answer that was cut short, and `TimeoutError` without
+        an answer within `upstream.upload_timeout`. An error of `body` is raised as
+        `aiohttp.ClientConnectionError`; the upstream then does not get the end of the upload.
         """
         config = self._config()
         fields = CIMultiDict(headers)
@@ -154,7 +154,7 @@ class Client:
             )
             try:
                 beginning, complete = await read_bounded(response.content)
-                if response.status < 200 or not complete:  # 101: nothing was offered to switch to
+                if response.status < 200 or not complete:  # 101: we offered no other protocol
                     raise aiohttp.ClientPayloadError("no answer, or one cut short")
             except BaseException:
                 response.close()
@@ -167,7 +167,7 @@ class Client:
         return self._session
 
     def _credentials(self, config: ClientConfig) -> dict[str, str]:
-        """Return the header with the key; the contract admits two."""
+        """Return the header with the key, in one of the two forms that the contract admits."""
         if config.auth == "bearer":
             return {"Authorization": f"Bearer {self._key()}"}
         return {"X-API-Key": self._key()}
@@ -180,7 +180,7 @@ class Client:
         return proxy.url if proxy else None
 
     def _report_proxy(self) -> None:
-        """Log through which proxy requests go: the environment's may be a surprise."""
+        """Log through which proxy requests go: one from the environment may be a surprise."""
         proxy = self._proxy(self._config())
         if proxy is None or self._log is None:
             return
@@ -209,14 +209,14 @@ class Client:
 
 
 def hide(body: bytes, key: str) -> bytes:
-    """Replace the API key in an answer: some services echo it, and what they say is shown."""
+    """Replace the API key in a body: some services echo it, and we show parts of bodies."""
     for spelt in {key, quote(key, safe=""), json.dumps(key)[1:-1]} - {""}:
         body = body.replace(spelt.encode(), b"<secret>")
     return body
 
 
 async def read_bounded(content: aiohttp.StreamReader) -> tuple[bytes, bool]:
-    """Read a body until it ends or is past `MAX_BODY_BYTES`; False when it was cut short."""
+    """Read a body until it ends or exceeds `MAX_BODY_BYTES`; False if it was cut short."""
     chunks, size = [], 0
     try:
         while size <= MAX_BODY_BYTES and (chunk := await content.readany()):

@@ -1,4 +1,4 @@
-"""Connections to the upstream: what may come over one, and whose trouble it is if none is made."""
+"""Connections to the upstream: limits of what one may receive, and why one could not be made."""
 
 import asyncio
 import errno
@@ -20,18 +20,18 @@ MAX_HEAD_BYTES: Final = 64 * 1024
 class OneAnswerHandler(ResponseHandler):
     """A connection that takes one answer to each request.
 
-    1xx answers may come before it (RFC 9110, 15.2). aiohttp reads all of them without a limit, and
-    gives nothing else a turn meanwhile. Nothing may come after it: aiohttp would keep that, and
-    take it for the answer to the next request.
+    1xx answers may precede it (RFC 9110, 15.2). aiohttp reads any number of them, and no other
+    task runs meanwhile, so they are limited here. Data after the answer closes the connection:
+    aiohttp would keep it and read it as the answer to the next request.
 
-    A connection is not used again once it is `max_age()` seconds old, so that requests follow the
-    upstream's name to another address while the old one still answers.
+    A connection is not used again once it is `max_age()` seconds old. So requests follow the
+    upstream's name to a new address, although the old one still answers.
     """
 
     _bytes = 0
-    """How many bytes have come since the request, at most `MAX_HEAD_BYTES`."""
+    """How many bytes were received since the request, at most `MAX_HEAD_BYTES`."""
     _answered = False
-    """Whether the head of the answer has come."""
+    """Whether the head of the answer was received."""
 
     def __init__(self, *, loop: asyncio.AbstractEventLoop, max_age: Callable[[], float]) -> None:
         super().__init__(loop=loop)
@@ -40,11 +40,11 @@ class OneAnswerHandler(ResponseHandler):
 
     @property
     def should_close(self) -> bool:
-        """Whether the connection ends with the present answer."""
+        """Whether the connection is closed after the present answer."""
         return super().should_close or self._is_old()
 
     def is_connected(self) -> bool:
-        """Whether the connection can be used, again or still."""
+        """Whether the connection can be used for a request."""
         return super().is_connected() and not self._is_old()
 
     def set_response_params(self, **params: Any) -> None:
@@ -53,7 +53,7 @@ class OneAnswerHandler(ResponseHandler):
         super().set_response_params(**params)
 
     def feed_data(self, data: Any, size: int = 0) -> None:
-        """A head has come."""
+        """A head was received."""
         if self._answered:
             self._hang_up()
             return
@@ -61,7 +61,7 @@ class OneAnswerHandler(ResponseHandler):
         super().feed_data(data, size)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes have come; none when a parser that paused is to go on."""
+        """Bytes were received; none if a paused parser is to continue."""
         if self._answered:
             super().data_received(data)
             return
@@ -85,12 +85,13 @@ class OneAnswerHandler(ResponseHandler):
 
 
 def make_connector(max_age: Callable[[], float]) -> aiohttp.TCPConnector:
-    """Return a connector with these limits; `max_age` gives the seconds of a connection's life.
+    """Return a connector with these limits; `max_age` gives a connection's longest life in seconds.
 
-    The poller holds the number of requests to `upstream.concurrency`; a second limit would hide.
+    The number of connections is not limited here, because the poller limits that of requests
+    (`upstream.concurrency`).
     """
     connector = aiohttp.TCPConnector(limit=0, resolver=DaemonResolver())
-    # There is no public way to it; tests/upstream/test_hard_answers.py sees that it works.
+    # aiohttp has no public way to set it; tests/upstream/test_hard_answers.py checks that it works.
     factory: Any = partial(OneAnswerHandler, loop=asyncio.get_running_loop(), max_age=max_age)
     connector._factory = factory
     return connector
@@ -102,12 +103,12 @@ _OURS: Final = frozenset(
 
 
 def our_own_trouble(error: BaseException) -> str | None:
-    """Say why no connection could be made where that is this machine's trouble; else None."""
+    """Return why this machine could make no connection; None if the cause is elsewhere."""
     number = getattr(error, "errno", None)
     if number in _OURS:
         return os.strerror(number)
     try:
-        # Without a descriptor to spare a name cannot be looked up either, and that says only that.
+        # Without a free descriptor the look-up of a name fails too, and its error does not say why.
         os.close(os.open(os.devnull, os.O_RDONLY))
     except OSError as shortage:
         return shortage.strerror if shortage.errno in _OURS else None

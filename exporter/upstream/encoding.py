@@ -1,4 +1,4 @@
-"""Undoing the compression of answers that came compressed although nobody asked for that."""
+"""Decompresses answers that are compressed although the exporter did not ask for it."""
 
 import zlib
 from collections.abc import Mapping
@@ -32,5 +32,5 @@ def inflate(body: bytes, headers: Mapping[str, str], limit: int) -> tuple[bytes,
 
 
 def _has_zlib_header(body: bytes) -> bool:
-    """Whether a body begins as RFC 1950 says; some servers send `deflate` without that."""
+    """Whether a body has the header of RFC 1950; some servers send `deflate` without it."""
     return len(body) > 1 and body[0] & 0x0F == 8 and (body[0] << 8 | body[1]) % 31 == 0

@@ -1,4 +1,4 @@
-"""Which proxy a request to the upstream goes through: the config's, or the environment's."""
+"""Chooses the proxy of requests to the upstream, from the config or the environment."""
 
 import ipaddress
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ CONFIG_KEY: Final = "upstream.proxy_url"
 
 
 class Proxy(NamedTuple):
-    """A proxy's URL, which may contain a password, and what names it."""
+    """A proxy's URL, which may contain a password, and where it was set."""
 
     url: str
     origin: str
@@ -25,9 +25,9 @@ class Proxy(NamedTuple):
 def find_proxy(base_url: str, configured: str | None, environ: Mapping[str, str]) -> Proxy | None:
     """Return the proxy for a base URL; None means a direct connection.
 
-    The config wins. Otherwise `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` count, in
-    small letters as well. As in Go's programs, no proxy of the environment is used for this
-    machine itself.
+    The config comes first, then the environment: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and
+    `NO_PROXY`, also in lower case. As in Go's programs, requests to this machine itself never use
+    a proxy from the environment.
     """
     if configured is not None:
         return Proxy(configured, CONFIG_KEY)
@@ -38,14 +38,14 @@ def find_proxy(base_url: str, configured: str | None, environ: Mapping[str, str]
     for name in (f"{target.scheme}_proxy", "all_proxy"):
         for spelling in (name, name.upper()):
             if spelling == "HTTP_PROXY" and "REQUEST_METHOD" in environ:
-                continue  # under CGI a request's header sets it (CVE-2016-5385)
+                continue  # under CGI a client can set it by a header (CVE-2016-5385)
             if value := environ.get(spelling, "").strip():
                 return Proxy(value if "://" in value else f"http://{value}", spelling)
     return None
 
 
 def check_scheme(proxy: Proxy) -> str | None:
-    """Return what is wrong with a proxy's URL; None if it can be used."""
+    """Return the error in a proxy's URL; None if it can be used."""
     if urlsplit(proxy.url).scheme in ("http", "https"):
         return None
     return f"{proxy.origin}: only proxies with http:// or https:// can be used"

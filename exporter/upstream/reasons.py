@@ -1,4 +1,4 @@
-"""Why a request got no answer: one word for the metrics, and a few words for people."""
+"""Why a request got no answer: one word in the metrics, and a sentence to read."""
 
 import errno
 import os
@@ -11,13 +11,13 @@ import aiohttp
 
 MAX_DETAIL_CHARS: Final = 200
 PROXY_REFUSES: Final = 407
-"""The HTTP status by which a proxy wants a login (RFC 9110, 15.5.8)."""
+"""The HTTP status by which a proxy asks for a login (RFC 9110, 15.5.8)."""
 
 
 class Reason(NamedTuple):
     """`word` is one of dns, refused, reset, unreachable, tls, proxy, protocol, other.
 
-    `detail` says in words what happened. It never contains a URL: that of a proxy may contain a
+    `detail` is a sentence to read. It never contains a URL, because a proxy's URL may contain a
     password.
     """
 
@@ -90,14 +90,14 @@ def _by_type(error: BaseException) -> tuple[str, str]:
 
 
 def proxy_refusal(status: int, phrase: str | None) -> str:
-    """Return what a proxy's refusal means, in words."""
+    """Return a sentence that explains a proxy's refusal."""
     if status == PROXY_REFUSES:
         return "the proxy wants a user and password (407)"
     return f"the proxy answered {status} {phrase or ''}".rstrip()
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what it was raised from, each once."""
+    """Yield an error and its causes, each once."""
     seen: list[BaseException] = []
     waiting: list[BaseException | None] = [error]
     while waiting:

@@ -1,4 +1,4 @@
-"""Looking up the upstream's name, so that a look-up that hangs holds up nothing else."""
+"""Looks up the upstream's name without blocking anything else, even if the look-up hangs."""
 
 import socket
 
@@ -8,7 +8,7 @@ from ..daemon_threads import call_in_daemon
 
 
 class DaemonResolver(AbstractResolver):
-    """Looks names up in daemon threads: a look-up may take half a minute, a stop may not."""
+    """Looks up names in daemon threads: a look-up may take half a minute, and a stop must not."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
@@ -17,7 +17,7 @@ class DaemonResolver(AbstractResolver):
         return await call_in_daemon(lambda: _look_up(host, port, family), f"look up {host}")
 
     async def close(self) -> None:
-        """Nothing is kept."""
+        """Do nothing: no resources are held."""
 
 
 def _look_up(host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult]:
@@ -27,7 +27,7 @@ def _look_up(host: str, port: int, family: socket.AddressFamily) -> list[Resolve
         answers = socket.getaddrinfo(
             host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
         )
-    except ValueError as error:  # a name that cannot be one: an empty or too long label
+    except ValueError as error:  # not a valid name: it has an empty or too long label
         raise socket.gaierror(socket.EAI_NONAME, str(error)) from error
     for family_, _, proto, _, address in answers:
         shown, shown_port = socket.getnameinfo(

@@ -1,4 +1,4 @@
-"""Which certificates of the upstream are trusted: the system's, or those of `upstream.ca_file`."""
+"""The certificates trusted for the upstream: the system's, or those of `upstream.ca_file`."""
 
 import ssl
 from collections.abc import Callable
@@ -24,7 +24,7 @@ class Trust:
         self._content: bytes | None = None
         self._told: str | None = None
         self.tls: ssl.SSLContext | bool = True
-        """For aiohttp: True trusts what the system trusts."""
+        """The value for aiohttp: True trusts the system's certificates."""
 
     async def load(self) -> None:
         """Read the file; raises `CaFileError`."""
@@ -37,7 +37,7 @@ class Trust:
             self.tls, self._content = make_trust(path, content), content
 
     async def check(self) -> None:
-        """Read the file again, and log once what changed or what is wrong."""
+        """Read the file again; log a change or an error once."""
         before = self.tls
         try:
             await self.load()
