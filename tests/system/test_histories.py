@@ -84,7 +84,8 @@ def rows(out: str, shape: str) -> list[list[str]]:
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 async def test_no_promise_is_broken_where_it_can_be_kept() -> None:
-    code, out = await judge("--histories", "180")
+    # `make judgement` draws a seed; here the outcome must not depend on luck.
+    code, out = await judge("--histories", "184", "--seed", "1")
     assert code == 0, out
     assert "0 verdicts without evidence" in out
 
