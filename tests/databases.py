@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import multiprocessing
+import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
 from multiprocessing.synchronize import Event
@@ -23,6 +24,30 @@ async def opened(path: Path) -> SqliteStore:
 async def put(store: SqliteStore, *names: str) -> None:
     results = await store.apply([Change(job(name, version=1)) for name in names])
     assert all(isinstance(result, Accepted) for result in results)
+
+
+async def known(path: Path, *names: str) -> str:
+    store = await opened(path)
+    found = await store.get(names)
+    await store.close()
+    return "".join(sorted(found))
+
+
+def left_by_kill(path: Path) -> Path:
+    """Return the database as kill -9 would leave it now: what has a name, and nothing else."""
+    folder = path.with_name("killed")
+    folder.mkdir()
+    for suffix in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            # By another process: closing the file in this one would drop SQLite's locks.
+            copier = multiprocessing.get_context("spawn").Process(
+                target=shutil.copy, args=(part, folder)
+            )
+            copier.start()
+            copier.join()
+            assert copier.exitcode == 0
+    return folder / path.name
 
 
 def hold(path: Path, names: Sequence[str], ready: Event) -> None:

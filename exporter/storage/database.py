@@ -7,16 +7,21 @@ of work is one hop to that thread.
 
 import asyncio
 import contextlib
+import logging
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
-from .database_file import DamagedError, DatabaseFile, LogGoneError
+from .database_file import DamagedError, DatabaseFile, LogGoneError, LogReplacedError
+from .log_index import LogIndex
 from .queries import check_ours, upgrade
+from .recent_commits import RecentCommits
 from .store import SetAside, StoreError, StoreUnusableError
+
+_LOG: Final = logging.getLogger("removit_exporter.store")
 
 CACHE_KIB: Final = 16 * 1024
 
@@ -42,6 +47,10 @@ class Database:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self.file = DatabaseFile(path)
         self._connected: sqlite3.Connection | None = None
+        self._index: LogIndex | None = None
+        self._recent = RecentCommits()
+        self._is_cut_short = False
+        """Whether the log lacks commits that are to be written again."""
 
     async def open(self) -> SetAside | None:
         """Open or create the file; return what was damaged and set aside.
@@ -70,6 +79,7 @@ class Database:
 
         def run() -> Result:
             with self._errors():
+                self._restore_log()
                 return work(self._connection())
 
         return await self._run(run)
@@ -83,9 +93,13 @@ class Database:
         """
 
         def run() -> Result:
-            with self._errors(), self._begin() as connection:
-                result = work(connection)
-                self.before_commit()
+            with self._errors():
+                self._check_in_place()
+                with self._begin() as connection:
+                    result = work(connection)
+                    self.before_commit()
+                    self._check_log_is_whole()
+                self._keep(work)
             after_commit(result)
             return result
 
@@ -104,7 +118,6 @@ class Database:
 
     @contextlib.contextmanager
     def _begin(self) -> Iterator[sqlite3.Connection]:
-        self._check_in_place()
         connection = self._connection()
         if self._deadline is not None:
             left = min(self._busy_seconds, max(0.0, self._deadline - monotonic()))
@@ -127,10 +140,63 @@ class Database:
 
     def _check_in_place(self) -> None:
         """Ensure that the next commit goes into the files that an exporter finds after a kill."""
+        self._restore_log()
         try:
             self.file.check_in_place(self._bytes_needed)
         except LogGoneError as error:
             self._begin_another_log(error)
+        except LogReplacedError:
+            with contextlib.suppress(sqlite3.Error):  # our log goes with this process
+                self._connection().execute("PRAGMA wal_checkpoint")
+            raise
+        if self._index is not None:
+            self._recent.begin(self._index.read())
+
+    def _keep(self, work: Work[Any]) -> None:
+        """Keep the work of a commit; the log may have been cut short during it."""
+        if self._index is not None:
+            self._recent.add(work, self._index.read())
+            self._restore_log()
+
+    def _check_log_is_whole(self) -> None:
+        """Raise `StoreError` if the log was cut short: SQLite would leave a gap in it."""
+        if self._index is not None and self.file.is_log_cut_short(self._index.read()):
+            raise StoreError(f"{self.path}: its write-ahead log was cut short")
+
+    def _restore_log(self) -> None:
+        """Commit again what the log has lost if it was cut short; raises `StoreError`."""
+        if self._index is None:
+            return
+        self._index.keep_size()
+        log = self._index.read()
+        if self.file.is_log_cut_short(log):
+            # Later frames would come after a gap, and nothing behind it can be read after a kill.
+            self._recent.begin(log)
+            if log.is_copied:
+                self.file.empty_log()
+            elif log.frames_in(self.file.log_size() or 0) < log.copied:
+                self._recent.is_complete = False  # a part of the commits is in the database
+            self._index.clear()
+            self._is_cut_short = True
+        if self._is_cut_short:
+            self._commit_again(self._index)
+
+    def _commit_again(self, index: LogIndex) -> None:
+        if not self._recent.is_complete:
+            raise StoreError(
+                f"{self.path}: its write-ahead log was cut short, and not all of it is in memory;"
+                " restart the exporter"
+            )
+        with self._begin() as connection:
+            works = self._recent.after(index.read().frames)
+            for work in works:
+                work(connection)
+        self._recent.replayed(works, index.read())
+        self._is_cut_short = False
+        _LOG.error(
+            "the write-ahead log was cut short while it was in use; what it lost was written again",
+            extra={"path": str(self.path), "commits": len(works)},
+        )
 
     def _bytes_needed(self) -> int:
         pages, size = (
@@ -149,10 +215,11 @@ class Database:
         if busy:
             raise StoreError(f"{error}, and another process reads the database") from error
         connection.close()
+        self._close_index()
         try:
             self._connected = self._connect()
             self._begin_log()
-            self.file.remember()
+            self._watch()
         except OSError as failure:
             raise StoreError(f"{self.path}: {self.file.why(failure)}; restart") from failure
 
@@ -181,7 +248,7 @@ class Database:
             damage = self._connected.execute("PRAGMA quick_check(1)").fetchone()[0]
             if damage != "ok":
                 raise DamagedError(damage)
-            self.file.remember()
+            self._watch()
         except (sqlite3.Error, OSError) as error:
             if "malformed" in str(error):
                 raise DamagedError(str(error)) from error
@@ -199,14 +266,29 @@ class Database:
             self._connected = None
         return SetAside(str(self.path), str(moved_to), str(damage))
 
+    def _watch(self) -> None:
+        """Remember the files that are open; raises `OSError`."""
+        with contextlib.suppress(sqlite3.Error):  # a full disk: later
+            self._connection().execute("PRAGMA wal_checkpoint")
+        self.file.remember()
+        self._recent = RecentCommits()
+        self._index = self.file.open_index()
+
     def _close(self) -> None:
         connection = self._connection()
-        with contextlib.suppress(sqlite3.Error):
+        with contextlib.suppress(sqlite3.Error, StoreError):
+            self._restore_log()
             # SQLite does this when it closes, but not if the file was renamed meanwhile.
             connection.execute("PRAGMA wal_checkpoint")
         with self.file.closing():
             connection.close()
+        self._close_index()
         self._connected = None
+
+    def _close_index(self) -> None:
+        if self._index is not None:
+            self._index.close()
+            self._index = None
 
     def _begin_log(self) -> None:
         # These cannot be set within a transaction.

@@ -2,8 +2,8 @@
 
 SQLite works on the files that it has open. If one of them is removed, replaced or truncated, SQLite
 goes on writing to it, and everything written is lost when the process ends. So the names are
-checked before each commit. This module never opens a file of the database: closing any handle of
-one drops SQLite's own locks (SQLite, "How To Corrupt An SQLite Database File", 2.2).
+checked before each commit. No file of the database is opened here, but the log's index: closing
+any handle of one drops SQLite's own locks (SQLite, "How To Corrupt An SQLite Database File", 2.2).
 """
 
 import contextlib
@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Final
 
+from .log_index import LogIndex, LogState
 from .note import NOTE_BYTES, Note, load_note
 from .opening import explain
 from .store import StoreError, StoreUnusableError
@@ -31,7 +32,11 @@ class DamagedError(Exception):
 
 
 class LogGoneError(StoreError):
-    """The write-ahead log was removed while it was open; it will be lost with the process."""
+    """The log or its index was removed while it was open; the log is lost with the process."""
+
+
+class LogReplacedError(StoreError):
+    """Another file has the name of the log, which is lost with the process."""
 
 
 class DatabaseFile:
@@ -129,6 +134,27 @@ class DatabaseFile:
         self._open = {part: _identity(part.stat()) for part in (self.path, self._log, self._index)}
         self._size = self.path.stat().st_size
         self._write_note(replace(self.note, open=(*self._open[self.path], *self._open[self._log])))
+
+    def open_index(self) -> LogIndex:
+        """Open the log's index; raises `OSError`."""
+        return LogIndex(self._index)
+
+    def log_size(self) -> int | None:
+        """Return the size of the log; None if the name does not lead to it any more."""
+        with contextlib.suppress(OSError):
+            status = self._log.stat()
+            if _identity(status) == self._open.get(self._log):
+                return status.st_size
+        return None
+
+    def is_log_cut_short(self, log: LogState) -> bool:
+        """Return whether the open log is shorter than its index says."""
+        size = self.log_size()
+        return size is not None and size < log.bytes_needed
+
+    def empty_log(self) -> None:
+        """Cut the log to nothing, without opening it."""
+        os.truncate(self._log, 0)
 
     @contextlib.contextmanager
     def inspected(self) -> Iterator[list[str]]:
@@ -264,8 +290,10 @@ class DatabaseFile:
                 raise LogGoneError(f"{part}: removed while it was in use") from None
             except OSError as error:
                 raise StoreError(f"{part}: {error.strerror}") from error
+            if found != self._open[part] and part == self._index:
+                raise LogGoneError(f"{part}: replaced while it was in use")
             if found != self._open[part]:
-                raise StoreError(
+                raise LogReplacedError(
                     f"{part}: another file is in its place; move it away, and restart the exporter"
                 )
 

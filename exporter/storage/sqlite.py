@@ -6,9 +6,9 @@ registered again gets another row, and a late change for the former job is fence
 
 import sqlite3
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from ..core.job import Job
 from ..core.ledger import LedgerChange, OpenFailure
@@ -84,13 +84,19 @@ class SqliteStore:
     async def load(self, request: LoadRequest) -> Snapshot:
         """See `Store.load`."""
 
+        # Before the transaction, which may be done again: see `recent_commits.py`.
+        continues = await self.database.read(
+            lambda database: self._counters_continue(database, request)
+        )
+        new_counters = uuid.uuid4().hex
+
         def load(database: sqlite3.Connection) -> tuple[Snapshot, str, int]:
             meta = dict(database.execute("SELECT name, value FROM meta"))
             newest_event = select_newest_event(database)
-            if not self._counters_continue(meta, newest_event, request):
+            if not continues:
                 database.execute("DELETE FROM totals")
                 meta["counters"] = None
-            counters = meta.get("counters") or uuid.uuid4().hex
+            counters = meta.get("counters") or new_counters
             put_meta(database, layout=request.layout, alive_at=request.time, counters=counters)
             jobs, damaged = select_resident(database, request)
             set_aside(database, damaged)
@@ -111,13 +117,12 @@ class SqliteStore:
         snapshot, _, _ = await self.database.transaction(load, note)
         return snapshot
 
-    def _counters_continue(
-        self, meta: Mapping[str, Any], newest_event: int, request: LoadRequest
-    ) -> bool:
+    def _counters_continue(self, database: sqlite3.Connection, request: LoadRequest) -> bool:
         """Whether this is the very database that was in use last, and it was so lately."""
+        meta = dict(database.execute("SELECT name, value FROM meta"))
         alive_at, counters = meta.get("alive_at"), meta.get("counters")
         recent = alive_at is not None and request.time - alive_at <= request.resume_within
-        same = self.database.file.note.continues(counters, newest_event)
+        same = self.database.file.note.continues(counters, select_newest_event(database))
         return recent and same and meta.get("layout") == request.layout
 
     async def apply(self, changes: Sequence[Change]) -> list[Accepted | Fenced]:

@@ -1,41 +1,16 @@
 """Other programs change the database's files while it is in use, or between two starts."""
 
 import errno
-import multiprocessing
 import os
 import shutil
 import sqlite3
 from pathlib import Path
 
 import pytest
-from databases import make_backup, opened, put, running
+from databases import known, left_by_kill, make_backup, opened, put, running
 
 from exporter.storage.sqlite import SqliteStore
 from exporter.storage.store import SetAside, StoreError, StoreUnusableError
-
-
-async def known(path: Path, *names: str) -> str:
-    store = await opened(path)
-    found = await store.get(names)
-    await store.close()
-    return "".join(sorted(found))
-
-
-def left_by_kill(path: Path) -> Path:
-    """Return the database as kill -9 would leave it now: what has a name, and nothing else."""
-    folder = path.with_name("killed")
-    folder.mkdir()
-    for suffix in ("", "-wal", "-shm"):
-        part = path.with_name(path.name + suffix)
-        if part.exists():
-            # By another process: closing the file in this one would drop SQLite's locks.
-            copier = multiprocessing.get_context("spawn").Process(
-                target=shutil.copy, args=(part, folder)
-            )
-            copier.start()
-            copier.join()
-            assert copier.exitcode == 0
-    return folder / path.name
 
 
 @pytest.mark.parametrize("suffix", ["-wal", "-shm"])

@@ -3,19 +3,18 @@
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from conftest import KEY, TOKEN, until
+from conftest import TOKEN, until
+from processes import Running, running
 from system_ports import free_port
 
 from exporter.client import AsyncClient
@@ -23,8 +22,6 @@ from exporter.config import ConfigFile
 from exporter.storage.sqlite import SqliteStore
 
 Write = Callable[..., ConfigFile]
-STOP_SECONDS = 9.5
-"""`docker stop` kills after 10 s."""
 
 
 class Upstream:
@@ -53,66 +50,6 @@ async def upstream() -> AsyncIterator[tuple[Upstream, str]]:
     await server.start_server(shutdown_timeout=0.1)
     yield made, f"http://127.0.0.1:{server.port}"
     await server.close()
-
-
-class Running:
-    """The command in a process of its own."""
-
-    def __init__(self, process: asyncio.subprocess.Process, address: str) -> None:
-        self.process = process
-        self.url = f"http://{address}"
-        self._port = int(address.rpartition(":")[2])
-
-    async def ready(self) -> bool:
-        """Whether it answers; then it has also read everything that was sent before."""
-        with contextlib.suppress(aiohttp.ClientError):
-            async with (
-                aiohttp.ClientSession() as session,
-                session.get(f"{self.url}/-/ready") as response,
-            ):
-                return response.status == 200
-        return False
-
-    async def send(self, head: str, body: str = "") -> "asyncio.Task[bytes]":
-        """Send a request over a new connection; the task reads the answer to its end."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
-        writer.write(
-            f"{head}\r\nHost: localhost\r\nX-API-Key: {KEY}\r\n"
-            f"Authorization: Bearer {TOKEN}\r\n\r\n{body}".encode()
-        )
-        await writer.drain()
-
-        async def read() -> bytes:
-            answer = await reader.read()
-            writer.close()
-            return answer
-
-        return asyncio.create_task(read())
-
-    async def stop(self) -> list[dict[str, Any]]:
-        """Stop it in time, and return its log."""
-        self.process.send_signal(signal.SIGTERM)
-        _, err = await asyncio.wait_for(self.process.communicate(), STOP_SECONDS)
-        assert self.process.returncode == 0
-        return [json.loads(line) for line in err.splitlines()]
-
-
-@contextlib.asynccontextmanager
-async def running(directory: Path, address: str, **environment: str) -> AsyncIterator[Running]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "exporter", "run"),
-        cwd=directory,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, **environment},
-    )
-    made = Running(process, address)
-    try:
-        await until(made.ready)
-        yield made
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
 
 
 UPLOAD = (
