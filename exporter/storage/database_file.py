@@ -1,4 +1,4 @@
-"""The files of the database: the lock file, and whether the names still lead to the open files.
+"""The files of the database, and whether their names still lead to the files that are open.
 
 SQLite works on the files that it has open. If one of them is removed, replaced or truncated, SQLite
 goes on writing to it, and everything written is lost when the process ends. So the names are
@@ -7,24 +7,21 @@ any handle of one drops SQLite's own locks (SQLite, "How To Corrupt An SQLite Da
 """
 
 import contextlib
-import fcntl
 import logging
 import os
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
+from .lock_file import Identity, LockFile, identity
 from .log_index import LogIndex, LogState
-from .note import NOTE_BYTES, Note, load_note
+from .note import Note
 from .opening import explain
 from .store import StoreError, StoreUnusableError
 
 _LOG: Final = logging.getLogger("removit_exporter.store")
-
-Identity = tuple[int, int]
-"""Device and inode."""
 
 
 class DamagedError(Exception):
@@ -48,25 +45,27 @@ class DatabaseFile:
         """The file itself, with all links resolved; its log, index and lock are next to it."""
         self._log = _sibling(self.place, "-wal")
         self._index = _sibling(self.place, "-shm")
-        self._lock: IO[str] | None = None
+        self._lock = LockFile(_sibling(self.place, ".lock"), path)
         self._open: dict[Path, Identity] = {}
         self._size = 0
-        self.note = Note()
-        """The content of the lock file; after `lock` it is the last exporter's."""
 
     def lock(self) -> None:
         """Refuse a second exporter on the same file: the two would count everything twice."""
         self._refuse_no_file()
-        self._take_lock()
-        self.note = self._read_note()
+        self._lock.take()
+
+    @property
+    def note(self) -> Note:
+        """The content of the lock file; after `lock` it is the last exporter's."""
+        return self._lock.note
 
     def note_counters(self, counters: str, newest_event: int) -> None:
         """Note what counts from now on, and the newest event so far."""
-        self._write_note(replace(self.note, counters=counters, newest_event=newest_event))
+        self._lock.write_note(replace(self.note, counters=counters, newest_event=newest_event))
 
     def note_event(self, newest_event: int) -> None:
         """Note the newest event of a commit, before anything of it is visible."""
-        self._write_note(replace(self.note, newest_event=newest_event))
+        self._lock.write_note(replace(self.note, newest_event=newest_event))
 
     def why(self, error: Exception) -> str:
         """Return what went wrong with the file, and what to do about it."""
@@ -85,9 +84,7 @@ class DatabaseFile:
 
     def unlock(self) -> None:
         """Release the file for another exporter."""
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self._lock.release()
 
     def _refuse_no_file(self) -> None:
         try:
@@ -100,40 +97,13 @@ class DatabaseFile:
             what = "a folder" if stat.S_ISDIR(mode) else "a device or a pipe"
             raise StoreUnusableError(f"{self.path}: {what}; storage.path must name a file")
 
-    def _take_lock(self, mode: str = "a+") -> None:
-        # Not the database itself: closing any handle of it drops SQLite's own locks.
-        self.unlock()
-        try:
-            path = _sibling(self.place, ".lock")
-            lock = open(path, mode, opener=_open_privately)  # noqa: SIM115
-        except OSError as error:
-            raise StoreUnusableError(f"{self.path}: {self.why(error)}") from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            raise StoreUnusableError(
-                f"{self.path}: in use by another removit-exporter; each needs a file of its own"
-            ) from None
-        except OSError as error:
-            lock.close()
-            raise StoreUnusableError(f"{lock.name}: cannot be locked: {self.why(error)}") from error
-        self._lock = lock
-
-    def _keep_lock(self) -> None:
-        """Take the lock again if its file was removed; raises if another exporter has it."""
-        with contextlib.suppress(OSError):
-            held = self._lock and os.fstat(self._lock.fileno())
-            if held and _identity(held) == _identity(_sibling(self.place, ".lock").stat()):
-                return
-        self._take_lock()
-        self._write_note(self.note)
-
     def remember(self) -> None:
         """Note which files are open now; raises `OSError`."""
-        self._open = {part: _identity(part.stat()) for part in (self.path, self._log, self._index)}
+        self._open = {part: identity(part.stat()) for part in (self.path, self._log, self._index)}
         self._size = self.path.stat().st_size
-        self._write_note(replace(self.note, open=(*self._open[self.path], *self._open[self._log])))
+        self._lock.write_note(
+            replace(self.note, open=(*self._open[self.path], *self._open[self._log]))
+        )
 
     def open_index(self) -> LogIndex:
         """Open the log's index; raises `OSError`."""
@@ -143,7 +113,7 @@ class DatabaseFile:
         """Return the size of the log; None if the name does not lead to it any more."""
         with contextlib.suppress(OSError):
             status = self._log.stat()
-            if _identity(status) == self._open.get(self._log):
+            if identity(status) == self._open.get(self._log):
                 return status.st_size
         return None
 
@@ -165,8 +135,8 @@ class DatabaseFile:
         self._refuse_no_file()
         if not self.path.exists() and not self.has_log():
             raise StoreUnusableError(f"{self.path}: no such file")
-        if _sibling(self.place, ".lock").exists():
-            self._take_lock("r")
+        if self._lock.exists():
+            self._lock.take("r")
         try:
             self.check_whole()
             if not self.path.stat().st_size:
@@ -192,10 +162,10 @@ class DatabaseFile:
 
         Any other pair may be a copy with its own log (see `decisions.md`).
         """
-        note = self._read_note().open
+        note = self._lock.note.open
         if note is None or not self._log.exists() or not self.path.exists():
             return False
-        main, log = _identity(self.path.stat()), _identity(self._log.stat())
+        main, log = identity(self.path.stat()), identity(self._log.stat())
         same_device = main[0] == note[0]
         return log == note[2:] and same_device and main != note[:2]
 
@@ -228,12 +198,12 @@ class DatabaseFile:
                 _LOG.error("a stray log stays: %s", self.why(error), extra={"path": str(self._log)})
         yield
         if not self._log.exists():
-            self._write_note(replace(self.note, open=None))
+            self._lock.write_note(replace(self.note, open=None))
         self._open = {}
 
     def _is_open(self, part: Path) -> bool:
         try:
-            return _identity(part.stat()) == self._open.get(part)
+            return identity(part.stat()) == self._open.get(part)
         except OSError:
             return False
 
@@ -245,16 +215,6 @@ class DatabaseFile:
             " was replaced or removed while its log was in use",
             extra={"path": str(self.path), "set_aside": str(_sibling(moved, "-wal"))},
         )
-
-    def _write_note(self, note: Note) -> None:
-        # Without a note the next start trusts the files, and counts from 0.
-        self.note = note
-        with contextlib.suppress(OSError):
-            if self._lock is not None:
-                os.pwrite(self._lock.fileno(), note.dump(), 0)
-
-    def _read_note(self) -> Note:
-        return load_note(os.pread(self._lock.fileno(), NOTE_BYTES, 0)) if self._lock else Note()
 
     def check_in_place(self, needed: Callable[[], int]) -> None:
         """Raise `StoreError` unless the names still lead to the files that are open.
@@ -268,7 +228,7 @@ class DatabaseFile:
             status = self.path.stat()
         except OSError as error:
             raise StoreError(f"{self.path}: {error.strerror}; was it moved away?") from error
-        if _identity(status) != self._open[self.path]:
+        if identity(status) != self._open[self.path]:
             raise StoreError(
                 f"{self.path}: another file is in its place; put the former one back, or stop the"
                 " exporter, and only then replace the file"
@@ -279,13 +239,13 @@ class DatabaseFile:
                 " the exporter, and put a whole file there"
             )
         self._size = status.st_size
-        self._keep_lock()
+        self._lock.keep()
         self._check_log_in_place()
 
     def _check_log_in_place(self) -> None:
         for part in (self._log, self._index):
             try:
-                found = _identity(part.stat())
+                found = identity(part.stat())
             except FileNotFoundError:
                 raise LogGoneError(f"{part}: removed while it was in use") from None
             except OSError as error:
@@ -322,13 +282,3 @@ def _free_name(path: Path, why: str) -> Path:
     ):
         number += 1
     return _sibling(path, f".{why}-{number}")
-
-
-def _identity(status: os.stat_result) -> Identity:
-    return status.st_dev, status.st_ino
-
-
-def _open_privately(path: str, flags: int) -> int:
-    """Open a file for its owner alone; a symbolic link is not followed, it may lead anywhere."""
-    # O_APPEND would make `pwrite` append.
-    return os.open(path, flags & ~os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

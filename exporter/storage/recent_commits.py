@@ -1,7 +1,6 @@
 """The commits that only the log has: they are kept in memory, in case the log is cut short.
 
-What a transaction did depends on nothing but the database, so the same work on the same database
-gives the same rows, with the same ids.
+The same work on the same database gives the same rows, with the same ids.
 """
 
 import sqlite3
