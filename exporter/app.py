@@ -5,7 +5,6 @@ middleware or prometheus-client's default registry. Two exporters can share a pr
 own application.
 """
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Final
@@ -13,6 +12,7 @@ from typing import Final
 from aiohttp import web
 
 from .config import Config, ConfigFile
+from .daemon_threads import call_in_daemon
 from .embedding import JOBS, Jobs
 from .service import Exporter
 from .storage.store import Store
@@ -62,7 +62,7 @@ def setup(
     async def run(app: web.Application) -> AsyncIterator[None]:
         await exporter.start()
         try:
-            await asyncio.to_thread(exporter.secrets.create_token)
+            await call_in_daemon(exporter.secrets.create_token, "create the token")
         except OSError as error:
             exporter.log.error("no token could be created, so nobody can write", error=str(error))
         yield

@@ -1,7 +1,7 @@
-"""Calls that may hang, each in a daemon thread of its own.
+"""Calls that may hang, in daemon threads.
 
-The loop's own threads are waited for when the process ends. A look-up of a name, or a file on a
-network share, may hang for longer than a stop may take.
+The process waits for all other threads when it ends. A look-up of a name, a file on a network
+share, or a disk, may hang for longer than a stop may take.
 """
 
 import asyncio
@@ -9,9 +9,19 @@ import contextlib
 import errno
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from concurrent.futures import Executor, Future
+from queue import SimpleQueue
+from typing import Any, Final, ParamSpec, TypeVar
 
 Result = TypeVar("Result")
+P = ParamSpec("P")
+
+HANG_SECONDS: Final = 5.0
+"""A call that takes longer hangs."""
+
+
+class HangingError(Exception):
+    """A call has not ended in time; it is still under way."""
 
 
 async def call_in_daemon(function: Callable[[], Result], name: str) -> Result:
@@ -44,3 +54,78 @@ async def call_in_daemon(function: Callable[[], Result], name: str) -> Result:
     except RuntimeError as error:
         raise OSError(errno.ENOMEM, str(error)) from error
     return await outcome
+
+
+class LimitedCalls:
+    """Calls in daemon threads that are waited for during a limited time, one at a time of a name.
+
+    A file that hangs does not hold up those who read other files, and collects no threads.
+    """
+
+    def __init__(self) -> None:
+        self._under_way: dict[str, asyncio.Task[Any]] = {}
+
+    async def call(self, function: Callable[[], Result], name: str) -> Result:
+        """Return what the function returns, or raise what it raises.
+
+        Raises `HangingError` if it takes too long, and at once while an earlier call of this name
+        is still under way.
+        """
+        former = self._under_way.get(name)
+        if former is not None and not former.done():
+            raise HangingError(f"{name}: has not ended")
+        task = asyncio.create_task(call_in_daemon(function, name), name=name)
+        self._under_way[name] = task
+        await asyncio.wait([task], timeout=HANG_SECONDS)
+        if not task.done():
+            raise HangingError(f"{name}: has not ended after {HANG_SECONDS:g} s")
+        del self._under_way[name]
+        return task.result()
+
+
+class DaemonThread(Executor):
+    """One thread for one call after the other. The process does not wait for it when it ends."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._is_shut_down = False
+
+    def submit(
+        self, fn: Callable[P, Result], /, *args: P.args, **kwargs: P.kwargs
+    ) -> "Future[Result]":
+        """Call a function after all that were submitted before; raises `RuntimeError` at the end.
+
+        Raises `RuntimeError` too if the thread cannot be started.
+        """
+        if self._is_shut_down:
+            raise RuntimeError(f"the thread {self._name} has ended")
+        if self._thread is None:
+            thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            thread.start()
+            self._thread = thread
+        future: Future[Result] = Future()
+
+        def call() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                result = fn(*args, **kwargs)
+            except BaseException as error:  # noqa: BLE001 - the caller gets it
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        self._calls.put(call)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the thread after the calls that were submitted. Nobody waits for it."""
+        self._is_shut_down = True
+        self._calls.put(None)
+
+    def _run(self) -> None:
+        while (call := self._calls.get()) is not None:
+            call()
+            del call

@@ -53,6 +53,12 @@ class Housekeeping:
         """Begin to do the chores."""
         self._task = asyncio.create_task(self._run(), name="housekeeping")
 
+    async def begin(self, operation: str, seconds: float) -> None:
+        """Do a chore that may hang now, and wait for it for at most `seconds`."""
+        [chore] = [chore for chore in self._chores if chore.operation == operation]
+        await self._start(chore)
+        await asyncio.wait([self._apart[operation]], timeout=seconds)
+
     async def close(self) -> None:
         """Cancel the chore under way, and end."""
         if self._task is not None:

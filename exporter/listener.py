@@ -1,12 +1,13 @@
 """The listening sockets of the command, whose TLS may change while they are open."""
 
-import asyncio
 import contextlib
 import socket
 import ssl
 from typing import Final
 
 from aiohttp import web
+
+from .daemon_threads import call_in_daemon
 
 BACKLOG: Final = 128
 
@@ -31,7 +32,7 @@ class Listener:
 
     async def open(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
         """Listen on an address; an empty host is every address. Raises `OSError`."""
-        self._sockets = await asyncio.to_thread(bind, host, port)
+        self._sockets = await call_in_daemon(lambda: bind(host, port), "bind")
         await self.change_tls(tls)
 
     async def change_tls(self, tls: ssl.SSLContext | None) -> None:

@@ -20,6 +20,7 @@ from .config import Config, ConfigError, ConfigFile
 from .config.reload import NoConfigFileError
 from .config.values import split_address
 from .core.published import Published
+from .daemon_threads import call_in_daemon
 from .listener import Listener
 from .logs import configure, set_level
 from .malformed_requests import MalformedRequests
@@ -129,7 +130,7 @@ class Server:
 
         Raises `ServeError`, `StoreUnusableError`, and `ConfigError` for the web config file.
         """
-        secure = await asyncio.to_thread(self._security.load)
+        secure = await call_in_daemon(self._security.load, "read the web config file")
         sys.setswitchinterval(SWITCH_SECONDS)
         exporter, web_config = self.exporter, self._config.web
         host, port = split_address(web_config.listen_address)
@@ -152,7 +153,7 @@ class Server:
                 f" {error.strerror or error}; is another exporter running?"
             ) from error
         self._security.listen_again = self._listener.change_tls
-        exporter.reloader.add(self._security)
+        await exporter.reloader.add(self._security)
         self._watching = asyncio.create_task(waiting.watch(self._connections))
         host, port = self._listener.address
         shown = f"[{host}]" if ":" in host else host
@@ -191,11 +192,19 @@ async def serve(
     # Before the start: SIGHUP may arrive while the jobs are loaded, and by default it kills.
     hang_up = asyncio.Event()
     loop.add_signal_handler(signal.SIGHUP, hang_up.set)
-    await server.start()
+    stopped = asyncio.create_task(stop.wait())
+    starting = asyncio.create_task(server.start())
+    # A file that the start reads may hang.
+    await asyncio.wait([stopped, starting], return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        starting.cancel()
+        await asyncio.wait([starting], timeout=SERVER_SECONDS)
+        return
+    starting.result()
     reloading = asyncio.create_task(_reload_at(hang_up, server))
     try:
         await started(server)
-        await stop.wait()
+        await stopped
     finally:
         reloading.cancel()
         await server.stop()

@@ -52,6 +52,9 @@ from .web.upload import UploadRoutes
 
 _VERSION: Final = version("removit-exporter")
 
+JOB_FILE_SECONDS: Final = 2.0
+"""How long the start waits for the job files. Reading them goes on after that."""
+
 
 class Exporter:
     """The exporter of one upstream, from `start` to `stop`.
@@ -177,9 +180,12 @@ class Exporter:
             await opened.enter_async_context(self.client)
             self.registry.start(snapshot)
             opened.push_async_callback(self.registry.commit.close)
-            await self.configured.start()
-            self.poller.start()
+            await self.reloader.start()
+            await self.configured.take_config()
             self.housekeeping.start()
+            opened.push_async_callback(self.housekeeping.close)
+            await self.housekeeping.begin("job_files", JOB_FILE_SECONDS)
+            self.poller.start()
             self.stopping.state = State.RUNNING
             opened.pop_all()
 
@@ -201,6 +207,7 @@ class Exporter:
             snapshot.unresolved,
         )
         self.poller.load_pace(snapshot.kept)
+        self.configured.restore(snapshot.kept)
         self.upstream_record.load(snapshot.kept, self.config().storage.counter_resume_within)
         for job in snapshot.jobs:
             if job.state is JobState.DONE:

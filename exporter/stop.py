@@ -7,13 +7,14 @@ are over (aiohttp: `on_shutdown`, and the end of `cleanup_ctx`). Seconds after `
 4.5  Requests that are still unanswered are answered 503. Polls without an answer are abandoned.
 5.0  The command's server closes the connections that are left, and calls `finish`.
 7.5  The store no longer waits for programs that lock its file.
+8.5  A store that still hangs, on a disk that does, is left as a kill would leave it.
 
 `docker stop` kills after 10 seconds. Usually nothing hangs, and all of it takes a moment.
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from enum import Enum
 from typing import Any, Final
 
@@ -31,7 +32,8 @@ REQUEST_SECONDS: Final = 4.5
 SERVER_SECONDS: Final = 5.0
 """How long the command's server waits for requests; longer, so that it sends the last 503."""
 STOP_SECONDS: Final = 7.5
-"""How long the stop may take in total, and a second more for what cannot be interrupted."""
+"""How long the stop may take in total, and `HANG_SECONDS` more where a disk hangs."""
+HANG_SECONDS: Final = 1.0
 
 
 class State(Enum):
@@ -136,13 +138,27 @@ class Stop:
         assert self._deadline is not None  # noqa: S101 - it has begun
         # An application that embeds the exporter may have given its own requests longer than we do.
         left = self._deadline - REQUEST_SECONDS + STOP_SECONDS - asyncio.get_running_loop().time()
-        self._registry.store.set_deadline(max(left, STOP_SECONDS - SERVER_SECONDS))
+        left = max(left, STOP_SECONDS - SERVER_SECONDS)
+        self._registry.store.set_deadline(left)
         await self._housekeeping.close()
+        last = asyncio.get_running_loop().time() + left + HANG_SECONDS
+        await self._wait(self._write(), last)
+        await self._client.__aexit__(None, None, None)
+        await self._wait(self._registry.store.close(), last)
+
+    async def _wait(self, work: Coroutine[Any, Any, None], last: float) -> None:
+        """Do the last work on the store. If it hangs, leave it: cancelled, it may go on to hang."""
+        task = asyncio.create_task(work, name="last work on the store")
+        await asyncio.wait([task], timeout=last - asyncio.get_running_loop().time())
+        if task.done():
+            task.result()
+        else:
+            self._log.error("store hangs; it is left as a kill would leave it")
+
+    async def _write(self) -> None:
         try:
             await self._registry.close()
             await self._poller.keep_pace()
             await self._record.keep()
         except StoreError as error:
             self._log.error("store not written at the end", error=str(error))
-        await self._client.__aexit__(None, None, None)
-        await self._registry.store.close()

@@ -60,18 +60,27 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def running(directory: Path, address: str, **environment: str) -> AsyncIterator[Running]:
+async def started(
+    directory: Path, address: str, *flags: str, **environment: str
+) -> AsyncIterator[Running]:
+    """Start it in a folder with its config; it is killed at the end if it still runs."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "exporter", "run"),
+        *(sys.executable, "-m", "exporter", "run", *flags),
         cwd=directory,
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, **environment},
     )
-    made = Running(process, address)
     try:
-        await until(made.ready)
-        yield made
+        yield Running(process, address)
     finally:
         if process.returncode is None:
             process.kill()
             await process.communicate()
+
+
+@contextlib.asynccontextmanager
+async def running(directory: Path, address: str, **environment: str) -> AsyncIterator[Running]:
+    """Start it, and wait until it is ready."""
+    async with started(directory, address, **environment) as made:
+        await until(made.ready)
+        yield made

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import structlog
 
-from ..daemon_threads import call_in_daemon
+from ..daemon_threads import HangingError, LimitedCalls
 from ..metrics.instruments import Instruments
 from . import Config, ConfigError, ConfigFile, LiveConfig
 from .files import Stamp, read_stamp
@@ -20,6 +20,8 @@ from .live import pin
 from .loading import label_clashes
 
 Stamps = Mapping[Path, Stamp | None]
+Switch = Callable[[], Awaitable[None]]
+"""Puts in force what was read."""
 
 
 class NoConfigFileError(Exception):
@@ -34,7 +36,7 @@ class ReloadedFile(Protocol):
         """The files whose change is a change of this one."""
         ...
 
-    def load(self) -> Callable[[], Awaitable[None]]:
+    def load(self) -> Switch:
         """Read it in a thread; return what puts it in force. Raises `ConfigError`."""
         ...
 
@@ -59,14 +61,21 @@ class Reloader:
         self._time = time
         self._busy = asyncio.Lock()
         self._others: list[ReloadedFile] = []
-        self._seen = self._stamps()
+        self._calls = LimitedCalls()
+        """Files may be on a network share that hangs: they are not read on the event loop."""
+        self._seen: Stamps = {}
         self._changing: Stamps | None = None
         instruments.reloaded(time())
 
-    def add(self, other: ReloadedFile) -> None:
+    async def start(self) -> None:
+        """Take note of the files as they are now: a later change makes a reload."""
+        with contextlib.suppress(HangingError):  # reading them shows that
+            self._seen = await self._stamps()
+
+    async def add(self, other: ReloadedFile) -> None:
         """Read another file again as well, from now on."""
         self._others.append(other)
-        self._seen = self._stamps()
+        await self.start()
 
     async def reload(self) -> list[str]:
         """Read the file and put it in force; return the changed keys that need a restart.
@@ -77,15 +86,15 @@ class Reloader:
         if file is None:
             raise NoConfigFileError("the config was given by the program that embeds the exporter")
         async with self._busy:
-            self._seen = self._stamps()
+            await self.start()
             try:
-                config, switches = await call_in_daemon(lambda: self._read(file), "read the config")
+                config, switches = await self._read(file)
                 config, held = pin(self._live(), config)
                 _check_held(config, held)
                 self._live.apply(config)
                 for switch in switches:
                     await switch()
-                self._seen = self._stamps()  # of the files that are named now
+                await self.start()  # other files may be named now
             except ConfigError as error:
                 self._instruments.reload_failed()
                 self._log.error("config rejected", file=str(file.path), errors=error.errors)
@@ -101,7 +110,10 @@ class Reloader:
         """Reload when a file has changed and stood still since the last check."""
         if self._file is None:
             return
-        stamps = self._stamps()
+        try:
+            stamps = await self._stamps()
+        except HangingError:
+            return
         if stamps == self._seen or None in stamps.values():
             self._changing = None
         elif stamps == self._changing:
@@ -110,16 +122,30 @@ class Reloader:
         else:
             self._changing = stamps
 
-    def _stamps(self) -> Stamps:
-        """Return the stamps of all files that are read; None for one that is missing."""
+    async def _stamps(self) -> Stamps:
+        """Return the stamps of all files that are read; None for one that is missing.
+
+        Raises `HangingError`.
+        """
         paths = [self._file.path] if self._file else []
         paths += [path for other in self._others for path in other.paths]
-        return {path: _stamp(path) for path in paths}
+        if not paths:
+            return {}
+        return await self._calls.call(
+            lambda: {path: _stamp(path) for path in paths}, "looking for changes of the config"
+        )
 
-    def _read(self, file: ConfigFile) -> tuple[Config, list[Callable[[], Awaitable[None]]]]:
+    async def _read(self, file: ConfigFile) -> tuple[Config, list[Switch]]:
+        """Read all files; raises `ConfigError`, also if one of them hangs."""
+        try:
+            return await self._calls.call(lambda: self._load(file), "reading the config")
+        except HangingError as error:
+            raise ConfigError([f"{file.path}: {error}"]) from None
+
+    def _load(self, file: ConfigFile) -> tuple[Config, list[Switch]]:
         """Read all files; raises `ConfigError` with the errors of all."""
         errors: list[str] = []
-        config, switches = None, list[Callable[[], Awaitable[None]]]()
+        config, switches = None, list[Switch]()
         try:
             config = file.load()
         except ConfigError as error:

@@ -7,7 +7,7 @@ are job ids, `labels` apply to all of them, and the label `__key__` is the key. 
 
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -18,10 +18,12 @@ from ..config import ConfigError
 from ..config.document import MAX_FILE_BYTES, Document, read_document
 from ..config.files import FileError, Stamp, read_stamp, read_text
 from ..config.registration import RegistrationRules
-from ..daemon_threads import call_in_daemon
+from ..daemon_threads import LimitedCalls, call_in_daemon
 from ..registry.staging import Registration
 
 KEY_LABEL: Final = "__key__"
+MAX_ITEMS: Final = 100_000
+"""The most lines, and the most commas, in a file: about the most targets."""
 TARGETS_PER_STEP: Final = 250
 """After this many targets other tasks run."""
 
@@ -36,25 +38,16 @@ class JobFile:
     errors: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class FoundFiles:
-    """The files that globs match, with their stamps; a stamp is None where access is denied.
-
-    `complete` says whether each glob matches a file.
-    """
-
-    stamps: dict[Path, Stamp | None]
-    complete: bool
+Found = Mapping[Path, Stamp | None]
+"""Files with their stamps; a stamp is None where access is denied."""
 
 
-def find(patterns: Sequence[Path]) -> FoundFiles:
+def find(patterns: Sequence[Path]) -> Found:
     """Return the files that the globs match; folders do not count."""
     found: dict[Path, Stamp | None] = {}
-    complete = True
     for pattern in patterns:
         pattern = pattern.absolute()
         root = Path(pattern.anchor)
-        matched = False
         for path in sorted(root.glob(str(pattern.relative_to(root)))):
             try:
                 if path.is_dir():  # such as Kubernetes's ..data
@@ -64,14 +57,13 @@ def find(patterns: Sequence[Path]) -> FoundFiles:
                 continue
             except OSError:
                 found[path] = None
-            matched = True
-        complete &= matched
-    return FoundFiles(found, complete)
+    return found
 
 
-async def read_job_file(path: Path, rules: RegistrationRules) -> JobFile:
-    """Read a job file; raises `ConfigError` if none of it can be read."""
-    document = await call_in_daemon(lambda: _load(path), f"read {path}")
+async def read_job_file(path: Path, rules: RegistrationRules, calls: LimitedCalls) -> JobFile:
+    """Read a job file; raises `ConfigError` if none of it can be read, and `HangingError`."""
+    text = await calls.call(lambda: _text(path), f"reading {path}")
+    document = await call_in_daemon(lambda: _load(path, text), f"parse {path}")
     content = JobFile()
     for at, registration in enumerate(_targets(document, rules), 1):
         if registration is not None:
@@ -82,11 +74,18 @@ async def read_job_file(path: Path, rules: RegistrationRules) -> JobFile:
     return content
 
 
-def _load(path: Path) -> Document:
+def _text(path: Path) -> str:
     try:
         text = read_text(path, MAX_FILE_BYTES)
     except FileError as error:
         raise ConfigError([str(error)]) from None
+    # Parsed, each takes hundreds of bytes.
+    if max(text.count("\n"), text.count(",")) > MAX_ITEMS:
+        raise ConfigError([f"{path}: more than {MAX_ITEMS:,} lines or commas; split the file"])
+    return text
+
+
+def _load(path: Path, text: str) -> Document:
     if path.suffix == ".json":
         return _load_json(text, str(path))
     return read_document(text, str(path), loader=_YAML_LOADER, expected=list)

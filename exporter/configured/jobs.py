@@ -5,7 +5,8 @@ way. While a file is absent or has errors, no job that it named before is forgot
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,16 +18,15 @@ from ..config.files import Stamp
 from ..config.registration import RegistrationRules
 from ..core.events import NOTHING
 from ..core.job import Job, Source
-from ..daemon_threads import call_in_daemon
+from ..daemon_threads import HangingError, LimitedCalls
 from ..metrics.instruments import Instruments
 from ..registry.registry import Registry
-from ..registry.staging import Refused, Registration
-from .job_files import JobFile, find, read_job_file
+from ..registry.staging import Registration
+from .job_files import Found, JobFile, find, read_job_file
+from .registrar import SHOWN_ERRORS, Registrar
 
-BATCH: Final = 250
-"""How many jobs are registered at once."""
-SHOWN_ERRORS: Final = 10
-"""Maximum number of errors in one log line."""
+_KEPT: Final = "job_files"
+"""Under this name the store keeps the paths of the job files, as a list in JSON."""
 _CONFIGURED: Final = {Source.CONFIG, Source.FILE}
 
 
@@ -60,25 +60,26 @@ class ConfiguredJobs:
         self._instruments = instruments
         self._log = log
         self._config = config
+        self._registrar = Registrar(registry, instruments, log)
+        self._calls = LimitedCalls()
+        self._former: frozenset[Path] | None = None
+        """The job files of the run before; None when they are not known."""
+        self._kept = ""
+        """What the store keeps under `_KEPT`."""
+        self._is_first_check = True
         self._in_config: frozenset[str] = frozenset()
         self._files: dict[Path, _ReadFile] = {}
         self._changing: dict[Path, Stamp | None] = {}
         self._patterns: list[Path] = []
         """The globs of the check before."""
-        self._all_patterns_found = True
-        """Whether each glob matches a file. If not, a volume may not be mounted yet."""
         self._busy = asyncio.Lock()
 
-    async def start(self) -> None:
-        """Register what is named, and forget what is no longer named since the last run."""
-        await self.take_config()
-        await self.check(at_start=True)
-        if self._all_patterns_found and all(
-            file.valid and file.registered for file in self._files.values()
-        ):
-            for source in (Source.CONFIG, Source.FILE):
-                known = [name for name, job in self._registry.jobs.items() if source in job.sources]
-                await self._forget(known, source.value)
+    def restore(self, kept: Mapping[str, str]) -> None:
+        """Take note of what the store keeps of the run before (`Snapshot.kept`)."""
+        text = kept.get(_KEPT)
+        if text is not None:
+            self._kept = text
+            self._former = frozenset(Path(name) for name in json.loads(text))
 
     async def reload(self) -> None:
         """Take in the config as it now is, and the job files that it names; raises `StoreError`."""
@@ -94,27 +95,73 @@ class ConfiguredJobs:
             registrations = [
                 Registration(job.job_id, job.labels or NOTHING, job.key) for job in jobs
             ]
-            await self._register(registrations, Source.CONFIG, "the config")
+            await self._registrar.register(registrations, Source.CONFIG, "the config")
             await self._forget(before - self._in_config, "config")
 
-    async def check(self, *, at_start: bool = False) -> None:
+    async def check(self) -> None:
         """Read the job files that have changed; raises `StoreError`.
 
         A changed file is read only when two checks in a row find the same stamp, so that it is not
-        read while it is being written. At the start every file is read at once.
+        read while it is being written. At the first check every file is read at once.
         """
         async with self._busy:
             patterns = list(self._config().job_files)
-            found = await call_in_daemon(lambda: find(patterns), "find job files")
-            self._all_patterns_found = found.complete
-            await self._note_absent(found.stamps, patterns)
-            for path, stamp in found.stamps.items():
-                if at_start or self._is_settled(path, stamp):
+            found = await self._find(patterns)
+            if found is None:
+                return
+            await self._note_absent(found, patterns)
+            for path, stamp in found.items():
+                if self._is_first_check or self._is_settled(path, stamp):
                     await self._read_if_due(path, stamp)
+            if self._is_first_check:
+                await self._forget_former()
+                self._is_first_check = False
             invalid = sum(file.absent or not file.valid for file in self._files.values())
             self._instruments.job_file_errors.set(invalid)
+            await self._keep_paths()
 
-    async def _note_absent(self, found: Mapping[Path, Stamp | None], patterns: list[Path]) -> None:
+    async def _find(self, patterns: list[Path]) -> Found | None:
+        """Return the files that the globs match; None while that cannot be found out."""
+        if not patterns:
+            return {}
+        try:
+            return await self._calls.call(lambda: find(patterns), "finding the job files")
+        except HangingError as error:
+            self._instruments.job_file_errors.set(max(1, len(self._files)))
+            self._log.warning("job files cannot be found", error=str(error))
+            return None
+
+    async def _forget_former(self) -> None:
+        """Forget the jobs that nothing names any more since the run before.
+
+        Which file named a job is not stored. So while a file of that run is absent, or one has
+        errors, it may be the one that named them, and they stay.
+        """
+        configured = {
+            name: job for name, job in self._registry.jobs.items() if _is_only_configured(job)
+        }
+        by_files = {name for name, job in configured.items() if Source.FILE in job.sources}
+        await self._forget(configured.keys() - by_files, "config")
+        unnamed = frozenset(by_files - set(self._registry.configured))
+        for path in (self._former or frozenset()) - self._files.keys():
+            if unnamed and not await self._exists(path):
+                self._files[path] = _ReadFile(None, named=unnamed)
+                self._note_as_absent(path)
+        broken = [file for file in self._files.values() if not (file.valid and file.registered)]
+        for file in broken:
+            file.named |= unnamed
+        self._publish_names()
+        if self._former is not None and not broken:
+            await self._forget(unnamed, "file")
+
+    async def _keep_paths(self) -> None:
+        """Store which job files there are, so that the next run knows which are absent."""
+        text = json.dumps(sorted(map(str, self._files)))
+        if text != self._kept:
+            await self._registry.store.keep(_KEPT, text)
+            self._kept = text
+
+    async def _note_absent(self, found: Found, patterns: list[Path]) -> None:
         """Keep the jobs of files that are absent: a file may be replaced, a volume not mounted.
 
         A file that is still there, but that the config no longer names, is done with.
@@ -122,7 +169,7 @@ class ConfiguredJobs:
         config_changed, self._patterns = patterns != self._patterns, patterns
         for path in [path for path in self._files if path not in found]:
             file = self._files[path]
-            if config_changed and await call_in_daemon(path.exists, f"look for {path}"):
+            if config_changed and await self._exists(path):
                 del self._files[path]
                 self._publish_names()
                 await self._forget(file.named, "file")
@@ -130,9 +177,18 @@ class ConfiguredJobs:
                 del self._files[path]
                 self._publish_names()
             elif not file.absent:
-                file.absent, file.stamp = True, None
-                self._publish_names()
-                self._log.warning("job file is absent; its jobs stay", file=str(path))
+                self._note_as_absent(path)
+
+    def _note_as_absent(self, path: Path) -> None:
+        self._files[path].absent, self._files[path].stamp = True, None
+        self._publish_names()
+        self._log.warning("job file is absent; its jobs stay", file=str(path))
+
+    async def _exists(self, path: Path) -> bool:
+        try:
+            return await self._calls.call(path.exists, f"looking for {path}")
+        except HangingError:
+            return False
 
     def _is_pending(self, job_id: str) -> bool:
         job = self._registry.jobs.get(job_id)
@@ -155,10 +211,7 @@ class ConfiguredJobs:
         """Read a file, register its jobs, and forget those that it no longer names."""
         former = self._files.get(path) or _ReadFile(None)
         rules = self._config().registration
-        try:
-            content = await read_job_file(path, rules)
-        except ConfigError as error:
-            content = JobFile(errors=error.errors)
+        content, hangs = await self._content(path, rules)
         again = self._is_current(former, stamp)  # read before: its errors are logged already
         if content.errors and (former.valid or not again):
             self._log.warning(
@@ -172,10 +225,19 @@ class ConfiguredJobs:
         named = named if valid else named | former.named
         file = self._files[path] = _ReadFile(stamp, rules, named, valid, registered=False)
         self._publish_names()
-        file.registered = await self._register(
+        file.registered = not hangs and await self._registrar.register(
             content.registrations, Source.FILE, str(path), counted=again
         )
         await self._forget(former.named - named, "file")
+
+    async def _content(self, path: Path, rules: RegistrationRules) -> tuple[JobFile, bool]:
+        """Return what is in a file, and whether reading it hangs."""
+        try:
+            return await read_job_file(path, rules, self._calls), False
+        except ConfigError as error:
+            return JobFile(errors=error.errors), False
+        except HangingError as error:
+            return JobFile(errors=[str(error)]), True
 
     def _is_current(self, file: _ReadFile, stamp: Stamp | None) -> bool:
         """Whether a file was read with this stamp and by the rules in force."""
@@ -189,53 +251,15 @@ class ConfiguredJobs:
         files = (file.named for file in self._files.values() if not file.absent)
         self._registry.configured = self._in_config.union(*files)
 
-    async def _register(
-        self,
-        registrations: Sequence[Registration],
-        source: Source,
-        name: str,
-        *,
-        counted: bool = False,
-    ) -> bool:
-        """Register jobs; return False when `registration.max_pending` left no room for all.
-
-        The log names the file or config by `name`. `counted` says that refusals are in the
-        metrics already.
-        """
-        contradicted: list[str] = []
-        conflicts = 0
-        for start in range(0, len(registrations), BATCH):
-            batch = registrations[start : start + BATCH]
-            results = await self._registry.register_each(batch, source)
-            for registration, result in zip(batch, results, strict=False):
-                if isinstance(result, Refused):
-                    conflicts += 1
-                    contradicted += [
-                        f"{registration.job_id}: {one.field}: {one}" for one in result.conflicts
-                    ]
-            if len(results) < len(batch):
-                left_out = len(registrations) - start - len(results)
-                if not counted:
-                    self._instruments.refused("full", left_out)
-                self._log.error("registration.max_pending reached", file=name, left_out=left_out)
-                return False
-        if contradicted:
-            if not counted:
-                self._instruments.refused("conflict", conflicts)
-            self._log.warning(
-                "jobs are listed with labels or a key that differ from the stored ones, which stay",
-                file=name,
-                conflicts=conflicts,
-                messages=contradicted[:SHOWN_ERRORS],
-            )
-        return True
-
     async def _forget(self, job_ids: Iterable[str], reason: str) -> None:
-        """Forget those pending jobs that nothing names any more."""
-        named = self._registry.configured
+        """Forget those pending jobs that nothing names any more, absent files included."""
+        absent = (file.named for file in self._files.values() if file.absent)
+        named = frozenset[str]().union(*absent)
         for job_id in list(job_ids):
             job = self._registry.jobs.get(job_id)
-            if job is not None and job_id not in named and _is_only_configured(job):
+            if job_id in named or job_id in self._registry.configured:
+                continue
+            if job is not None and _is_only_configured(job):
                 await self._registry.forget(job_id, reason)
 
 

@@ -10,11 +10,11 @@ import contextlib
 import logging
 import sqlite3
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final, TypeVar
 
+from ..daemon_threads import DaemonThread
 from .database_file import DamagedError, DatabaseFile, LogGoneError, LogReplacedError
 from .log_index import LogIndex
 from .queries import check_ours, upgrade
@@ -44,7 +44,7 @@ class Database:
         self.before_commit = before_commit
         self._busy_seconds = busy_seconds
         self._deadline: float | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._thread = DaemonThread("store")
         self.file = DatabaseFile(path)
         self._connected: sqlite3.Connection | None = None
         self._index: LogIndex | None = None

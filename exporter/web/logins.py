@@ -12,12 +12,12 @@ import hashlib
 import secrets
 from collections import OrderedDict
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import bcrypt
 
 from ..config.credentials import Secret
+from ..daemon_threads import DaemonThread
 
 MAX_REMEMBERED: Final = 1000
 MAX_WAITING: Final = 32
@@ -41,7 +41,7 @@ class Logins:
         self._salt = secrets.token_bytes(32)
         self._remembered: OrderedDict[bytes, bool] = OrderedDict()
         self._checks: dict[bytes, asyncio.Future[bool]] = {}
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="logins")
+        self._thread = DaemonThread("logins")
 
     @property
     def required(self) -> bool:
@@ -55,7 +55,7 @@ class Logins:
 
     def close(self) -> None:
         """End the thread once its present check is done."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._thread.shutdown()
 
     async def admit(self, authorization: str) -> bool:
         """Say whether the value of an `Authorization` header is a user with the right password.

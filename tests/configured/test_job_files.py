@@ -3,19 +3,24 @@
 import asyncio
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from conftest import Open, Site
+from conftest import Open, Site, until
+from databases import execute
 from hypothesis import given
 from hypothesis import strategies as st
 from support import fuzzed
 
+from exporter import daemon_threads
 from exporter.config import ConfigError
 from exporter.config.registration import RegistrationRules
+from exporter.configured import job_files
 from exporter.configured.job_files import find, read_job_file
+from exporter.daemon_threads import LimitedCalls
 
 REFUSED = 'removit_exporter_registrations_refused_total{{reason="{}"}}'
 RULES = RegistrationRules(allowed_labels=["shop"])
@@ -23,7 +28,7 @@ RULES = RegistrationRules(allowed_labels=["shop"])
 
 def read(path: Path, content: str | bytes) -> tuple[list[str], list[str]]:
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    found = asyncio.run(read_job_file(path, RULES))
+    found = asyncio.run(read_job_file(path, RULES, LimitedCalls()))
     return [one.job_id for one in found.registrations], found.errors
 
 
@@ -35,7 +40,7 @@ async def test_groups_of_targets_with_labels_and_a_key(tmp_path: Path) -> None:
     for name, text in (("a.yaml", yaml.safe_dump(groups)), ("a.json", json.dumps(groups))):
         path = tmp_path / name
         path.write_text(text)
-        content = await read_job_file(path, RULES)
+        content = await read_job_file(path, RULES, LimitedCalls())
         assert content.errors == []
         assert [(one.job_id, dict(one.labels), one.key) for one in content.registrations] == [
             ("a", {"shop": "eu"}, "sku"),
@@ -87,7 +92,7 @@ def test_a_file_that_cannot_be_read_says_where(
     with pytest.raises(ConfigError, match=said):
         read(tmp_path / name, content)
     with pytest.raises(ConfigError, match="cannot be read"):
-        asyncio.run(read_job_file(tmp_path / "none.yaml", RULES))
+        asyncio.run(read_job_file(tmp_path / "none.yaml", RULES, LimitedCalls()))
 
 
 @pytest.mark.parametrize("content", ["{}", "text", "- 1", "[{targets: a}]"])
@@ -165,10 +170,10 @@ def test_globs_find_files_with_their_stamps(tmp_path: Path) -> None:
     (tmp_path / "jobs.d").mkdir()
     (tmp_path / "jobs.d" / "a.yaml").write_text("[]")
     (tmp_path / "jobs.d" / "b.json").write_text("[]")
-    found = find([tmp_path / "jobs.d" / "*.yaml", tmp_path / "jobs.d" / "*"]).stamps
+    found = find([tmp_path / "jobs.d" / "*.yaml", tmp_path / "jobs.d" / "*"])
     assert [path.name for path in found] == ["a.yaml", "b.json"]
     assert all(found.values())
-    assert find([tmp_path / "nowhere" / "*"]).stamps == {}
+    assert find([tmp_path / "nowhere" / "*"]) == {}
 
 
 def test_a_glob_finds_every_file_and_no_folder(tmp_path: Path) -> None:
@@ -177,13 +182,13 @@ def test_a_glob_finds_every_file_and_no_folder(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "folder")
     for number in range(1500):
         (tmp_path / f"{number}.yaml").touch()
-    assert len(find([tmp_path / "*"]).stamps) == 1500
+    assert len(find([tmp_path / "*"])) == 1500
 
 
 async def test_a_pipe_is_an_error_and_nobody_waits_for_its_other_end(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "jobs.yaml")
     with pytest.raises(ConfigError, match=r"jobs\.yaml: not a regular file"):
-        await read_job_file(tmp_path / "jobs.yaml", RULES)
+        await read_job_file(tmp_path / "jobs.yaml", RULES, LimitedCalls())
 
 
 async def check_files(site: Site, times: int = 2) -> None:
@@ -294,6 +299,110 @@ async def test_a_folder_that_is_away_for_a_while_changes_nothing(
     await check_files(second, 3)
     assert names(second) == {"a"}
     assert (await second.client.delete("/api/v1/jobs/a")).status == 409
+
+
+async def test_a_job_file_absent_at_a_restart_removes_no_job_and_other_files_do(
+    open_site: Open, tmp_path: Path
+) -> None:
+    folder = tmp_path / "jobs.d"
+    folder.mkdir()
+    (folder / "one.yaml").write_text("- targets: [a, b]")
+    (folder / "two.yaml").write_text("- targets: [c]")
+    (folder / "three.yaml").write_text("- targets: [d]")
+    first = await open_site(**QUIET, jobs=["e"])
+    await first.client.close()
+    (folder / "one.yaml").rename(tmp_path / "one.yaml")
+    (folder / "two.yaml").rename(tmp_path / "two.yaml")
+    second = await open_site(**QUIET)
+    assert names(second) == {"a", "b", "c", "d"}  # the config can be read, and names e no more
+    assert await second.value("removit_exporter_job_file_errors") == 2
+    assert (await second.client.delete("/api/v1/jobs/b")).status == 204
+    assert (await second.client.delete("/api/v1/jobs/d")).status == 409
+    (folder / "three.yaml").write_text("- targets: [f]")
+    await check_files(second, 2)
+    assert names(second) == {"a", "c", "f"}
+    await second.client.close()
+    third = await open_site(**QUIET)
+    assert names(third) == {"a", "c", "f"}
+    (folder / "one.yaml").write_text("- targets: [g]")
+    await check_files(third, 2)
+    assert names(third) == {"a", "c", "f", "g"}  # two.yaml may name a
+    (tmp_path / "two.yaml").rename(folder / "two.yaml")
+    await check_files(third, 2)
+    assert names(third) == {"c", "f", "g"}
+    assert await third.value("removit_exporter_job_file_errors") == 0
+
+
+async def test_a_file_broken_at_a_restart_removes_a_job_once_it_can_be_read(
+    open_site: Open, tmp_path: Path
+) -> None:
+    folder = tmp_path / "jobs.d"
+    folder.mkdir()
+    (folder / "one.yaml").write_text("- targets: [a, b]")
+    first = await open_site(**QUIET)
+    await first.client.close()
+    (folder / "one.yaml").write_text("- targets: [a")
+    second = await open_site(**QUIET)
+    assert names(second) == {"a", "b"}
+    (folder / "one.yaml").write_text("- targets: [a]")
+    await check_files(second, 2)
+    assert names(second) == {"a"}
+
+
+async def test_the_first_start_that_does_not_know_the_former_files_removes_no_job(
+    open_site: Open, tmp_path: Path
+) -> None:
+    folder = tmp_path / "jobs.d"
+    folder.mkdir()
+    (folder / "one.yaml").write_text("- targets: [a]")
+    first = await open_site(**QUIET)
+    await first.client.close()
+    execute(tmp_path / "jobs.db", "DELETE FROM meta WHERE name = 'kept:job_files'")
+    (folder / "one.yaml").rename(folder / "two.yaml")
+    (folder / "two.yaml").write_text("- targets: [b]")
+    second = await open_site(**QUIET)
+    assert names(second) == {"a", "b"}
+
+
+async def test_a_file_that_hangs_holds_up_neither_the_start_nor_other_files(
+    open_site: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "jobs.d"
+    folder.mkdir()
+    for name in ("hangs", "one"):
+        (folder / f"{name}.yaml").write_text(f"- targets: [{name}]")
+    released = threading.Event()
+
+    def read(path: Path, limit: int) -> str:
+        if path.stem == "hangs":
+            released.wait(60)
+        return path.read_text()
+
+    monkeypatch.setattr(job_files, "read_text", read)
+    monkeypatch.setattr(daemon_threads, "HANG_SECONDS", 0.05)
+    site = await open_site(**QUIET)
+    assert names(site) == {"one"}
+    assert await site.value("removit_exporter_job_file_errors") == 1
+    await check_files(site)
+    hanging = [one.name for one in threading.enumerate() if one.name.endswith("hangs.yaml")]
+    assert len(hanging) == 1
+    released.set()
+
+    async def read_again() -> bool:
+        await check_files(site)
+        return names(site) == {"one", "hangs"}
+
+    await until(read_again)
+    assert await site.value("removit_exporter_job_file_errors") == 0
+
+
+async def test_a_file_with_too_many_targets_is_an_error_before_it_is_parsed(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "jobs.yaml"
+    path.write_text("- targets:\n" + "    - a\n" * 100_001)
+    with pytest.raises(ConfigError, match="more than 100,000 lines or commas; split the file"):
+        await read_job_file(path, RULES, LimitedCalls())
 
 
 async def test_files_that_the_config_no_longer_names_name_no_job(
