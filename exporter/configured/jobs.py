@@ -65,7 +65,7 @@ class ConfiguredJobs:
         self._former: frozenset[Path] | None = None
         """The job files of the run before; None when they are not known."""
         self._kept = ""
-        """What the store keeps under `_KEPT`."""
+        """The list in the store."""
         self._is_first_check = True
         self._in_config: frozenset[str] = frozenset()
         self._files: dict[Path, _ReadFile] = {}

@@ -17,7 +17,7 @@ async def test_a_store_that_is_not_open_says_so(tmp_path: Path) -> None:
         await store.get(["a"])
     await store.open()
     await store.close()
-    with pytest.raises(StoreError, match="cannot schedule"):
+    with pytest.raises(StoreError, match="has ended"):
         await store.get(["a"])
 
 
