@@ -5,6 +5,7 @@ middleware or prometheus-client's default registry. Two exporters can share a pr
 own application.
 """
 
+import re
 import time
 from collections.abc import AsyncIterator
 from typing import Final
@@ -56,7 +57,7 @@ def setup(
     app[JOBS] = Jobs(exporter.registry, lambda: exporter.config().registration)
     for route in exporter.routes():
         admitted = _for_readers(exporter.context, route.path, route.handler)
-        handler = _observed(exporter.context, prefix + route.path, admitted)
+        handler = _observed(exporter.context, prefix + _plain(route.path), admitted)
         web.RouteDef(route.method, prefix + route.path, handler, route.kwargs).register(app.router)
 
     async def run(app: web.Application) -> AsyncIterator[None]:
@@ -101,6 +102,11 @@ def create_app(
         config_file=config_file,
     )
     return app
+
+
+def _plain(path: str) -> str:
+    """Return a route without the patterns of its parts, as metrics name it."""
+    return re.sub(r":[^}]*}", "}", path)
 
 
 def _for_readers(context: Context, route: str, handler: Handler) -> Handler:

@@ -113,12 +113,24 @@ def set_level(level: str) -> None:
     logging.getLogger(LOGGER_NAME).setLevel(level.upper())
 
 
+MAX_WARNING_LINES: Final = 600
+"""Lines about warnings and ignored variations in `WINDOW_SECONDS`; the rest is counted."""
+WINDOW_SECONDS: Final = 60.0
+_WARNINGS: Final = {
+    EventType.WARNING_RAISED: "warning raised",
+    EventType.VARIATION_IGNORED: "variation ignored",
+}
+
+
 class EventLog:
     """Turns published events into log lines."""
 
     def __init__(self, logger: Logger) -> None:
         self._logger = logger
         self._drift_logged: dict[str, float] = {}
+        self._window_ends = 0.0
+        self._lines_left = 0
+        self._left_out = 0
 
     def published(self, published: Published) -> None:
         """Log the events of a change; a listener of the registry."""
@@ -155,16 +167,26 @@ class EventLog:
                 log.warning("verdict overturned", from_state=data["from"], state=job.state.value)
             case EventType.FORGOTTEN:
                 log.info("job forgotten", state=data["state"], reason=data["reason"])
-            case EventType.WARNING_RAISED:
-                log.warning(
-                    "warning raised", variation=data["variation"], messages=data["messages"]
-                )
-            case EventType.VARIATION_IGNORED:
-                log.warning(
-                    "variation ignored", variation=data["variation"], messages=data["messages"]
-                )
+            case EventType.WARNING_RAISED | EventType.VARIATION_IGNORED:
+                if self._has_room(event.time):
+                    log.warning(
+                        _WARNINGS[event.type],
+                        variation=data["variation"],
+                        messages=data["messages"],
+                    )
             case EventType.DRIFT:
                 self._drift(log, event)
+
+    def _has_room(self, time: float) -> bool:
+        """Whether a warning of the upstream may be logged: it may invent any number of them."""
+        if time >= self._window_ends:
+            if self._left_out:
+                self._logger.warning("warnings left out of the log", lines=self._left_out)
+            self._window_ends, self._left_out = time + WINDOW_SECONDS, 0
+            self._lines_left = MAX_WARNING_LINES
+        self._lines_left -= 1
+        self._left_out += self._lines_left < 0
+        return self._lines_left >= 0
 
     def _drift(self, log: Logger, event: Event) -> None:
         kind = event.data["kind"]

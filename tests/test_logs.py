@@ -12,7 +12,7 @@ from support import JOB_ID, START, answered
 from exporter.core.events import Event, EventType
 from exporter.core.job import Job, JobState
 from exporter.core.published import Published
-from exporter.logs import EventLog, configure, make_logger
+from exporter.logs import MAX_WARNING_LINES, WINDOW_SECONDS, EventLog, configure, make_logger
 
 
 @pytest.fixture(autouse=True)
@@ -118,6 +118,21 @@ def test_lines_below_the_level_are_neither_written_nor_counted() -> None:
     logger.warning("c")
     logger.critical("d")
     assert counted == ["warning", "error"]
+
+
+def test_invented_warnings_are_a_limited_number_of_lines_and_the_rest_is_counted() -> None:
+    def raised(time: float) -> Event:
+        return event(EventType.WARNING_RAISED, time, variation="v", messages=["m"])
+
+    surplus = 25
+    events = [raised(START) for _ in range(MAX_WARNING_LINES + surplus)]
+    told = lines("info", *events, raised(START + WINDOW_SECONDS))
+    assert [line["event"] for line in told[:MAX_WARNING_LINES]] == (
+        ["warning raised"] * MAX_WARNING_LINES
+    )
+    left_out, next_one = told[MAX_WARNING_LINES:]
+    assert (left_out["event"], left_out["lines"]) == ("warnings left out of the log", surplus)
+    assert next_one["event"] == "warning raised"
 
 
 def test_drift_is_logged_once_per_kind_and_hour() -> None:

@@ -14,6 +14,8 @@ from .job import TRANSITIONS, Job, JobState, Suspicion, Verdict
 from .reply import Kind, Reply, ReplyState, Status
 
 MAX_REMEMBERED_MESSAGES: Final = 1000
+MAX_REMEMBERED_CHARS: Final = 64 * 1024
+"""Messages of a job that are told. An upstream may invent new ones with every answer."""
 """Warnings remembered a job as already told; past these no further one is counted."""
 
 
@@ -242,20 +244,22 @@ def _move(job: Job, status: Status, at: float) -> tuple[Job, list[Event]]:
 
 def _warn(job: Job, status: Status, at: float) -> tuple[Job, list[Event]]:
     """Report each message once a job, however often it comes."""
+    if status.warnings == job.warnings:
+        return job, []
     told = dict(job.reported_warnings)
     room = MAX_REMEMBERED_MESSAGES - sum(map(len, told.values()))
+    chars = MAX_REMEMBERED_CHARS - sum(len(text) for texts in told.values() for text in texts)
     events = []
     for variation, messages in status.warnings.items():
         known = told.get(variation, ())
         new = tuple(text for text in messages if text not in known)[: max(0, room)]
-        if new:
+        chars -= sum(map(len, new))
+        if new and chars >= 0:
             room -= len(new)
             told[variation] = (*known, *new)
             data = {"variation": variation, "messages": list(new)}
             events.append(Event(EventType.WARNING_RAISED, job.job_id, at, data))
-    if status.warnings != job.warnings or events:
-        job = replace(job, warnings=status.warnings, reported_warnings=told)
-    return job, events
+    return replace(job, warnings=status.warnings, reported_warnings=told), events
 
 
 def _ignore(job: Job, status: Status, at: float) -> tuple[Job, list[Event]]:

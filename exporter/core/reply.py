@@ -13,7 +13,13 @@ MAX_MESSAGE_CHARS: Final = 1024
 MAX_URL_CHARS: Final = 8192
 MAX_VARIATIONS: Final = 100
 MAX_MESSAGES: Final = 50
+MAX_WARNINGS_CHARS: Final = 32 * 1024
+"""The limit of all messages of one answer together."""
+MAX_URLS_CHARS: Final = 256 * 1024
+"""The limit of all `final_urls` of one answer together."""
 MAX_DRIFTS: Final = 20
+MAX_UNKNOWN_FIELDS: Final = 10
+"""Fields that the contract does not have and that are reported of one answer."""
 
 UNNAMED_VARIATION: Final = "unknown"
 """The variation under which warnings without one are listed."""

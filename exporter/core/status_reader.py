@@ -15,8 +15,11 @@ from .reply import (
     MAX_MESSAGE_CHARS,
     MAX_MESSAGES,
     MAX_NAME_CHARS,
+    MAX_UNKNOWN_FIELDS,
     MAX_URL_CHARS,
+    MAX_URLS_CHARS,
     MAX_VARIATIONS,
+    MAX_WARNINGS_CHARS,
     UNNAMED_VARIATION,
     Drift,
     DriftKind,
@@ -73,10 +76,12 @@ class StatusReader:
     def __init__(self, document: Mapping[str, object], drift: DriftLog) -> None:
         self._document = document
         self._drift = drift
+        self._room = MAX_WARNINGS_CHARS
 
     def status(self) -> Status | None:
         """Return the whole status; None if the body has no usable `state`."""
-        for name in self._document.keys() - _FIELDS:
+        unknown = (name for name in self._document if name not in _FIELDS)
+        for name in islice(unknown, MAX_UNKNOWN_FIELDS):
             self._drift.add(DriftKind.UNKNOWN_FIELD, name)
         state = self._state()
         if state is None:
@@ -153,7 +158,12 @@ class StatusReader:
             self._wrong_type("final_urls")
             return {}
         urls = {}
+        room = MAX_URLS_CHARS
         for name, url in self._first(value.items(), MAX_VARIATIONS, "final_urls"):
+            room -= len(url) if isinstance(url, str) else 0
+            if room < 0:
+                self._drift.add(DriftKind.TOO_MANY, "final_urls")
+                break
             if isinstance(url, str) and url:
                 urls[self._variation(name)] = self._bounded(url, MAX_URL_CHARS, "final_urls")
             else:
@@ -187,7 +197,12 @@ class StatusReader:
             if not isinstance(message, str):
                 self._wrong_type("warnings")
             if isinstance(message, str | int | float):
-                texts.append(self._bounded(str(message), MAX_MESSAGE_CHARS, "warnings"))
+                text = self._bounded(str(message), MAX_MESSAGE_CHARS, "warnings")
+                self._room -= len(text)
+                if self._room < 0:
+                    self._drift.add(DriftKind.TOO_MANY, "warnings")
+                    break
+                texts.append(text)
         return tuple(dict.fromkeys(texts))
 
     def _ignored_variations(self) -> tuple[str, ...]:
@@ -219,7 +234,7 @@ class StatusReader:
     def _bounded(self, value: str, limit: int, name: str) -> str:
         if len(value) > limit:
             self._drift.add(DriftKind.TOO_LONG, name)
-        return cut(clean(value), limit)
+        return cut(clean(value[: limit + 1]), limit)
 
     def _wrong_type(self, name: str) -> None:
         self._drift.add(DriftKind.WRONG_TYPE, name)

@@ -20,6 +20,9 @@ COLUMNS: Final = "CAST(job_id AS BLOB), id, version, CAST(document AS BLOB)"
 
 Row = tuple[bytes, int, int, bytes]
 
+MAX_PAGE_BYTES: Final = 8 * 1024 * 1024
+"""Documents in one page of a list: a page of very large jobs has fewer of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class DamagedRow:
@@ -98,13 +101,19 @@ def select_page(
 ) -> tuple[Page[Job], list[DamagedRow]]:
     """Return a page of jobs without its damaged rows, and those rows."""
     where, values = _conditions(request.job_filter, request.before)
-    rows = database.execute(
+    found = database.execute(
         f"SELECT {COLUMNS} FROM jobs WHERE {where} ORDER BY id DESC LIMIT ?",  # noqa: S608 - no input in it
         (*values, request.limit + 1),
-    ).fetchall()
-    jobs, damaged = read_jobs(rows[: request.limit])
-    more = len(rows) > request.limit
-    return Page(jobs, rows[request.limit - 1][1] if more else None), damaged
+    )
+    rows, room, more = list[Row](), MAX_PAGE_BYTES, False
+    for row in found:
+        room -= len(row[3])
+        more = len(rows) == request.limit or (bool(rows) and room < 0)
+        if more:
+            break
+        rows.append(row)
+    jobs, damaged = read_jobs(rows)
+    return Page(jobs, rows[-1][1] if more else None), damaged
 
 
 def _conditions(job_filter: JobFilter, before: int | None) -> tuple[str, list[object]]:

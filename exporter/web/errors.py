@@ -4,7 +4,7 @@ import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from ..registry.staging import RegistryFullError
 from ..storage.store import StoreError
@@ -81,6 +81,11 @@ async def answer_errors(
 
     A handler that does not answer before the deadline of a stop is cancelled and answered 503.
     """
+    if request.version < HttpVersion11 and "Transfer-Encoding" in request.headers:
+        # Where its body ends is uncertain (RFC 9112, 6.1).
+        response = error_response(ApiError(400, "Transfer-Encoding takes HTTP/1.1"))
+        response.force_close()
+        return response
     try:
         async with context.stop.limit_request():
             return await _answer(context, handler, request)

@@ -17,7 +17,15 @@ from ..storage.store import HistoryRequest, JobFilter, PageRequest, StoreError
 from .auth import may_see_results, require_writer
 from .bodies import load_json, read_body, require_media_type, require_plain
 from .bulk import NDJSON, BulkRegistration
-from .context import Context, answer, show_event, show_job, show_polls, show_suspicion
+from .context import (
+    Context,
+    answer,
+    dump_json,
+    show_event,
+    show_job,
+    show_polls,
+    show_suspicion,
+)
 from .errors import ApiError, Details
 from .paging import Paging, read_page
 from .registrations import read_registration
@@ -27,6 +35,10 @@ MAX_DETAILS: Final = 100
 """Errors of one list that are reported."""
 SLICE: Final = 250
 """Jobs of a list that are read in one go."""
+SHOWN_SLICE: Final = 50
+"""Jobs of a list that are written in one go."""
+JOB_PATH: Final = "/api/v1/jobs/{job_id:[^/]+}"
+"""aiohttp's own pattern has no braces, and would answer that there is no such route."""
 
 
 class JobRoutes:
@@ -40,9 +52,9 @@ class JobRoutes:
         return [
             web.get("/api/v1/jobs", self.page),
             web.post("/api/v1/jobs", self.register_many),
-            web.get("/api/v1/jobs/{job_id}", self.one),
-            web.put("/api/v1/jobs/{job_id}", self.register_one),
-            web.delete("/api/v1/jobs/{job_id}", self.forget),
+            web.get(JOB_PATH, self.one),
+            web.put(JOB_PATH, self.register_one),
+            web.delete(JOB_PATH, self.forget),
         ]
 
     async def register_one(self, request: web.Request) -> web.Response:
@@ -119,13 +131,14 @@ class JobRoutes:
         newest = context.registry.feed.newest_id
         page = await context.registry.page(PageRequest(paging.limit, paging.before, job_filter))
         results = may_see_results(context, request)
-        return answer(
-            {
-                "jobs": [show_job(context, job, results=results) for job in page.items],
-                "next": None if page.next is None else str(page.next),
-                "newest_event_id": newest,
-            }
-        )
+        shown = []
+        for at, job in enumerate(page.items, 1):
+            shown.append(dump_json(show_job(context, job, results=results)))
+            if at % SHOWN_SLICE == 0:
+                await asyncio.sleep(0)
+        rest = {"next": None if page.next is None else str(page.next), "newest_event_id": newest}
+        body = b"".join((b'{"jobs": [', b", ".join(shown), b"], ", dump_json(rest)[1:], b"\n"))
+        return web.Response(body=body, content_type="application/json", charset="utf-8")
 
     async def forget(self, request: web.Request) -> web.Response:
         """`DELETE /api/v1/jobs/{job_id}`: forget a job; 404 if unknown, 409 if configured."""

@@ -101,12 +101,12 @@ def _parts(names: Iterable[str]) -> tuple[Part, ...]:
 
 
 def _accepts_gzip(request: web.Request) -> bool:
-    """Whether `Accept-Encoding` admits gzip (RFC 9110, 12.5.3)."""
+    """Whether `Accept-Encoding` admits gzip (RFC 9110, 12.5.3); its own name counts before `*`."""
+    admitted = {}
     for offer in request.headers.get("Accept-Encoding", "").split(","):
         coding, *parameters = (part.strip().casefold() for part in offer.split(";"))
-        if coding in ("gzip", "*"):
-            return not any(_NO_WEIGHT.fullmatch(parameter) for parameter in parameters)
-    return False
+        admitted[coding] = not any(_NO_WEIGHT.fullmatch(parameter) for parameter in parameters)
+    return admitted.get("gzip", admitted.get("*", False))
 
 
 _NO_WEIGHT: Final = re.compile(r"q=0(\.0{0,3})?")

@@ -17,6 +17,9 @@ from exporter.core.reply import (
     MAX_DRIFTS,
     MAX_MESSAGE_CHARS,
     MAX_NAME_CHARS,
+    MAX_UNKNOWN_FIELDS,
+    MAX_URLS_CHARS,
+    MAX_WARNINGS_CHARS,
     Drift,
     DriftKind,
     Kind,
@@ -307,7 +310,25 @@ def test_texts_of_a_wrong_type_or_length_are_drift() -> None:
 
 
 def test_the_list_of_drift_is_limited() -> None:
-    assert len(parse(**{f"field{at}": 1 for at in range(100)}).drift) == MAX_DRIFTS
+    reply = parse(
+        progress="x", warnings=5, **{f"field{at}": 1 for at in range(100)}, status="s" * 200
+    )
+    assert len(reply.drift) <= MAX_DRIFTS
+    unknown = [kind for kind, _ in drift_of(reply) if kind == "unknown_field"]
+    assert len(unknown) == MAX_UNKNOWN_FIELDS
+    assert ("wrong_type", "progress") in drift_of(reply)  # there is room for other kinds
+
+
+def test_the_texts_of_one_answer_are_limited_together() -> None:
+    warnings = {f"v{at}": [f"{at}-{n}" * 100 for n in range(50)] for at in range(10)}
+    urls = {f"v{at}": f"https://a.example/{at}" * 300 for at in range(45)}
+    reply = parse(warnings=warnings, final_urls=urls, state="done")
+    status = status_of(reply)
+    taken = [text for texts in status.warnings.values() for text in texts]
+    assert 0 < sum(map(len, taken)) <= MAX_WARNINGS_CHARS
+    assert 0 < sum(map(len, status.final_urls.values())) <= MAX_URLS_CHARS
+    assert {("too_many", "warnings"), ("too_many", "final_urls")} <= set(drift_of(reply))
+    assert all(url in urls.values() for url in status.final_urls.values())  # none is cut
 
 
 def test_lone_surrogates_and_bad_bytes_become_replacement_characters() -> None:
@@ -530,7 +551,7 @@ def test_values_exactly_at_the_limits_are_not_drift() -> None:
         status="s" * 128,
         progress=100,
         final_url="u" * 8192,
-        final_urls={f"v{at}": "u" * 8192 for at in range(100)},
+        final_urls={f"v{at}": "u" * (MAX_URLS_CHARS // 100) for at in range(100)},
         warnings={f"v{at}": [f"m{n}" for n in range(50)] for at in range(100)},
         ignored_variations=[f"{at}".zfill(128) for at in range(100)],
     )

@@ -10,7 +10,12 @@ from support import JOB_ID, START, answered, error, job, now, ok, only, timeout,
 
 from exporter.core.events import Event, EventType, Now
 from exporter.core.job import TRANSITIONS, Job, JobState, Source, Verdict
-from exporter.core.observation import MAX_REMEMBERED_MESSAGES, conclude, observe
+from exporter.core.observation import (
+    MAX_REMEMBERED_CHARS,
+    MAX_REMEMBERED_MESSAGES,
+    conclude,
+    observe,
+)
 from exporter.core.registration import forget, register
 from exporter.core.reply import Drift, DriftKind, Kind, Reply
 from exporter.core.tally import LabelBounds, Tally
@@ -73,6 +78,22 @@ def test_a_weak_verdict_is_remembered_until_it_is_overturned() -> None:
     assert not pending.weakly_failed
     strongly, _ = conclude(answered(), Verdict(JobState.FAILED, "because"), now(5))
     assert not strongly.weakly_failed
+
+
+def test_the_messages_told_of_one_job_are_limited_in_size() -> None:
+    known, told = job(), 0
+    for at in range(40):
+        messages = tuple(f"{at}-{number}-" + "x" * 990 for number in range(10))
+        known, events = observe(known, ok(warnings={"a": messages}), now(2 + at))
+        told += sum(
+            len(text)
+            for event in events
+            if event.type is EventType.WARNING_RAISED
+            for text in event.data["messages"]
+        )
+    assert 0 < told <= MAX_REMEMBERED_CHARS
+    remembered = sum(len(text) for texts in known.reported_warnings.values() for text in texts)
+    assert remembered == told
 
 
 def test_progress_is_no_event_and_may_fall_a_little() -> None:

@@ -88,6 +88,20 @@ async def test_on_sigterm_every_open_request_is_answered_even_if_upstream_and_st
     ]
 
 
+async def test_a_stop_while_an_upload_stalls_is_clean(
+    write_config: Write, tmp_path: Path, upstream: tuple[Upstream, str]
+) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    write_config(web={"listen_address": address}, upstream={"base_url": upstream[1]})
+    async with running(tmp_path, address) as exporter:
+        stalled = await exporter.send(UPLOAD.replace("Length: 2", "Length: 200000"), "{" * 100_000)
+        assert await exporter.ready()
+        log = await exporter.stop()
+        assert (await stalled).startswith(b"HTTP/1.1 503 ")
+    assert [line.get("exception") for line in log if line["event"] == "request failed"] == []
+    assert "Traceback" not in str(log)
+
+
 async def test_a_stream_of_jobs_resumes_at_the_next_exporter_where_this_one_stopped(
     write_config: Write, tmp_path: Path, upstream: tuple[Upstream, str]
 ) -> None:

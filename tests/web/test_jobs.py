@@ -5,10 +5,12 @@ import json
 from typing import Any
 
 import pytest
-from conftest import AUTHORIZATION, AsTheCommand, Open, Site, until
+from conftest import AUTHORIZATION, BEARER, AsTheCommand, Open, Site, until
+from yarl import URL
 
 from exporter.simulator import Script, Simulator
 from exporter.stop import State
+from exporter.storage import job_rows
 from exporter.web import bodies
 
 QUIET = {"polling": {"min_interval": "1h", "max_interval": "1h", "stalled_after": "2h"}}
@@ -196,6 +198,41 @@ async def test_a_post_of_anything_but_a_list_is_an_error(site: Site) -> None:
     assert await call(site, "POST", "/api/v1/jobs", json=[]) == (200, {"registered": 0, "known": 0})
 
 
+@pytest.mark.parametrize("job_id", ["{a}", "a{", "%7Ba%7D"])
+async def test_an_id_with_braces_is_an_id_all_the_same(site: Site, job_id: str) -> None:
+    url = URL(f"{site.url}/api/v1/jobs/{job_id}", encoded=True)
+    async with site.client.session.get(url) as response:
+        assert response.status == 404
+        assert "no job" in (await response.json())["message"]
+    async with site.client.session.put(url, headers=BEARER) as response:
+        assert response.status == 422
+        assert "job_id" in (await response.json())["details"]
+    assert 'route="/api/v1/jobs/{job_id}"' in await site.metrics()
+
+
+async def test_a_chunked_body_over_http_1_0_is_refused_and_the_connection_closed(
+    site: Site,
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", site.client.port)
+    writer.write(b"GET /-/healthy HTTP/1.0\r\nTransfer-Encoding: chunked\r\n")
+    writer.write(b"Connection: keep-alive\r\n\r\n0\r\n\r\nGET /-/ready HTTP/1.0\r\n\r\n")
+    answer = await asyncio.wait_for(reader.read(), 20)
+    writer.close()
+    assert answer.startswith(b"HTTP/1.0 400 ")
+    assert answer.count(b"HTTP/1.0 ") == 1
+
+
+@pytest.mark.parametrize(
+    ("offer", "gzipped"),
+    [("*;q=0, gzip", True), ("gzip;q=0, *", False), ("*", True), ("br, *;q=0", False)],
+)
+async def test_gzip_by_its_name_counts_before_the_star(
+    site: Site, offer: str, gzipped: bool
+) -> None:
+    async with site.client.get("/metrics", headers={"Accept-Encoding": offer}) as response:
+        assert (response.headers.get("Content-Encoding") == "gzip") is gzipped
+
+
 async def test_unknown_routes_and_wrong_methods_are_json(site: Site) -> None:
     assert await call(site, "GET", "/nope") == (
         404,
@@ -242,6 +279,27 @@ async def test_lists_show_the_jobs_of_an_ignored_variation_or_a_warning(
         _, page = await call(site, "GET", f"/api/v1/jobs?{name}=shadow_wall")
         assert [job["job_id"] for job in page["jobs"]] == [warned]
         assert (await call(site, "GET", f"/api/v1/jobs?{name}=clipping"))[1]["jobs"] == []
+
+
+async def test_a_page_of_very_large_jobs_has_fewer_of_them(
+    open_site: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = await open_site()
+    names = [f"job-{at}" for at in range(6)]
+    for name in names:
+        await site.put(name, key="k" * 200)
+    monkeypatch.setattr(job_rows, "MAX_PAGE_BYTES", 700)
+    found: list[str] = []
+    after: dict[str, str] = {}
+    for _ in names:
+        async with site.client.get("/api/v1/jobs", params={"limit": "5", **after}) as response:
+            page = await response.json()
+        assert 1 <= len(page["jobs"]) < 5
+        found += [one["job_id"] for one in page["jobs"]]
+        if page["next"] is None:
+            break
+        after = {"after": page["next"]}
+    assert found == names[::-1]
 
 
 @pytest.mark.parametrize(

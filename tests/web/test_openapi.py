@@ -32,7 +32,7 @@ async def test_every_route_is_described_and_nothing_else(site: Site) -> None:
         for method in operations
         if method != "parameters"
     }
-    routes = {(route.method, route.path) for route in site.exporter.routes()}
+    routes = {(route.method, route.path.replace(":[^/]+", "")) for route in site.exporter.routes()}
     assert described == routes
 
 
