@@ -99,7 +99,7 @@ async def test_where_logins_are_required_reading_takes_a_login_or_the_token(
     for route in guarded.exporter.routes():
         if route.method not in ("GET", "HEAD") or route.path in OPEN_ROUTES | KEY_ROUTES:
             continue
-        path = route.path.replace("{job_id}", "a").replace("{name:.+}", "main.js")
+        path = route.path.replace("{job_id:[^/]+}", "a").replace("{name:.+}", "main.js")
         for shown in (NOBODY, WRONG_LOGIN, {"Authorization": "Bearer wrong"}, API_KEY):
             async with guarded.client.request(route.method, path, headers=shown) as response:
                 assert response.status == 401, (route.path, shown)
