@@ -5,13 +5,13 @@ decompressed. At most `MAX_BODY_BYTES` of a body are read.
 """
 
 import asyncio
-import json
+import functools
 import os
+import re
 from collections.abc import AsyncIterable, Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Protocol, Self
-from urllib.parse import quote
 
 import aiohttp
 import structlog
@@ -28,6 +28,8 @@ from .trust import Trust
 
 STATUS_PATH: Final = "/api/v1/status"
 UPLOAD_PATH: Final = "/api/v1/upload"
+HIDDEN: Final = b"<secret>"
+"""Stands in an answer where the upstream repeated the API key."""
 
 
 class ClientConfig(Protocol):
@@ -204,15 +206,38 @@ class Client:
             body, complete = await read_bounded(response.content)
             if complete:
                 body, complete = inflate(body, response.headers, MAX_BODY_BYTES)
-            body = hide(body, self._key())
-            return parse_reply(response.status, response.headers, body, complete=complete)
+            key = self._key()  # an answer's type is repeated with its body
+            headers = {
+                name: value
+                for name, value in response.headers.items()
+                if not key or key not in value
+            }
+            return parse_reply(response.status, headers, self.hide(body), complete=complete)
+
+    def hide(self, text: bytes) -> bytes:
+        """Replace the API key in what the upstream says, before anything is read from it."""
+        return hide(text, self._key())
 
 
-def hide(body: bytes, key: str) -> bytes:
-    """Replace the API key in a body: some services echo it, and we show parts of bodies."""
-    for spelt in {key, quote(key, safe=""), json.dumps(key)[1:-1]} - {""}:
-        body = body.replace(spelt.encode(), b"<secret>")
-    return body
+def hide(text: bytes, key: str) -> bytes:
+    """Replace the API key in an answer: some services echo it, and what they say is shown.
+
+    JSON may spell each of its characters in several ways, and a URL percent-encodes some.
+    """
+    if not key:
+        return text
+    if b"\\" in text or b"%" in text:
+        return _spellings(key).sub(HIDDEN, text)
+    return text.replace(key.encode(), HIDDEN)
+
+
+@functools.lru_cache(maxsize=4)
+def _spellings(key: str) -> re.Pattern[bytes]:
+    forms = (
+        rf"(?:\\?{re.escape(character)}|(?i:%{ord(character):02x}|\\u{ord(character):04x}))"
+        for character in key
+    )
+    return re.compile("".join(forms).encode())
 
 
 async def read_bounded(content: aiohttp.StreamReader) -> tuple[bytes, bool]:

@@ -98,7 +98,7 @@ class UploadRoutes:
             raise self._unanswered(body, error, started) from None
         async with response:
             readable, _ = inflate(beginning, response.headers, MAX_BODY_BYTES)
-            reply = parse_upload(response.status, readable)
+            reply = parse_upload(response.status, self._context.client.hide(readable))
             self._count(str(reply.http_status), reply.error, started)
             await self._track_in_time(reply, labels, key)
             return await self._pass_back(request, response, beginning)

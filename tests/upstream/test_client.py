@@ -333,3 +333,11 @@ def test_a_key_that_the_upstream_echoes_is_hidden(key: str) -> None:
     hidden = hide(body.encode(), key).decode()
     assert json.loads(hidden) == {"message": "key <secret>", "url": "https://x.example/?k=<secret>"}
     assert hide(b"nothing", "") == b"nothing"
+
+
+@pytest.mark.parametrize(
+    "spelt",
+    ["a+b/c==", r"a\u002Bb\/c\u003d\u003D", r"\u0061+b/c==", "a%2bb%2Fc%3D%3d", r"a\u002bb/c%3D="],
+)
+def test_a_key_is_hidden_however_json_or_a_url_spells_it(spelt: str) -> None:
+    assert hide(f'{{"m": "\\n{spelt}!"}}'.encode(), "a+b/c==") == b'{"m": "\\n<secret>!"}'
