@@ -29,7 +29,7 @@ from .trust import Trust
 STATUS_PATH: Final = "/api/v1/status"
 UPLOAD_PATH: Final = "/api/v1/upload"
 HIDDEN: Final = b"<secret>"
-"""Stands in an answer where the upstream repeated the API key."""
+"""Replaces the API key where an answer of the upstream repeats it."""
 
 
 class ClientConfig(Protocol):

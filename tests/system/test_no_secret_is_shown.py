@@ -227,7 +227,7 @@ async def test_no_output_of_a_whole_run_has_a_secret_in_it(
 
             await until(reported)
     finally:
-        process.kill()  # so that the database's log is left as it is
+        process.kill()  # so that the log of the database stays
         outputs.all["stdout"], outputs.all["stderr"] = await reading
     for path in tmp_path.glob("jobs.db*"):
         outputs.all[path.name] = path.read_bytes()

@@ -1,4 +1,4 @@
-"""What a stranger can send: nothing is inflated, logged at length, or waited for without an end."""
+"""Requests of strangers: nothing is inflated, logged at length, or waited for without an end."""
 
 import asyncio
 import contextlib

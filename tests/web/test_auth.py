@@ -1,4 +1,4 @@
-"""Rights of each credential: each row of the table in `exporter/web/auth.py`, for every route."""
+"""Permissions: each row of the table in `exporter/web/auth.py`, for every route."""
 
 import base64
 from collections.abc import Mapping
