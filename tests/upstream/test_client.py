@@ -214,6 +214,18 @@ async def test_the_key_goes_into_the_header_that_is_configured(auth: str, header
             assert [line for line in head.splitlines() if KEY in line] == [header]
 
 
+@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"])
+async def test_a_redirect_is_not_followed_and_another_host_never_sees_the_key(status: str) -> None:
+    async with server(answer(GOOD)) as other:
+        moved = answer(b"", status, Location=f"{other.url}/api/v1/status")
+        async with server(moved) as heard, client_of(Upstream(heard.url)) as client:
+            reply = await client.status("a")
+            response, _ = await client.upload(None, {})
+            response.close()
+        assert reply.http_status == response.status == int(status[:3])
+        assert other.heads == []
+
+
 @pytest.mark.parametrize(
     ("body", "encoding"),
     [
