@@ -1,7 +1,7 @@
 """How commands reach a running exporter: its URL, the token, a login, TLS."""
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +16,37 @@ from .values import Failure
 
 DEFAULT_CONFIG: Final = "config.yaml"
 
-_PATH: Final = click.Path(path_type=Path, dir_okay=False)
+PATH: Final = click.Path(path_type=Path, dir_okay=False)
+
+
+def login_options(server: str, name: str) -> tuple[Callable[..., Any], ...]:
+    """Return the options that `read_login` and `make_tls` read."""
+    return (
+        click.option(f"--{server}.username", f"{server}_username", help=f"A login of {name}."),
+        click.option(
+            f"--{server}.password-file",
+            f"{server}_password_file",
+            type=PATH,
+            help="Its password.",
+        ),
+        click.option(
+            f"--{server}.ca-file",
+            f"{server}_ca_file",
+            type=PATH,
+            help=f"The CA that signed the certificate of {name}, instead of the system's.",
+        ),
+        click.option(
+            f"--{server}.cert-file",
+            f"{server}_cert_file",
+            type=PATH,
+            help=f"The certificate to show {name}.",
+        ),
+        click.option(
+            f"--{server}.key-file", f"{server}_key_file", type=PATH, help="Its private key."
+        ),
+    )
+
+
 _OPTIONS: Final = (
     click.option(
         "--exporter.url",
@@ -26,26 +56,10 @@ _OPTIONS: Final = (
     click.option(
         "--exporter.token-file",
         "exporter_token_file",
-        type=_PATH,
+        type=PATH,
         help="The exporter's token. By default the file that --config.file leads to.",
     ),
-    click.option("--exporter.username", "exporter_username", help="A login of the exporter."),
-    click.option(
-        "--exporter.password-file", "exporter_password_file", type=_PATH, help="Its password."
-    ),
-    click.option(
-        "--exporter.ca-file",
-        "exporter_ca_file",
-        type=_PATH,
-        help="The CA that signed the exporter's certificate, instead of the system's.",
-    ),
-    click.option(
-        "--exporter.cert-file",
-        "exporter_cert_file",
-        type=_PATH,
-        help="The certificate to show the exporter.",
-    ),
-    click.option("--exporter.key-file", "exporter_key_file", type=_PATH, help="Its private key."),
+    *login_options("exporter", "the exporter"),
 )
 
 
@@ -80,8 +94,8 @@ def make_client(config_file: Path, patience: float, **flags: Any) -> AsyncClient
         return AsyncClient(
             url,
             token=read_secret_file(token_file).reveal() if token_file else None,
-            login=_read_login(flags["exporter_username"], flags["exporter_password_file"]),
-            tls=_make_tls(*(flags[f"exporter_{name}_file"] for name in ("ca", "cert", "key"))),
+            login=read_login("exporter", flags),
+            tls=make_tls("exporter", flags),
             patience=patience,
         )
     except (SecretError, ValueError) as error:
@@ -111,9 +125,14 @@ def url_of(config: Config) -> str:
     return f"http://{shown}:{port}{config.web.prefix}"
 
 
-def _read_login(username: str | None, password_file: Path | None) -> tuple[str, str] | None:
+def read_login(server: str, flags: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return user and password of `--<server>.username` and `--<server>.password-file`, if given.
+
+    Raises `ValueError`.
+    """
+    username, password_file = flags[f"{server}_username"], flags[f"{server}_password_file"]
     if (username is None) is not (password_file is None):
-        raise ValueError("--exporter.username and --exporter.password-file go together")
+        raise ValueError(f"--{server}.username and --{server}.password-file go together")
     if username is None or password_file is None:
         return None
     try:  # a password may contain blanks, a token may not
@@ -122,7 +141,12 @@ def _read_login(username: str | None, password_file: Path | None) -> tuple[str, 
         raise ValueError(str(error)) from None
 
 
-def _make_tls(ca: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
+def make_tls(server: str, flags: Mapping[str, Any]) -> ssl.SSLContext | None:
+    """Return TLS settings of `--<server>.ca-file`, `.cert-file` and `.key-file`, if any is given.
+
+    Raises `ValueError`.
+    """
+    ca, certificate, key = (flags[f"{server}_{name}_file"] for name in ("ca", "cert", "key"))
     if ca is None and certificate is None and key is None:
         return None
     try:
@@ -130,7 +154,7 @@ def _make_tls(ca: Path | None, certificate: Path | None, key: Path | None) -> ss
         if certificate is not None:
             context.load_cert_chain(certificate, key, password="")
         elif key is not None:
-            raise ValueError("--exporter.key-file needs --exporter.cert-file")
+            raise ValueError(f"--{server}.key-file needs --{server}.cert-file")
     except (OSError, ssl.SSLError) as error:
         raise ValueError(f"the files for TLS cannot be used: {error}") from None
     return context

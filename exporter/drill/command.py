@@ -2,11 +2,13 @@
 
 import asyncio
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ..commands.connection import login_options, make_tls, read_login
 from ..commands.values import AddressType, DurationType, Failure
 from ..config import ConfigError
 from ..server import run_in_loop
@@ -14,6 +16,12 @@ from ..storage.store import StoreError
 from .alert_monitor import DrillError
 from .drill import SCENARIOS, DrillOptions, run_drill
 from .server import PROMETHEUS_FILE, write
+
+
+def _monitoring_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(login_options("monitoring", "Prometheus and Alertmanager")):
+        command = option(command)
+    return command
 
 
 @click.command()
@@ -52,6 +60,7 @@ from .server import PROMETHEUS_FILE, write
     show_default=True,
     help="Address for Prometheus to scrape.",
 )
+@_monitoring_options
 @click.option(
     "--write",
     "folder",
@@ -70,13 +79,19 @@ def drill(listed: bool, folder: Path | None, acts: tuple[str, ...], **flags: Any
         raise click.UsageError(
             "--page needs --alertmanager: the alerts about the stopped exporters are silenced there"
         )
+    access = {name: flags.pop(name) for name in list(flags) if name.startswith("monitoring_")}
+    try:
+        flags["login"] = read_login("monitoring", access)
+        flags["tls"] = make_tls("monitoring", access)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
     options = DrillOptions(**{name: _trimmed(value) for name, value in flags.items()})
     if listed:
         for scenario in SCENARIOS.values():
             click.echo(f"{scenario.name:22}{scenario.description}")
         return
     if folder is not None:
-        write(folder, options.listen_address, options.alertmanager)
+        write(folder, options.listen_address, options.alertmanager, access)
         click.echo(f"now start: prometheus --config.file={folder / PROMETHEUS_FILE}")
         return
     try:

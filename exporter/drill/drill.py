@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from ..alerting.alert import Alert
 from ..alerting.promql import Promql, for_drill
 from ..alerting.rule_files import alerts
 from ..alerting.thresholds import load_thresholds
+from ..client.http import authorization
 from ..logs import configure
 from .alert_monitor import EXPORTER_DOWN, AlertMonitor
 from .exporter_scenarios import EXPORTER_SCENARIOS
@@ -43,6 +45,10 @@ class DrillOptions:
     prometheus: str | None = None
     alertmanager: str | None = None
     listen_address: str = "127.0.0.1:10979"
+    login: tuple[str, str] | None = None
+    """User and password for Prometheus and Alertmanager."""
+    tls: ssl.SSLContext | None = None
+    """TLS settings for the two, if they are not the system's."""
     patience: float = 120.0
     hold: float | None = None
 
@@ -86,7 +92,10 @@ async def run_drill(options: DrillOptions, say: Callable[[str], None]) -> bool:
         with (folder / "exporter.log").open("w") as log:
             configure("info", "json", [sandbox.key for sandbox in sandboxes], log)
             async with (
-                aiohttp.ClientSession() as session,
+                aiohttp.ClientSession(
+                    headers=authorization(None, options.login),
+                    connector=aiohttp.TCPConnector(ssl=options.tls or True),
+                ) as session,
                 serve(sandboxes, options.listen_address) as url,
             ):
                 monitor = AlertMonitor(session, options.prometheus, options.alertmanager)

@@ -19,21 +19,29 @@ from .sandbox import Sandbox
 JOB: Final = "removit-drill"
 RULES_FILE: Final = "rules.yml"
 PROMETHEUS_FILE: Final = "prometheus.yml"
+NO_ACCESS: Final[Mapping[str, Any]] = {}
 
 
-def write(folder: Path, address: str, alertmanager: str | None) -> None:
+def write(
+    folder: Path, address: str, alertmanager: str | None, access: Mapping[str, Any] = NO_ACCESS
+) -> None:
     """Write the drill's rules, and a config for a separate Prometheus, into a folder.
+
+    `access` are the flags `monitoring_…`: how that Prometheus reaches Alertmanager.
 
     It must be a separate one: with their shorter times the rules would give false alarms elsewhere.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rules = drill_rules(Promql(load_thresholds(), for_drill))
     (folder / RULES_FILE).write_text(rules, encoding="utf-8")
-    text = yaml.safe_dump(prometheus_config(address, alertmanager), sort_keys=False)
+    config = prometheus_config(address, alertmanager, access)
+    text = yaml.safe_dump(config, sort_keys=False)
     (folder / PROMETHEUS_FILE).write_text(text, encoding="utf-8")
 
 
-def prometheus_config(address: str, alertmanager: str | None) -> dict[str, Any]:
+def prometheus_config(
+    address: str, alertmanager: str | None, access: Mapping[str, Any] = NO_ACCESS
+) -> dict[str, Any]:
     """Return the config of a Prometheus that scrapes only the drill at an address."""
     sd = {"url": f"http://{address}/sd", "refresh_interval": "5s"}
     config: dict[str, Any] = {
@@ -45,8 +53,23 @@ def prometheus_config(address: str, alertmanager: str | None) -> dict[str, Any]:
         url = urlsplit(alertmanager)
         target: dict[str, Any] = {"static_configs": [{"targets": [url.netloc]}]}
         target |= {"scheme": url.scheme, "path_prefix": url.path or "/"}
+        target |= _access(access)
         config["alerting"] = {"alertmanagers": [target]}
     return config
+
+
+def _access(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the login and the files for TLS, as Prometheus's config names them."""
+    files = {
+        name: str(path.absolute())
+        for name in ("ca_file", "cert_file", "key_file")
+        if (path := flags.get(f"monitoring_{name}")) is not None
+    }
+    access: dict[str, Any] = {"tls_config": files} if files else {}
+    if (user := flags.get("monitoring_username")) is not None:
+        password = str(flags["monitoring_password_file"].absolute())
+        access["basic_auth"] = {"username": user, "password_file": password}
+    return access
 
 
 @asynccontextmanager
