@@ -37,13 +37,14 @@ def parse_reply(
     fields = {name.casefold(): value for name, value in headers.items()}
     retry_after, retry_at = _retry_after(fields)
     drift = DriftLog()
+    too_large = len(body) > MAX_BODY_BYTES
     text = _decode(body[:MAX_BODY_BYTES], drift)
-    document, is_json = _load(text)
+    document, is_json = (None, False) if too_large else _load(text)
     status = None
     if 200 <= http_status <= 299:
         if not complete:
             drift.add(DriftKind.CUT_SHORT, f"{len(body)} bytes came")
-        elif len(body) > MAX_BODY_BYTES:
+        elif too_large:
             drift.add(DriftKind.TOO_LARGE, f"more than {MAX_BODY_BYTES} bytes")
         elif not is_json or not isinstance(document, dict):
             not_an_object = DriftKind.WRONG_TYPE if is_json else DriftKind.NOT_JSON

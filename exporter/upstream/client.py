@@ -231,13 +231,23 @@ def hide(text: bytes, key: str) -> bytes:
     return text.replace(key.encode(), HIDDEN)
 
 
+def _any_case(digit: str) -> str:
+    return f"[{digit}{digit.upper()}]" if digit.isalpha() else digit
+
+
 @functools.lru_cache(maxsize=4)
 def _spellings(key: str) -> re.Pattern[bytes]:
-    forms = (
-        rf"(?:\\?{re.escape(character)}|(?i:%{ord(character):02x}|\\u{ord(character):04x}))"
-        for character in key
-    )
-    return re.compile("".join(forms).encode())
+    return re.compile("".join(map(_forms, key)).encode())
+
+
+def _forms(character: str) -> str:
+    """Return a pattern of the ways in which JSON or a URL may spell a character.
+
+    Each begins with a plain character: `re` then skips quickly to where one could begin.
+    """
+    code = "".join(_any_case(digit) for digit in f"{ord(character):02x}")
+    plain = re.escape(character)
+    return rf"(?:{plain}|\\{plain}|%{code}|\\u00{code})"
 
 
 async def read_bounded(content: aiohttp.StreamReader) -> tuple[bytes, bool]:

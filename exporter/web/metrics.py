@@ -26,6 +26,8 @@ except ImportError:
 GZIP_WINDOW: Final = 31
 """zlib's `wbits` for a gzip header (RFC 1952)."""
 GZIP_LEVEL: Final = 1
+MAX_WRITING: Final = 8
+"""Pages that are written at the same time."""
 WRITE_BYTES: Final = 16 * 1024
 """How much is written at once: a system call for each family would cost more than its text."""
 
@@ -36,6 +38,7 @@ class MetricsRoute:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._renderings = Renderings()
+        self._turns = asyncio.Semaphore(MAX_WRITING)
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes, without prefix."""
@@ -57,7 +60,7 @@ class MetricsRoute:
         key = (content_type, frozenset(parts), gzipped)
         with self._renderings.join(key, lambda: self._render(encode, parts, gzipped)) as pieces:
             await response.prepare(request)
-            await _write(response, pieces)
+            await _write(request, response, pieces, self._turns)
         await response.write_eof()
         self._context.instruments.scrape_seconds.set(time.perf_counter() - started)
         return response
@@ -80,16 +83,42 @@ class MetricsRoute:
             self._context.instruments.left_out.set(page.left_out)
 
 
-async def _write(response: web.StreamResponse, pieces: Iterator[bytes]) -> None:
-    """Write a page; other tasks run after each piece."""
+async def _write(
+    request: web.Request,
+    response: web.StreamResponse,
+    pieces: Iterator[bytes],
+    turns: asyncio.Semaphore,
+) -> None:
+    """Write a page, in turns with other pages; other tasks run after each piece.
+
+    Hundreds of pages at the same time would fill the loop's every round. While a client does not
+    keep up, its page has no turn, so that clients that never read hold nobody up.
+    """
     unwritten = bytearray()
-    for piece in pieces:
-        unwritten += piece
-        if len(unwritten) >= WRITE_BYTES:
-            await response.write(bytes(unwritten))
-            unwritten.clear()
-        await asyncio.sleep(0)  # a write that need not wait lets no other task run
+    await turns.acquire()
+    has_turn = True
+    try:
+        for piece in pieces:
+            unwritten += piece
+            if len(unwritten) >= WRITE_BYTES:
+                if has_turn and _lags(request):
+                    turns.release()
+                    has_turn = False
+                await response.write(bytes(unwritten))
+                unwritten.clear()
+            await asyncio.sleep(0)  # a write that need not wait lets no other task run
+            if not has_turn and not _lags(request):
+                await turns.acquire()
+                has_turn = True
+    finally:
+        if has_turn:
+            turns.release()
     await response.write(bytes(unwritten))
+
+
+def _lags(request: web.Request) -> bool:
+    """Whether the client has yet to read what was written."""
+    return request.transport is not None and request.transport.get_write_buffer_size() > 0
 
 
 def _parts(names: Iterable[str]) -> tuple[Part, ...]:

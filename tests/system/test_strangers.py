@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import gzip
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +17,7 @@ from exporter import Config, waiting_connections
 from exporter.server import Server
 from exporter.waiting_connections import WaitingConnections
 from exporter.web import jobs, registrations
+from exporter.web.metrics import MAX_WRITING
 
 MakeConfig = Callable[..., Config]
 MALFORMED = (
@@ -36,6 +37,15 @@ async def serving(make_config: MakeConfig) -> AsyncIterator[Server]:
         yield server
     finally:
         await server.stop()
+
+
+class LongPage:
+    """A page of metrics that does not fit into the buffers of a connection."""
+
+    left_out = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter([b"#" * 99_999] * 400)
 
 
 class Connection:
@@ -110,6 +120,28 @@ async def test_a_client_that_reads_nothing_is_disconnected(
         await until(lambda: len(server._connections()) == 1)
         writer.close()
         del reader
+
+
+async def test_clients_that_never_read_take_no_turn_from_a_scrape(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(make_config) as server:
+        monkeypatch.setattr(server.exporter.context.exposition, "page", lambda *_: LongPage())
+        port = int(server.url.rpartition(":")[2])
+        stalled = []
+        for _ in range(MAX_WRITING + 2):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            writer.write(b"GET /metrics HTTP/1.1\r\nHost: a\r\nAccept-Encoding: identity\r\n\r\n")
+            stalled.append(writer)
+        async with (
+            asyncio.timeout(20),
+            aiohttp.ClientSession() as session,
+            session.get(f"{server.url}/metrics") as response,
+        ):
+            assert len(await response.read()) == 99_999 * 400
+        for writer in stalled:
+            writer.transport.abort()
 
 
 def test_a_slow_reader_that_goes_on_reading_is_kept() -> None:
