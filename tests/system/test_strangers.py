@@ -125,12 +125,13 @@ async def test_a_client_that_reads_nothing_is_disconnected(
 async def test_clients_that_never_read_take_no_turn_from_a_scrape(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(waiting_connections, "READ_SECONDS", 3600)  # the stalled ones stay
     async with serving(make_config) as server:
         monkeypatch.setattr(server.exporter.context.exposition, "page", lambda *_: LongPage())
         port = int(server.url.rpartition(":")[2])
         stalled = []
         for _ in range(MAX_WRITING + 2):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+            _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
             writer.transport.pause_reading()  # type: ignore[attr-defined]
             writer.write(b"GET /metrics HTTP/1.1\r\nHost: a\r\nAccept-Encoding: identity\r\n\r\n")
             stalled.append(writer)
