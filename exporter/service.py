@@ -23,6 +23,7 @@ from .metrics.census import Census
 from .metrics.collector import JobMetrics
 from .metrics.exposition import Exposition
 from .metrics.instruments import Instruments
+from .metrics.per_job import PerJobSeries
 from .metrics.totals import Totals
 from .polling.poller import Poller
 from .polling.protocols import Asker
@@ -258,18 +259,10 @@ class Exporter:
         )
 
     def _make_context(self, prefix: str) -> Context:
-        config = self.config()
         return Context(
             registry=self.registry,
             poller=self.poller,
-            exposition=Exposition(
-                self.metrics,
-                self.registry.jobs,
-                lambda: self.config().metrics.per_job,
-                lambda: self.config().registration.allowed_labels,
-                {"upstream": config.upstream.name, **config.metrics.const_labels},
-                self.clock.time,
-            ),
+            exposition=self._make_exposition(),
             instruments=self.instruments,
             job_metrics=self.job_metrics,
             config=self.config,
@@ -292,6 +285,19 @@ class Exporter:
             prefix=prefix,
             logins=self.logins,
         )
+
+    def _make_exposition(self) -> Exposition:
+        config = self.config()
+        const_labels = {"upstream": config.upstream.name, **config.metrics.const_labels}
+        per_job = PerJobSeries(
+            self.registry.jobs,
+            lambda: self.config().metrics.per_job,
+            lambda: self.config().registration.allowed_labels,
+            const_labels,
+            self.clock.time,
+        )
+        self.registry.listen(per_job.published)
+        return Exposition(self.metrics, per_job, const_labels)
 
 
 def _limits(config: Config) -> RegistryLimits:

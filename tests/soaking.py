@@ -179,10 +179,7 @@ def memory() -> dict[str, int]:
 
 
 def _page(exporter: Exporter) -> list[str]:
-    text = b"".join(
-        piece if isinstance(piece, bytes) else piece.encode()
-        for piece in exporter.context.exposition.page(generate_latest)
-    ).decode()
+    text = exporter.context.exposition.page(generate_latest).read().decode()
     return [line for line in text.splitlines() if not line.startswith("#")]
 
 

@@ -22,7 +22,7 @@ from ..core.published import Published
 from ..core.reply import Kind, Reply, transport_failure
 from ..core.tally import label_set
 from ..metrics.catalogue import Part
-from ..metrics.job_series import lines
+from ..metrics.job_series import JobLines
 from ..service import Exporter
 from ..storage.memory import MemoryStore
 
@@ -104,8 +104,8 @@ def _life(config: Config) -> list[Job]:
 def _rendered(config: Config, job: Job) -> bytes:
     rules = config.metrics
     labels = {"upstream": config.upstream.name, **rules.const_labels}
-    made = lines([job], rules.per_job.exclude, config.registration.allowed_labels, labels)
-    return "".join(line for line in made if not line.startswith("#")).encode()
+    lines = JobLines(rules.per_job.exclude, config.registration.allowed_labels, labels)
+    return b"".join(lines.write(family, job) for family in lines.families)
 
 
 def _base(config: Config) -> tuple[int, int, int]:
@@ -139,7 +139,7 @@ def _use(exporter: Exporter) -> None:
 
 def _page(exporter: Exporter) -> bytes:
     parts = (Part.TOTALS, Part.EXPORTER)
-    return b"".join(exporter.context.exposition.page(generate_latest, parts))
+    return exporter.context.exposition.page(generate_latest, parts).read()
 
 
 def _count(page: bytes) -> int:

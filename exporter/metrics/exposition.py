@@ -1,15 +1,15 @@
-"""Renders the page of metrics in slices of bytes.
+"""Renders the page of metrics in slices.
 
 A scrape passes through these steps: `web/metrics.py` reads the request and lets those that scrape
 at the same time share one rendering (`rendering.py`); a `Page` encodes the families of the
-registry, one slice each, and then the per-job lines of `job_series.py`; `web/metrics.py`
-compresses the slices and writes them.
+registry, and adds the slices of the per-job series, which are kept between scrapes (`per_job.py`);
+`web/metrics.py` takes the slices as they are or deflated (`slices.py`) and writes them.
 
 prometheus-client chooses the format by `Accept` and writes all families except the per-job ones.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final, Self
@@ -18,13 +18,14 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, choose_encoder, generate_latest
 from prometheus_client.registry import Collector
 
-from ..core.job import Job
 from .catalogue import FAMILIES, Part
-from .job_series import Choice, PerJobRules, lines
+from .per_job import PerJobSeries
+from .slices import Slice
 
-LINES_PER_SLICE: Final = 1000
-JOBS_PER_STEP: Final = 2000
-"""After this many jobs other tasks run."""
+BYTES_PER_SLICE: Final = 64 * 1024
+"""The least size of a slice of families: small ones are deflated less well."""
+SLICES_PER_STEP: Final = 32
+"""How many slices of jobs are taken at once: to deflate them takes one or two milliseconds."""
 _CHANGES_NAMES: Final = re.compile(r";\s*escaping=(dots|values)")
 _PARTS: Final = {family.base: family.part for family in FAMILIES.values()}
 
@@ -32,66 +33,61 @@ Encoder = Callable[[Collector], bytes]
 """Writes the families of a collector, and the end of the page if the format has one (`# EOF`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class _PerJob:
-    """The per-job series of a page: all jobs, which of them have series, and their lines."""
-
-    jobs: Collection[Job]
-    choice: Choice
-    write: Callable[[Collection[Job]], Iterator[str]]
-
-
 class Page:
-    """A page of metrics. Iterate over it once to get its slices of bytes.
+    """A page of metrics. Iterate over it once to get its slices, some at a time.
 
-    An empty slice means only that some work was done and other tasks may run. `left_out` counts
-    the jobs without per-job series. It is known after the last slice, and stays None on a page
-    without per-job series.
+    No slices mean only that some work was done and other tasks may run. `left_out` counts the jobs
+    without per-job series. It is known after the last slice, and stays None on a page without
+    per-job series.
     """
 
     def __init__(
-        self, encode: Encoder, families: Collection[Metric], per_job: _PerJob | None
+        self, encode: Encoder, families: Collection[Metric], per_job: PerJobSeries | None
     ) -> None:
         self.left_out: int | None = None
         self._encode = encode
         self._families = families
         self._per_job = per_job
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[Sequence[Slice]]:
         end = self._encode(_Families())
+        text = bytearray()
         for family in self._families:
-            yield self._encode(_Families(family)).removesuffix(end)
+            text += self._encode(_Families(family)).removesuffix(end)
+            if len(text) < BYTES_PER_SLICE:
+                yield ()
+            else:
+                yield [Slice(bytes(text))]
+                text.clear()
+        yield [Slice(bytes(text))]
         if self._per_job is not None:
-            choice = self._per_job.choice
-            for at, job in enumerate(self._per_job.jobs):
-                choice.feed(job)
-                if at % JOBS_PER_STEP == 0:
-                    yield b""
-            self.left_out = choice.left_out()
-            job_lines = self._per_job.write(choice.jobs())
-            while slice_ := "".join(islice(job_lines, LINES_PER_SLICE)):
-                yield slice_.encode()
-        yield end
+            yield from self._of_jobs(self._per_job)
+        yield [Slice(end)]
+
+    def read(self) -> bytes:
+        """Return the whole page at once."""
+        return b"".join(one.plain for slices in self for one in slices)
+
+    def _of_jobs(self, per_job: PerJobSeries) -> Iterator[Sequence[Slice]]:
+        for _ in per_job.render():
+            yield ()
+        slices, self.left_out = per_job.slices()
+        while some := list(islice(slices, SLICES_PER_STEP)):
+            yield some
 
 
 class Exposition:
-    """Makes pages from the registry and the jobs. `time` gives seconds since 1970."""
+    """Makes pages from the registry and the per-job series."""
 
     def __init__(
         self,
         registry: CollectorRegistry,
-        jobs: Mapping[str, Job],
-        rules: Callable[[], PerJobRules],
-        allowed_labels: Callable[[], Collection[str]],
+        per_job: PerJobSeries,
         const_labels: Mapping[str, str],
-        time: Callable[[], float],
     ) -> None:
         self._registry = registry
-        self._jobs = jobs
-        self._rules = rules
-        self._allowed_labels = allowed_labels
+        self._per_job = per_job
         self._const_labels = const_labels
-        self._time = time
 
     def page(self, encode: Encoder, parts: Collection[Part] = tuple(Part)) -> Page:
         """Return the page, or some parts of it, with the values of this moment.
@@ -99,16 +95,8 @@ class Exposition:
         `encode` writes its format, see `negotiate`.
         """
         families = list(_selected(self._registry, parts, self._const_labels))
-        with_jobs = Part.JOBS in parts and self._rules().enabled
-        return Page(encode, families, self._per_job() if with_jobs else None)
-
-    def _per_job(self) -> _PerJob:
-        rules, allowed = self._rules(), self._allowed_labels()
-        return _PerJob(
-            list(self._jobs.values()),
-            Choice(rules, self._time()),
-            lambda jobs: lines(jobs, rules.exclude, allowed, self._const_labels),
-        )
+        with_jobs = Part.JOBS in parts and self._per_job.enabled
+        return Page(encode, families, self._per_job if with_jobs else None)
 
 
 def negotiate(accept: str) -> tuple[Encoder, str]:

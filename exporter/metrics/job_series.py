@@ -1,158 +1,120 @@
-"""The per-job series, as lines of the exposition format.
+"""The lines of one job in the exposition format.
 
-The number of jobs with series is bounded, and the others are counted. The lines are written here
-and not by prometheus-client, which is slower and cannot give them in slices.
+They are written here and not by prometheus-client, which writes whole families only.
 """
 
-import heapq
-from collections.abc import Collection, Iterator, Mapping
-from typing import Final, Protocol
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, Final
 
-from ..core.job import Job, JobState
+from ..core.job import Job
 from ..core.tally import UNKNOWN
 from .catalogue import FAMILIES, Part
 
-FAILED_SHARE: Final = 0.25
-"""The share of `max_jobs` that failed jobs may have when pending jobs would need all of it."""
+
+@dataclass(frozen=True, slots=True)
+class JobFamily:
+    """A per-job family: its help and type as text, and the fields of a job that it shows."""
+
+    name: str
+    head: bytes
+    fields: Callable[[Job], Any]
 
 
-class PerJobRules(Protocol):
-    """The config's `metrics.per_job`; times in seconds."""
+class JobLines:
+    """Writes the lines of jobs.
 
-    @property
-    def enabled(self) -> bool: ...
-    @property
-    def exclude(self) -> Collection[str]: ...
-    @property
-    def after(self) -> float: ...
-    @property
-    def linger(self) -> float: ...
-    @property
-    def linger_failed(self) -> float: ...
-    @property
-    def max_jobs(self) -> int: ...
-
-
-class Choice:
-    """Chooses the jobs with series: the oldest pending and the newest failed.
-
-    `now` is in seconds since 1970. Jobs are fed one at a time, so that the caller can pause in
-    between. At most `max_jobs` of each kind are kept.
+    `removit_job_info` has the registration labels that `allowed_labels` admits. All lines have the
+    constant labels. Families in `exclude` are left out.
     """
 
-    def __init__(self, rules: PerJobRules, now: float) -> None:
-        self._rules = rules
-        self._now = now
-        self._fit = 0
-        self._pending = Best(rules.max_jobs)
-        self._failed = Best(rules.max_jobs)
-        self._others = Best(rules.max_jobs)
+    def __init__(
+        self,
+        exclude: Collection[str],
+        allowed_labels: Collection[str],
+        const_labels: Mapping[str, str],
+    ) -> None:
+        self.families = [
+            _family(family.name, family.help)
+            for family in FAMILIES.values()
+            if family.part is Part.JOBS and family.name not in exclude
+        ]
+        self._allowed_labels = allowed_labels
+        self._const = "".join(f',{name}="{_escape(value)}"' for name, value in const_labels.items())
+        self._any_field = attrgetter(*dict.fromkeys(sum(_FIELDS.values(), ())))
 
-    def feed(self, job: Job) -> None:
-        """Take a job into account."""
-        rules = self._rules
-        if job.finished_at is None:
-            # After the clock was set back, `registered_at` may lie in the future.
-            if max(0.0, self._now - job.registered_at) >= rules.after:
-                self._fit += 1
-                self._pending.offer(-job.registered_at, job)
-            return
-        failed = job.state is JobState.FAILED
-        linger = rules.linger_failed if failed else rules.linger
-        if self._now - job.finished_at < linger:
-            self._fit += 1
-            (self._failed if failed else self._others).offer(job.finished_at, job)
+    def write(self, family: JobFamily, job: Job) -> bytes:
+        """Return a job's line of one family; empty if it has no such sample."""
+        labels, value = "", 1.0
+        if family.name in _LABELS:
+            labels = _pairs(_LABELS[family.name](job, self._allowed_labels))
+            if not labels:
+                return b""
+        else:
+            read = _VALUES[family.name](job)
+            if read is None:
+                return b""
+            value = float(read)
+        identity = f'{family.name}{{job_id="{_escape(job.job_id)}"'
+        return f"{identity}{labels}{self._const}}} {value!r}\n".encode()
 
-    def jobs(self) -> list[Job]:
-        """Return the chosen jobs."""
-        most = self._rules.max_jobs
-        waiting = self._pending.offered
-        failed = self._failed.best(max(int(most * FAILED_SHARE), most - waiting))
-        pending = self._pending.best(most - len(failed))
-        return [*pending, *failed, *self._others.best(most - len(failed) - len(pending))]
-
-    def left_out(self) -> int:
-        """Return how many jobs `max_jobs` excludes."""
-        return max(0, self._fit - self._rules.max_jobs)
-
-
-class Best:
-    """Keeps the `most` jobs of the highest rank."""
-
-    def __init__(self, most: int) -> None:
-        self.offered = 0
-        self._most = most
-        self._heap: list[tuple[float, str, Job]] = []
-
-    def offer(self, rank: float, job: Job) -> None:
-        """Keep a job if its rank is high enough."""
-        self.offered += 1
-        heap = self._heap
-        if len(heap) < self._most:
-            heapq.heappush(heap, (rank, job.job_id, job))
-        elif heap and rank > heap[0][0]:
-            heapq.heapreplace(heap, (rank, job.job_id, job))
-
-    def best(self, count: int) -> list[Job]:
-        """Return up to `count` jobs, the highest rank first."""
-        return [job for *_, job in heapq.nlargest(max(0, count), self._heap)]
+    def changed(self, before: Job, after: Job) -> list[int]:
+        """Return the positions of the families in which two values of a job differ."""
+        # Most polls change nothing that is shown: one comparison says so.
+        if self._any_field(before) == self._any_field(after):
+            return []
+        return [
+            at
+            for at, family in enumerate(self.families)
+            if family.fields(before) != family.fields(after)
+        ]
 
 
-def lines(
-    jobs: Collection[Job],
-    exclude: Collection[str],
-    allowed_labels: Collection[str],
-    const_labels: Mapping[str, str],
-) -> Iterator[str]:
-    """Yield the lines of the per-job families, with their help and type.
-
-    `removit_job_info` has the registration labels that `allowed_labels` admits at present.
-    """
-    const = "".join(f',{name}="{_escape(value)}"' for name, value in const_labels.items())
-    for family in FAMILIES.values():
-        if family.part is not Part.JOBS or family.name in exclude:
-            continue
-        yield f"# HELP {family.name} {family.help}\n"
-        yield f"# TYPE {family.name} gauge\n"
-        for job in jobs:
-            sample = _sample(family.name, job, allowed_labels)
-            if sample is not None:
-                labels, value = sample
-                identity = f'job_id="{_escape(job.job_id)}"'
-                yield f"{family.name}{{{identity}{labels}{const}}} {value!r}\n"
+def mark(job_id: str) -> bytes:
+    """Return what each of a job's lines has after the family's name, and no other line has."""
+    return f'{{job_id="{_escape(job_id)}"'.encode()
 
 
-def _sample(name: str, job: Job, allowed_labels: Collection[str]) -> tuple[str, float] | None:
-    """Return a job's labels (without `job_id`) and value, or None if it has no such sample."""
-    match name.removeprefix("removit_job_"):
-        case "info":
-            return _pairs(_identity(job, allowed_labels)), 1.0
-        case "state":
-            return _pairs({"state": job.state.value}), 1.0
-        case "step":
-            return None if job.step is None else (_pairs({"step": job.step}), 1.0)
-    value = _value(name, job)
-    return None if value is None else ("", value)
-
-
-def _value(name: str, job: Job) -> float | None:
-    match name.removeprefix("removit_job_"):
-        case "progress_ratio":
-            return None if job.progress is None else job.progress / 100
-        case "warnings_current":
-            return float(sum(map(len, job.warnings.values())))
-        case "ignored_variations_current":
-            return float(len(job.ignored_variations))
-        case "registered_timestamp_seconds":
-            return job.registered_at
-        case "last_progress_timestamp_seconds":
-            return job.last_progress_at
-    return job.finished_at
+def _family(name: str, help_text: str) -> JobFamily:
+    head = f"# HELP {name} {help_text}\n# TYPE {name} gauge\n".encode()
+    return JobFamily(name, head, attrgetter(*_FIELDS[name]))
 
 
 def _identity(job: Job, allowed_labels: Collection[str]) -> dict[str, str]:
     identity = {"mode": job.mode or UNKNOWN, "source": job.source.value, "key": job.key or ""}
     return identity | {name: job.labels[name] for name in job.labels if name in allowed_labels}
+
+
+_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "removit_job_info": ("mode", "source", "key", "labels"),
+    "removit_job_state": ("state",),
+    "removit_job_step": ("step",),
+    "removit_job_progress_ratio": ("progress",),
+    "removit_job_warnings_current": ("warnings",),
+    "removit_job_ignored_variations_current": ("ignored_variations",),
+    "removit_job_registered_timestamp_seconds": ("registered_at",),
+    "removit_job_last_progress_timestamp_seconds": ("last_progress_at",),
+    "removit_job_finished_timestamp_seconds": ("finished_at",),
+}
+"""The fields of a job that each family shows, next to its id."""
+
+_LABELS: Final[Mapping[str, Callable[[Job, Collection[str]], Mapping[str, str]]]] = {
+    "removit_job_info": _identity,
+    "removit_job_state": lambda job, _: {"state": job.state.value},
+    "removit_job_step": lambda job, _: {"step": job.step or ""},
+}
+"""The labels of the families whose value is 1."""
+
+_VALUES: Final[Mapping[str, Callable[[Job], float | None]]] = {
+    "removit_job_progress_ratio": lambda job: None if job.progress is None else job.progress / 100,
+    "removit_job_warnings_current": lambda job: sum(map(len, job.warnings.values())),
+    "removit_job_ignored_variations_current": lambda job: len(job.ignored_variations),
+    "removit_job_registered_timestamp_seconds": lambda job: job.registered_at,
+    "removit_job_last_progress_timestamp_seconds": lambda job: job.last_progress_at,
+    "removit_job_finished_timestamp_seconds": lambda job: job.finished_at,
+}
+"""The values of the other families."""
 
 
 def _pairs(labels: Mapping[str, str]) -> str:

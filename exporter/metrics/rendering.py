@@ -10,25 +10,27 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Hashable, Iterator
-from typing import Final
+from typing import Final, Generic, TypeVar
+
+Piece = TypeVar("Piece")
 
 OLDEST_SECONDS: Final = 1.0
 """No request joins an older rendering, because its values are those of its beginning."""
 
 
-class Rendering:
+class Rendering(Generic[Piece]):
     """A page that is being made. `begun` is in seconds of the monotonic clock."""
 
-    def __init__(self, pieces: Iterator[bytes], begun: float) -> None:
+    def __init__(self, pieces: Iterator[Piece], begun: float) -> None:
         self.begun = begun
         self.made = False
         """Whether no more pieces come: the page is complete, or an error ended it."""
         self.readers = 0
         self._source = pieces
-        self._pieces: list[bytes] = []
+        self._pieces: list[Piece] = []
         self._error: Exception | None = None
 
-    def piece(self, at: int) -> bytes | None:
+    def piece(self, at: int) -> Piece | None:
         """Return a piece, or None past the last one. An error is raised for every reader."""
         if at == len(self._pieces) and not self.made:
             try:
@@ -44,12 +46,12 @@ class Rendering:
         return None
 
 
-class Renderings:
+class Renderings(Generic[Piece]):
     """The renderings that are being made, by a key that includes their format."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._under_way: dict[Hashable, Rendering] = {}
+        self._under_way: dict[Hashable, Rendering[Piece]] = {}
         self._newest_made = -math.inf
         """When the newest complete rendering began."""
 
@@ -57,7 +59,7 @@ class Renderings:
         return len(self._under_way)
 
     @contextlib.contextmanager
-    def join(self, key: Hashable, make: Callable[[], Iterator[bytes]]) -> Iterator[Iterator[bytes]]:
+    def join(self, key: Hashable, make: Callable[[], Iterator[Piece]]) -> Iterator[Iterator[Piece]]:
         """Read a page from its first piece; `make` begins one if there is none to join."""
         rendering, now = self._under_way.get(key), self._clock()
         oldest = max(self._newest_made, now - OLDEST_SECONDS)
@@ -71,7 +73,7 @@ class Renderings:
             if not rendering.readers:  # nothing would complete it
                 self._forget(key, rendering)
 
-    def _read(self, key: Hashable, rendering: Rendering) -> Iterator[bytes]:
+    def _read(self, key: Hashable, rendering: Rendering[Piece]) -> Iterator[Piece]:
         at = 0
         while True:
             piece = rendering.piece(at)
@@ -83,6 +85,6 @@ class Renderings:
             yield piece
             at += 1
 
-    def _forget(self, key: Hashable, rendering: Rendering) -> None:
+    def _forget(self, key: Hashable, rendering: Rendering[Piece]) -> None:
         if self._under_way.get(key) is rendering:
             del self._under_way[key]

@@ -4,16 +4,17 @@ The format is Prometheus's `http_sd` ("HTTP SD format"), with one group for each
 """
 
 import asyncio
+import heapq
 from typing import Any, Final
 
 from aiohttp import web
 
 from ..core.job import Job
-from ..metrics.exposition import JOBS_PER_STEP
-from ..metrics.job_series import Best
 from .context import Context, answer
 
 META: Final = "__meta_removit_"
+JOBS_PER_STEP: Final = 2000
+"""After this many jobs other tasks run."""
 
 
 class DiscoveryRoutes:
@@ -30,14 +31,19 @@ class DiscoveryRoutes:
         """Answer with the oldest `sd.max_targets` jobs pending longer than `sd.min_age`."""
         rules = self._context.config().sd
         before = self._context.poller.now().time - rules.min_age
-        oldest = Best(rules.max_targets)
-        for at, job in enumerate(list(self._context.registry.jobs.values())):
-            if job.pending and job.registered_at <= before:
-                oldest.offer(-job.registered_at, job)
-            if at % JOBS_PER_STEP == 0:
-                await asyncio.sleep(0)  # lets other tasks run
-        groups = [_group(job) for job in oldest.best(rules.max_targets)]
-        return answer(groups)
+        jobs = list(self._context.registry.jobs.values())
+        oldest: list[Job] = []
+        for start in range(0, len(jobs), JOBS_PER_STEP):
+            some = [
+                job
+                for job in jobs[start : start + JOBS_PER_STEP]
+                if job.pending and job.registered_at <= before
+            ]
+            oldest = heapq.nsmallest(
+                rules.max_targets, oldest + some, key=lambda job: job.registered_at
+            )
+            await asyncio.sleep(0)  # lets other tasks run
+        return answer([_group(job) for job in oldest])
 
 
 def _group(job: Job) -> dict[str, Any]:

@@ -7,7 +7,7 @@ steps.
 import asyncio
 import re
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
 
 from aiohttp import web
@@ -15,17 +15,10 @@ from aiohttp import web
 from ..metrics.catalogue import Part
 from ..metrics.exposition import Encoder, Page, negotiate
 from ..metrics.rendering import Renderings
+from ..metrics.slices import GzipStream
 from .context import Context
 from .errors import ApiError
 
-try:
-    from isal import isal_zlib as zlib
-except ImportError:
-    import zlib  # type: ignore[no-redef]
-
-GZIP_WINDOW: Final = 31
-"""zlib's `wbits` for a gzip header (RFC 1952)."""
-GZIP_LEVEL: Final = 1
 MAX_WRITING: Final = 8
 """Pages that are written at the same time."""
 WRITE_BYTES: Final = 16 * 1024
@@ -37,7 +30,8 @@ class MetricsRoute:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._renderings = Renderings()
+        self._renderings = Renderings[Sequence[bytes]]()
+        # Pieces are joined for each reader: several whole pages would take too much memory.
         self._turns = asyncio.Semaphore(MAX_WRITING)
 
     def routes(self) -> list[web.RouteDef]:
@@ -65,19 +59,23 @@ class MetricsRoute:
         self._context.instruments.scrape_seconds.set(time.perf_counter() - started)
         return response
 
-    def _render(self, encode: Encoder, parts: Collection[Part], gzipped: bool) -> Iterator[bytes]:
+    def _render(
+        self, encode: Encoder, parts: Collection[Part], gzipped: bool
+    ) -> Iterator[Sequence[bytes]]:
         page = self._context.exposition.page(encode, parts)  # now: its values are of this moment
         return self._pieces(page, gzipped)
 
-    def _pieces(self, page: Page, gzipped: bool) -> Iterator[bytes]:
+    def _pieces(self, page: Page, gzipped: bool) -> Iterator[Sequence[bytes]]:
         """Yield the bytes to send; then set the metrics about the page."""
-        packer = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, GZIP_WINDOW) if gzipped else None
+        stream = GzipStream() if gzipped else None
         size = 0
-        for piece in page:
-            size += len(piece)
-            yield packer.compress(piece) if packer else piece
-        if packer:
-            yield packer.flush()
+        if stream:
+            yield (stream.HEADER,)
+        for slices in page:
+            size += sum(len(one.plain) for one in slices)
+            yield stream.add(slices) if stream else [one.plain for one in slices]
+        if stream:
+            yield (stream.end(),)
         self._context.instruments.scrape_bytes.set(size)
         if page.left_out is not None:
             self._context.instruments.left_out.set(page.left_out)
@@ -86,7 +84,7 @@ class MetricsRoute:
 async def _write(
     request: web.Request,
     response: web.StreamResponse,
-    pieces: Iterator[bytes],
+    pieces: Iterator[Sequence[bytes]],
     turns: asyncio.Semaphore,
 ) -> None:
     """Write a page, in turns with other pages; other tasks run after each piece.
@@ -94,17 +92,17 @@ async def _write(
     Hundreds of pages at the same time would fill the loop's every round. While a client does not
     keep up, its page has no turn, so that clients that never read hold nobody up.
     """
-    unwritten = bytearray()
+    unwritten: list[bytes] = []
     await turns.acquire()
     has_turn = True
     try:
         for piece in pieces:
             unwritten += piece
-            if len(unwritten) >= WRITE_BYTES:
+            if sum(map(len, unwritten)) >= WRITE_BYTES:
                 if has_turn and _lags(request):
                     turns.release()
                     has_turn = False
-                await response.write(bytes(unwritten))
+                await response.write(b"".join(unwritten))
                 unwritten.clear()
             await asyncio.sleep(0)  # a write that need not wait lets no other task run
             if not has_turn and not _lags(request):
@@ -113,7 +111,7 @@ async def _write(
     finally:
         if has_turn:
             turns.release()
-    await response.write(bytes(unwritten))
+    await response.write(b"".join(unwritten))
 
 
 def _lags(request: web.Request) -> bool:

@@ -127,9 +127,9 @@ def test_the_estimate_equals_the_cost_of_a_real_day(
                 await tell(exporter, upstream.add(f"{at:036}", Script.sound(length, "params")))
                 await asyncio.sleep(interval)
                 if at * interval >= 900:
-                    text = b"".join(page(generate_latest, (Part.JOBS,))).decode()
+                    text = page(generate_latest, (Part.JOBS,)).read().decode()
                     lines = [line for line in text.splitlines() if not line.startswith("#")]
-                    whole = b"".join(page(generate_latest))
+                    whole = page(generate_latest).read()
                     sizes.append((len(lines), len(whole)))
                     names.update(line.rpartition(" ")[0] for line in lines)
         series = sum(size for size, _ in sizes) / len(sizes)

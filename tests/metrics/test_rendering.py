@@ -30,7 +30,7 @@ class Pages:
 
 
 def test_a_reader_that_joins_reads_the_same_pieces_from_the_first() -> None:
-    renderings, pages = Renderings(), Pages()
+    renderings, pages = Renderings[bytes](), Pages()
     with renderings.join("text", pages.make) as first:
         assert [next(first), next(first)] == [b"10", b"11"]
         with renderings.join("text", pages.make) as second:
@@ -40,7 +40,7 @@ def test_a_reader_that_joins_reads_the_same_pieces_from_the_first() -> None:
 
 
 def test_a_reader_after_completion_gets_a_new_rendering() -> None:
-    renderings, pages = Renderings(), Pages()
+    renderings, pages = Renderings[bytes](), Pages()
     with renderings.join("text", pages.make) as slow, renderings.join("text", pages.make) as fast:
         assert len(list(fast)) == 3
         with renderings.join("text", pages.make) as later:
@@ -49,14 +49,14 @@ def test_a_reader_after_completion_gets_a_new_rendering() -> None:
 
 
 def test_formats_are_made_apart() -> None:
-    renderings, pages = Renderings(), Pages()
+    renderings, pages = Renderings[bytes](), Pages()
     with renderings.join("text", pages.make) as text, renderings.join("gzip", pages.make) as packed:
         assert (next(text), next(packed)) == (b"10", b"20")
 
 
 def test_no_reader_joins_a_rendering_older_than_a_complete_one() -> None:
     times = itertools.count(0.0, 0.1)
-    renderings, pages = Renderings(lambda: next(times)), Pages()
+    renderings, pages = Renderings[bytes](lambda: next(times)), Pages()
     with renderings.join("text", pages.make) as slow:
         next(slow)
         with renderings.join("gzip", pages.make) as newer:
@@ -69,7 +69,7 @@ def test_no_reader_joins_a_rendering_older_than_a_complete_one() -> None:
 
 def test_no_reader_joins_a_rendering_that_is_read_slowly() -> None:
     now = 0.0
-    renderings, pages = Renderings(lambda: now), Pages()
+    renderings, pages = Renderings[bytes](lambda: now), Pages()
     with renderings.join("text", pages.make) as slow:
         next(slow)
         now = 1.0
@@ -83,7 +83,7 @@ def test_no_reader_joins_a_rendering_that_is_read_slowly() -> None:
 
 
 def test_no_reader_joins_an_abandoned_rendering() -> None:
-    renderings, pages = Renderings(), Pages()
+    renderings, pages = Renderings[bytes](), Pages()
     with renderings.join("text", pages.make) as gone:
         next(gone)
     assert len(renderings) == 0
@@ -96,7 +96,7 @@ def test_a_failed_rendering_fails_for_its_readers_only() -> None:
         yield b"0"
         raise LookupError
 
-    renderings, pages = Renderings(), Pages()
+    renderings, pages = Renderings[bytes](), Pages()
     with renderings.join("text", broken) as first, renderings.join("text", broken) as second:
         for reader in (first, second):
             assert next(reader) == b"0"

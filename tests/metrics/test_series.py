@@ -1,90 +1,15 @@
-"""The choice of jobs with series, the counts of jobs, and stored numbers."""
+"""The counts of jobs, and stored numbers."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from support import START, answered, job
+from support import START, answered
 
-from exporter.core.job import Job, JobState, Suspicion
+from exporter.core.job import JobState, Suspicion
 from exporter.core.reply import Kind
 from exporter.core.tally import BUCKETS, Delta, LabelBounds, Tally
 from exporter.metrics.census import Census
-from exporter.metrics.job_series import Choice, lines
 from exporter.metrics.totals import Totals
 from exporter.storage.store import COUNTER, SUM
-
-
-@dataclass
-class Rules:
-    enabled: bool = True
-    exclude: tuple[str, ...] = ()
-    after: float = 0.0
-    linger: float = 300.0
-    linger_failed: float = 3600.0
-    max_jobs: int = 4
-
-
-@dataclass
-class Places:
-    """Job names by kind, for readable comparisons."""
-
-    jobs: list[Job] = field(default_factory=list)
-
-    def pending(self, *names: str) -> None:
-        for at, name in enumerate(names):
-            self.jobs.append(job(name, registered_at=START + at))
-
-    def ended(self, state: JobState, *names: str) -> None:
-        for at, name in enumerate(names):
-            self.jobs.append(job(name, state=state, finished_at=START + at))
-
-    def shown(self, at: float = 10.0, **rules: int | float | bool) -> tuple[set[str], int]:
-        choice = Choice(Rules(**rules), START + at)  # type: ignore[arg-type]
-        for one in self.jobs:
-            choice.feed(one)
-        return {one.job_id for one in choice.jobs()}, choice.left_out()
-
-
-def test_all_jobs_have_series_if_there_is_room() -> None:
-    places = Places()
-    places.pending("p1", "p2")
-    places.ended(JobState.FAILED, "f1")
-    assert places.shown() == ({"p1", "p2", "f1"}, 0)
-    assert places.shown(max_jobs=0) == (set(), 3)
-
-
-def test_the_oldest_pending_and_the_newest_failed_are_kept_and_the_rest_counted() -> None:
-    places = Places()
-    places.pending("p1", "p2", "p3", "p4", "p5")
-    places.ended(JobState.FAILED, "f1", "f2")
-    places.ended(JobState.DONE, "d1")
-    assert places.shown() == ({"p1", "p2", "p3", "f2"}, 4)
-
-
-def test_free_room_goes_to_failed_jobs_and_then_to_the_newest_others() -> None:
-    places = Places()
-    places.pending("p1")
-    places.ended(JobState.DONE, "d1", "d2", "d3")
-    places.ended(JobState.FAILED, "f1")
-    assert places.shown() == ({"p1", "f1", "d2", "d3"}, 1)
-
-
-def test_young_and_long_finished_jobs_have_no_series() -> None:
-    places = Places()
-    places.pending("p")
-    places.ended(JobState.DONE, "d")
-    places.ended(JobState.FAILED, "f")
-    assert places.shown(at=5, after=10.0) == ({"d", "f"}, 0)
-    assert places.shown(at=299) == ({"p", "d", "f"}, 0)
-    assert places.shown(at=301) == ({"p", "f"}, 0)
-    assert places.shown(at=3601) == ({"p"}, 0)
-
-
-def test_label_values_are_escaped_and_families_left_out_by_name() -> None:
-    awkward = job("a", labels={"shop": 'x"\\\ny'}, key="k")
-    page = "".join(lines([awkward], ("removit_job_state",), ("shop",), {"upstream": "u"}))
-    assert 'shop="x\\"\\\\\\ny"' in page
-    assert "removit_job_state" not in page
-    assert 'removit_job_registered_timestamp_seconds{job_id="a",upstream="u"} 1800000000.0' in page
 
 
 def census(*groups: str) -> Census:
@@ -180,10 +105,3 @@ def test_an_id_too_long_for_an_exemplar_counts_without_one() -> None:
     histogram = totals.histogram(name, ())
     assert histogram.counts[1] == 2
     assert histogram.exemplars[1].job_id == "a" * 122
-
-
-def test_a_job_with_a_future_registration_is_shown() -> None:
-    places = Places()
-    places.pending("p1")
-    assert places.shown(at=-3600.0) == ({"p1"}, 0)
-    assert places.shown(at=-3600.0, after=60) == (set(), 0)

@@ -59,6 +59,24 @@ async def see_everything(site: Site, simulator: Simulator, server: Prometheus) -
     assert told
 
 
+async def test_prometheus_reads_compressed_slices_that_are_kept_between_scrapes(
+    open_site: Open, tmp_path: Path
+) -> None:
+    site = await open_site()
+    for at in range(200):
+        await site.put(f"job-{at}")
+    target = {"targets": [site.url.removeprefix("http://")]}
+    scraped = {"job_name": "removit", "static_configs": [target]}
+    async with prometheus(
+        tmp_path, {"global": FAST_SCRAPES, "scrape_configs": [scraped]}
+    ) as server:
+        await until(lambda: server.query("count(removit_job_info) == 200"), 60)
+        for at in range(50, 150):
+            await site.exporter.registry.forget(f"job-{at}")
+        await until(lambda: server.query("count(removit_job_info) == 100"), 60)
+        await until(lambda: server.query('up{job="removit"} == 1'), 60)
+
+
 PROBING = """
 job_name: removit-probe
 metrics_path: /probe

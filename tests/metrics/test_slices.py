@@ -1,0 +1,32 @@
+"""Slices as one gzip stream."""
+
+import gzip
+import zlib
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.metrics.slices import GzipStream, Slice
+
+
+def packed(slices: list[Slice]) -> bytes:
+    stream = GzipStream()
+    return b"".join((stream.HEADER, *stream.add(slices), stream.end()))
+
+
+@given(st.lists(st.binary(max_size=200)))
+def test_the_stream_is_one_gzip_member_with_all_slices(texts: list[bytes]) -> None:
+    body = packed([Slice(text) for text in texts])
+    assert gzip.decompress(body) == b"".join(texts)
+    unpacker = zlib.decompressobj(31)
+    assert unpacker.decompress(body) == b"".join(texts)
+    assert (unpacker.eof, unpacker.unused_data) == (True, b"")
+
+
+def test_a_slice_is_deflated_once_and_fits_into_any_page() -> None:
+    kept = Slice(b"kept" * 100)
+    deflated = kept.deflated()
+    for before in (b"", b"kept" * 50, b"another"):
+        body = packed([Slice(before), kept])
+        assert gzip.decompress(body) == before + kept.plain
+        assert kept.deflated() is deflated
