@@ -55,6 +55,10 @@ endif
 judgement: .venv/dev.stamp ## the judgement against drawn histories; ARGS="--histories 2000 --seed 1"
 	$(BIN)/python benchmarks/judgement.py $(ARGS)
 
+.PHONY: bench
+bench: .venv/dev.stamp ## costs next to baselines that do the least; ARGS="--rounds 2 --jobs 20000 put page"
+	$(BIN)/python benchmarks/performance.py $(ARGS)
+
 .PHONY: mutants
 mutants: .venv/dev.stamp ## mutation testing of exporter/core: survivors and why; ARGS="--again"
 	$(BIN)/python benchmarks/mutants.py $(ARGS)

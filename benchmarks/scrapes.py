@@ -1,4 +1,4 @@
-"""Many scrape at once: how long it takes, beside one scrape alone, and how much memory.
+"""Many scrape at once: how long it takes, compared with one scrape alone, and how much memory.
 
     .venv/bin/python benchmarks/scrapes.py [SCRAPERS]
 
@@ -28,7 +28,7 @@ from exporter.server import Server, run_in_loop
 JOBS = 2000
 SCRAPERS = 1000
 IN_TURN = 20
-"""So many scrapes in turn give the time of one alone."""
+"""The number of scrapes in turn that give the time of one alone."""
 
 
 def scrape(url: str, scrapers: int, pipe: Any) -> None:
