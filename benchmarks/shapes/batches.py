@@ -109,10 +109,7 @@ def last_together(rng: random.Random, shares: Sequence[float]) -> History:
 
 
 def last_silent(rng: random.Random, shares: Sequence[float]) -> History:
-    """One or two jobs are never answered in time, from some age on: no verdict, and no outage.
-
-    Today `down` is shown for a second now and then: a bound for that would be broken.
-    """
+    """One or two jobs are never answered in time, from some age on: no verdict, and no outage."""
     done = sound(rng, BATCH, 0.0, 2.0)
     bad = [
         JobHistory(f"silent-{at}", 100.0, Script.stuck(30.0)) for at in range(rng.choice((1, 2)))
@@ -121,7 +118,8 @@ def last_silent(rng: random.Random, shares: Sequence[float]) -> History:
     def trouble(job: JobHistory | None, time: float) -> Answer:
         return "timeout" if job in bad and time > 140.0 else None
 
-    return History("last 1 or 2 time out", True, 3000.0, [*done, *bad], trouble)
+    bounds = Bounds(never_down=True)
+    return History("last 1 or 2 time out", True, 3000.0, [*done, *bad], trouble, bounds=bounds)
 
 
 def all_fail(rng: random.Random, shares: Sequence[float]) -> History:
