@@ -220,7 +220,7 @@ class Client:
 
 
 def hide(text: bytes, key: str) -> bytes:
-    """Replace the API key in an answer: some services echo it, and what they say is shown.
+    """Replace the API key in a text: some services echo it, and we show parts of answers.
 
     JSON may spell each of its characters in several ways, and a URL percent-encodes some.
     """
