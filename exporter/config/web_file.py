@@ -20,7 +20,7 @@ from .values import FilePath, show
 
 MAX_USERS: Final = 100
 MAX_COST: Final = 16
-"""Of a bcrypt hash: each step doubles its time, and 16 takes about four seconds."""
+"""The highest cost of a bcrypt hash: each step doubles its time; 16 takes about four seconds."""
 
 _HASH: Final = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")
 _VERSIONS: Final = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}

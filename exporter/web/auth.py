@@ -1,4 +1,4 @@
-"""Who may do what.
+"""Permissions.
 
 | who shows           | reading                    | writing, result URLs | status, upload |
 | ------------------- | -------------------------- | -------------------- | -------------- |
@@ -84,7 +84,7 @@ def _bearer(request: web.Request) -> str:
 
 
 def _is_own(context: Context, request: web.Request, origin: str) -> bool:
-    """Whether an `Origin` is the exporter itself, as it was asked or by `web.external_url`."""
+    """Whether an `Origin` is the exporter itself, by its `Host` or by `web.external_url`."""
     external = context.config().web.external_url
     try:
         if external is not None and origin == "{0.scheme}://{0.netloc}".format(urlsplit(external)):
