@@ -20,7 +20,7 @@ LIMITS = {
     "exporter/simulator": 0.0,
     "exporter/storage": 0.0,
     "exporter/upstream": 0.0,
-    "exporter/web": 0.7,
+    "exporter/web": 0.2,
     "benchmarks": 0.7,
     "grafana": 0.0,
     "tests": 0.2,

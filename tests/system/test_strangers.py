@@ -14,6 +14,7 @@ from conftest import BEARER, Open, Site, until
 from system_ports import free_port
 
 from exporter import Config, waiting_connections
+from exporter.metrics.slices import Slice
 from exporter.server import Server
 from exporter.waiting_connections import WaitingConnections
 from exporter.web import jobs, registrations
@@ -44,8 +45,8 @@ class LongPage:
 
     left_out = None
 
-    def __iter__(self) -> Iterator[bytes]:
-        return iter([b"#" * 99_999] * 400)
+    def __iter__(self) -> Iterator[list[Slice]]:
+        return iter([[Slice(b"#" * 99_999)]] * 400)
 
 
 class Connection:
