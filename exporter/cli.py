@@ -17,6 +17,7 @@ import click
 from .commands.assets import assets, rules
 from .commands.demo import DemoOptions, run_demo
 from .commands.estimate import estimate
+from .commands.failures import failures
 from .commands.healthcheck import healthcheck
 from .commands.register import register
 from .commands.values import AddressType, DurationType, Failure
@@ -43,6 +44,7 @@ def main() -> None:
 
 
 main.add_command(assets)
+main.add_command(failures)
 main.add_command(healthcheck)
 main.add_command(register)
 main.add_command(rules)

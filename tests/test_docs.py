@@ -95,6 +95,7 @@ class Reader:
         for process in self.running:
             process.terminate()
             await process.wait()
+        self.running.clear()
 
     async def _file(self, block: Block) -> None:
         """A file of that name; a config is one that loads, Prometheus's one that promtool takes."""
@@ -133,6 +134,10 @@ class Reader:
                 assert os.access(ROOT / line, os.X_OK)
             elif SERVER.search(line):
                 await self._run(line)
+            elif line == "systemctl start removit-exporter":
+                await self._run("removit-exporter run")
+            elif line == "systemctl stop removit-exporter":
+                await self.close()
             elif not INSTALLING.match(line):
                 assert await self._call(line) == 0, (line, self.said)
                 assert not self.said.startswith('{"error"') or "/failures/ack" in line, (

@@ -239,7 +239,7 @@ class Storage(Section):
 
     path: FilePath = Path("removit-exporter.db")
     """The SQLite file."""
-    retention: Wait = 86400.0
+    retention: Wait = 7 * 86400.0
     """How long finished jobs are kept."""
     history_events: Annotated[int, Field(ge=0, le=10**9)] = 100_000
     """Maximum number of events that are kept."""

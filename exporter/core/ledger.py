@@ -1,7 +1,8 @@
 """The failure ledger: which keys still lack their result.
 
-A key is the user's own name for what a job makes (a SKU, a file). A key is open from the moment
-when its last job ends badly until a later job with the same key is done, or a user acknowledges it.
+A key is the user's own name for what a job makes (a SKU, a file); a job without one counts under
+its id. A key is open from the moment when its last job ends badly until a later job with the same
+key is done, or a user acknowledges it.
 The store keeps the open keys, because they outlive their jobs; this module says what a job's change
 means to its key. "Later" means registered later: an earlier job opens nothing that a later one has
 closed.
@@ -10,8 +11,12 @@ closed.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from .job import FINAL_STATES, Job, JobState
+
+MAX_OPEN: Final = 100_000
+"""Open entries that are kept; past it the oldest are dropped, so that the store stays bounded."""
 
 
 class LedgerStep(StrEnum):
@@ -37,17 +42,21 @@ class OpenFailure:
 
 @dataclass(frozen=True, slots=True)
 class LedgerChange:
-    """How the ledger changed: the failure that was closed, and the one that was opened."""
+    """How the ledger changed: the failures that were closed, and the one that was opened."""
 
-    closed: OpenFailure | None = None
+    closed: tuple[OpenFailure, ...] = ()
     opened: OpenFailure | None = None
+
+
+def ledger_key(job: Job) -> str:
+    """Return the key under which a job counts: its own, or its id."""
+    return job.job_id if job.key is None else job.key
 
 
 def ledger_step(before: Job | None, after: Job) -> LedgerStep | None:
     """Return what a change of a job does to its key; None if nothing."""
-    if after.key is None:
-        return None
-    former = before.state if before is not None and before.key is not None else JobState.PENDING
+    same_key = before is not None and ledger_key(before) == ledger_key(after)
+    former = before.state if before is not None and same_key else JobState.PENDING
     if after.state is former:
         return None
     if after.state is JobState.DONE:
@@ -73,7 +82,7 @@ def takes_effect(
 def open_failure(job: Job) -> OpenFailure:
     """Return the open failure of a job that ended badly."""
     return OpenFailure(
-        key=job.key or "",
+        key=ledger_key(job),
         job_id=job.job_id,
         state=job.state,
         finished_at=job.finished_at or 0.0,

@@ -164,7 +164,8 @@ _TOTALS: Final = (
     _now(
         "unresolved_failures",
         "",
-        "Keys whose last job ended badly, until a later one is done or they are acknowledged.",
+        "Keys (or ids, of jobs without one) whose last job ended badly, until a later one is done"
+        " or they are acknowledged.",
         grouped=True,
     ),
     _total("jobs_registered", "source", "Jobs registered.", grouped=True),

@@ -71,9 +71,10 @@ class JobMetrics(Collector):
         self.totals.add(published.deltas, time)
         self.census.update(before, after)
         if (ledger := published.ledger) is not None:
-            for entry, amount in ((ledger.closed, -1), (ledger.opened, 1)):
-                if entry is not None:
-                    self.census.count_unresolved(entry.labels, amount)
+            for closed in ledger.closed:
+                self.census.count_unresolved(closed.labels, -1)
+            if ledger.opened is not None:
+                self.census.count_unresolved(ledger.opened.labels, 1)
 
     def describe(self) -> Iterable[Metric]:
         """Return all families, per-job ones included, so that their names are reserved."""

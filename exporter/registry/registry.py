@@ -228,7 +228,7 @@ class Registry:
         if change is None:
             return None
         self._changes.publish(Published(None, None, ledger=change))
-        return change.closed
+        return change.closed[0]
 
     async def record(self, event: Event) -> None:
         """Add an event that concerns no job to the history."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from typing import Final
 
 from ..core.events import Now
+from ..core.ledger import LedgerChange
 from ..core.published import Published
 from ..storage.store import PruneRequest, SignOfLife, Store, StoreError
 from .changes import Changes
@@ -88,6 +89,8 @@ class Upkeep:
                 )
             )
             self._changes.by_state.subtract(pruned.jobs)
+            if pruned.failures:
+                self._changes.publish(Published(None, None, ledger=LedgerChange(pruned.failures)))
             more = pruned.more
 
     async def evict(self) -> None:

@@ -4,7 +4,14 @@ import sqlite3
 from typing import Final
 
 from ..core.job import Job, JobState
-from ..core.ledger import LedgerChange, LedgerStep, OpenFailure, open_failure, takes_effect
+from ..core.ledger import (
+    LedgerChange,
+    LedgerStep,
+    OpenFailure,
+    ledger_key,
+    open_failure,
+    takes_effect,
+)
 from .records import dump, load_mapping
 from .store import FailuresRequest, Page
 
@@ -14,22 +21,37 @@ _STATES: Final = frozenset(JobState)
 
 def take_step(database: sqlite3.Connection, job: Job, step: LedgerStep) -> LedgerChange | None:
     """Take a job's step in the ledger; None when it changes nothing."""
+    key, closed, opened = ledger_key(job), _leave_id(database, job), None
     row = database.execute(
         f"SELECT job, {_COLUMNS} FROM failures WHERE key = ?",  # noqa: S608 - no input in it
-        (job.key,),
+        (key,),
     ).fetchone()
-    open_by, former = (row[0], _failure(row[1:])) if row else (None, None)
-    if not takes_effect(
+    if takes_effect(
         step,
         job=job.incarnation,
-        open_by=open_by,
+        open_by=row[0] if row else None,
         done_later=lambda: _is_done_later(database, job),
     ):
-        return None
-    database.execute("DELETE FROM failures WHERE key = ?", (job.key,))
-    if step is not LedgerStep.OPEN:
-        return LedgerChange(closed=former)
-    opened = open_failure(job)
+        database.execute("DELETE FROM failures WHERE key = ?", (key,))
+        closed += [_failure(row[1:])] if row else []
+        if step is LedgerStep.OPEN:
+            opened = open_failure(job)
+            _insert(database, job, opened)
+    return LedgerChange(tuple(closed), opened) if closed or opened else None
+
+
+def _leave_id(database: sqlite3.Connection, job: Job) -> list[OpenFailure]:
+    """Close the entry that a job opened under its id before it was given a key."""
+    if job.key in (None, job.job_id):
+        return []
+    rows = database.execute(
+        f"DELETE FROM failures WHERE key = ? AND job = ? RETURNING {_COLUMNS}",  # noqa: S608 - no input in it
+        (job.job_id, job.incarnation),
+    )
+    return [_failure(row) for row in rows.fetchall()]
+
+
+def _insert(database: sqlite3.Connection, job: Job, opened: OpenFailure) -> None:
     database.execute(
         "INSERT INTO failures (job, key, job_id, state, finished_at, evidence, labels)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -43,7 +65,6 @@ def take_step(database: sqlite3.Connection, job: Job, step: LedgerStep) -> Ledge
             dump(opened.labels),
         ),
     )
-    return LedgerChange(closed=former, opened=opened)
 
 
 def select_failures(database: sqlite3.Connection, request: FailuresRequest) -> Page[OpenFailure]:
@@ -65,7 +86,17 @@ def delete_failure(database: sqlite3.Connection, key: str) -> LedgerChange | Non
         f"DELETE FROM failures WHERE key = ? RETURNING {_COLUMNS}",  # noqa: S608 - no input in it
         (key,),
     ).fetchone()
-    return LedgerChange(closed=_failure(row)) if row else None
+    return LedgerChange(closed=(_failure(row),)) if row else None
+
+
+def drop_oldest(database: sqlite3.Connection, kept: int) -> tuple[OpenFailure, ...]:
+    """Drop all entries except the newest `kept`; return the dropped ones."""
+    rows = database.execute(
+        "DELETE FROM failures WHERE id IN"  # noqa: S608 - no input in it
+        f" (SELECT id FROM failures ORDER BY id DESC LIMIT -1 OFFSET ?) RETURNING {_COLUMNS}",
+        (kept,),
+    )
+    return tuple(_failure(row) for row in rows.fetchall())
 
 
 def count_unresolved(database: sqlite3.Connection) -> list[tuple[dict[str, str], int]]:
@@ -79,7 +110,7 @@ def _is_done_later(database: sqlite3.Connection, job: Job) -> bool:
         "SELECT EXISTS (SELECT 1 FROM jobs"
         " WHERE key = ? AND id > ? AND state = 'done' AND forgotten = 0)"
     )
-    return bool(database.execute(query, (job.key, job.incarnation)).fetchone()[0])
+    return bool(database.execute(query, (ledger_key(job), job.incarnation)).fetchone()[0])
 
 
 def _failure(row: tuple[str, str, str, float, str | None, str]) -> OpenFailure:

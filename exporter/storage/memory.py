@@ -11,8 +11,9 @@ from typing import TypeVar
 
 from ..core.events import Event
 from ..core.job import INFERRED_STATES, Job, JobState
-from ..core.ledger import LedgerChange, LedgerStep, OpenFailure, open_failure, takes_effect
+from ..core.ledger import LedgerChange, OpenFailure, ledger_key
 from ..core.tally import Labels
+from .memory_ledger import MemoryLedger
 from .records import dump_job, load_job
 from .store import (
     Accepted,
@@ -62,11 +63,9 @@ class _Tables:
     admitted: dict[tuple[str, str], None] = field(default_factory=dict)
     meta: dict[str, float | str] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
-    failures: dict[str, tuple[int, int, OpenFailure]] = field(default_factory=dict)
-    """By key: the cursor, the job's incarnation, the open failure."""
+    ledger: MemoryLedger = field(default_factory=MemoryLedger)
     last_row: int = 0
     last_event: int = 0
-    last_failure: int = 0
 
 
 class MemoryStore:
@@ -99,7 +98,7 @@ class MemoryStore:
             admitted=list(tables.admitted),
             by_state=Counter(job.state for job in jobs),
             healthy_time=float(tables.meta.get("well_time", 0.0)),
-            unresolved=[(entry.labels, 1) for _, _, entry in tables.failures.values()],
+            unresolved=tables.ledger.labels,
             kept=dict(tables.kept),
         )
 
@@ -147,15 +146,15 @@ class MemoryStore:
         """See `Store.failures`."""
         found = [
             (cursor, failure)
-            for cursor, _, failure in sorted(self.tables.failures.values(), reverse=True)
+            for cursor, failure in self.tables.ledger.newest_first()
             if _is_below(cursor, request.before) and request.key in (None, failure.key)
         ]
         return _page(found, request.limit)
 
     async def acknowledge(self, key: str) -> LedgerChange | None:
         """See `Store.acknowledge`."""
-        row = self.tables.failures.pop(key, None)
-        return None if row is None else LedgerChange(closed=row[2])
+        closed = self.tables.ledger.close(key)
+        return None if closed is None else LedgerChange(closed=(closed,))
 
     async def stamp(self, sign: SignOfLife) -> None:
         """See `Store.stamp`."""
@@ -168,12 +167,15 @@ class MemoryStore:
     async def prune(self, request: PruneRequest) -> Pruned:
         """See `Store.prune`."""
         tables, limit = self.tables, request.limit
+        dropped = tables.ledger.drop_oldest(request.open_failures)
+        missing = tables.ledger.jobs
         old = [
             self._job(id_)
             for name, id_ in sorted(tables.known.items(), key=lambda item: item[1])
             if (ended := tables.rows[id_].finished_at) is not None
             and ended < request.finished_before
             and name not in request.keep
+            and id_ not in missing
         ][:limit]
         for job in old:
             self._forget(job.incarnation)
@@ -183,7 +185,11 @@ class MemoryStore:
         named = {row for _, row, _ in tables.events}
         for id_ in [i for i, row in tables.rows.items() if row.forgotten and i not in named]:
             del tables.rows[id_]
-        return Pruned(Counter(job.state for job in old), limit in (len(old), len(surplus)))
+        return Pruned(
+            Counter(job.state for job in old),
+            limit in (len(old), len(surplus)),
+            dropped,
+        )
 
     def _apply(self, change: Change) -> Accepted | Fenced:
         row = self._put(change)
@@ -202,30 +208,15 @@ class MemoryStore:
                 self.tables.totals[series] = self.tables.totals.get(series, 0.0) + amount
         ledger = None
         if change.job is not None and change.ledger is not None:
-            ledger = self._take_step(change.job, change.ledger)
+            job = change.job
+            ledger = self.tables.ledger.take_step(
+                job, change.ledger, lambda: self._is_done_later(job)
+            )
         return Accepted(tuple(ids), row, ledger)
-
-    def _take_step(self, job: Job, step: LedgerStep) -> LedgerChange | None:
-        tables, key = self.tables, job.key or ""
-        _, open_by, former = tables.failures.get(key, (0, None, None))
-        if not takes_effect(
-            step,
-            job=job.incarnation,
-            open_by=open_by,
-            done_later=lambda: self._is_done_later(job),
-        ):
-            return None
-        tables.failures.pop(key, None)
-        if step is not LedgerStep.OPEN:
-            return LedgerChange(closed=former)
-        tables.last_failure += 1
-        opened = open_failure(job)
-        tables.failures[key] = (tables.last_failure, job.incarnation, opened)
-        return LedgerChange(closed=former, opened=opened)
 
     def _is_done_later(self, job: Job) -> bool:
         return any(
-            other.key == job.key and other.incarnation > job.incarnation
+            other.key == ledger_key(job) and other.incarnation > job.incarnation
             for other in self._jobs()
             if other.state is JobState.DONE
         )

@@ -9,7 +9,7 @@ from typing import Final
 
 from ..core.events import Event, EventType
 from ..core.job import Job, JobState
-from .ledger_queries import take_step
+from .ledger_queries import drop_oldest, take_step
 from .records import (
     RecordError,
     dump,
@@ -241,10 +241,11 @@ def select_newest_event(database: sqlite3.Connection) -> int:
 
 def prune(database: sqlite3.Connection, request: PruneRequest) -> Pruned:
     """Drop old finished jobs, old events, and emptied rows that no event names any more."""
-    limit = request.limit
+    limit, failures = request.limit, drop_oldest(database, request.open_failures)
     old = database.execute(
         "SELECT id, state FROM jobs WHERE forgotten = 0 AND state <> 'pending'"
-        " AND finished_at < ? AND job_id NOT IN (SELECT value FROM json_each(?)) LIMIT ?",
+        " AND finished_at < ? AND job_id NOT IN (SELECT value FROM json_each(?))"
+        " AND id NOT IN (SELECT job FROM failures) LIMIT ?",
         (request.finished_before, json_list(request.keep), limit),
     ).fetchall()
     database.executemany(_EMPTY_JOB, [(id_,) for id_, _ in old])
@@ -259,7 +260,7 @@ def prune(database: sqlite3.Connection, request: PruneRequest) -> Pruned:
         (limit,),
     ).rowcount
     gone = Counter(JobState(state) for _, state in old if state in _STATES)
-    return Pruned(gone, limit in (len(old), events, rows))
+    return Pruned(gone, limit in (len(old), events, rows), failures)
 
 
 _STATES: Final = frozenset(JobState)

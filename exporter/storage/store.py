@@ -12,7 +12,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from ..core.events import Event
 from ..core.job import Job, JobState
-from ..core.ledger import LedgerChange, LedgerStep, OpenFailure
+from ..core.ledger import MAX_OPEN, LedgerChange, LedgerStep, OpenFailure
 from ..core.tally import Delta, Labels
 
 MAX_FINAL_BODY_BYTES = 64 * 1024
@@ -203,22 +203,29 @@ class HistoryRequest:
 class PruneRequest:
     """What to drop in one commit: at most `limit` jobs and `limit` events.
 
-    Jobs go that finished before `finished_before`, except those in `keep`. Events go that are
-    older than the newest `history_events`.
+    Jobs go that finished before `finished_before`, except those in `keep` and those with an open
+    entry in the failure ledger. Events go that are
+    older than the newest `history_events`, and open failures that are older than the newest
+    `open_failures`.
     """
 
     finished_before: float
     keep: Collection[str]
     history_events: int
     limit: int
+    open_failures: int = MAX_OPEN
 
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """How many jobs were dropped, by state, and whether there may be more to drop."""
+    """How many jobs were dropped, by state, and whether there may be more to drop.
+
+    `failures` are the entries of the failure ledger that were dropped.
+    """
 
     jobs: Mapping[JobState, int]
     more: bool
+    failures: tuple[OpenFailure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,14 @@ import pytest
 from support import START, answered
 
 from exporter.core.job import JobState
-from exporter.core.ledger import LedgerStep, OpenFailure, ledger_step, open_failure, takes_effect
+from exporter.core.ledger import (
+    LedgerStep,
+    OpenFailure,
+    ledger_key,
+    ledger_step,
+    open_failure,
+    takes_effect,
+)
 
 PENDING = answered(key="sku")
 
@@ -21,8 +28,15 @@ def test_done_closes_the_key() -> None:
     assert ledger_step(PENDING, answered(key="sku", state=JobState.DONE)) is LedgerStep.CLOSE
 
 
-def test_a_job_without_a_key_or_without_a_change_means_nothing() -> None:
-    assert ledger_step(None, answered(state=JobState.FAILED)) is None
+def test_a_job_without_a_key_counts_under_its_id() -> None:
+    ended = answered("a", state=JobState.FAILED)
+    assert ledger_step(answered("a"), ended) is LedgerStep.OPEN
+    assert ledger_step(ended, answered("a")) is LedgerStep.WITHDRAW
+    assert (ledger_key(ended), ledger_key(PENDING)) == ("a", "sku")
+
+
+def test_a_job_without_a_change_means_nothing() -> None:
+    assert ledger_step(None, answered()) is None
     assert ledger_step(None, PENDING) is None
     assert ledger_step(PENDING, PENDING) is None
 
@@ -74,4 +88,4 @@ def test_an_entry_tells_the_bad_end() -> None:
     assert open_failure(ended) == OpenFailure(
         "sku", "a", JobState.FAILED, START, "because", {"shop": "eu"}
     )
-    assert open_failure(answered("a")) == OpenFailure("", "a", JobState.PENDING, 0.0, None, {})
+    assert open_failure(answered("a")) == OpenFailure("a", "a", JobState.PENDING, 0.0, None, {})

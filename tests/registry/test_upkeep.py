@@ -85,6 +85,8 @@ async def test_finished_jobs_leave_memory_and_stay_in_the_store() -> None:
         found = await house.registry.get("done")
         assert found is not None
         assert found.state is JobState.DONE
+        for job_id in ("failed", "lost"):
+            assert await house.registry.acknowledge(job_id) is not None
         await house.registry.upkeep.prune()
         assert await house.registry.get("done") is None
         assert house.registry.by_state == {JobState.PENDING: 1} | dict.fromkeys(

@@ -74,10 +74,25 @@ async def test_a_bad_end_opens_the_key(store: Store, state: JobState) -> None:
     assert change == LedgerChange(opened=entry)
 
 
-async def test_a_job_without_a_key_and_a_good_end_open_nothing(store: Store) -> None:
+async def test_a_good_end_opens_nothing(store: Store) -> None:
+    for key in ("sku", None):
+        _, change = await end(store, await add(store, f"job of {key}", key=key), JobState.DONE)
+        assert (await open_keys(store), change) == ([], None)
+
+
+async def test_a_job_without_a_key_counts_under_its_id(store: Store) -> None:
+    failed, _ = await end(store, await add(store, "a", key=None), JobState.FAILED)
+    assert await open_keys(store) == [("a", "a")]
+    await end(store, failed, JobState.DONE)
+    assert await open_keys(store) == []
+
+
+async def test_a_later_job_with_the_id_as_its_key_closes_the_entry(store: Store) -> None:
     await end(store, await add(store, "a", key=None), JobState.FAILED)
-    _, change = await end(store, await add(store, "b"), JobState.DONE)
-    assert (await open_keys(store), change) == ([], None)
+    _, change = await end(store, await add(store, "b", key="a"), JobState.DONE)
+    assert await open_keys(store) == []
+    assert change is not None
+    assert [one.job_id for one in change.closed] == ["a"]
 
 
 async def test_a_later_job_that_is_done_closes_the_key_and_one_that_fails_takes_its_place(
@@ -89,10 +104,9 @@ async def test_a_later_job_that_is_done_closes_the_key_and_one_that_fails_takes_
     _, change = await end(store, second, JobState.EXPIRED)
     assert await open_keys(store) == [("sku", "second")]
     assert change is not None
-    assert (change.closed and change.closed.job_id, change.opened and change.opened.job_id) == (
-        "first",
-        "second",
-    )
+    assert [one.job_id for one in change.closed] == ["first"]
+    assert change.opened is not None
+    assert change.opened.job_id == "second"
     _, change = await end(store, third, JobState.DONE)
     assert await open_keys(store) == []
     assert change is not None
@@ -122,17 +136,20 @@ async def test_an_overturned_verdict_withdraws_its_failure(store: Store) -> None
 
 
 async def test_a_key_that_comes_after_the_bad_end_opens_as_well(store: Store) -> None:
+    await end(store, await add(store, "earlier", key="late"), JobState.FAILED)
     failed, _ = await end(store, await add(store, "a", key=None), JobState.FAILED)
-    await move(store, failed, replace(failed, key="late"))
+    assert await open_keys(store) == [("a", "a"), ("late", "earlier")]
+    _, change = await move(store, failed, replace(failed, key="late"))
     assert await open_keys(store) == [("late", "a")]
+    assert change is not None
+    assert [one.key for one in change.closed] == ["a", "late"]
 
 
 async def test_acknowledging_closes_once(store: Store) -> None:
     await end(store, await add(store, "a"), JobState.FAILED)
     closed = await store.acknowledge("sku")
     assert closed is not None
-    assert closed.closed is not None
-    assert closed.closed.job_id == "a"
+    assert [one.job_id for one in closed.closed] == ["a"]
     assert await store.acknowledge("sku") is None
     assert await open_keys(store) == []
 
@@ -141,7 +158,8 @@ async def test_open_keys_outlive_their_jobs_and_a_restart(tmp_path: Path) -> Non
     store = SqliteStore(tmp_path / "a.db")
     await store.open()
     await end(store, await add(store, "a", labels={"shop": "eu"}), JobState.FAILED)
-    await store.prune(PruneRequest(START + 99, keep=[], history_events=0, limit=99))
+    [failed] = (await store.get(["a"])).values()
+    await store.apply([Change(replace(failed, version=3), 2, forgotten=True)])
     assert await store.get(["a"]) == {}
     await store.close()
     store = SqliteStore(tmp_path / "a.db")
@@ -150,6 +168,24 @@ async def test_open_keys_outlive_their_jobs_and_a_restart(tmp_path: Path) -> Non
     snapshot = await store.load(LoadRequest(START, 0.0, 1.0, "x"))
     assert list(snapshot.unresolved) == [({"shop": "eu"}, 1)]
     await store.close()
+
+
+async def test_a_job_is_not_pruned_while_its_entry_is_open(store: Store) -> None:
+    for name in "abc":
+        await end(store, await add(store, name, key=None), JobState.FAILED)
+    prune = PruneRequest(START + 99, keep=[], history_events=0, limit=2)
+    assert (await store.prune(prune)).jobs == {}
+    assert await store.acknowledge("b") is not None
+    assert (await store.prune(prune)).jobs == {JobState.FAILED: 1}
+    assert sorted(await store.get(["a", "b", "c"])) == ["a", "c"]
+
+
+async def test_past_the_limit_the_oldest_entries_are_dropped(store: Store) -> None:
+    for name in "abc":
+        await end(store, await add(store, name, key=None), JobState.FAILED)
+    pruned = await store.prune(PruneRequest(0.0, [], 99, limit=9, open_failures=2))
+    assert [one.key for one in pruned.failures] == ["a"]
+    assert await open_keys(store) == [("c", "c"), ("b", "b")]
 
 
 async def test_open_failures_come_in_pages_newest_first_and_by_key(store: Store) -> None:
