@@ -1,37 +1,31 @@
 """The client for programs with an event loop."""
 
 import asyncio
-import itertools
-import json
-import math
-import random
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Self, cast
 
-import aiohttp
 from yarl import URL
 
+from .connection import Connection
+from .documents import EventDocument, FailureDocument, FullJobDocument, JobDocument
 from .errors import RefusedError, UnreachableError
-from .http import DEFAULT_URL, authorization, error_body, read_url, say
+from .following import follow
+from .http import DEFAULT_URL
 from .jobs import Job, Registration, Summary
+from .sending import send
 from .stream import Stream
-
-_FIRST_WAIT: Final = 0.2
-_LONGEST_WAIT: Final = 10.0
-_SILENCE_SECONDS: Final = 60.0
-"""A stream sends a keep-alive every 15 seconds."""
-_SETTLED_SECONDS: Final = 1.0
-"""After a stream that lasted this long, patience starts again; a shorter one has failed."""
+from .waiting import StatusWait
 
 
 class AsyncClient:
-    """A client of one exporter; an asynchronous context manager.
+    """A client of one exporter, with or without `async with`; without it, call `close` at the end.
 
-    `token` is the one in the exporter's `registration.token_file`. `timeout` limits one answer, and
-    `patience` the repetition of failed calls, both in seconds.
+    `token` is the one in the exporter's `registration.token_file`; `api_key` is the upstream's key,
+    which only `wait` needs. `timeout` limits one answer, and `patience` the repetition of failed
+    calls, both in seconds: a call without success ends at the latest a second after `patience`.
     """
 
     def __init__(
@@ -39,26 +33,23 @@ class AsyncClient:
         url: str = DEFAULT_URL,
         *,
         token: str | None = None,
+        api_key: str | None = None,
         login: tuple[str, str] | None = None,
         tls: ssl.SSLContext | None = None,
         timeout: float = 10.0,
         patience: float = 60.0,
     ) -> None:
-        self._url = read_url(url)
-        self._headers = authorization(token, login)
-        self._tls: ssl.SSLContext | bool = True if tls is None else tls
-        self._timeout = timeout
-        self._patience = patience
-        self._session: aiohttp.ClientSession | None = None
+        self._connection = Connection(
+            url, token=token, login=login, tls=tls, timeout=timeout, patience=patience
+        )
+        self._api_key = api_key
 
     @property
     def url(self) -> str:
         """Where the exporter is."""
-        return str(self._url)
+        return str(self._connection.url)
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(ssl=self._tls)
-        self._session = aiohttp.ClientSession(headers=self._headers, connector=connector)
         return self
 
     async def __aexit__(
@@ -67,8 +58,11 @@ class AsyncClient:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections; a later call opens new ones."""
+        await self._connection.close()
 
     async def register(
         self,
@@ -77,59 +71,99 @@ class AsyncClient:
         labels: Mapping[str, str] | None = None,
         key: str | None = None,
         registered_at: datetime | None = None,
-    ) -> dict[str, Any]:
+    ) -> JobDocument:
         """Register a job and return it; raises `RefusedError`, `UnreachableError`."""
         one = Registration(job_id, labels or {}, key, registered_at)
-        return await self._call("PUT", self._job_url(job_id), one.document())
+        return cast(
+            "JobDocument", await self._connection.call("PUT", self._job_url(job_id), one.document())
+        )
 
-    async def job(self, job_id: str) -> dict[str, Any] | None:
+    async def job(self, job_id: str) -> FullJobDocument | None:
         """Return a job with its polls and events; None if it is unknown."""
-        return await self._call_known("GET", self._job_url(job_id))
+        return cast(
+            "FullJobDocument | None",
+            await self._connection.call_known("GET", self._job_url(job_id)),
+        )
 
-    async def jobs(self, **filters: str) -> AsyncIterator[dict[str, Any]]:
-        """Yield jobs, newest first; filters are `state`, `source`, `mode`, `key`."""
-        async for job in self._pages("jobs", filters):
-            yield job
+    async def jobs(
+        self,
+        *,
+        state: str | None = None,
+        source: str | None = None,
+        mode: str | None = None,
+        key: str | None = None,
+        variation: str | None = None,
+        warning: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[JobDocument]:
+        """Yield the jobs that all given filters admit, newest first.
+
+        `variation` was ignored for the job; `warning` is a variation that was warned about.
+        """
+        given = {"state": state, "source": source, "mode": mode, "key": key}
+        given |= {"variation": variation, "warning": warning}
+        given |= {f"label.{name}": value for name, value in (labels or {}).items()}
+        query = {name: value for name, value in given.items() if value is not None}
+        async for job in self._connection.pages("jobs", query):
+            yield cast("JobDocument", job)
+
+    async def wait(self, job_id: str, timeout: float) -> FullJobDocument:
+        """Wait until a job has ended, and return it; raises `TimeoutError` after `timeout` seconds.
+
+        The exporter holds each request until the job changes, so nothing is asked in vain. While
+        the upstream is down, the wait goes on. Raises `RefusedError` for an unknown job and for a
+        wrong `api_key`, `UnreachableError`, and `ValueError` without `api_key`.
+        """
+        if self._api_key is None:
+            raise ValueError("wait needs the upstream's key: pass api_key to the client")
+        status = StatusWait(self._connection, self._api_key, job_id)
+        time = asyncio.get_running_loop().time
+        deadline = time() + timeout
+        async with asyncio.timeout(timeout):
+            while True:
+                await status.change(deadline - time())
+                job = await self.job(job_id)
+                if job is None:
+                    raise RefusedError(404, {"error": "not_found", "message": f"no job {job_id!r}"})
+                if job["state"] != "pending":
+                    return job
 
     async def events(
-        self, *, after: int | None = None, job_id: str | None = None
-    ) -> AsyncIterator[dict[str, Any]]:
+        self,
+        *,
+        after: int | None = None,
+        job_id: str | None = None,
+        variation: str | None = None,
+        warning: str | None = None,
+    ) -> AsyncIterator[EventDocument]:
         """Yield the events of one job or of all, `progress` included, without an end.
 
         `{"type": "connected"}` comes first, and again after a lost connection; the missed events
         follow it, but not the missed progress. `after` is the id of the last event that was
-        handled; without it the stream starts now. Raises `UnreachableError`, and `RefusedError`
-        (410 if the events after `after` are no longer stored).
+        handled; without it the stream starts now. `variation` admits only its being ignored, and
+        `warning` only warnings about it. Raises `UnreachableError`, and `RefusedError` (410 if the
+        events after `after` are no longer stored).
         """
-        waits, time = self._waits(), asyncio.get_running_loop().time
-        while True:
-            query = {"job_id": job_id} if job_id else {}
-            query |= {} if after is None else {"after": str(after)}
-            connected = math.inf
-            try:
-                async for last, event in self._stream_events(query):
-                    connected = min(connected, time())
-                    after = last
-                    yield event
-                problem = "the stream ended"
-            except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                problem = say(error)
-            if time() - connected >= _SETTLED_SECONDS:
-                waits = self._waits()
-            await self._wait_again(waits, problem)
+        given = {"job_id": job_id, "variation": variation, "warning": warning}
+        query = {name: value for name, value in given.items() if value is not None}
+        async for event in follow(self._connection, query, after):
+            yield event
 
     async def forget(self, job_id: str) -> bool:
         """Forget a job; return False if it was unknown."""
-        return await self._call_known("DELETE", self._job_url(job_id)) is not None
+        return await self._connection.call_known("DELETE", self._job_url(job_id)) is not None
 
-    async def failures(self) -> AsyncIterator[dict[str, Any]]:
+    async def failures(self) -> AsyncIterator[FailureDocument]:
         """Yield the open keys of the failure ledger, newest first."""
-        async for failure in self._pages("failures", {}):
-            yield failure
+        async for failure in self._connection.pages("failures", {}):
+            yield cast("FailureDocument", failure)
 
-    async def acknowledge(self, key: str) -> dict[str, Any] | None:
+    async def acknowledge(self, key: str) -> FailureDocument | None:
         """Close a key of the failure ledger; return its failure, or None if it was not open."""
-        return await self._call_known("POST", self._url / "api/v1/failures/ack", {"key": key})
+        closed = await self._connection.call_known(
+            "POST", self._connection.url / "api/v1/failures/ack", {"key": key}
+        )
+        return cast("FailureDocument | None", closed)
 
     async def register_many(
         self,
@@ -140,164 +174,17 @@ class AsyncClient:
 
         `progress` is called with the position up to which all jobs are stored or refused. After a
         broken connection the stream continues from there. Raises `RefusedError` if the exporter
-        accepts no jobs from this client, `UnreachableError` if it cannot be reached.
+        accepts no jobs from this client, `UnreachableError` if it cannot be reached or takes no
+        more: its `summary` says what is stored.
         """
         stream = Stream(jobs, progress)
         try:
-            return await self._stream_all(stream)
+            return await send(self._connection, stream)
+        except UnreachableError as error:
+            error.summary = stream.summary()
+            raise
         finally:
             stream.close()
 
-    async def _stream_all(self, stream: Stream) -> Summary:
-        waits = self._waits()
-        while True:
-            before = stream.acknowledged
-            try:
-                wait = await self._stream_once(stream)
-            except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                stream.raise_source_error()
-                wait, problem = 0.0, say(error)
-            else:
-                if wait is None:
-                    return stream.summary()
-                problem = "it has no room, cannot write, or stops"
-            if stream.acknowledged > before:
-                waits = self._waits()
-            await self._wait_again(waits, problem, wait)
-
-    async def _pages(self, what: str, query: Mapping[str, str]) -> AsyncIterator[dict[str, Any]]:
-        cursor: dict[str, str] = {}
-        while True:
-            url = self._url / "api/v1" / what
-            page = await self._call("GET", url.with_query({"limit": "1000", **query, **cursor}))
-            for item in page[what]:
-                yield item
-            if page["next"] is None:
-                return
-            cursor = {"after": page["next"]}
-
-    async def _stream_events(
-        self, query: Mapping[str, str]
-    ) -> AsyncIterator[tuple[int, dict[str, Any]]]:
-        """Read server-sent events (WHATWG HTML, 9.2) until the connection ends.
-
-        Yields each with the id of the last event; the exporter sends an id first.
-        """
-        async with self._open().get(
-            (self._url / "api/v1/events").with_query(query),
-            headers={"Accept": "text/event-stream"},
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=self._timeout, sock_read=_SILENCE_SECONDS
-            ),
-        ) as response:
-            if response.status != 200:
-                if response.status < 500:
-                    raise RefusedError(response.status, await error_body(response))
-                raise aiohttp.ClientConnectionError(f"it answers {response.status}")
-            kind, last, greeted = "", 0, False
-            async for line in response.content:
-                name, _, value = line.decode().rstrip("\n").partition(": ")
-                if name == "event":
-                    kind = value
-                elif name == "id":
-                    last = int(value)
-                    if not greeted:
-                        greeted = True
-                        yield last, {"type": "connected"}
-                elif name == "data":
-                    yield last, {"type": kind, **json.loads(value)}
-
-    async def _wait_again(self, waits: Iterator[float], problem: str, least: float = 0.0) -> None:
-        """Wait before the next attempt; raises `UnreachableError` when patience is used up."""
-        try:
-            await asyncio.sleep(max(least, next(waits)))
-        except StopIteration:
-            raise UnreachableError(f"{self._url}: {problem}") from None
-
-    async def _stream_once(self, stream: Stream) -> float | None:
-        """Send the jobs that are not acknowledged; return the seconds to wait before more, or None.
-
-        Raises aiohttp's errors, and `TimeoutError` if the exporter does not answer.
-        """
-        stream.begin()
-        async with self._open().post(
-            self._url / "api/v1/jobs",
-            data=stream.chunks(),
-            headers={"Content-Type": "application/x-ndjson"},
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeout),
-        ) as response:
-            if response.status == 503:
-                return float(response.headers.get("Retry-After", "1"))
-            if response.status != 200:
-                raise RefusedError(response.status, await error_body(response))
-            while line := await self._next_line(response, stream):
-                answer = json.loads(line)
-                if "done" in answer:
-                    return None
-                if "retry_after" in answer:
-                    return float(answer["retry_after"])
-                stream.take(answer)
-        raise aiohttp.ClientConnectionError("the answer ended early")
-
-    async def _next_line(self, response: aiohttp.ClientResponse, stream: Stream) -> bytes:
-        """Read a line. The time-out applies only while sent jobs wait for an answer."""
-        reading = asyncio.ensure_future(response.content.readline())
-        try:
-            while not reading.done():
-                waiting = stream.sent
-                await asyncio.wait({reading}, timeout=self._timeout)
-                if not reading.done() and waiting > stream.acknowledged:
-                    raise TimeoutError("what was sent is not acknowledged")
-            return reading.result()
-        finally:
-            reading.cancel()
-
-    async def _call(
-        self, method: str, url: URL, document: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
-        waits = self._waits()
-        while True:
-            retry_after = 0.0
-            try:
-                async with self._open().request(
-                    method,
-                    url,
-                    json=document or None,
-                    timeout=aiohttp.ClientTimeout(total=self._timeout),
-                ) as response:
-                    if response.status < 400:
-                        return await response.json() if response.status != 204 else {}
-                    if response.status < 500:
-                        raise RefusedError(response.status, await error_body(response))
-                    problem = f"it answers {response.status}"
-                    retry_after = float(response.headers.get("Retry-After", "0"))
-            except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                problem = say(error)
-            await self._wait_again(waits, problem, retry_after)
-
-    async def _call_known(
-        self, method: str, url: URL, document: Mapping[str, Any] | None = None
-    ) -> dict[str, Any] | None:
-        try:
-            return await self._call(method, url, document)
-        except RefusedError as error:
-            if error.status == 404:
-                return None
-            raise
-
     def _job_url(self, job_id: str) -> URL:
-        return self._url / "api/v1/jobs" / job_id
-
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            raise RuntimeError("use the client in a `with` block")
-        return self._session
-
-    def _waits(self) -> Iterator[float]:
-        """Yield the seconds to wait before each further attempt, until patience is used up."""
-        deadline = asyncio.get_running_loop().time() + self._patience
-        for tried in itertools.count():
-            wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2**tried) * random.uniform(0.5, 1.0)  # noqa: S311
-            if asyncio.get_running_loop().time() + wait > deadline:
-                return
-            yield wait
+        return self._connection.url / "api/v1/jobs" / job_id

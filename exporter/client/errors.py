@@ -3,13 +3,20 @@
 from collections.abc import Mapping
 from typing import Any
 
+from .jobs import Summary
+
 
 class ExporterError(Exception):
     """The base class of the client's errors."""
 
 
 class UnreachableError(ExporterError):
-    """The exporter gave no usable answer for `patience` seconds; the message says why."""
+    """The exporter gave no usable answer for `patience` seconds; the message says why.
+
+    `summary` says what `register_many` had stored by then.
+    """
+
+    summary: Summary | None = None
 
 
 class RefusedError(ExporterError):

@@ -45,6 +45,11 @@ async def error_body(response: aiohttp.ClientResponse) -> Mapping[str, Any]:
     return body if isinstance(body, dict) else {"error": "refused", "message": text[:200]}
 
 
+def problem_of(body: Mapping[str, Any], otherwise: str) -> str:
+    """Return the exporter's own message in an error body, or else its error's name."""
+    return str(body.get("message") or body.get("error") or otherwise)
+
+
 def say(error: BaseException) -> str:
     """Return what an error says; its type where it says nothing."""
     return str(error) or type(error).__name__

@@ -1,6 +1,7 @@
 """The state of a stream of jobs: which are sent, acknowledged, refused or to be sent again."""
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, Final
@@ -19,6 +20,7 @@ class Stream:
     ) -> None:
         self.acknowledged = 0
         self.sent = 0
+        self._all_sent = False
         self._may_wait = isinstance(jobs, AsyncIterable)
         self._source = aiter(jobs) if isinstance(jobs, AsyncIterable) else _aiter(jobs)
         self._coming: asyncio.Task[Job] | None = None
@@ -37,7 +39,13 @@ class Stream:
         self._before = (self._before[0] + self._now[0], self._before[1] + self._now[1])
         self._now = (0, 0)
         self.sent = self.acknowledged
+        self._all_sent = False
         self._generation += 1
+
+    @property
+    def owed(self) -> float:
+        """Up to which position the exporter owes an answer: after the last job, its last line."""
+        return math.inf if self._all_sent else self.sent
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the jobs that are not acknowledged, then the rest of the source."""
@@ -69,6 +77,7 @@ class Stream:
             self._source_error = error
             raise
         self.sent += len(lines)
+        self._all_sent = True
         if lines:
             yield b"".join(lines)
 

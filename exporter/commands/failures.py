@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from ..client import AsyncClient, RefusedError, UnreachableError
+from ..client import AsyncClient, FailureDocument, RefusedError, UnreachableError
 from ..core.printable import printable
 from .connection import config_option, exporter_options, make_client
 from .values import DurationType, Failure, UnreachableFailure
@@ -81,7 +81,7 @@ async def _acknowledge(client: AsyncClient, keys: tuple[str, ...], as_json: bool
     return unknown
 
 
-def _line(failure: dict[str, Any], as_json: bool) -> str:
+def _line(failure: FailureDocument, as_json: bool) -> str:
     if as_json:
         return json.dumps(failure, ensure_ascii=False)
     words = [failure["key"], f"{failure['state']:<9}", failure["finished_at"]]

@@ -67,7 +67,7 @@ def register(
         try:
             summary = asyncio.run(_send(client, source, progress))
         except UnreachableError as error:
-            raise UnreachableFailure(str(error)) from None
+            raise UnreachableFailure(_unfinished(error)) from None
         except RefusedError as error:
             raise Failure(str(error)) from None
     for refusal in summary.refused:
@@ -76,6 +76,16 @@ def register(
     click.echo(f"registered {summary.registered}, known {summary.known}, refused {refused}")
     if refused:
         raise SystemExit(1)
+
+
+def _unfinished(error: UnreachableError) -> str:
+    """Say what the exporter said, and what was stored before."""
+    if (summary := error.summary) is None:
+        return str(error)
+    return (
+        f"{error}\nregistered {summary.registered}, known {summary.known} before that;"
+        " send all again later: what is registered does no harm"
+    )
 
 
 async def _send(client: AsyncClient, source: "_Source", progress: Callable[[int], None]) -> Summary:

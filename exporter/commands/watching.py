@@ -7,9 +7,9 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from ..client import AsyncClient
+from ..client import AsyncClient, JobDocument
 from ..config import Config
 from ..core.health.health import UpstreamState
 from ..core.job import Job, Source
@@ -88,7 +88,7 @@ async def _look(client: AsyncClient, job_id: str) -> Update:
     return Update(job_id, FORGOTTEN, None, None) if shown is None else _sight_of_document(shown)
 
 
-def _sight_of_document(shown: dict[str, Any]) -> Update:
+def _sight_of_document(shown: JobDocument) -> Update:
     return Update(
         job_id=shown["job_id"],
         state=shown["state"],

@@ -137,7 +137,7 @@ class BulkRegistration:
 
     async def _stop(self) -> None:
         with contextlib.suppress(ConnectionError):
-            await self._end("exporter_unavailable")
+            await self._end("exporter_unavailable", "the exporter stops")
             await answer_early(self._request, self._response)
 
     async def _take(self, lines: list[Line]) -> bool:
@@ -155,7 +155,7 @@ class BulkRegistration:
         except StoreError as error:
             self._context.log.error("store unavailable", error=str(error))
             self._context.instruments.refused("store", len(registrations))
-            await self._end("exporter_unavailable")
+            await self._end("exporter_unavailable", "the store cannot be written at the moment")
             return False
         for number, result in zip(numbers, results, strict=False):
             if isinstance(result, Refused):
@@ -170,7 +170,8 @@ class BulkRegistration:
         await self._write({"acknowledged_through": through, **self._counts()})
         if full:
             self._context.instruments.refused("full", len(registrations) - len(results))
-            await self._end("full")
+            limit = self._context.config().registration.max_pending
+            await self._end("full", f"registration.max_pending: {limit} jobs are pending already")
         return not full
 
     async def _read(self, line: Line) -> Registration | None:
@@ -197,8 +198,9 @@ class BulkRegistration:
         self._context.instruments.refused(reason)
         await self._write({"line": number, "error": error, **more})
 
-    async def _end(self, error: str) -> None:
-        await self._write({"error": error, "retry_after": RETRY_AFTER_SECONDS})
+    async def _end(self, error: str, message: str) -> None:
+        document = {"error": error, "message": message, "retry_after": RETRY_AFTER_SECONDS}
+        await self._write(document)
 
     def _counts(self) -> Mapping[str, int]:
         """Count the jobs of all batches so far."""

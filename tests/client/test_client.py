@@ -1,9 +1,11 @@
 """The Python client and the verb `register`, with a real exporter and broken connections."""
 
 import asyncio
+import inspect
 import json
 import re
 import sys
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -12,7 +14,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from conftest import TOKEN, TOKEN_FILE, Open, Site, until
+from conftest import KEY, TOKEN, TOKEN_FILE, Open, Site, until
 from system_ports import free_port
 
 from exporter.client import (
@@ -201,13 +203,148 @@ async def test_when_patience_ends_the_error_says_why() -> None:
         Breaking(*["unavailable"] * 9).serving() as server,
         AsyncClient(server.url, patience=0.5) as client,
     ):
-        with pytest.raises(UnreachableError, match="no room, cannot write"):
+        with pytest.raises(UnreachableError, match="exporter_unavailable"):
             await client.register_many(["a"])
 
 
-async def test_a_client_outside_its_block_raises() -> None:
-    with pytest.raises(RuntimeError, match="`with` block"):
-        await AsyncClient().register("a")
+async def test_a_client_works_without_a_block_and_after_its_block(site: Site) -> None:
+    client = AsyncClient(site.url, token=TOKEN)
+    assert (await client.register("a"))["job_id"] == "a"
+    await client.close()
+    async with client:
+        assert await client.job("a") is not None
+    assert await client.job("a") is not None
+    await client.close()
+
+
+def test_a_client_works_in_one_loop_after_another() -> None:
+    client = AsyncClient("http://127.0.0.1:9", patience=0.0)
+    with pytest.raises(UnreachableError, match="Connect call failed"):
+        asyncio.run(client.job("a"))
+
+    async def again() -> None:
+        async with client:
+            await client.job("a")
+
+    with pytest.raises(UnreachableError, match="Connect call failed"):
+        asyncio.run(again())
+
+
+async def test_the_blocking_client_works_without_a_block(site: Site) -> None:
+    def work() -> None:
+        client = Client(site.url, token=TOKEN)
+        assert client.register("a")["state"] == "pending"
+        client.close()
+        assert client.job("a") is not None
+        client.close()
+        client.close()
+
+    await asyncio.to_thread(work)
+
+
+async def test_a_program_ends_that_closed_no_client(site: Site) -> None:
+    program = (
+        "import sys; from exporter.client import Client;"
+        "print(Client(sys.argv[1], token=sys.argv[2]).register('a')['job_id'])"
+    )
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "error", "-c", program, site.url, TOKEN),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    out, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert (process.returncode, out) == (0, b"a\n")
+
+
+@asynccontextmanager
+async def silent() -> AsyncIterator[str]:
+    """A server that takes connections and never answers."""
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(4096):
+            pass
+        writer.close()
+
+    server = await asyncio.start_server(hang, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    yield f"http://{host}:{port}"
+    server.close()
+
+
+CALLS: dict[str, Any] = {
+    "register": lambda client: client.register("a"),
+    "register_many": lambda client: client.register_many(["a"]),
+    "register none": lambda client: client.register_many([]),
+    "job": lambda client: client.job("a"),
+    "jobs": lambda client: anext(client.jobs()),
+    "events": lambda client: anext(client.events()),
+    "failures": lambda client: anext(client.failures()),
+    "acknowledge": lambda client: client.acknowledge("a"),
+    "forget": lambda client: client.forget("a"),
+    "wait": lambda client: client.wait("a", 600.0),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_no_call_hangs_longer_than_patience(call: str) -> None:
+    async with silent() as url, AsyncClient(url, patience=0.5, api_key=KEY) as client:
+        with pytest.raises(UnreachableError):
+            await asyncio.wait_for(CALLS[call](client), 30.0)  # the timeout of an answer is 10 s
+
+
+async def test_waiting_returns_the_job_once_it_has_ended(site: Site, simulator: Simulator) -> None:
+    async with AsyncClient(site.url, token=TOKEN, api_key=KEY) as client:
+        for script, state in ((Script.sound(0.5), "done"), (Script.lost(), "not_found")):
+            job_id = simulator.add(script)
+            await client.register(job_id)
+            ended = await client.wait(job_id, 60.0)
+            assert (ended["job_id"], ended["state"]) == (job_id, state)
+            assert (await client.wait(job_id, 60.0))["state"] == state
+
+
+async def test_waiting_holds_requests_and_does_not_poll(site: Site, simulator: Simulator) -> None:
+    job_id = simulator.add(Script.stuck(0.0))
+    async with AsyncClient(site.url, token=TOKEN, api_key=KEY) as client:
+        await client.register(job_id)
+        with pytest.raises(TimeoutError):
+            await client.wait(job_id, 2.5)
+        name = (
+            'removit_exporter_http_requests_total{code="200",method="GET",route="/api/v1/status"}'
+        )
+        assert (await site.value(name) or 0) <= 5
+
+
+async def test_waiting_says_what_is_wrong(site: Site) -> None:
+    async with AsyncClient(site.url, token=TOKEN, api_key="wrong") as client:
+        with pytest.raises(RefusedError, match="401"):
+            await client.wait("a", 5.0)
+    async with AsyncClient(site.url, api_key=KEY) as client:
+        with pytest.raises(RefusedError, match="404 not_found"):
+            await client.wait(str(uuid.uuid4()), 5.0)
+    with pytest.raises(ValueError, match="pass api_key"):
+        await AsyncClient(site.url).wait("a", 5.0)
+
+
+async def test_an_outage_is_no_end_of_a_wait(site: Site, simulator: Simulator) -> None:
+    job_id = simulator.add(Script.sound(0.5))
+    with simulator.faults.outage():
+        await site.put(job_id)
+        client = AsyncClient(site.url, token=TOKEN, api_key=KEY, patience=1.0)
+        waiting = asyncio.create_task(client.wait(job_id, 60.0))
+        await until(lambda: site.exporter.health.state == "down")
+    assert (await waiting)["state"] == "done"
+    await client.close()
+
+
+def test_both_clients_have_the_same_calls_with_the_same_arguments() -> None:
+    def calls(kind: type) -> dict[str, list[str]]:
+        return {
+            name: list(inspect.signature(call).parameters)
+            for name, call in inspect.getmembers(kind, inspect.isfunction)
+            if not name.startswith("_") or name == "__init__"
+        }
+
+    assert calls(Client) == calls(AsyncClient)
 
 
 async def test_the_blocking_client_works_next_to_a_running_loop(site: Site) -> None:
@@ -219,7 +356,12 @@ async def test_the_blocking_client_works_next_to_a_running_loop(site: Site) -> N
             assert summary.refused == [Refusal(3, "validation", summary.refused[0].reason)]
             shown = client.job("b")
             assert shown is not None
-            assert isinstance(client.failures(), list)
+            assert [one["job_id"] for one in client.jobs()] == ["b", "a"]
+            assert list(client.jobs(key="sku", labels={"shop": "eu"})) == []
+            events = client.events(after=0, job_id="b")
+            assert [next(events)["type"] for _ in range(2)] == ["connected", "registered"]
+            events.close()
+            assert list(client.failures()) == []
             assert client.acknowledge("none") is None
             assert client.forget("b")
             with pytest.raises(RefusedError):
@@ -274,6 +416,17 @@ async def test_the_verb_registers_from_arguments_a_file_and_a_pipe(
         "registered 1, known 0, refused 0\n",
         "",
     )
+
+
+async def test_a_full_exporter_says_so_and_how_many_jobs_it_took(
+    open_site: Open, simulator: Simulator
+) -> None:
+    site = await open_site(registration={"max_pending": 2})
+    stuck = [simulator.add(Script.stuck(0.0)) for _ in range(3)]
+    code, _, err = await register(site.url, *stuck, "--patience", "300ms")
+    assert code == 3
+    assert "registration.max_pending: 2 jobs are pending already" in err
+    assert "registered 2, known 0 before that" in err
 
 
 async def test_the_verbs_exit_codes_and_errors(site: Site, tmp_path: Path) -> None:

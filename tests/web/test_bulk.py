@@ -141,7 +141,11 @@ async def test_when_the_registry_is_full_the_jobs_that_fit_are_registered_and_th
     answers = await send(site, body(*({"job_id": name} for name in names)))
     assert answers == [
         {"acknowledged_through": 4, "registered": 2, "known": 2},
-        {"error": "full", "retry_after": 5},
+        {
+            "error": "full",
+            "message": "registration.max_pending: 3 jobs are pending already",
+            "retry_after": 5,
+        },
     ]
     assert set(site.exporter.registry.jobs) == {one, a, b}
     assert await site.value('removit_exporter_registrations_refused_total{reason="full"}') == 2
@@ -157,7 +161,8 @@ async def test_a_store_that_fails_ends_the_answer_after_the_last_stored_batch(
     store.left = 2
     answers = await send(site, body(*({"job_id": f"job-{at}"} for at in range(1000))))
     assert [one.get("acknowledged_through") for one in answers[:2]] == [100, 200]
-    assert answers[2] == {"error": "exporter_unavailable", "retry_after": 5}
+    message = "the store cannot be written at the moment"
+    assert answers[2] == {"error": "exporter_unavailable", "message": message, "retry_after": 5}
     assert len(answers) == 3
     assert len(site.exporter.registry.jobs) == 200
 
@@ -271,5 +276,6 @@ async def test_when_the_exporter_stops_the_answer_ends_after_the_current_batch(
         rest = [json.loads(line) async for line in response.content]
         if stuck:
             registering.release()
+    assert [one.pop("message") for one in rest] == ["the exporter stops"]
     assert rest == [{"error": "exporter_unavailable", "retry_after": 5}]
     await asyncio.wait_for(stopping, 20)
