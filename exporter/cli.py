@@ -26,7 +26,6 @@ from .config import Config, ConfigError, ConfigFile
 from .config.credentials import SecretError, read_secret_file
 from .config.values import split_address
 from .drill.command import drill
-from .logs import make_logger
 from .server import ServeError, Server, run_in_loop, serve
 from .simulator import FAULTS, Simulator, parse_fault
 from .storage.inspection import inspect
@@ -115,7 +114,7 @@ def run(config_file: Path, web_config_file: Path | None, **flags: str | None) ->
     config, file = _load(config_file, flags)
 
     async def started(server: Server) -> None:
-        make_logger().info("listening", url=server.url)
+        server.exporter.log.info("listening", url=server.url)
 
     try:
         run_in_loop(serve(config, started, file, web_config_file))

@@ -9,8 +9,8 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Callable, Collection, MutableMapping
-from typing import Any, Final, TextIO
+from collections.abc import Callable, Collection, Mapping, MutableMapping
+from typing import Any, Final, Self, TextIO
 
 import structlog
 
@@ -22,14 +22,73 @@ from .core.published import Published
 
 LOGGER_NAME: Final = "removit_exporter"
 DRIFT_SECONDS: Final = 3600.0
-"""A kind of contract drift is logged once in this time. The metric counts every job's."""
+"""A field's drift is logged once in this time. The metric counts every job's."""
+MOST_DRIFT_LINES: Final = 100
+"""Drift that is logged in this time; the upstream invents the names of fields."""
 
 Logger = structlog.stdlib.BoundLogger
 EventDict = MutableMapping[str, Any]
 
 
-def make_logger(count: Callable[[str], None] = lambda level: None) -> Logger:
-    """Return the exporter's logger; `count` is called with the level of each logged line."""
+class _Line(str):
+    """An event's name, which as a message has the event's data behind it.
+
+    A host's format shows `%(message)s` and nothing else; our own shows the data apart.
+    """
+
+    __slots__ = ("data",)
+
+    def __new__(cls, event: str, data: Mapping[str, Any]) -> Self:
+        line = super().__new__(cls, event)
+        line.data = data  # type: ignore[attr-defined]
+        return line
+
+    def __str__(self) -> str:
+        data: Mapping[str, Any] = self.data  # type: ignore[attr-defined]
+        shown = (f"{name}={_value(value)}" for name, value in data.items() if value is not None)
+        return " ".join([self.event, *shown])
+
+    @property
+    def event(self) -> str:
+        """The name alone."""
+        return super().__str__()
+
+
+def _value(value: Any) -> str:
+    """Write a value as one word, or in quotation marks."""
+    text = printable(value if isinstance(value, str) else json.dumps(value, default=str))
+    plain = text and not (set(text) & _QUOTED)
+    return text if plain else json.dumps(text, ensure_ascii=False)
+
+
+_QUOTED: Final = frozenset(' "=')
+
+
+def _with_data(logger: Any, level: str, event: EventDict) -> EventDict:
+    """Put the data of an event into its message as well."""
+    data = {name: value for name, value in event.items() if name not in _NOT_DATA}
+    event["event"] = _Line(event["event"], data)
+    return event
+
+
+_NOT_DATA: Final = frozenset({"event", "exc_info", "stack_info", "stacklevel"})
+
+
+def _event_alone(logger: Any, level: str, event: EventDict) -> EventDict:
+    """Show the event's name alone: its data come as fields."""
+    message = event["_record"].msg
+    if isinstance(message, _Line):
+        event["event"] = message.event
+    return event
+
+
+def make_logger(
+    count: Callable[[str], None] = lambda level: None, upstream: str | None = None
+) -> Logger:
+    """Return the exporter's logger; `count` is called with the level of each logged line.
+
+    Every line names the `upstream`.
+    """
 
     def counted(logger: Any, level: str, event: EventDict) -> EventDict:
         count("error" if level == "critical" else level)
@@ -40,11 +99,13 @@ def make_logger(count: Callable[[str], None] = lambda level: None) -> Logger:
         processors=[
             structlog.stdlib.filter_by_level,
             counted,
+            _with_data,
             structlog.stdlib.render_to_log_kwargs,
         ],
         wrapper_class=structlog.stdlib.BoundLogger,
         context_class=dict,
         cache_logger_on_first_use=True,
+        **({} if upstream is None else {"upstream": upstream}),
     )
     return logger
 
@@ -90,6 +151,7 @@ def configure(
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[
+                _event_alone,
                 structlog.stdlib.add_log_level,
                 structlog.processors.TimeStamper(fmt="iso", utc=True),
                 structlog.stdlib.add_logger_name,
@@ -127,7 +189,8 @@ class EventLog:
 
     def __init__(self, logger: Logger) -> None:
         self._logger = logger
-        self._drift_logged: dict[str, float] = {}
+        self._drift_logged: dict[tuple[str, str], float] = {}
+        """When each kind of drift of a field was logged."""
         self._window_ends = 0.0
         self._lines_left = 0
         self._left_out = 0
@@ -168,14 +231,20 @@ class EventLog:
             case EventType.FORGOTTEN:
                 log.info("job forgotten", state=data["state"], reason=data["reason"])
             case EventType.WARNING_RAISED | EventType.VARIATION_IGNORED:
-                if self._has_room(event.time):
-                    log.warning(
-                        _WARNINGS[event.type],
-                        variation=data["variation"],
-                        messages=data["messages"],
-                    )
+                self._noted(log, event)
+            case EventType.SUSPECTED:
+                log.info("job suspected", http_status=data.get("http_status"), missing=_list(data))
+            case EventType.CLEARED:
+                log.info("job cleared", step=job.step)
             case EventType.DRIFT:
                 self._drift(log, event)
+
+    def _noted(self, log: Logger, event: Event) -> None:
+        """Write a line for a warning or an ignored variation, while there is room."""
+        if self._has_room(event.time):
+            data = event.data
+            fields = {"variation": data["variation"], "messages": data["messages"]}
+            log.warning(_NOTED[event.type], **fields)
 
     def _has_room(self, time: float) -> bool:
         """Whether a warning of the upstream may be logged: it may invent any number of them."""
@@ -189,22 +258,44 @@ class EventLog:
         return self._lines_left >= 0
 
     def _drift(self, log: Logger, event: Event) -> None:
-        kind = event.data["kind"]
-        if event.time - self._drift_logged.get(kind, -DRIFT_SECONDS) >= DRIFT_SECONDS:
-            self._drift_logged[kind] = event.time
-            log.warning("contract drift", kind=kind, detail=event.data["detail"])
+        kind, detail = event.data["kind"], event.data["detail"]
+        recent = {
+            drift: time
+            for drift, time in self._drift_logged.items()
+            if event.time - time < DRIFT_SECONDS
+        }
+        if (kind, detail) not in recent and len(recent) < MOST_DRIFT_LINES:
+            recent[kind, detail] = event.time
+            log.warning("contract drift", kind=kind, detail=detail)
+        self._drift_logged = recent
 
     def _upstream(self, event: Event) -> None:
+        """Write one line for a change of the upstream's state."""
         former, now = UpstreamState(event.data["from"]), UpstreamState(event.data["to"])
+        level, name = _CHANGES[now]
+        if now is UpstreamState.WELL and former is UpstreamState.KEY_REJECTED:
+            name = "key accepted"
         fields = {"from_state": former.value, "state": now.value, "code": event.data["code"]}
-        if now is UpstreamState.KEY_REJECTED:
-            self._logger.warning("key rejected", **fields)
-        elif former is UpstreamState.KEY_REJECTED:
-            self._logger.info("key accepted", **fields)
-        if now in _OUT and former not in _OUT:
-            self._logger.error("upstream down", **fields)
-        elif former in _OUT and now not in _OUT:
-            self._logger.info("upstream up", **fields)
+        self._logger.log(level, name, **fields)
 
 
-_OUT: Final = (UpstreamState.DOWN, UpstreamState.BLOCKED)
+_NOTED: Final = {
+    EventType.WARNING_RAISED: "warning raised",
+    EventType.VARIATION_IGNORED: "variation ignored",
+}
+
+
+def _list(data: Mapping[str, Any]) -> list[str]:
+    return list(data.get("missing", ()))
+
+
+_CHANGES: Final[Mapping[UpstreamState, tuple[int, str]]] = {
+    UpstreamState.UNKNOWN: (logging.INFO, "upstream unknown"),
+    UpstreamState.WELL: (logging.INFO, "upstream up"),
+    UpstreamState.SUSPECT: (logging.WARNING, "upstream suspected"),
+    UpstreamState.DOWN: (logging.ERROR, "upstream down"),
+    UpstreamState.THROTTLED: (logging.WARNING, "upstream throttled"),
+    UpstreamState.BLOCKED: (logging.ERROR, "upstream down"),
+    UpstreamState.KEY_REJECTED: (logging.ERROR, "key rejected"),
+}
+"""The line for each state; errors are those in which nothing is polled until someone acts."""

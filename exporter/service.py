@@ -86,7 +86,7 @@ class Exporter:
         bounds = LabelBounds(rules.max_label_values, rules.known_values.model_dump())
         self.tally = Tally(bounds, rules.group_labels)
         self.instruments = Instruments(self.metrics, _VERSION, bounds.admit)
-        self.log = make_logger(self.instruments.logged)
+        self.log = make_logger(self.instruments.logged, config.upstream.name)
         self.health = Health(
             config.judgement,
             config.polling,
@@ -189,6 +189,14 @@ class Exporter:
             self.poller.start()
             self.stopping.state = State.RUNNING
             opened.pop_all()
+        upstream = self.config().upstream
+        self.log.info(
+            "exporter started",
+            version=_VERSION,
+            base_url=str(upstream.base_url),
+            pending=self.registry.pending,
+            database=str(self.config().storage.path),
+        )
 
     def begin_stop(self) -> None:
         """Let everyone go who waits for something; see `stop.py`."""
@@ -197,6 +205,7 @@ class Exporter:
     async def stop(self) -> None:
         """Store everything and close; see `stop.py`."""
         await self.stopping.finish()
+        self.log.info("exporter stopped", pending=self.registry.pending)
 
     def _restore(self, snapshot: Snapshot) -> None:
         """Give each part what is stored of it; the jobs themselves are the registry's."""

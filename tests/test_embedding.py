@@ -163,12 +163,14 @@ async def test_the_host_gets_the_log_lines_through_stdlib_logging(
             await client.put(f"/api/v1/jobs/{job_id}")
             await until(lambda: not app[EXPORTER].registry.pending)
     records = [record for record in caplog.records if record.name == "removit_exporter"]
-    assert [record.getMessage() for record in records] == [
+    assert [record.msg for record in records if hasattr(record, "job_id")] == [
         "warning raised",
         "variation ignored",
         "job finished",
     ]
-    assert {getattr(record, "job_id", None) for record in records} == {job_id}
+    assert f"job_id={job_id} mode=params" in records[2].getMessage()
+    assert [records[0].msg, records[-1].msg] == ["exporter started", "exporter stopped"]
+    assert {record.job_id for record in records if hasattr(record, "job_id")} == {job_id}
 
 
 @pytest.fixture

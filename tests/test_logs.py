@@ -87,6 +87,13 @@ FROM_FAILED: dict[str, Any] = {"from": "failed"}
             {"variation": "v", "messages": ["m"]},
         ),
         (
+            event(EventType.SUSPECTED, http_status=500, missing=("a witness",)),
+            "job suspected",
+            "info",
+            {"http_status": 500, "missing": ["a witness"]},
+        ),
+        (event(EventType.CLEARED), "job cleared", "info", {}),
+        (
             event(EventType.DRIFT, kind="wrong_type", detail="progress"),
             "contract drift",
             "warning",
@@ -135,16 +142,42 @@ def test_invented_warnings_are_a_limited_number_of_lines_and_the_rest_is_counted
     assert next_one["event"] == "warning raised"
 
 
-def test_drift_is_logged_once_per_kind_and_hour() -> None:
-    def drift(time: float, kind: str = "wrong_type") -> Event:
-        return event(EventType.DRIFT, time, kind=kind, detail="x")
+def test_the_drift_of_each_field_is_logged_once_an_hour() -> None:
+    def drift(time: float, kind: str = "wrong_type", detail: str = "x") -> Event:
+        return event(EventType.DRIFT, time, kind=kind, detail=detail)
 
-    events = [drift(START), drift(START + 3599), drift(START + 1, "too_long"), drift(START + 3600)]
-    assert [line["kind"] for line in lines("info", *events)] == [
-        "wrong_type",
-        "too_long",
-        "wrong_type",
+    events = [
+        *(drift(START), drift(START + 3599), drift(START + 3599, detail="y")),
+        *(drift(START + 3599, "too_long"), drift(START + 3600)),
     ]
+    assert [(line["kind"], line["detail"]) for line in lines("info", *events)] == [
+        ("wrong_type", "x"),
+        ("wrong_type", "y"),
+        ("too_long", "x"),
+        ("wrong_type", "x"),
+    ]
+    invented = [drift(START, detail=str(number)) for number in range(300)]
+    assert len(lines("info", *invented)) == 100
+
+
+def test_a_hosts_own_format_shows_the_data_in_the_line() -> None:
+    stream = io.StringIO()
+    logging.basicConfig(stream=stream, format="%(levelname)s %(message)s", force=True)
+    ignored = event(EventType.VARIATION_IGNORED, variation="shadow wall", messages=["a=b\nc"])
+    log = EventLog(make_logger(upstream="main"))
+    log.published(Published(None, answered(mode="params", key="sku"), [ignored]))
+    assert stream.getvalue() == (
+        f"WARNING variation ignored upstream=main job_id={JOB_ID} mode=params source=api key=sku"
+        ' variation="shadow wall" messages="[\\"a=b\\\\nc\\"]"\n'
+    )
+
+
+def test_each_line_names_the_upstream() -> None:
+    stream = io.StringIO()
+    configure("info", "json", [], stream)
+    make_logger(upstream="main").info("started")
+    [line] = [json.loads(one) for one in stream.getvalue().splitlines()]
+    assert (line["event"], line["upstream"]) == ("started", "main")
 
 
 @pytest.mark.parametrize(
@@ -152,15 +185,18 @@ def test_drift_is_logged_once_per_kind_and_hour() -> None:
     [
         ("well", "down", [("upstream down", "error")]),
         ("down", "well", [("upstream up", "info")]),
-        ("unknown", "well", []),
-        ("well", "suspect", []),
-        ("well", "key_rejected", [("key rejected", "warning")]),
+        ("unknown", "well", [("upstream up", "info")]),
+        ("well", "suspect", [("upstream suspected", "warning")]),
+        ("well", "throttled", [("upstream throttled", "warning")]),
+        ("throttled", "well", [("upstream up", "info")]),
+        ("well", "key_rejected", [("key rejected", "error")]),
+        ("key_rejected", "down", [("upstream down", "error")]),
         ("key_rejected", "well", [("key accepted", "info")]),
         ("well", "blocked", [("upstream down", "error")]),
-        ("down", "key_rejected", [("key rejected", "warning"), ("upstream up", "info")]),
+        ("down", "key_rejected", [("key rejected", "error")]),
     ],
 )
-def test_outages_and_rejected_keys_are_logged_when_they_begin_and_end(
+def test_each_change_of_the_upstreams_state_is_one_line_at_its_level(
     former: str, after: str, expected: list[tuple[str, str]]
 ) -> None:
     stream = io.StringIO()
@@ -174,7 +210,7 @@ def test_outages_and_rejected_keys_are_logged_when_they_begin_and_end(
 
 
 def test_events_without_a_line_are_silent() -> None:
-    assert lines("debug", event(EventType.FIRST_ANSWER), event(EventType.SUSPECTED)) == []
+    assert lines("debug", event(EventType.FIRST_ANSWER)) == []
 
 
 def test_a_secret_that_is_added_later_is_hidden_also_in_its_json_spelling() -> None:

@@ -4,6 +4,7 @@ Exit codes: 0 all registered, 1 some refused, 2 usage, 3 the exporter cannot be 
 """
 
 import asyncio
+import codecs
 import contextlib
 import json
 import sys
@@ -110,7 +111,7 @@ class _Source:
             yield self._line({"job_id": job_id})
         for number, line in enumerate(self._file or (), start=1):
             progress(len(line))
-            text = line.strip()
+            text = (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).strip()
             if not text:
                 self._blank.append(number)
                 continue

@@ -5,6 +5,7 @@ Exit codes: 0 all are done, 1 a job ended otherwise or was forgotten, or an erro
 """
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import click
 
 from ..client import AsyncClient, RefusedError, UnreachableError
 from ..config import Config, ConfigError, load_config
-from ..logs import configure
+from ..logs import LOGGER_NAME, configure
 from .connection import config_option, exporter_options, make_client
 from .values import DurationType, Failure, UnreachableFailure
 from .watch_view import make_view, summary
@@ -47,13 +48,17 @@ def watch(
     patience: float,
     **connection: Any,
 ) -> None:
-    """Watch jobs until they end; without JOB_IDs, all pending jobs of the exporter."""
+    """Watch jobs until they end; without JOB_IDs, all pending jobs of the exporter.
+
+    It shows the age, the key and the expected end, and what a suspected job lacks for a verdict.
+    """
     if direct and not job_ids:
         raise click.UsageError("--upstream: name at least one JOB_ID; the API lists none")
     names = tuple(dict.fromkeys(job_ids))
     try:
         config = load_config(config_file) if direct else None
         configure("error", None, ())  # the view shows the jobs
+        logging.getLogger(LOGGER_NAME).addFilter(lambda line: line.msg != "key rejected")
         client = make_client(config_file, patience, **connection)
         states = asyncio.run(_watch(names, client, config, timeout))
     except UnreachableError as error:

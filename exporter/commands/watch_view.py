@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol, Self
 import click
 
 from ..core.printable import printable
+from .ages import age, expectation
 from .watching import Update
 
 SHOWN_BARS: Final = 20
@@ -38,7 +39,7 @@ class Plain:
         """See `View.show`."""
         last = self._last.get(update.job_id)
         self._last[update.job_id] = update
-        if last is None or (last.state, last.step) != (update.state, update.step):
+        if last is None or _standing(last) != _standing(update):
             click.echo(_line(update))
         for text in _remarks(update, last):
             click.echo(f"{update.job_id}  {text}")
@@ -48,7 +49,9 @@ class Bars:
     """Shows a bar with the step for each pending job, and a line above for each ended one."""
 
     def __init__(self) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        from .watch_columns import AgeColumn
 
         self._last: dict[str, Update] = {}
         self._tasks: dict[str, Any] = {}
@@ -58,7 +61,7 @@ class Bars:
             BarColumn(),
             TextColumn("{task.percentage:>3.0f} %", markup=False),
             TextColumn("{task.fields[step]}", markup=False),
-            TimeElapsedColumn(),
+            AgeColumn(),
         )
         self._open = ExitStack()
 
@@ -89,11 +92,17 @@ class Bars:
 
     def _draw(self, update: Update) -> None:
         task, done = self._tasks.get(update.job_id), update.progress or 0
-        step = printable(update.step or "")
+        step = "suspected" if update.missing is not None else update.step or ""
+        fields: dict[str, Any] = {
+            "step": printable(step),
+            "registered_at": update.registered_at,
+            "expected_at": update.expected_at,
+        }
         if task is None:
-            task = self._progress.add_task(update.job_id, total=100, completed=int(done), step=step)
+            name = printable(_name(update))
+            task = self._progress.add_task(name, total=100, completed=int(done), **fields)
             self._tasks[update.job_id] = task
-        self._progress.update(task, completed=done, step=step)
+        self._progress.update(task, completed=done, **fields)
 
     def _end(self, update: Update) -> None:
         self._say(_line(update))
@@ -125,9 +134,22 @@ def summary(states: Counter[str]) -> str:
     return ", ".join(f"{state} {count}" for state, count in sorted(states.items()))
 
 
+def _name(update: Update) -> str:
+    return f"{update.job_id} ({update.key})" if update.key else update.job_id
+
+
+def _standing(update: Update) -> tuple[object, ...]:
+    """Return what a line is written for when it changes; suspicion, but not each of its answers."""
+    return update.state, update.step, update.missing is not None
+
+
 def _line(update: Update) -> str:
     progress = "" if update.progress is None else f"{update.progress:3.0f} %"
-    words = [update.job_id, f"{update.state:<9}", f"{progress:>5}", update.step or ""]
+    words = [_name(update), f"{update.state:<9}", f"{progress:>5}", update.step or ""]
+    if not update.ended:
+        words += filter(None, [age(update), expectation(update)])
+    if update.missing is not None:
+        words.append(f"suspected; missing: {', '.join(update.missing) or 'nothing'}")
     if update.evidence:
         words.append(f"({update.evidence})")
     return printable("  ".join(words).rstrip())

@@ -7,12 +7,14 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
-from ..client import AsyncClient, JobDocument
+from ..client import AsyncClient, FullJobDocument
 from ..config import Config
 from ..core.health.health import UpstreamState
 from ..core.job import Job, Source
+from ..core.outlook import outlook
 from ..registry.feed import Progress, Wanted
 from ..registry.staging import Registration
 from ..service import Exporter
@@ -31,6 +33,13 @@ class Update:
     warnings: tuple[tuple[str, str], ...] = ()
     """Pairs of a variation and a message."""
     ignored_variations: tuple[str, ...] = ()
+    key: str | None = None
+    registered_at: float = 0.0
+    """Seconds since 1970."""
+    missing: tuple[str, ...] | None = None
+    """Lists what the verdict on a suspected job still lacks; None where it is not suspected."""
+    expected_at: float | None = None
+    """When (seconds since 1970) half of such jobs have ended; None where it is not known."""
 
     @property
     def ended(self) -> bool:
@@ -88,7 +97,8 @@ async def _look(client: AsyncClient, job_id: str) -> Update:
     return Update(job_id, FORGOTTEN, None, None) if shown is None else _sight_of_document(shown)
 
 
-def _sight_of_document(shown: JobDocument) -> Update:
+def _sight_of_document(shown: FullJobDocument) -> Update:
+    suspicion = shown["suspicion"]
     return Update(
         job_id=shown["job_id"],
         state=shown["state"],
@@ -97,7 +107,15 @@ def _sight_of_document(shown: JobDocument) -> Update:
         evidence=shown["evidence"],
         warnings=tuple((name, text) for name, texts in shown["warnings"].items() for text in texts),
         ignored_variations=tuple(shown["ignored_variations"]),
+        key=shown["key"],
+        registered_at=_seconds(shown["registered_at"]) or 0.0,
+        missing=None if suspicion is None else tuple(suspicion["missing"]),
+        expected_at=_seconds(shown["expected_at"]),
     )
+
+
+def _seconds(time: str | None) -> float | None:
+    return None if time is None else datetime.fromisoformat(time).timestamp()
 
 
 async def from_upstream(config: Config, job_ids: Sequence[str]) -> AsyncIterator[Update]:
@@ -119,7 +137,7 @@ async def from_upstream(config: Config, job_ids: Sequence[str]) -> AsyncIterator
             job = None if job_id is None else await registry.get(job_id)
             if job is None or job.job_id not in left:
                 continue
-            yield _sight_of_job(job)
+            yield _sight_of_job(job, exporter)
             if not job.pending:
                 del left[job.job_id]
             if not left:
@@ -137,7 +155,9 @@ async def _exporting(config: Config) -> AsyncIterator[Exporter]:
         await exporter.stop()
 
 
-def _sight_of_job(job: Job) -> Update:
+def _sight_of_job(job: Job, exporter: Exporter) -> Update:
+    poller, rules = exporter.poller, exporter.config().judgement
+    known = outlook(job, poller.health, poller.now(), rules)
     return Update(
         job_id=job.job_id,
         state=job.state.value,
@@ -146,4 +166,7 @@ def _sight_of_job(job: Job) -> Update:
         evidence=job.evidence,
         warnings=tuple((name, text) for name, texts in job.warnings.items() for text in texts),
         ignored_variations=job.ignored_variations,
+        key=job.key,
+        registered_at=job.registered_at,
+        missing=None if known is None else known.missing,
     )

@@ -63,5 +63,11 @@ class Config(Section):
     def _plain_ids(cls, value: object) -> object:
         """Admit an id alone for a job without labels and key."""
         if not isinstance(value, list):
-            return value
-        return [{"job_id": job} if isinstance(job, str) else job for job in value]
+            return [] if value is None else value
+        return [job if isinstance(job, dict) else {"job_id": job} for job in value]
+
+    @field_validator("job_files", mode="before")
+    @classmethod
+    def _empty_list(cls, value: object) -> object:
+        """Admit a list whose entries are all commented out."""
+        return [] if value is None else value

@@ -9,6 +9,8 @@ import yaml
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024
 MAX_DEPTH: Final = 20
 
+_STANDARD_TAG: Final = "tag:yaml.org,2002:"
+
 Path = tuple[str | int, ...]
 
 
@@ -97,6 +99,10 @@ def _checked_events(text: str, loader: Any) -> Iterator[tuple[int, str]]:
         line = event.start_mark.line + 1 if event.start_mark else 1
         if isinstance(event, yaml.AliasEvent):
             yield line, "aliases (`*name`) are not read; write the value out"
+            return
+        tag = getattr(event, "tag", None)
+        if tag is not None and not tag.startswith(_STANDARD_TAG):
+            yield line, f"tags are not read: {tag[:80]}"
             return
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1

@@ -15,7 +15,8 @@ from .credentials import SecretError, read_secret_file
 from .document import MAX_FILE_BYTES, ConfigError, Document, read_document
 from .files import FileError, read_text
 from .registration import ConfiguredJob
-from .values import show
+from .sections import Section
+from .values import hint_of_quotes, show
 
 
 def load_config(
@@ -103,6 +104,9 @@ def parse_config(
 ) -> Config:
     """Read a config's text; raises `ConfigError`, also if a file that it names cannot be read."""
     document = read_document(text, name)
+    for section in [name for name, value in document.data.items() if value is None]:
+        if isinstance(getattr(Config(), section, None), Section):
+            document.data[section] = {}  # all of its keys are commented out
     for key, value in (overrides or {}).items():
         section, _, field = key.partition(".")
         document.data.setdefault(section, {})[field] = value
@@ -130,7 +134,9 @@ def _note(document: Document, problem: Any, model: type[BaseModel]) -> None:
     expected = _EXPECTED.get(kind)
     message = expected(context) if expected else problem["msg"]
     if kind != "missing":
-        message = f"{message}, got {show(_value_at(document.data, path))}"
+        value = _value_at(document.data, path)
+        message = f"{message}, got {show(value)}"
+        message += hint_of_quotes(value) if kind == "string_type" else ""
     document.error(path, message)
 
 
@@ -161,6 +167,8 @@ def _is_internal(part: object) -> bool:
 
 def _value_at(data: Any, path: tuple[str | int, ...]) -> object:
     for part in path:
+        if isinstance(data, (str, int, float)):
+            return data  # a plain id, short for {job_id: …}
         try:
             data = data[part]
         except (KeyError, IndexError, TypeError):

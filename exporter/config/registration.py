@@ -15,6 +15,7 @@ from .values import (
     FilePath,
     LabelName,
     Size,
+    hint_of_quotes,
     show,
 )
 
@@ -72,7 +73,7 @@ class RegistrationRules(Section):
 
     def _check_id(self, job_id: object) -> str | None:
         if not isinstance(job_id, str):
-            return f"expected a string, got {show(job_id)}"
+            return f"expected a string, got {show(job_id)}{hint_of_quotes(job_id)}"
         if len(job_id) > MAX_ID_CHARS or not re.fullmatch(self.job_id_pattern, job_id):
             admitted = f"registration.job_id_pattern: {self.job_id_pattern}"
             return f"{show(job_id)} does not match {admitted}"
@@ -98,7 +99,7 @@ class RegistrationRules(Section):
             names = ", ".join(self.allowed_labels) or "none"
             return f"not among registration.allowed_labels, which are: {names}"
         if not isinstance(value, str):
-            return f"expected a string, got {show(value)}"
+            return f"expected a string, got {show(value)}{hint_of_quotes(value)}"
         if "\x00" in value or not _is_text(value):
             return "contains a character that labels cannot have"
         if len(value.encode()) > self.max_label_bytes:

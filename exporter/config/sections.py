@@ -42,6 +42,12 @@ class Section(BaseModel):
         use_attribute_docstrings=True,
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _empty(cls, value: object) -> object:
+        """Admit a section whose keys are all commented out."""
+        return {} if value is None else value
+
 
 class Upstream(Section):
     """The upstream API: one base URL with one key."""

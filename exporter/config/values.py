@@ -152,6 +152,13 @@ def show(value: object) -> str:
     return text if len(text) <= 80 else text[:79] + "…"
 
 
+def hint_of_quotes(value: object) -> str:
+    """Say how to write a number, a date or a word such as `yes` as a text; else nothing."""
+    if value is None or not isinstance(value, (bool, int, float)):
+        return ""
+    return "; quote it, or YAML reads it as a number or as true or false"
+
+
 def _written(form: str, pattern: str | None = None) -> WithJsonSchema:
     """Return the JSON Schema of a value; `form` is its name in the docs."""
     schema = {"type": "string", "title": form}

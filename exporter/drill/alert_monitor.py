@@ -87,6 +87,23 @@ class AlertMonitor:
                 return True
         return False
 
+    async def explain(self, alert_id: AlertId) -> list[str]:
+        """Say what Prometheus knows of an alert that does not fire, and of its target."""
+        name, upstream = alert_id
+        scenario = f"/scenarios/{upstream.removeprefix('drill-')}"
+        try:
+            targets = (await self._get(f"{self.prometheus}/api/v1/targets"))["data"]
+            alerts = (await self._get(f"{self.prometheus}/api/v1/alerts"))["data"]["alerts"]
+        except DrillError as error:
+            return [str(error)]
+        failed = [
+            f"its last scrape failed: {target['lastError']}"
+            for target in targets["activeTargets"]
+            if target["labels"].get("instance", "").endswith(scenario) and target["lastError"]
+        ]
+        states = [one["state"] for one in alerts if _alert_id(one["labels"]) == (name, upstream)]
+        return [*failed, f"the alert is {states[0] if states else 'inactive'} there"]
+
     async def silence_the_end(self, upstreams: Iterable[str]) -> None:
         """Silence `EXPORTER_DOWN` for exporters that now stop."""
         now = datetime.now(UTC)

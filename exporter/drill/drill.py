@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shutil
 import ssl
 import tempfile
 import time
@@ -29,8 +30,13 @@ from .upstream_scenarios import UPSTREAM_SCENARIOS
 _ALL: Final = (*UPSTREAM_SCENARIOS, *JOB_SCENARIOS, *EXPORTER_SCENARIOS)
 SCENARIOS: Final = {scenario.name: scenario for scenario in _ALL}
 
+LOG_FILE: Final = "exporter.log"
+
 CALM_SECONDS: Final = 3.0
 """Time without a fault before each scenario: a few scrapes."""
+
+ENOUGH_SCRAPES: Final = 0.7
+"""Scrapes a second, of one that is expected; with fewer the rules see too little."""
 
 PAGE_SECONDS: Final = 45.0
 """A page is sent after Alertmanager's `group_wait`, which is 30 s in the shipped example."""
@@ -83,24 +89,38 @@ async def run_drill(options: DrillOptions, say: Callable[[str], None]) -> bool:
     ql = Promql(load_thresholds(), for_drill)
     table = {alert.key: alert for alert in alerts(ql)}
     labels = {"drill": "true"} | ({"drill_page": "true"} if options.page else {})
-    with tempfile.TemporaryDirectory(prefix="removit-drill-") as name:
-        folder, parts = Path(name), list[_Part]()
-        for scenario in (SCENARIOS[name] for name in options.scenarios or SCENARIOS):
-            sandbox = Sandbox(scenario.name, folder / scenario.name, scenario.config, labels)
-            parts.append(_Part(scenario, sandbox, table[scenario.key]))
-        sandboxes = [part.sandbox for part in parts]
-        with (folder / "exporter.log").open("w") as log:
-            configure("info", "json", [sandbox.key for sandbox in sandboxes], log)
-            async with (
-                aiohttp.ClientSession(
-                    headers=authorization(None, options.login),
-                    connector=aiohttp.TCPConnector(ssl=options.tls or True),
-                ) as session,
-                serve(sandboxes, options.listen_address) as url,
-            ):
-                monitor = AlertMonitor(session, options.prometheus, options.alertmanager)
-                say(f"drill {url}, log {log.name}")
-                return await _Drill(options, monitor, ql, say).run(parts)
+    folder = Path(tempfile.mkdtemp(prefix="removit-drill-"))
+    parts = list[_Part]()
+    for scenario in (SCENARIOS[name] for name in options.scenarios or SCENARIOS):
+        sandbox = Sandbox(scenario.name, folder / scenario.name, scenario.config, labels)
+        parts.append(_Part(scenario, sandbox, table[scenario.key]))
+    seen = False
+    try:
+        with (folder / LOG_FILE).open("w") as log:
+            configure("info", "json", [part.sandbox.key for part in parts], log)
+            seen = await _serve_and_run(options, ql, parts, say)
+    finally:
+        if seen:
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            say(f"the exporters' log is kept: {folder / LOG_FILE}")
+    return seen
+
+
+async def _serve_and_run(
+    options: DrillOptions, ql: Promql, parts: Sequence[_Part], say: Callable[[str], None]
+) -> bool:
+    sandboxes = [part.sandbox for part in parts]
+    async with (
+        aiohttp.ClientSession(
+            headers=authorization(None, options.login),
+            connector=aiohttp.TCPConnector(ssl=options.tls or True),
+        ) as session,
+        serve(sandboxes, options.listen_address) as url,
+    ):
+        monitor = AlertMonitor(session, options.prometheus, options.alertmanager)
+        say(f"drill {url}")
+        return await _Drill(options, monitor, ql, say).run(parts)
 
 
 class _Drill:
@@ -169,13 +189,14 @@ class _Drill:
     async def _wait_for_alert(self, part: _Part, outcome: Outcome) -> None:
         """Wait until the alert is seen; without a URL to check, wait for `patience`."""
         monitor, patience, began = self._monitor, self._options.patience, time.monotonic()
-        alert_id = part.alert_id
+        alert_id, scrapes = part.alert_id, part.sandbox.scrapes
         if monitor.prometheus is None and monitor.alertmanager is None:
             await asyncio.sleep(patience)
             return
         if monitor.prometheus is not None:
             if not await monitor.wait_until(lambda: alert_id in monitor.firing, patience):
                 outcome.trouble = f"did not fire in Prometheus within {patience:.0f} s"
+                outcome.trouble += f": {await self._cause(part, scrapes, began)}"
                 return
             outcome.fired = time.monotonic() - began
             self._tell(part.scenario, f"fires in Prometheus after {outcome.fired:.0f} s")
@@ -186,6 +207,16 @@ class _Drill:
             outcome.arrived = time.monotonic() - began
             self._check_receivers(part, outcome)
         await asyncio.sleep(self._hold())
+
+    async def _cause(self, part: _Part, scrapes: int, began: float) -> str:
+        """Say what may be behind an alert that did not fire."""
+        seconds, seen = time.monotonic() - began, part.sandbox.scrapes - scrapes
+        causes = [f"{seen} scrapes in {seconds:.0f} s"]
+        if part.sandbox.muted:
+            causes = ["its scrapes are refused, as the scenario wants"]
+        elif seen < seconds * ENOUGH_SCRAPES:
+            causes.append("expected one a second: this machine, or Prometheus, is too busy")
+        return "; ".join([*causes, *await self._monitor.explain(part.alert_id)])
 
     def _check_receivers(self, part: _Part, outcome: Outcome) -> None:
         """Note as trouble that a page notifies nobody, or that anything else notifies someone."""

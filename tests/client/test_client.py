@@ -411,6 +411,9 @@ async def test_the_verb_registers_from_arguments_a_file_and_a_pipe(
     assert (await site.job("d"))["labels"] == {"shop": "us", "run": "1"}
     code, out, _ = await register(url, "a", "--file", "-", given="e\nf\n")
     assert (code, out) == (0, "registered 2, known 1, refused 0\n")
+    (tmp_path / "bom.txt").write_bytes(b"\xef\xbb\xbfa\r\ne\r\n")
+    code, out, _ = await register(url, "--file", "bom.txt", directory=tmp_path)
+    assert (code, out) == (0, "registered 0, known 2, refused 0\n")
     assert await register(url, "g", "--key", "sku-2") == (
         0,
         "registered 1, known 0, refused 0\n",

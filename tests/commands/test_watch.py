@@ -7,6 +7,7 @@ import pty
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from conftest import KEY, Open, Site, until
 
 from exporter.client import AsyncClient, RefusedError, UnreachableError
+from exporter.commands.ages import write_age
 from exporter.commands.watching import from_exporter
 from exporter.simulator import Script, Simulator
 
@@ -101,6 +103,29 @@ async def test_a_failed_job_makes_watch_exit_with_1(site: Site, simulator: Simul
     assert " s were 5xx, the last 500; meanwhile " in out  # the evidence
     code, _, err = await watch("--exporter.url", site.url, witness, "--timeout", "200ms")
     assert (code, err) == (1, "not all have ended in time\n")
+
+
+async def test_a_job_shows_its_key_its_age_and_what_a_suspicion_lacks(
+    site: Site, simulator: Simulator
+) -> None:
+    job_id = simulator.add(Script.stuck(0.0))
+    ago = datetime.now(UTC) - timedelta(hours=2)
+    await site.put(job_id, key="sku-7", registered_at=ago.isoformat())
+    await until(lambda: site.exporter.registry.jobs[job_id].answered)
+    with simulator.faults.override(job_id, 500, b'{"error": "internal"}'):
+        await until(lambda: site.exporter.registry.jobs[job_id].suspicion is not None)
+        _, out, _ = await watch("--exporter.url", site.url, job_id, "--timeout", "3s")
+    line = out.splitlines()[0]
+    assert line.startswith(f"{job_id} (sku-7)  pending")
+    assert "2:00:" in line
+    assert "suspected; missing: " in line
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(-1, "0:00"), (9.9, "0:09"), (61, "1:01"), (3600 * 26 + 65, "26:01:05")]
+)
+def test_ages_are_written_in_hours_minutes_and_seconds(seconds: float, text: str) -> None:
+    assert write_age(seconds) == text
 
 
 async def test_unknown_jobs_and_an_unreachable_exporter_are_errors(

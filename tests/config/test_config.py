@@ -198,7 +198,7 @@ def test_the_example_shows_every_key_with_its_default() -> None:
             ["config.yaml:3: jobs.1: a is named on line 2 with other labels or another key"],
         ),
         ("jobs: [{labels: {}}]", ["config.yaml:1: jobs.0.job_id: is missing"]),
-        ("jobs: [5]", ["config.yaml:1: jobs.0: expected a mapping, got 5"]),
+        ("jobs: [5]", ["config.yaml:1: jobs.0.job_id: expected a text, got 5; quote it"]),
         (
             "upstream: {name: ''}",
             ["config.yaml:1: upstream.name: expected a text that is not empty, got"],
@@ -319,7 +319,31 @@ def test_the_prefix_defaults_to_that_of_the_external_url() -> None:
 
 def test_dates_stay_text_and_other_scalars_are_refused_by_type() -> None:
     assert parse("jobs: [2026-01-01]").jobs[0].job_id == "2026-01-01"
-    assert "expected a text" in errors("upstream: {name: yes}")[0]
+    assert "expected a text, got True; quote it" in errors("upstream: {name: yes}")[0]
+    [line] = errors("jobs: [12345]")
+    assert "jobs.0.job_id: expected a text, got 12345; quote it" in line
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "upstream:\npolling:\n#  min_interval: 1s\n",
+        "metrics:\n  per_job:\n",
+        "jobs:\n# - a\njob_files:\n",
+        "storage:\n",
+    ],
+)
+def test_a_section_whose_keys_are_commented_out_is_all_defaults(text: str) -> None:
+    assert parse(text) == parse("")
+
+
+def test_a_flag_overrides_a_key_of_a_section_that_is_commented_out() -> None:
+    assert parse("log:\n", overrides={"log.level": "debug"}).log.level == "debug"
+
+
+@pytest.mark.parametrize("text", ["jobs: !mine [a]", "log: !mine {}", "log: {level: !mine info}"])
+def test_tags_are_refused(text: str) -> None:
+    assert errors(text) == ["config.yaml:1: tags are not read: !mine"]
 
 
 @pytest.mark.parametrize("value", ["null", "true", "[]", "5", "1.5s", "''"])

@@ -147,6 +147,26 @@ async def test_the_jobs_of_an_ignored_variation_can_be_chosen(
     await expect(rows).to_have_count(2)
 
 
+@pytest.mark.parametrize("width", [1600, 1400, 1280, 1000, 400])
+async def test_nothing_is_cut_off_at_the_side_however_long_the_times_are(
+    lively: Site, simulator: Simulator, open_page: Any, width: int
+) -> None:
+    job_id = simulator.add(Script.sound(0.0))
+    await lively.put(job_id)
+    await lively.ends(job_id, "done")
+    page = await open_page(lively, viewport={"width": width, "height": 900})
+    await expect(page.locator("#kinds table")).to_be_attached()
+    await page.evaluate(
+        "for (const cell of document.querySelectorAll('#kinds td:not(:first-child)'))"
+        " cell.textContent = '3 m 10 s'"
+    )
+    sizes = await page.evaluate(
+        "[document.documentElement, ...document.querySelectorAll('.side, .side .card')]"
+        ".map((box) => [box.scrollWidth, box.clientWidth])"
+    )
+    assert all(needed <= there for needed, there in sizes), sizes
+
+
 async def test_sorting_is_announced(lively: Site, simulator: Simulator, open_page: Any) -> None:
     for seconds in (0.05, 30.0):
         await lively.put(simulator.add(Script.sound(seconds)))

@@ -1,8 +1,10 @@
 """The drill with a real Prometheus and a real Alertmanager, and the shipped routing."""
 
 import asyncio
+import contextlib
 import os
 import re
+import shutil
 import signal
 import sys
 from collections import defaultdict
@@ -232,6 +234,44 @@ async def test_without_servers_a_drill_prints_the_expected_alerts() -> None:
     assert "should now be seen: RemovitUpstreamBlocked (critical)" in out
     assert "for a receiver that notifies nobody" in out
     assert "nothing was checked" in out
+
+
+async def test_an_alert_that_does_not_fire_has_its_cause_and_the_log_is_kept() -> None:
+    address = f"127.0.0.1:{free_port()}"
+    rules = [{"name": alert.name, "query": "x"} for alert in ALERTS.values()]
+    instance = f"{address}/scenarios/upstream-blocked"
+    failed = {"labels": {"instance": instance}, "lastError": "context deadline exceeded"}
+    answers = {
+        "rules": {"groups": [{"rules": rules}]},
+        "alerts": {"alerts": []},
+        "targets": {"activeTargets": [failed]},
+    }
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response({"data": answers[request.match_info["what"]]})
+
+    app = web.Application()
+    app.router.add_get("/api/v1/{what}", answer)
+    async with TestServer(app) as server, aiohttp.ClientSession() as session:
+        flags = ("--patience=3s", f"--web.listen-address={address}")
+        prometheus = f"--prometheus={server.make_url('/')}"
+        running = asyncio.create_task(drill("--scenario=upstream-blocked", *flags, prometheus))
+
+        async def scraped() -> bool:
+            with contextlib.suppress(aiohttp.ClientError):
+                async with session.get(f"http://{instance}/metrics") as response:
+                    return response.status == 200
+            return False
+
+        await until(scraped, 30)
+        code, out = await running
+    assert code == 1
+    assert "did not fire in Prometheus within 3 s: 0 scrapes in 3 s; expected one a second" in out
+    assert "its last scrape failed: context deadline exceeded; the alert is inactive there" in out
+    [kept] = re.findall("the exporters' log is kept: (.*)", out)
+    log = Path(kept)
+    assert '"event": "exporter started"' in log.read_text()
+    shutil.rmtree(log.parent)
 
 
 async def test_the_former_name_of_the_option_still_works() -> None:
