@@ -18,8 +18,8 @@ NEEDS_RESTART: Final = (
 
 
 def pin(old: Config, new: Config, keys: Iterable[str] = NEEDS_RESTART) -> tuple[Config, list[str]]:
-    """Return `new` with the old values of the fixed `keys`, and those of them that differed."""
-    held = []
+    """Return `new` with the old values of the fixed `keys`, and names of those that differed."""
+    held = list[str]()
     for key in keys:
         section, _, name = key.partition(".")
         former, wanted = getattr(old, section), getattr(new, section)
@@ -28,9 +28,10 @@ def pin(old: Config, new: Config, keys: Iterable[str] = NEEDS_RESTART) -> tuple[
             if getattr(former, name) == getattr(wanted, name):
                 continue
             value = wanted.model_copy(update={name: getattr(former, name)})
-        elif former == wanted:
-            continue
-        held.append(key)
+            held.append(key)
+        else:
+            fields = type(former).model_fields
+            held += [f"{key}.{at}" for at in fields if getattr(former, at) != getattr(wanted, at)]
         new = new.model_copy(update={section: value})
     return new, held
 

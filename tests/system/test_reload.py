@@ -89,7 +89,7 @@ async def test_keys_that_need_a_restart_keep_their_value_with_a_warning(
         storage={"path": "other.db", "retention": "1h"},
         web={"listen_address": "127.0.0.1:1"},
     )
-    held = ["upstream.name", "metrics.const_labels", "storage.path", "web"]
+    held = ["upstream.name", "metrics.const_labels", "storage.path", "web.listen_address"]
     assert await reload(site) == (200, {"reloaded": True, "needs_restart": held})
     config = site.exporter.config()
     assert (config.upstream.name, config.upstream.rate) == ("removit", 77)
