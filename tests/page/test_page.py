@@ -151,7 +151,7 @@ async def test_the_jobs_of_an_ignored_variation_can_be_chosen(
 async def test_nothing_is_cut_off_at_the_side_however_long_the_times_are(
     lively: Site, simulator: Simulator, open_page: Any, width: int
 ) -> None:
-    job_id = simulator.add(Script.sound(0.0))
+    job_id = simulator.add(Script.sound(0.6))
     await lively.put(job_id)
     await lively.ends(job_id, "done")
     page = await open_page(lively, viewport={"width": width, "height": 900})
