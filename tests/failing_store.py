@@ -1,10 +1,11 @@
 """A store that fails as told."""
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 from exporter.storage.memory import MemoryStore
-from exporter.storage.store import Accepted, Change, Fenced, SignOfLife, StoreError
+from exporter.storage.store import Accepted, Change, Fenced, SignOfLife, Store, StoreError
 
 
 class FailingStore(MemoryStore):
@@ -44,3 +45,29 @@ class FailingStore(MemoryStore):
     def _check(self) -> None:
         if self.broken:
             raise StoreError("disk full")
+
+
+class Held:
+    """Commits of a store that wait, and how many have come so far."""
+
+    def __init__(self) -> None:
+        self.go_on = asyncio.Event()
+        self.commits = 0
+
+
+@contextlib.contextmanager
+def held(store: Store) -> Iterator[Held]:
+    """Let a store take its time: no commit goes on before the end of the context."""
+    held, apply = Held(), store.apply
+
+    async def later(changes: Sequence[Change]) -> list[Accepted | Fenced]:
+        held.commits += 1
+        await held.go_on.wait()
+        return await apply(changes)
+
+    store.apply = later  # type: ignore[method-assign]
+    try:
+        yield held
+    finally:
+        store.apply = apply  # type: ignore[method-assign]
+        held.go_on.set()

@@ -6,7 +6,6 @@ Memory holds the jobs that are pending, linger after their end, or will be asked
 (`upkeep.py`).
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 
@@ -32,18 +31,9 @@ from .changes import Changes
 from .commit import GroupCommit
 from .feed import Feed
 from .limits import RegistryLimits
+from .registering import Registering
 from .resident import ResidentJobs
-from .staging import (
-    Outcome,
-    Refused,
-    Registered,
-    Registration,
-    RegistrationConflictError,
-    RegistryFullError,
-    Staged,
-    fitting,
-    stage,
-)
+from .staging import Outcome, Refused, Registered, Registration
 from .upkeep import Upkeep
 from .waiting import Waiting
 
@@ -82,7 +72,7 @@ class Registry:
         self.upkeep = Upkeep(
             store, commit, self._resident, self._changes, lambda: self.configured, limits, now
         )
-        self._registering = asyncio.Lock()
+        self._registering = Registering(store, commit, self._changes, self._resident, limits, now)
 
     @property
     def pending(self) -> int:
@@ -164,7 +154,7 @@ class Registry:
 
         Raises `RegistrationConflictError`, `RegistryFullError`, `StoreError`.
         """
-        results = await self._register(registrations, source, whole=True)
+        results = await self._registering.register(registrations, source, whole=True)
         return [result for result in results if isinstance(result, Registered)]
 
     async def register_each(
@@ -175,7 +165,7 @@ class Registry:
         Fewer results than registrations mean that there was no room for the rest. Raises
         `StoreError`.
         """
-        return await self._register(registrations, source, whole=False)
+        return await self._registering.register(registrations, source, whole=False)
 
     async def register_answered(self, outcome: Outcome) -> None:
         """Register a new job together with its first answer, in one commit.
@@ -183,14 +173,7 @@ class Registry:
         A job that was registered in the meantime is left unchanged. Raises `RegistryFullError`
         and `StoreError`.
         """
-        self.commit.check()
-        async with self._registering:
-            self.commit.check()
-            if await self._known([outcome.job.job_id]):
-                return
-            if self.pending >= self.limits.max_pending:
-                raise RegistryFullError
-            await self._changes.submit([(None, self._changes.make(None, outcome))], must_store=True)
+        await self._registering.register_answered(outcome)
 
     async def change(
         self, job_id: str, incarnation: int, work: Callable[[Job], Outcome]
@@ -213,14 +196,15 @@ class Registry:
 
     async def forget(self, job_id: str, reason: str = "deleted") -> bool:
         """Forget a job; False when it is unknown. Raises `StoreError`."""
-        async with self._registering:
-            job = (await self._known([job_id])).get(job_id)
+        while True:
+            job = (await self._registering.known([job_id], look=True)).get(job_id)
             if job is None:
                 return False
             outcome = Outcome(job, forget(job, self._now(), reason))
             change = self._changes.make(job, outcome, forgotten=True)
-            await self._changes.submit([(job, change)], must_store=True)
-            return True
+            [result] = await self._changes.submit([(job, change)], must_store=True)
+            if not isinstance(result, Fenced):  # another writer was first: look again
+                return True
 
     async def acknowledge(self, key: str) -> OpenFailure | None:
         """Close a key and return what was open; None if it is not open. Raises `StoreError`."""
@@ -233,52 +217,3 @@ class Registry:
     async def record(self, event: Event) -> None:
         """Add an event that concerns no job to the history."""
         await self._changes.submit([(None, Change(None, events=(event,)))], must_store=False)
-
-    async def _known(self, job_ids: Collection[str]) -> dict[str, Job]:
-        """Return the jobs that are known, once none of them has a change in progress."""
-        stored = await self.store.get([name for name in job_ids if name not in self.jobs])
-        await self._changes.settle(job_ids)
-        # No other task runs between here and `submit`, so what is read now is still true then.
-        return stored | {name: self.jobs[name] for name in job_ids if name in self.jobs}
-
-    async def _register(
-        self, registrations: Sequence[Registration], source: Source, *, whole: bool
-    ) -> list[Registered | Refused]:
-        self.commit.check()
-        async with self._registering:
-            while True:
-                self.commit.check()  # the store may have failed while this one waited for the lock
-                known = await self._known({one.job_id for one in registrations})
-                room = self.limits.max_pending - self.pending
-                batch = registrations[: fitting(registrations, known, room)]
-                if whole and len(batch) < len(registrations):
-                    raise RegistryFullError
-                staged = stage(batch, known, source, self._now())
-                if whole and staged.conflicts:
-                    raise RegistrationConflictError(staged.conflicts)
-                if await self._store_staged(staged, known):
-                    return self._results(batch, staged, known)
-
-    async def _store_staged(self, staged: Staged, known: Mapping[str, Job]) -> bool:
-        """Commit the jobs that differ; False if another writer was first with one of them."""
-        changes = [
-            (before, self._changes.make(before, outcome))
-            for job_id, outcome in staged.outcomes.items()
-            if (before := known.get(job_id)) != outcome.job
-        ]
-        results = await self._changes.submit(changes, must_store=True) if changes else []
-        return not any(isinstance(result, Fenced) for result in results)
-
-    def _results(
-        self, batch: Sequence[Registration], staged: Staged, known: Mapping[str, Job]
-    ) -> list[Registered | Refused]:
-        results: list[Registered | Refused] = []
-        new = staged.outcomes.keys() - known.keys()
-        for at, one in enumerate(batch):
-            if at in staged.conflicts:
-                results.append(Refused(staged.conflicts[at]))
-                continue
-            job = self.jobs.get(one.job_id) or staged.outcomes[one.job_id].job
-            results.append(Registered(job, new=one.job_id in new))
-            new -= {one.job_id}  # for a second registration in the same batch it is known
-        return results

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from conftest import AUTHORIZATION, AsTheCommand, Open, Site, until
-from failing_store import FailingStore
+from failing_store import FailingStore, held
 from hypothesis import given
 from hypothesis import strategies as st
 from support import fuzzed
@@ -263,19 +263,17 @@ async def test_when_the_exporter_stops_the_answer_ends_after_the_current_batch(
         yield body({"job_id": "second"})
         await asyncio.Event().wait()
 
-    registering = site.exporter.registry._registering
     async with site.client.post("/api/v1/jobs", data=endless(), headers=HEADERS) as response:
         first = json.loads(await response.content.readline())
         assert first["acknowledged_through"] == 1
-        if stuck:  # as a store would that takes its time
-            await registering.acquire()
-            going.set()
-            await until(lambda: registering._waiters)
-        assert site.client.server.runner is not None
-        stopping = asyncio.create_task(site.client.server.runner.cleanup())
-        rest = [json.loads(line) async for line in response.content]
-        if stuck:
-            registering.release()
+        with contextlib.ExitStack() as slow:
+            if stuck:
+                store = slow.enter_context(held(site.exporter.store))
+                going.set()
+                await until(lambda: store.commits)
+            assert site.client.server.runner is not None
+            stopping = asyncio.create_task(site.client.server.runner.cleanup())
+            rest = [json.loads(line) async for line in response.content]
     assert [one.pop("message") for one in rest] == ["the exporter stops"]
     assert rest == [{"error": "exporter_unavailable", "retry_after": 5}]
     await asyncio.wait_for(stopping, 20)

@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from conftest import KEY, AsTheCommand, Open, Site, break_store, until
+from failing_store import held
 
 from exporter import stop as stop_module
 from exporter.core.reply import MAX_BODY_BYTES
@@ -369,7 +370,7 @@ async def test_an_accepted_upload_is_registered_although_the_client_has_left(
     recorder: tuple[Recorder, Site],
 ) -> None:
     _, site = recorder
-    async with site.exporter.registry._registering:  # a store that takes its time
+    with held(site.exporter.store):
         _, writer = await begin(site, "Content-Length: 2\r\n", b"{}")
         await until(lambda: taken(site))
         writer.transport.abort()
@@ -397,7 +398,7 @@ async def test_time_that_we_need_does_not_count_as_the_upstreams(
     recorder: tuple[Recorder, Site],
 ) -> None:
     _, site = recorder
-    async with site.exporter.registry._registering:
+    with held(site.exporter.store):
         asked = asyncio.create_task(_post(site, b"{}"))
         done, _ = await asyncio.wait([asked], timeout=2.5)
         assert not done
@@ -702,7 +703,7 @@ async def test_an_upload_whose_job_cannot_be_registered_before_the_stop_is_answe
     recorder: tuple[Recorder, Site], caplog: pytest.LogCaptureFixture
 ) -> None:
     _, site = recorder
-    async with site.exporter.registry._registering:  # a store that takes its time
+    with held(site.exporter.store):
         reader, writer = await begin(site, "Content-Length: 2\r\n", b"{}")
         await until(lambda: taken(site))
         stopping = stop(site)
