@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sqlite3
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -380,3 +381,13 @@ async def test_check_storage_reports_ok_or_errors_and_changes_nothing(
     before = path.read_bytes()
     assert f"{path}: jobs, row 1: job a: damaged: " in await check(1)
     assert path.read_bytes() == before
+
+
+def test_the_version_is_printed_without_importing_the_program() -> None:
+    code = (
+        "import sys; from exporter.cli import main\n"
+        "try: main(['--version'])\n"
+        "except SystemExit: print(sorted({'aiohttp', 'pydantic', 'sqlite3'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[1:] == ["[]"]

@@ -18,6 +18,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from conftest import BEARER, KEY, until
 
+import exporter
 from exporter import (
     EXPORTER,
     JOBS,
@@ -335,3 +336,10 @@ async def test_the_documented_example_works(
             assert response.status == 404
         async with client.get(f"/removit/api/v1/jobs/{job_id}") as response:
             assert (await response.json())["source"] == "plugin"
+
+
+def test_each_public_name_is_found_where_it_is_said_to_be() -> None:
+    for name in exporter.__all__:
+        assert getattr(exporter, name)
+    with pytest.raises(AttributeError, match="no attribute 'other'"):
+        _ = exporter.other

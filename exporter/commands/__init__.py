@@ -1,1 +1,1 @@
-"""The work of the subcommands; `cli.py` defines their flags."""
+"""The subcommands of `removit-exporter`: their flags and their work."""

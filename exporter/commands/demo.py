@@ -17,17 +17,20 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
+import click
 
-from ..config import Config
+from ..config import Config, ConfigError
 from ..config.loading import parse_config
 from ..config.values import split_address
 from ..logs import configure
-from ..server import Server
+from ..server import ServeError, Server, run_in_loop
 from ..simulator import Simulator
+from ..storage.store import StoreError
 from .demo_comparison import Row, compare, read_totals
+from .values import POSITIVE, AddressType, DurationType, Failure
 
 SPEED: Final = 15.0
 """How many times faster than usual the simulator's jobs are: the longest takes 12 s."""
@@ -249,3 +252,34 @@ class _Demo:
 def _say(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
+
+
+@click.command()
+@click.option("--for", "seconds", type=DurationType(), help="Stop after this long, and compare.")
+@click.option("--seed", default=0, show_default=True, help="Random seed.")
+@click.option("--rate", type=POSITIVE, default=15.0, show_default=True, help="Jobs per second.")
+@click.option(
+    "--web.listen-address",
+    "listen_address",
+    type=AddressType(),
+    default="127.0.0.1:0",
+    show_default=True,
+    help="Address the exporter listens on; port 0 is any free one.",
+)
+@click.option(
+    "--simulator.listen-address",
+    "simulator_address",
+    type=AddressType(),
+    default="127.0.0.1:0",
+    show_default=True,
+    help="Address the simulated API listens on; port 0 is any free one.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
+def demo(**options: Any) -> None:
+    """Run simulator, exporter and a stream of jobs; compare what was counted with the truth."""
+    try:
+        equal = run_in_loop(run_demo(DemoOptions(**options)))
+    except (ServeError, StoreError, ConfigError, OSError) as error:
+        raise Failure(str(error)) from None
+    if not equal:
+        raise SystemExit(1)

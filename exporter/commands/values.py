@@ -1,11 +1,13 @@
 """Types of flags, and errors to read, that the subcommands share."""
 
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from ..config.durations import parse_duration
 from ..config.values import split_address
+
+POSITIVE: Final = click.FloatRange(min=0, min_open=True)
 
 
 class DurationType(click.ParamType[float]):

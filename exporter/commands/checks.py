@@ -1,0 +1,80 @@
+"""`removit-exporter check-config`, `check-storage` and `token`: questions about a config."""
+
+from pathlib import Path
+
+import click
+
+from ..config import ConfigError
+from ..storage.inspection import inspect
+from ..storage.store import StoreError
+from ..web.logins import Logins
+from ..web_security import WebSecurity
+from .config_flags import config_flags, load, web_config_file_option
+from .values import DurationType, Failure
+
+
+@click.command("check-config")
+@click.option(
+    "--estimate",
+    "jobs_a_day",
+    type=click.IntRange(min=1),
+    metavar="JOBS",
+    help="Estimate what this many jobs a day cost Prometheus.",
+)
+@click.option(
+    "--estimate.job-duration",
+    "job_seconds",
+    type=DurationType(),
+    default=120.0,
+    show_default="2m",
+    help="Typical duration of a job.",
+)
+@config_flags
+@web_config_file_option
+def check_config(
+    config_file: Path,
+    web_config_file: Path | None,
+    jobs_a_day: int | None,
+    job_seconds: float,
+    **flags: str | None,
+) -> None:
+    """Check a config file; print OK, or every error in it."""
+    config, _ = load(config_file, flags)
+    try:
+        WebSecurity(web_config_file, Logins({})).load()
+    except ConfigError as error:
+        raise Failure(str(error)) from None
+    click.echo("OK")
+    if jobs_a_day is not None:
+        from .estimate import estimate  # needs the whole exporter
+
+        click.echo(estimate(config, jobs_a_day, job_seconds).text(), nl=False)
+
+
+@click.command()
+@config_flags
+def token(config_file: Path, **flags: str | None) -> None:
+    """Print the path of the token that writing takes.
+
+    The exporter creates it at its first start unless the config names one.
+    """
+    config, _ = load(config_file, flags, secrets=False)
+    click.echo(config.token_file)
+
+
+@click.command("check-storage")
+@config_flags
+def check_storage(config_file: Path, **flags: str | None) -> None:
+    """Check the whole database of a stopped exporter; print OK, or every error in it.
+
+    The database is not changed.
+    """
+    config, _ = load(config_file, flags)
+    path = config.storage.path
+    try:
+        wrong = inspect(path)
+    except StoreError as error:
+        raise Failure(str(error)) from None
+    if wrong:
+        raise Failure("\n".join(f"{path}: {text}" for text in wrong))
+    click.echo("OK")
