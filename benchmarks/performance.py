@@ -4,7 +4,7 @@
 
 CPU is user and system time of the exporter's process. Each figure is the median of the rounds'
 ratios, with their range; the baseline of a round runs right before or after. `--code` measures
-another checkout. `--write` writes docs/performance.md.
+another checkout.
 """
 
 import argparse

@@ -140,7 +140,11 @@ class Server:
         waiting = WaitingConnections(most=raise_descriptors())
         self._runner.app.middlewares[:0] = [waiting.middleware, self._security.check_client]
         self._runner.app.on_response_prepare.append(self._security.add_headers)
-        await self._runner.setup()
+        gc.disable()  # while jobs are loaded its rounds would only grow longer and find nothing
+        try:
+            await self._runner.setup()
+        finally:
+            gc.enable()
         await secure()
         _settle_memory()
         exporter.registry.listen(_Settler())

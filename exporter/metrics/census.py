@@ -37,6 +37,7 @@ class Census:
     by_step: Counter[str] = field(default_factory=Counter)
     unresolved: Counter[Labels] = field(default_factory=Counter)
     overdue: Overdue = field(default_factory=Overdue)
+    _group_labels: dict[tuple[str, ...], Labels] = field(default_factory=dict)
     _places: dict[str, _Place] = field(default_factory=dict)
     _moved: dict[str, float] = field(default_factory=dict)
     _still: list[tuple[float, str]] = field(default_factory=list)
@@ -118,7 +119,7 @@ class Census:
     def _put(self, job: Job) -> None:
         mode = self.tally.mode(job)
         place = _Place(
-            group=label_set({"mode": mode, **self.tally.groups(job.labels)}),
+            group=self._group(mode, job),
             mode=mode,
             step=self.tally.bounds.admit("step", job.step),
             suspected=job.suspicion is not None,
@@ -135,6 +136,15 @@ class Census:
         self.overdue.put(job.job_id, mode, place.group, job.registered_at)
         self._places[job.job_id] = place
         self._count(place, 1, job.job_id)
+
+    def _group(self, mode: str, job: Job) -> Labels:
+        """Return the labels that a job is counted under; jobs with equal ones share the value."""
+        groups = self.tally.groups(job.labels)
+        known = (mode, *groups.values())
+        found = self._group_labels.get(known)
+        if found is None:
+            found = self._group_labels[known] = label_set({"mode": mode, **groups})
+        return found
 
     def _remove(self, job_id: str) -> None:
         place = self._places.pop(job_id, None)

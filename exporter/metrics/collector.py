@@ -94,9 +94,11 @@ class JobMetrics(Collector):
 
     def _start_at_zero(self, job: Job) -> None:
         """Create the series of a group at 0 when its first job comes."""
+        if not self.tally.group_labels:
+            return
         groups = self.tally.groups(job.labels)
         known = tuple(groups.values())
-        if groups and known not in self._groups:
+        if known not in self._groups:
             self._groups.add(known)
             self.totals.add(list(self.tally.zeros(groups)), 0.0)
 

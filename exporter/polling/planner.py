@@ -51,11 +51,11 @@ class Planner:
             self.schedule.forget(job_id)
             self.pace.forget(job_id)
             return
-        planned = self._next_poll(job, reply)
+        now = self._now()
+        planned = self._next_poll(job, reply, now)
         if planned is None:
             self.schedule.remove(job_id)
             return
-        now = self._now()
         self.schedule.plan(job_id, planned, now.steady)
         if reply is not None:
             longest = self._config().polling.max_retry_after
@@ -84,11 +84,13 @@ class Planner:
                 now = self._now().steady
                 self.schedule.plan(job_id, NextPoll(0.0, PollReason.SCHEDULE), now)
 
-    def _next_poll(self, job: Job, reply: Reply | None) -> NextPoll | None:
-        config, now = self._config(), self._now()
-        rules, verdict_span = config.polling, span(job, self._health, config.judgement)
-        if not job.pending:
-            return next_poll(job, reply, now, rules, verdict_span, 0.0, self._rng)
+    def _next_poll(self, job: Job, reply: Reply | None, now: Now) -> NextPoll | None:
+        config = self._config()
+        rules = config.polling
+        if not job.pending or (reply is None and job.last_polled_at is None):
+            # No forecast: it would take a third of what a registration costs here.
+            return next_poll(job, reply, now, rules, (0, 0.0), 0.0, self._rng)
+        verdict_span = span(job, self._health, config.judgement)
         forecast = self.pace.forecast(job, now)
         wait = forecast.wait(rules.call_cost, rules.max_interval)
         planned = next_poll(job, reply, now, rules, verdict_span, wait, self._rng)

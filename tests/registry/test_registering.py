@@ -41,7 +41,7 @@ async def ended(house: House, name: str) -> None:
     await house.add(name, key="sku")
     await house.poll(name, answered(state="done"))
     house.at += 10_000
-    house.registry.upkeep.evict()
+    await house.registry.upkeep.evict()
     assert name not in house.registry.jobs
 
 
