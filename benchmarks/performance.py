@@ -83,7 +83,7 @@ def version(setting: Setting) -> Iterator[tuple[float, float]]:
         )
         return _children() - before
 
-    main = "from exporter.cli import main; main()"
+    main = "from exporter.__main__ import main; main()"
     seconds(main, "--version")
     while True:
         yield seconds(main, "--version"), seconds("pass")

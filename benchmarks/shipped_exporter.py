@@ -87,7 +87,7 @@ class Exporter:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [
-                    *(sys.executable, "-c", "from exporter.cli import main; main()"),
+                    *(sys.executable, "-c", "from exporter.__main__ import main; main()"),
                     *("run", "--config.file", str(self._config)),
                 ],
                 stderr=log,
