@@ -12,7 +12,7 @@ from ..core.job import Job
 from .job_series import JobLines, mark
 from .slices import Slice
 
-JOBS_PER_SLICE: Final = 64
+JOBS_PER_SLICE: Final = 40
 """More jobs give fewer slices; fewer jobs give fewer lines to deflate again after a change."""
 _EMPTY: Final = Slice(b"")
 

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterable
 from typing import Final
 
-_LEVEL: Final = 6
+_LEVEL: Final = 5
 _RAW: Final = -zlib.MAX_WBITS
 """zlib's `wbits` for deflate without a header."""
 _HEADER: Final = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
