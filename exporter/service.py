@@ -189,11 +189,10 @@ class Exporter:
             self.poller.start()
             self.stopping.state = State.RUNNING
             opened.pop_all()
-        upstream = self.config().upstream
         self.log.info(
             "exporter started",
             version=_VERSION,
-            base_url=str(upstream.base_url),
+            base_url=str(self.config().upstream.base_url),
             pending=self.registry.pending,
             database=str(self.config().storage.path),
         )
