@@ -244,7 +244,7 @@ class EventLog:
         if self._has_room(event.time):
             data = event.data
             fields = {"variation": data["variation"], "messages": data["messages"]}
-            log.warning(_NOTED[event.type], **fields)
+            log.warning(_WARNINGS[event.type], **fields)
 
     def _has_room(self, time: float) -> bool:
         """Whether a warning of the upstream may be logged: it may invent any number of them."""
@@ -277,12 +277,6 @@ class EventLog:
             name = "key accepted"
         fields = {"from_state": former.value, "state": now.value, "code": event.data["code"]}
         self._logger.log(level, name, **fields)
-
-
-_NOTED: Final = {
-    EventType.WARNING_RAISED: "warning raised",
-    EventType.VARIATION_IGNORED: "variation ignored",
-}
 
 
 def _list(data: Mapping[str, Any]) -> list[str]:
