@@ -79,7 +79,8 @@ class LimitedCalls:
         await asyncio.wait([task], timeout=HANG_SECONDS)
         if not task.done():
             raise HangingError(f"{name}: has not ended after {HANG_SECONDS:g} s")
-        del self._under_way[name]
+        if self._under_way.get(name) is task:  # another caller may have begun the next one
+            del self._under_way[name]
         return task.result()
 
 

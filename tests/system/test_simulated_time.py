@@ -138,7 +138,7 @@ def test_suspicion_and_give_up_stand_still_while_the_upstream_is_down(
     simulate(night)
 
 
-@pytest.mark.parametrize(("hours", "ends"), [(5, "done"), (25, "not_found")])
+@pytest.mark.parametrize(("hours", "ends"), [(5, "done"), (24 * 7 + 1, "not_found")])
 def test_a_verdict_is_asked_again_after_a_stop_however_long_it_is_kept(
     monkeypatch: Any, tmp_path: Path, hours: int, ends: str
 ) -> None:
