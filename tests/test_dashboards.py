@@ -212,15 +212,16 @@ def test_what_is_not_known_is_grey_and_says_no_data() -> None:
     greys = set()
     for panel in every_panel():
         config = panel["fieldConfig"]
-        found = [config["defaults"].get("mappings")] if panel["type"] == "stat" else []
+        own = panel["type"] in {"stat", "table"}
+        found = [config["defaults"].get("mappings")] if own else []
         found += [
             one["value"]
             for override in config["overrides"]
             for one in override["properties"]
             if one["id"] == "mappings"
         ]
-        assert found or panel["type"] not in {"stat", "table"}, panel["title"]
         for mappings in found:
+            assert mappings, panel["title"]
             null = mappings[-1]
             assert null["type"] == "special", panel["title"]
             assert null["options"]["match"] == "null+nan"
@@ -241,6 +242,139 @@ def test_no_tile_claims_to_know_when_it_has_no_data(text: str) -> None:
         if panel["type"] == "stat":
             [null] = panel["fieldConfig"]["defaults"]["mappings"][-1:]
             assert null["options"]["result"]["text"] != text, panel["title"]
+
+
+def test_an_empty_panel_claims_nothing_that_a_lost_exporter_would_disprove() -> None:
+    for panel in every_panel():
+        text = panel["fieldConfig"]["defaults"]["noValue"]
+        if re.match("(no|none|nobody)\\b", text, re.IGNORECASE) and panel["type"] != "stat":
+            known = ("seen", ", if", "no exporter")
+            assert any(word in text.lower() for word in known), panel["title"]
+
+
+def overview_panel(title: str) -> dict[str, Any]:
+    [found] = [panel for panel in panels("overview.json") if panel["title"] == title]
+    return found
+
+
+def columns_of(panel: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the properties of each column by its heading."""
+    return {
+        override["matcher"]["options"]: {one["id"]: one["value"] for one in override["properties"]}
+        for override in panel["fieldConfig"]["overrides"]
+    }
+
+
+def test_upstreams_have_a_row_each_and_the_worst_comes_first() -> None:
+    table = overview_panel("Upstreams, the worst first")
+    assert table["options"]["sortBy"] == [{"displayName": "State", "desc": True}]
+    for target in table["targets"]:
+        assert "by (upstream)" in target["expr"]
+    words = columns_of(table)["State"]["mappings"][0]["options"]
+    texts = [words[str(code)]["text"] for code in range(len(words))]
+    assert texts == [
+        *("well", "unknown", "suspect", "throttled"),
+        *("BLOCKED", "DOWN", "KEY REJECTED", "NO EXPORTER"),
+    ]
+    over_time = overview_panel("Upstream over time")
+    [target] = over_time["targets"]
+    assert target["legendFormat"] == "{{upstream}}"
+    assert target["expr"].startswith("max by (upstream)")
+    for name in NAMES:
+        assert variable("upstream", name)["current"]["value"] == "$__all"
+
+
+def test_an_upstream_without_exporter_is_not_said_to_have_nothing_pending() -> None:
+    mappings = columns_of(overview_panel("Upstreams, the worst first"))["Oldest pending"]
+    known, null = mappings["mappings"]
+    assert known["options"]["-1"]["text"] == "none"
+    assert null["options"]["result"]["text"] == "no data"
+
+
+def test_no_age_is_negative() -> None:
+    for name in NAMES:
+        for expression in expressions(name):
+            ages = expression.count("time() - ")
+            assert ages == expression.count("clamp_min(time() - "), expression
+    for panel in every_panel():
+        for target in panel["targets"]:
+            if "oldest_due" in target["expr"] and panel["title"] != "Own faults":
+                assert "clamp_min(" in target["expr"], panel["title"]
+
+
+def test_long_durations_are_not_decimal_minutes() -> None:
+    """Grafana's unit `s` would show 100 seconds as 1.67 mins."""
+    longest = {
+        f"{family.name}_bucket": family.buckets[-1]
+        for family in FAMILIES.values()
+        if family.buckets
+    }
+    seen = 0
+    for panel in every_panel():
+        if panel["fieldConfig"]["defaults"].get("unit") == "s":
+            for target in panel["targets"]:
+                for metric in read(readable(target["expr"])).metrics & longest.keys():
+                    assert longest[metric] <= 60, panel["title"]
+                    seen += 1
+    assert seen > 3
+
+
+def test_series_without_values_leave_the_legend() -> None:
+    """Those of labels of which there may be many; exporters, upstreams and groups always stay."""
+    for panel in every_panel():
+        if panel["type"] == "timeseries":
+            for target in panel["targets"]:
+                labels = set(re.findall(r"{{(\w+)}}", target["legendFormat"]))
+                if (
+                    labels - {"instance", "upstream"}
+                    or "quantile(0.95, sum without" in target["expr"]
+                ):
+                    present = re.search(r"> 0$|>= 0$|> 0\)$", target["expr"])
+                    assert present, (panel["title"], target["legendFormat"])
+
+
+def test_only_what_is_stacked_is_filled() -> None:
+    for panel in every_panel():
+        if panel["type"] == "timeseries":
+            custom = panel["fieldConfig"]["defaults"]["custom"]
+            assert (custom["fillOpacity"] > 0) is ("stacking" in custom), panel["title"]
+
+
+def test_ids_are_not_cut() -> None:
+    widths = [
+        columns["Job id"].get("custom.width")
+        for columns in map(columns_of, every_panel())
+        if "Job id" in columns
+    ]
+    assert widths == [330, 330]
+
+
+def test_names_say_which_job_and_which_page() -> None:
+    for name in NAMES:
+        assert variable("job", name)["label"] == "Scrape job"
+        for panel in everything(name):
+            assert "page" not in panel["title"].lower()
+
+
+def test_the_heading_says_what_to_do_when_no_job_is_chosen() -> None:
+    first, *_ = everything("job.json")
+    assert "Type an id above" in first["title"]
+    for panel in every_panel():
+        if panel["type"] == "stat":
+            # A longer text would be tiny in a tile.
+            assert len(panel["fieldConfig"]["defaults"]["noValue"]) <= 12, panel["title"]
+
+
+def test_the_job_dashboard_has_how_long_it_took_and_what_is_usual() -> None:
+    titles = {panel["title"] for panel in panels("job.json") if panel["type"] == "stat"}
+    assert {"Took", "Usual: 95 of 100", "Took, of the usual"} <= titles
+
+
+def test_details_are_collapsed_and_stuck_jobs_are_on_the_second_screen() -> None:
+    rows = [one for one in DOCUMENTS["overview.json"]["panels"] if one["type"] == "row"]
+    shown = [row["title"] for row in rows if not row["collapsed"]]
+    assert shown == ["At a glance", "Stuck jobs", "What goes wrong"]
+    assert max(row["gridPos"]["y"] for row in rows) * 38 < 2160
 
 
 def test_each_panel_of_the_overview_uses_group_or_says_that_it_does_not() -> None:
@@ -363,6 +497,11 @@ def test_annotations_look_at_each_scrape() -> None:
             assert found[name]["target"]["interval"] == interval
     [outages] = DOCUMENTS["job.json"]["annotations"]["list"]
     assert 'job_id="$job_id"' in outages["expr"]
+    for document in DOCUMENTS.values():
+        # Grafana may choose a longer step than the scrape interval.
+        [outages] = [one for one in document["annotations"]["list"] if one["name"] == "Outages"]
+        assert "max_over_time(" in outages["expr"]
+        assert "[$__interval]" in outages["expr"]
 
 
 def test_the_default_time_range_is_an_hour() -> None:

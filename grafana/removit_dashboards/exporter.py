@@ -7,12 +7,13 @@ from exporter.alerting.thresholds import load_thresholds
 from .exporter_details import SCRAPED, page, process, store
 from .layout import Band, Section, make
 from .looks import GREEN, GREY, NONE, RED, YELLOW
-from .panels import AGE, COUNT, SHARE, Column, fact, lines, rows_of
+from .panels import AGE, COUNT, LAG, SHARE, Column, fact, lines, rows_of
 from .queries import (
     ONE,
     SEEN,
     Query,
     R,
+    age,
     datasource,
     exporters,
     now,
@@ -71,7 +72,8 @@ def _now() -> Section:
             ),
             fact(
                 "Exporters gone",
-                "Exporters that reported in the time range and do not now.",
+                "Exporters that reported in the time range and do not answer Prometheus now. One"
+                " that Prometheus no longer scrapes does not count.",
                 COUNT,
                 now(f"count({up}) - sum({up})"),
                 steps=((None, GREEN), (1.0, RED)),
@@ -129,8 +131,9 @@ def _now() -> Section:
                 rows(f"max by (instance) ({up})"),
                 rows(f"last_over_time({own('build_info')}[$__range])"),
                 rows(
-                    "time() - max by (instance)"
-                    f" ({own('config_last_reload_success_timestamp_seconds')})"
+                    age(
+                        f"max by (instance) ({own('config_last_reload_success_timestamp_seconds')})"
+                    )
                 ),
                 columns={
                     "instance": Column("Instance", nothing="?"),
@@ -163,7 +166,7 @@ def _polling() -> Section:
             lines(
                 "Lag of polls",
                 "How late scheduled polls start.",
-                "s",
+                LAG,
                 Query(quantile(0.5, "poll_lag"), "p50"),
                 Query(quantile(0.95, "poll_lag"), "p95"),
                 Query(quantile(0.99, "poll_lag"), "p99"),

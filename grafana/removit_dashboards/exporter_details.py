@@ -3,7 +3,7 @@
 from .layout import Band, Section
 from .looks import BLUE, GREEN, ORANGE, RED, STATE_COLOURS
 from .panels import COUNT, SHARE, lines
-from .queries import ONE, SEEN, Query, R, own, quantile
+from .queries import ONE, SEEN, Query, R, answered, own, quantile
 
 SCRAPED = 'job=~"$job",instance=~"$instance"'
 """For Prometheus's own series about a scrape, which have no upstream. Only those of exporters
@@ -54,7 +54,7 @@ def page() -> Section:
                 "Time to answer, p95",
                 "By route.",
                 "s",
-                Query(quantile(0.95, "http_request_duration", "route, le"), "{{route}}"),
+                Query(answered(quantile(0.95, "http_request_duration", "route, le")), "{{route}}"),
             ),
             lines(
                 "Status from memory",
@@ -65,7 +65,7 @@ def page() -> Section:
                     "{{result}}",
                 ),
                 stacked=True,
-                nothing="Nobody asked GET /api/v1/status",
+                nothing="Not seen in this time",
             ),
         ),
         collapsed=True,
@@ -103,7 +103,7 @@ def store() -> Section:
                     "{{operation}}",
                 ),
                 bars=True,
-                nothing="No error in this time",
+                nothing="No error seen in this time",
             ),
         ),
         Band(

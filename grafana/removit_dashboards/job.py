@@ -9,6 +9,7 @@ from .queries import (
     ONE,
     SINGLE,
     Query,
+    age,
     datasource,
     exporters,
     job_id,
@@ -47,7 +48,7 @@ def _at(name: str) -> str:
 def _took() -> str:
     """Return how long the job took, or has taken by now while it is pending."""
     pending = f'(max(removit_job_state{{{SINGLE},state="pending"}}) == 1)'
-    so_far = f"(time() - {_at('registered')}) and on () {pending}"
+    so_far = f"{age(_at('registered'))} and on () {pending}"
     return f"({so_far}) or on () ({_at('finished')} - {_at('registered')})"
 
 

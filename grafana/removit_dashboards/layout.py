@@ -180,7 +180,7 @@ def finished(document: dict[str, Any]) -> dict[str, Any]:
     annotations = {name: dict(fields) for name, fields in ANNOTATIONS.items()}
     if document["uid"] == "removit-job":
         outages = annotations["Outages"]
-        outages["expr"] = f"max by (upstream, state) ({_STATE} == 1{OF_THE_JOB})"
+        outages["expr"] = f"max by (upstream, state) ({_whole_step(_STATE)} == 1{OF_THE_JOB})"
         del annotations["Firing alerts"], annotations["Config reloads"]
     document["annotations"]["list"] = [
         {

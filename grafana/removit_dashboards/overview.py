@@ -20,6 +20,7 @@ from .queries import (
     REPORTING,
     Query,
     R,
+    age,
     datasource,
     exporters,
     group,
@@ -86,9 +87,9 @@ def _upstreams() -> Builder[Panel]:
         rows(state_code()),
         rows(held_for()),
         rows(f"min by (upstream) (removit_api_key_valid{{{ONE}}})"),
-        rows(f"time() - {newest}"),
+        rows(age(newest)),
         rows(or_zero(f"sum by (upstream) (removit_jobs_pending{{{ONE}}})", "upstream")),
-        rows(f"time() - {oldest}"),
+        rows(or_none(age(oldest), "upstream")),
         columns={
             "upstream": Column(
                 "Upstream", nothing="?", link=("Show this upstream only", UPSTREAM_URL)
@@ -103,7 +104,7 @@ def _upstreams() -> Builder[Panel]:
             ),
             "Value #D": Column("Last success", AGE, nothing="none known", width=115),
             "Value #E": Column("Pending", COUNT, width=80),
-            "Value #F": Column("Oldest pending", AGE, nothing="none", width=125),
+            "Value #F": Column("Oldest pending", AGE, words=WITH_NONE, width=125),
         },
         sorted_by="State",
         nothing="no exporter in this time",
@@ -117,8 +118,10 @@ def _alerts() -> Builder[Panel]:
         "From Prometheus's rules (prometheus/rules), the critical ones first. docs/runbooks has a"
         " page for each.",
         rows(
-            "time() - max by (severity, alertname, upstream)"
-            f" (ALERTS_FOR_STATE{{{RECORDED}}} and ignoring (alertstate) {firing})"
+            age(
+                "max by (severity, alertname, upstream)"
+                f" (ALERTS_FOR_STATE{{{RECORDED}}} and ignoring (alertstate) {firing})"
+            )
         ),
         columns={
             "severity": Column("Severity", words=SEVERITIES, coloured="background", width=90),
@@ -134,7 +137,7 @@ def _alerts() -> Builder[Panel]:
 
 def _job_tiles() -> list[Builder[Panel]]:
     firing = f'count(ALERTS{{{RECORDED},alertstate="firing"}})'
-    oldest = f"time() - min(removit_oldest_pending_registered_timestamp_seconds{{{ONE}}})"
+    oldest = age(f"min(removit_oldest_pending_registered_timestamp_seconds{{{ONE}}})")
     ended = grown(FINISHED, f'{GROUP},state=~"done|failed|expired"')
     failed = grown(FINISHED, f'{GROUP},state=~"failed|expired"')
     without = f"(sum({grown(WITHOUT, GROUP)}) or on () 0 * sum({ended}))"
@@ -243,7 +246,7 @@ def _arrivals_and_ends() -> Builder[Panel]:
         Query(registered, "registered"),
         Query(f"sum(rate({FINISHED}{{{GROUP}}}[{R}])) * 60", "ended"),
         colours={"registered": BLUE, "ended": GREEN},
-        nothing="No job was registered in this time",
+        nothing="No registration seen in this time",
     )
 
 
@@ -259,7 +262,7 @@ def _ended_badly() -> Builder[Panel]:
         query,
         colours=STATE_COLOURS,
         bars=True,
-        nothing="No job ended badly in this time",
+        nothing="No bad end seen in this time",
     )
 
 

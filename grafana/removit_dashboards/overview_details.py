@@ -5,12 +5,12 @@ from exporter.alerting.thresholds import load_thresholds
 from .layout import Band, Section
 from .looks import ORANGE, YELLOW
 from .panels import AGE, COUNT, SHARE, Column, lines, rows_of
-from .queries import BY_GROUP, GROUP, ONE, RECORDED, Query, R, rows, with_exemplars
+from .queries import BY_GROUP, GROUP, ONE, RECORDED, Query, R, age, answered, rows, with_exemplars
 
 FINISHED = "removit_jobs_finished_total"
 WITHOUT = "removit_jobs_done_without_result_total"
 ENDED = f'{FINISHED}{{{GROUP},state=~"done|failed|expired"}}'
-NONE_YET = "None in this time"
+NONE_YET = "None seen in this time"
 JOB_URL = (
     "/d/removit-job/removit-job?var-job_id=${__value.raw}&var-upstream=${__data.fields.upstream}"
     "&${datasource:queryparam}&${__url_time_range}"
@@ -26,8 +26,8 @@ def stuck() -> Section:
     )
     info = f"removit_job_info{{{GROUP}}}"
     pending = f'(removit_job_state{{{ONE},state="pending"}} == 1)'
-    still = f"topk(25, (time() - {moved}) and {at} {pending} and {at} {info})"
-    age = f"time() - removit_job_registered_timestamp_seconds{{{ONE}}}"
+    still = f"topk(25, {age(moved)} and {at} {pending} and {at} {info})"
+    since = age(f"removit_job_registered_timestamp_seconds{{{ONE}}}")
     return Section(
         "Stuck jobs",
         Band(
@@ -40,7 +40,7 @@ def stuck() -> Section:
                 rows(
                     f"max by (job_id) (removit_job_progress_ratio{{{ONE}}}) and on (job_id) {still}"
                 ),
-                rows(f"max by (job_id) ({age}) and on (job_id) {still}"),
+                rows(f"max by (job_id) ({since}) and on (job_id) {still}"),
                 columns={
                     "job_id": Column(
                         "Job id", nothing="?", link=("Open the job", JOB_URL), width=330
@@ -55,7 +55,7 @@ def stuck() -> Section:
                 },
                 hidden=("job", "instance"),
                 sorted_by="Still for",
-                nothing="No job is pending, or metrics.per_job is off",
+                nothing="No job is pending, metrics.per_job is off, or no exporter reports",
             ),
         ),
     )
@@ -209,7 +209,7 @@ def by_group() -> Section:
                 "Time to done by group, p95",
                 f"{by}95 of 100 jobs took no longer.",
                 AGE,
-                Query(f"histogram_quantile(0.95, {BY_GROUP} (rate({duration}[{R}])))"),
+                Query(answered(f"histogram_quantile(0.95, {BY_GROUP} (rate({duration}[{R}])))")),
                 log=True,
             ),
             lines(
@@ -279,7 +279,7 @@ def totals() -> Section:
                     "Value": Column("Number", COUNT, width=100),
                 },
                 sorted_by="Number",
-                nothing="None so far",
+                nothing="None so far, or no exporter reports",
             )
         )
     return Section("Totals", Band(7, *panels[:4]), Band(7, *panels[4:]), collapsed=True)

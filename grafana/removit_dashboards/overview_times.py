@@ -6,8 +6,8 @@ from exporter.alerting.thresholds import load_thresholds
 
 from .layout import Band, Section
 from .looks import BLUE, GREEN, YELLOW
-from .panels import AGE, COUNT, SHARE, heat, lines
-from .queries import GROUP, ONE, Query, R, buckets, with_exemplars
+from .panels import AGE, SHARE, heat, lines
+from .queries import GROUP, ONE, Query, R, answered, buckets, with_exemplars
 
 DURATION = "removit_job_duration_seconds"
 REQUEST = "removit_upstream_request_duration_seconds"
@@ -54,7 +54,7 @@ def times() -> Section:
                 "95 of 100 jobs of the mode took no longer.",
                 AGE,
                 Query(
-                    f"histogram_quantile(0.95, sum by (mode, le) (rate({done}[{R}])))",
+                    answered(f"histogram_quantile(0.95, sum by (mode, le) (rate({done}[{R}])))"),
                     "{{mode}}",
                 ),
                 log=True,
@@ -71,7 +71,7 @@ def times() -> Section:
                 "Where time goes, by step",
                 "How many jobs were in a step, on average, as seen when they left it: the widest"
                 " band is where to look first.",
-                COUNT,
+                "none",
                 Query(f"{spent} > 0", "{{step}}"),
                 stacked=True,
             ),
@@ -113,7 +113,7 @@ def api() -> Section:
                 ),
                 by_code=True,
                 bars=True,
-                nothing="No error in this time",
+                nothing="No error seen in this time",
             ),
             lines(
                 "Latency",
@@ -159,7 +159,7 @@ def api() -> Section:
                     "{{kind}}",
                 ),
                 bars=True,
-                nothing="No drift in this time",
+                nothing="No drift seen in this time",
             ),
         ),
         collapsed=True,

@@ -46,6 +46,8 @@ COUNT = "locale"
 """The unit of counts: 1,170 and never 1.17 K."""
 AGE = "dtdhms"
 """The unit of durations of seconds and more: 00:01:40 and never 1.67 mins."""
+LAG = "clocks"
+"""The unit of durations from milliseconds to minutes: 005ms, 01m:40s and never 1.67 mins."""
 SHARE = "percentunit"
 SOFT_MAX = {SHARE: 0.1, "s": 0.01, "reqps": 0.1, AGE: 10.0}
 """Up to where an axis goes at least, by its unit, in place of 1."""
@@ -100,8 +102,8 @@ def lines(
     elif not log and most is None and unit != "bytes":
         # An axis of zeros only would otherwise end at 100.
         panel.axis_soft_max(SOFT_MAX.get(unit, 1.0))
-    if unit == COUNT:
-        panel.decimals(0)
+    if unit in (COUNT, LAG):
+        panel.decimals(0 if unit == COUNT else 1)
     if limit is not None:
         dashed = GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.DASHED)
         panel.thresholds(thresholds(((None, "transparent"), (limit, RED))))
@@ -238,6 +240,7 @@ def rows_of(
     """
     panel = _dress(table.Panel(), title, description, nothing, queries).unit("none")
     panel.cell_height(common.TableCellHeight.SM).thresholds(thresholds(((None, GREY),)))
+    panel.mappings(mappings())  # of the columns that follow
     if len(queries) > 1:
         panel.with_transformation(DataTransformerConfig(id_val="merge", options={}))
     organize = {

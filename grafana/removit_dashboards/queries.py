@@ -51,12 +51,17 @@ REPORTING = f"on (job, instance, upstream) {SEEN}"
 """After `and`: only series of exporters that report now."""
 
 
-def or_none(expr: str) -> str:
+def or_none(expr: str, by: str = "") -> str:
     """Return -1 (`looks.NONE`) where an exporter reports, but `expr` has no value.
 
     Without it "nothing is pending" and "the exporter is gone" would look the same.
     """
-    return f"({expr}) or on () (0 * max({SEEN}) - 1)"
+    return f"({expr}) or on ({by}) (0 * max by ({by}) ({SEEN}) - 1)"
+
+
+def age(time: str) -> str:
+    """Return how long ago a time was; not less than 0, also if the clocks of two hosts differ."""
+    return f"clamp_min(time() - {time}, 0)"
 
 
 def or_zero(expr: str, by: str = "") -> str:
@@ -105,6 +110,11 @@ def quantile(share: float, name: str, by: str = "le") -> str:
     """Return a quantile of a histogram about the exporter itself, in seconds."""
     rate = f"rate(removit_exporter_{name}_seconds_bucket{{{ONE}}}[{R}])"
     return f"histogram_quantile({share}, sum by ({by}) ({rate}))"
+
+
+def answered(quantile: str) -> str:
+    """Return quantiles without those of nothing: NaN has no line, but a place in the legend."""
+    return f"{quantile} >= 0"
 
 
 class Query(prometheus.Dataquery):

@@ -1,7 +1,7 @@
 """The state of an upstream as one number, so that the worst of several can be found."""
 
 from .looks import GONE, UPSTREAM_STATES, Words
-from .queries import ONE, SEEN
+from .queries import ONE, SEEN, age
 
 CODES = {state: code for code, state in enumerate(UPSTREAM_STATES)}
 """The number of each state; the worse, the higher."""
@@ -38,13 +38,14 @@ def held_for() -> str:
     -1 (`looks.NONE`) where it was in it for all of the time range.
     """
     always = f"(0 * {_WATCHED} - 1)"
-    return "\n or on (upstream) ".join((_held(), f"(time() - {_last_seen()} and {_GONE})", always))
+    gone = f"({age(_last_seen())} and {_GONE})"
+    return "\n or on (upstream) ".join((_held(), gone, always))
 
 
 def _held() -> str:
     state = f"removit_upstream_state{{{ONE}}}"
     other = f"max_over_time(timestamp({state} == 0)[$__range:$__interval])"
-    return f"min by (upstream) (time() - {other} and ({state} == 1))"
+    return f"min by (upstream) ({age(other)} and ({state} == 1))"
 
 
 def _last_seen() -> str:
