@@ -285,8 +285,10 @@ def test_upstreams_have_a_row_each_and_the_worst_comes_first() -> None:
 
 
 def test_an_upstream_without_exporter_is_not_said_to_have_nothing_pending() -> None:
-    mappings = columns_of(overview_panel("Upstreams, the worst first"))["Oldest pending"]
-    known, null = mappings["mappings"]
+    table = overview_panel("Upstreams, the worst first")
+    *_, oldest = table["targets"]
+    assert "or on (upstream) (0 * max by (upstream) (removit_upstream_state" in oldest["expr"]
+    known, null = columns_of(table)["Oldest pending"]["mappings"]
     assert known["options"]["-1"]["text"] == "none"
     assert null["options"]["result"]["text"] == "no data"
 
@@ -375,6 +377,16 @@ def test_details_are_collapsed_and_stuck_jobs_are_on_the_second_screen() -> None
     shown = [row["title"] for row in rows if not row["collapsed"]]
     assert shown == ["At a glance", "Stuck jobs", "What goes wrong"]
     assert max(row["gridPos"]["y"] for row in rows) * 38 < 2160
+    assert {panel["type"] for panel in rows[-1]["panels"]} == {"table"}, "not bars of all sizes"
+
+
+def test_the_first_screen_has_alerts_credits_and_uploads() -> None:
+    first, second = [
+        at for at, one in enumerate(everything("overview.json")) if one["type"] == "row"
+    ][:2]
+    titles = [one["title"] for one in list(everything("overview.json"))[first + 1 : second]]
+    assert {"Firing alerts", "Alerts", "Credits", "Uploads failed"} <= set(titles)
+    assert titles[:2] == ["Upstreams, the worst first", "Firing alerts"]
 
 
 def test_each_panel_of_the_overview_uses_group_or_says_that_it_does_not() -> None:
