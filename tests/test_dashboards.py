@@ -205,6 +205,10 @@ def test_links_carry_the_time_range_the_data_source_and_the_upstream() -> None:
             assert "${__url_time_range}" in url
             assert "${datasource:queryparam}" in url
             assert "var-upstream=" in url
+            if OVERVIEW in url:
+                # It leads to where it is, so what else was chosen must stay.
+                for one in ("job", "instance", "group"):
+                    assert f"${{{one}:queryparam}}" in url
 
 
 def test_what_is_not_known_is_grey_and_says_no_data() -> None:
@@ -222,9 +226,12 @@ def test_what_is_not_known_is_grey_and_says_no_data() -> None:
         ]
         for mappings in found:
             assert mappings, panel["title"]
-            null = mappings[-1]
-            assert null["type"] == "special", panel["title"]
+            empty, null = mappings[-2:]
+            assert null["type"] == empty["type"] == "special", panel["title"]
             assert null["options"]["match"] == "null+nan"
+            # A label that a series lacks: in a table, Grafana makes it empty.
+            assert empty["options"]["match"] == "empty"
+            assert empty["options"]["result"]["text"] == null["options"]["result"]["text"]
             greys.add(null["options"]["result"]["color"])
     [grey] = greys
     assert grey == "#8e8e8e"
@@ -288,7 +295,7 @@ def test_an_upstream_without_exporter_is_not_said_to_have_nothing_pending() -> N
     table = overview_panel("Upstreams, the worst first")
     *_, oldest = table["targets"]
     assert "or on (upstream) (0 * max by (upstream) (removit_upstream_state" in oldest["expr"]
-    known, null = columns_of(table)["Oldest pending"]["mappings"]
+    known, _, null = columns_of(table)["Oldest pending"]["mappings"]
     assert known["options"]["-1"]["text"] == "none"
     assert null["options"]["result"]["text"] == "no data"
 

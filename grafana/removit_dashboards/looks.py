@@ -74,14 +74,24 @@ Words = Mapping[int, tuple[str, str]] | Mapping[str, tuple[str, str]]
 
 
 def mappings(words: Words | None = None, nothing: str = NO_DATA) -> list[ValueMapping]:
-    """Return the mappings of some values, and always one of null to a grey text."""
-    null = ValueMappingResult(text=nothing, color=GREY, index=len(words or {}))
-    options = DashboardSpecialValueMapOptions(SpecialValueMatch.NULL_AND_NAN, null)
+    """Return the mappings of some values, and always those of nothing to a grey text.
+
+    Nothing is null, or empty: in a table, Grafana makes a label that a series lacks empty, and
+    would show it as the text of an empty table.
+    """
+    grey = [
+        SpecialValueMap(
+            DashboardSpecialValueMapOptions(
+                match, ValueMappingResult(text=nothing, color=GREY, index=len(words or {}) + at)
+            )
+        )
+        for at, match in enumerate((SpecialValueMatch.EMPTY, SpecialValueMatch.NULL_AND_NAN))
+    ]
     named = {
         str(value): ValueMappingResult(text=text, color=colour, index=at)
         for at, (value, (text, colour)) in enumerate((words or {}).items())
     }
-    return [*([ValueMap(named)] if named else []), SpecialValueMap(options)]
+    return [*([ValueMap(named)] if named else []), *grey]
 
 
 def thresholds(steps: Steps) -> ThresholdsConfig:

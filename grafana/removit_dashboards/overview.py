@@ -38,6 +38,7 @@ WITHOUT = "removit_jobs_done_without_result_total"
 REQUESTS = "removit_upstream_requests_total"
 UPSTREAM_URL = (
     "/d/removit-overview/removit-overview?var-upstream=${__value.raw}"
+    "&${job:queryparam}&${instance:queryparam}&${group:queryparam}"
     "&${datasource:queryparam}&${__url_time_range}"
 )
 WITH_NONE: Words = {NONE: ("none", GREY)}

@@ -240,7 +240,7 @@ def rows_of(
     """
     panel = _dress(table.Panel(), title, description, nothing, queries).unit("none")
     panel.cell_height(common.TableCellHeight.SM).thresholds(thresholds(((None, GREY),)))
-    panel.mappings(mappings())  # of the columns that follow
+    panel.mappings(mappings(nothing=""))  # of the columns that follow
     if len(queries) > 1:
         panel.with_transformation(DataTransformerConfig(id_val="merge", options={}))
     organize = {
