@@ -104,8 +104,8 @@ def test_process_1_hands_signals_on_and_ends_as_its_command_does(
         env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
         timeout=30,
         check=False,
-        # A shell cannot trap what is ignored from its start, as SIGINT is of jobs in the background.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+        # A shell cannot trap what is ignored from its start, as SIGINT is in background jobs.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert ran.returncode == code
 

@@ -106,6 +106,6 @@ def _undecided(ql: Promql) -> Alert:
         f" mode {MODE} that is served would show that the service works for these, and decide them."
         " Upload a test image in that mode. `suspicion.missing` of GET /api/v1/jobs/JOB_ID, and"
         " `removit-exporter watch JOB_ID`, name what each job still lacks.",
-        silenced_by=(*UPSTREAM_TROUBLE, "RemovitJobsSuspected"),
+        silenced_by=(*UPSTREAM_TROUBLE, "RemovitUpstreamSuspect", "RemovitJobsSuspected"),
         outlasts=True,
     )
