@@ -25,6 +25,7 @@ from exporter.core.published import Published
 from exporter.registry.staging import Registration
 from exporter.simulator.script import draw
 from exporter.storage.memory import MemoryStore
+from exporter.storage.store import FailuresRequest
 
 DAY = 24 * HOUR
 CONFIG: dict[str, Any] = {
@@ -89,14 +90,24 @@ def soak(
                 await exporter.registry.register([Registration(f"job-{at}")], Source.API)
                 await asyncio.sleep(max(0.0, at * days * DAY / jobs - loop.time()))
             await asyncio.sleep(max(0.0, hour * HOUR - loop.time()))
+            await _acknowledge_all(exporter)
             _measure(exporter, store, upstream, found)
             each_hour(found)
+        await asyncio.sleep(HOUR)
+        await _acknowledge_all(exporter)
         await asyncio.sleep(HOUR)
         _look_back(exporter, store, upstream, found)
         await exporter.stop()
 
     simulate(live, real_seconds)
     return found
+
+
+async def _acknowledge_all(exporter: Exporter) -> None:
+    """Acknowledge the missing pictures: a job with an open entry would be kept."""
+    while (page := await exporter.store.failures(FailuresRequest(1000))).items:
+        for failure in page.items:
+            await exporter.registry.acknowledge(failure.key)
 
 
 def _exporter(upstream: SimulatedUpstream, store: MemoryStore, rate: float) -> Exporter:
