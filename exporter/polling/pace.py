@@ -17,6 +17,7 @@ from ..core.pacing.reasons import Estimate, estimate, explain
 from ..core.pacing.saved import as_dict, from_dict
 from ..core.pacing.watch import Watch
 from ..core.reply import Kind, Reply
+from .stored_text import parse
 
 LATE_SECONDS: Final = 2.0
 LATE_SHARE: Final = 0.25
@@ -85,7 +86,7 @@ class Pace:
 
     def load(self, text: str) -> None:
         """Go on from what `dump` returned; raises `ValueError` when it cannot be read."""
-        self.learner = from_dict(json.loads(text))
+        self.learner = from_dict(parse(text))
 
     def _watch(self, job: Job, age: float) -> Watch:
         """Return a job's watch, or a new one for a job that was not answered yet."""

@@ -15,6 +15,7 @@ from ..clock import Clock
 from ..core.health.saved import SavedHealth, from_data
 from ..storage.store import Store
 from .admission import Admission
+from .stored_text import parse
 
 NAME: Final = "upstream"
 """The name under which the store keeps the record."""
@@ -95,7 +96,7 @@ def _differ(written: SavedHealth, saved: SavedHealth) -> bool:
 
 def _read(text: str) -> tuple[str, float, SavedHealth]:
     """Return the base URL, the time since 1970 and the health; raises `ValueError`."""
-    document = json.loads(text)
+    document = parse(text)
     if not isinstance(document, Mapping):
         raise ValueError("expected an object")
     base_url, time = document.get("base_url"), document.get("time")

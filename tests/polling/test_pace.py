@@ -187,7 +187,7 @@ def test_ended_jobs_and_unknown_modes_have_no_estimate() -> None:
     assert pace.explain(other, now(20)) is None
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"version": 1}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"version": 1}', "[" * 100_000])
 def test_a_stored_text_that_cannot_be_read_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         Pace().load(text)

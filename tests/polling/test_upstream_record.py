@@ -210,7 +210,14 @@ def test_a_store_that_cannot_be_written_is_tried_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "nonsense", "[]", "{}", '{"base_url": "http://127.0.0.1:9", "time": NaN, "health": {}}'],
+    [
+        "",
+        "nonsense",
+        "[]",
+        "{}",
+        "[" * 100_000,
+        '{"base_url": "http://127.0.0.1:9", "time": NaN, "health": {}}',
+    ],
 )
 def test_a_record_that_cannot_be_read_is_reported_and_left_out(
     tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture

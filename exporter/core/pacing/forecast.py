@@ -69,6 +69,8 @@ class Forecast:
 
     def remaining(self, share: float) -> float | None:
         """Return the seconds within which this share of such jobs end; None: beyond the table."""
+        if self.age >= EDGES[BUCKETS]:
+            return None
         left, wanted = self.age, share * self.total
         for right, mass in zip(EDGES[self.bucket + 1 :], self.mass[: self._known], strict=False):
             if wanted <= mass and mass > 0:

@@ -15,7 +15,10 @@ ON_TIME_SHARE: Final = 0.15
 
 
 class Learner:
-    """The laws of one upstream. All times are a job's ages, in seconds."""
+    """The laws of one upstream. All times are a job's ages, in seconds.
+
+    An age below the one before comes from a clock that was set back: no time has passed then.
+    """
 
     def __init__(self) -> None:
         self.all = Mode()
@@ -27,6 +30,7 @@ class Learner:
 
     def pending(self, watch: Watch, age: float, step: str, percent: int) -> None:
         """Take in that the job was pending at an age, with this step and percentage."""
+        age = max(age, watch.last)
         watch.mode.live(watch.last, age)
         self._rate(watch, age, ended=False)
         watch.move(age, step, percent)
@@ -34,11 +38,12 @@ class Learner:
 
     def skip(self, watch: Watch, age: float) -> None:
         """Learn nothing from the time until an age, at which the job was pending."""
-        watch.first = watch.last = age
+        watch.first = watch.last = max(age, watch.last)
         watch.expected = None
 
     def ended(self, watch: Watch, age: float) -> None:
         """Take in that the job had ended at an age, by itself and since it was last seen."""
+        age = max(age, watch.last)
         self._rate(watch, age, ended=True)
         weight = watch.mode.law.weight
         for mark, run in watch.ended_runs():

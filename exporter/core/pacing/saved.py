@@ -4,7 +4,6 @@ All counts are divided by the weight of the next end, so that this weight is 1 w
 Numbers are rounded: a count that faded to less than a thousandth is lost.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -115,7 +114,7 @@ def _name(value: Any) -> str:
 
 def _number(value: Any, least: float = 0.0) -> float:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or not least <= value <= MOST:
+    if not is_number or not least <= value <= MOST:  # refuses NaN as well
         raise ValueError("expected a number")
     return float(value)
 

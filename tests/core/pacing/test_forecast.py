@@ -104,6 +104,13 @@ def test_the_remaining_time_is_read_from_the_chances() -> None:
     assert flat([0.0, 0.5]).remaining(0.0) == pytest.approx(EDGES[11] - 1.0)
 
 
+@pytest.mark.parametrize("age", [EDGES[BUCKETS], 2e5, 1e9])
+def test_beyond_the_table_the_remaining_time_is_not_known(age: float) -> None:
+    made = Forecast(age, BUCKETS - 1, [1.0], 1.0, [1.0], 1.0)
+    assert made.remaining(0.05) is None
+    assert made.remaining(0.95) is None
+
+
 def test_the_chance_until_an_age_is_the_sum_of_its_buckets() -> None:
     made = flat([0.2, 0.4, 0.1, 0.3])
     assert made.chances(2.0) is None

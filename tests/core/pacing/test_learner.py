@@ -321,6 +321,7 @@ def change(path: tuple[Any, ...], value: Any) -> Any:
         (("modes", "mode", "ends"), "x" * BUCKETS, "expected a list"),
         (("modes", "mode", "passed", 3), -1, "expected a number"),
         (("modes", "mode", "passed", 3), 1e16, "expected a number"),
+        (("modes", "mode", "passed", 3), 10**400, "expected a number"),
         (("modes", "mode", "passed", 3), math.nan, "expected a number"),
         (("modes", "mode", "passed", 3), True, "expected a number"),
         (("modes", "mode", "passed", 3), "1", "expected a number"),
@@ -363,6 +364,45 @@ def test_surplus_modes_and_marks_are_not_read() -> None:
 
 
 # --- bounds ---
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(-1e5, 1e5), st.sampled_from(["pending", "skip", "ended"])),
+        max_size=30,
+    )
+)
+def test_what_was_learned_can_be_read_again_though_the_clock_was_set_back(
+    polls: list[tuple[float, str]],
+) -> None:
+    learner = Learner()
+    watch, age = learner.watch("mode", 5.0), 5.0
+    for number, (change, what) in enumerate(polls):
+        age = max(0.0, age + change)
+        if what == "skip":
+            learner.skip(watch, age)
+        elif what == "pending":
+            learner.pending(watch, age, f"step {number % 3}", number)
+            learner.plan(watch, learner.forecast(watch, age), 1.0)
+        else:
+            learner.ended(watch, age)
+            watch = learner.watch("mode", age)
+    again = from_dict(json.loads(json.dumps(as_dict(learner))))
+    assert again.all.law.samples == learner.all.law.samples
+
+
+@pytest.mark.parametrize("age", [29.9, 29.0, 1.0])
+def test_a_poll_at_a_lower_age_than_the_one_before_adds_no_time(age: float) -> None:
+    learner = Learner()
+    watch = learner.watch("mode", 0.0)
+    learner.pending(watch, 30.0, "a", 0)
+    learner.pending(watch, age, "b", 50)
+    learner.ended(watch, age)
+    law = learner.modes["mode"].law
+    assert (watch.last, law.lived, law.samples) == (30.0, 30.0, 1)
+    assert min(law.ends) >= 0
+    assert min(law.passed) >= 0
+
 
 POLLS = st.lists(
     st.tuples(
