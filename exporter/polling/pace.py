@@ -67,7 +67,8 @@ class Pace:
 
     def forget(self, job_id: str) -> None:
         """Drop what is kept about a job; what was learned from it stays."""
-        self._watches.pop(job_id, None)
+        if (watch := self._watches.pop(job_id, None)) is not None:
+            self.learner.leave(watch)
         self._disturbed.discard(job_id)
 
     def estimate(self, job: Job, now: Now) -> Estimate | None:
@@ -87,13 +88,14 @@ class Pace:
     def load(self, text: str) -> None:
         """Go on from what `dump` returned; raises `ValueError` when it cannot be read."""
         self.learner = from_dict(parse(text))
+        self._watches.clear()
 
     def _watch(self, job: Job, age: float) -> Watch:
-        """Return a job's watch, or a new one for a job that was not answered yet."""
-        return self._watches.get(job.job_id) or self.learner.watch(job.mode, age)
+        """Return a job's watch, or what is known of a job that was not answered yet."""
+        return self._watches.get(job.job_id) or self.learner.unwatched(job.mode, age)
 
     def _begin(self, job: Job, age: float) -> None:
-        self._disturbed.discard(job.job_id)
+        self.forget(job.job_id)
         if job.pending:
             watch = self.learner.watch(job.mode, age)
             self.learner.pending(watch, age, job.step or "", int(job.progress or 0))

@@ -177,6 +177,28 @@ def test_what_was_learned_survives_and_estimates_a_job_that_is_not_watched() -> 
     assert sentence.startswith("Nine in ten jobs of mode params that are pending after 20 s")
 
 
+def test_views_and_plans_of_jobs_that_are_not_watched_create_no_modes() -> None:
+    pace = Pace()
+    pace.estimate(pending(), now(20))
+    pace.explain(pending(), now(20))
+    plan(pace, 20, 10.0)
+    assert pace.learner.modes == {}
+
+
+def test_a_mode_is_free_once_its_job_is_forgotten_or_shows_another_mode(pace: Pace) -> None:
+    mode = pace.learner.modes["params"]
+    assert mode.watches == 1
+    pace.answered(replace(pending(), mode="other"), ok(), now(40))
+    assert (mode.watches, pace.learner.modes["other"].watches) == (0, 1)
+    pace.forget(pending().job_id)
+    assert pace.learner.modes["other"].watches == 0
+
+
+def test_loading_ends_the_watches_of_what_was_known_before(pace: Pace) -> None:
+    pace.load(pace.dump())
+    assert pace._watches == {}
+
+
 def test_ended_jobs_and_unknown_modes_have_no_estimate() -> None:
     pace = Pace()
     teach(pace)

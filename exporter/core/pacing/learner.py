@@ -9,7 +9,10 @@ from .forecast import Forecast, forecast
 from .watch import Mode, Watch
 
 MODES: Final = 32
-"""Modes of which anything is kept: the most recently watched ones."""
+"""Modes of which anything is kept: those being watched, and the most recently watched ones.
+
+A job of a further mode shares the law over all modes. So what is kept does not grow with jobs.
+"""
 ON_TIME_SHARE: Final = 0.15
 """A forecast is rated only if the poll came within this share of the planned wait."""
 
@@ -26,7 +29,19 @@ class Learner:
 
     def watch(self, name: str | None, age: float) -> Watch:
         """Begin to watch a pending job that is first seen at an age."""
-        return Watch(self._mode(name), name, first=age, last=age)
+        mode = self._mode(name)
+        mode.watches += 1
+        return Watch(mode, name, first=age, last=age)
+
+    def leave(self, watch: Watch) -> None:
+        """End a watch: a mode that nobody watches may give way to a new one."""
+        watch.mode.watches -= not watch.is_over
+        watch.is_over = True
+
+    def unwatched(self, name: str | None, age: float) -> Watch:
+        """Return what is known of a job that is not watched; nothing is learned from it."""
+        mode = self.all if name is None else self.modes.get(name, self.all)
+        return Watch(mode, name, first=age, last=age)
 
     def pending(self, watch: Watch, age: float, step: str, percent: int) -> None:
         """Take in that the job was pending at an age, with this step and percentage."""
@@ -52,6 +67,7 @@ class Learner:
         if watch.mode is not self.all:
             self.all.live(watch.first, watch.last)
             self.all.end(watch.last, age)
+        self.leave(watch)
 
     def forecast(self, watch: Watch, age: float) -> Forecast:
         """Return what is known of the end of a job that is pending at an age."""
@@ -77,8 +93,18 @@ class Learner:
     def _mode(self, name: str | None) -> Mode:
         if name is None:
             return self.all
-        mode = self.modes.pop(name, None) or Mode(self.all.law)
-        while len(self.modes) >= MODES:
-            del self.modes[next(iter(self.modes))]
+        mode = self.modes.pop(name, None)
+        if mode is None:
+            if len(self.modes) >= MODES and not self._drop_one():
+                return self.all
+            mode = Mode(self.all.law)
         self.modes[name] = mode
         return mode
+
+    def _drop_one(self) -> bool:
+        """Drop the mode that was watched least recently of those that no one watches now."""
+        for name, mode in self.modes.items():
+            if not mode.watches:
+                del self.modes[name]
+                return True
+        return False

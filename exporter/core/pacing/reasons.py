@@ -26,9 +26,9 @@ class Estimate:
 
 
 def estimate(watch: Watch, age: float) -> Estimate | None:
-    """Return how long such jobs still last, or None while too few ends were seen."""
+    """Return how long such jobs still last, or None while too few ends of its mode were seen."""
     samples = watch.mode.law.samples
-    if watch.name is None or samples < LEAST_SAMPLES:
+    if watch.mode.is_of_all or samples < LEAST_SAMPLES:
         return None
     remaining = forecast(watch, age).remaining
     return Estimate(remaining(0.5), remaining(0.9), remaining(0.05), remaining(0.95), samples)

@@ -14,13 +14,16 @@ MarkName = tuple[str, int]
 
 
 class Mode:
-    """The law and the marks of a mode, learned from its jobs."""
+    """The law and the marks of a mode, learned from its jobs; without a prior, of all modes."""
 
-    __slots__ = ("law", "marks")
+    __slots__ = ("is_of_all", "law", "marks", "watches")
 
     def __init__(self, prior: Law | None = None) -> None:
         self.law = Law(prior)
+        self.is_of_all = prior is None
         self.marks: dict[MarkName | None, Mark] = {}
+        self.watches = 0
+        """Jobs that are being watched."""
 
     def mark(self, step: str, percent: int) -> Mark:
         """Return the mark of a step and a percentage (0 to 100)."""
@@ -90,6 +93,7 @@ class Watch:
     planned_at: float = 0.0
     planned_wait: float = 0.0
     """The age at which the next poll is planned, and the wait until then."""
+    is_over: bool = False
 
     def is_marked(self, age: float) -> bool:
         """Whether the mark says anything about a job of that age."""

@@ -142,12 +142,58 @@ def test_a_mode_that_is_not_known_yet_is_paced_by_the_law_over_all() -> None:
 def test_only_the_modes_watched_last_are_kept() -> None:
     learner = Learner()
     for number in range(MODES + 3):
-        learner.watch("kept", 0.0)
-        learner.watch(f"mode {number}", 0.0)
+        for name in ("kept", f"mode {number}"):
+            learner.leave(learner.watch(name, 0.0))
     assert len(learner.modes) == MODES
     assert "kept" in learner.modes
     assert "mode 0" not in learner.modes
     assert f"mode {MODES + 2}" in learner.modes
+
+
+def test_a_mode_that_is_being_watched_is_kept_and_a_further_one_shares_the_law_over_all() -> None:
+    learner = Learner()
+    for _ in range(LEAST_SAMPLES):
+        run_job(learner, 60.0, silent, mode=None)
+    watches = [learner.watch(f"mode {number}", 0.0) for number in range(MODES)]
+    more = [learner.watch(f"more {number}", 0.0) for number in range(100)]
+    for watch in more:
+        learner.pending(watch, 5.0, watch.name or "", 50)
+    assert len(learner.modes) == MODES
+    assert {id(watch.mode) for watch in more} == {id(learner.all)}
+    assert len({id(watch.mark) for watch in more}) <= MARKS + 1
+    assert estimate(more[0], 5.0) is None  # the samples are not of its mode
+    before = learner.all.law.samples
+    learner.ended(more[0], 60.0)
+    assert learner.all.law.samples == before + 1
+    learner.leave(watches[3])
+    learner.leave(watches[3])
+    new = learner.watch("new", 0.0)
+    assert new.mode is learner.modes["new"]
+    assert "mode 3" not in learner.modes
+    assert learner.watch("newer", 0.0).mode is learner.all
+
+
+def test_an_end_and_a_second_watch_leave_the_mode_free_in_the_end() -> None:
+    learner = Learner()
+    first, second = learner.watch("mode", 0.0), learner.watch("mode", 0.0)
+    mode = learner.modes["mode"]
+    learner.ended(first, 60.0)
+    learner.leave(first)
+    assert mode.watches == 1
+    learner.leave(second)
+    assert mode.watches == 0
+
+
+def test_reading_neither_creates_nor_displaces_modes() -> None:
+    learner = Learner()
+    for number in range(MODES):
+        learner.leave(learner.watch(f"mode {number}", 0.0))
+    before = list(learner.modes)
+    assert learner.unwatched("mode 0", 5.0).mode is learner.modes["mode 0"]
+    assert learner.unwatched("other", 5.0).mode is learner.all
+    assert learner.unwatched(None, 5.0).mode is learner.all
+    assert list(learner.modes) == before
+    assert learner.modes["mode 0"].watches == 0
 
 
 def test_a_thirteenth_mark_shares_one_with_all_others() -> None:
