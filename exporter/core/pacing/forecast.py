@@ -6,7 +6,8 @@ one did, times the chance that the mark would still last. The two are mixed by t
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 from operator import mul, sub
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +22,11 @@ AHEAD: Final = 4 * PER_OCTAVE
 YOUNG_SECONDS: Final = 2.0
 LEAST_TRUST: Final = 0.02
 """Both forecasts keep this weight, however well the other did; below it the mark is not used."""
+MOST_BEYOND: Final = 0.5
+"""A mark's last bucket of ratios is open-ended if it holds most jobs, or this job for certain.
+
+Other marks forecast the end better without that tail: it doubles the delay of honest progress.
+"""
 NOTHING: Final = 1e-12
 
 
@@ -28,9 +34,9 @@ NOTHING: Final = 1e-12
 class Forecast:
     """Chances to end, bucket by bucket from `age` (seconds) on; none of the lists adds up to 1.
 
-    The first bucket's chance is that of the part still to come. `plain` is the law's forecast
-    and `told` the mark's, None where it says nothing; `mass` is what the two give together. A
-    list's total includes the chance to end later than its last bucket.
+    The first bucket's chance is that of the part still to come. `mass` is the forecast, and `total`
+    includes the chance to end later than its last bucket. `told` is the mark's part of it, None
+    where it says nothing, and `plain` the law's: their last one is the chance to end later.
     """
 
     age: float
@@ -39,6 +45,9 @@ class Forecast:
     plain_total: float
     mass: list[float]
     total: float
+    far: list[float] = field(default_factory=list)
+    far_share: float = 0.0
+    """The law's chances in the buckets after those of `mass`, and the factor that is theirs."""
     told: list[float] | None = None
     told_total: float = 0.0
 
@@ -72,7 +81,8 @@ class Forecast:
         if self.age >= EDGES[BUCKETS]:
             return None
         left, wanted = self.age, share * self.total
-        for right, mass in zip(EDGES[self.bucket + 1 :], self.mass[: self._known], strict=False):
+        chances = chain(self.mass, (self.far_share * chance for chance in self.far))
+        for right, mass in zip(EDGES[self.bucket + 1 :], chances, strict=False):
             if wanted <= mass and mass > 0:
                 return left + wanted / mass * (right - left) - self.age
             wanted -= mass
@@ -91,16 +101,11 @@ class Forecast:
         if whole == 0:
             start = position(self.age)
             part = (until - start) / (self.bucket + 1 - start)
-        elif whole >= self._known:
-            whole, part = self._known, 0.0
+        elif whole >= (later := len(self.told) - 1):
+            whole, part = later, 0.0
         plain = sum(self.plain[:whole]) + part * self.plain[whole]
         told = sum(self.told[:whole]) + part * self.told[whole]
         return plain / self.plain_total, told / self.told_total
-
-    @property
-    def _known(self) -> int:
-        """Buckets of `mass` in which jobs end; a mark's last one is all that is farther off."""
-        return len(self.mass) - (self.told is not None)
 
 
 def forecast(watch: "Watch", age: float) -> Forecast:
@@ -123,7 +128,7 @@ def _weigh(made: Forecast, watch: "Watch", ahead: int) -> None:
     assert mark is not None  # noqa: S101 - `is_marked` says so
     trust = mark.trust
     end = min(made.bucket + ahead, BUCKETS)
-    made.plain = plain = made.plain[: end - made.bucket]
+    plain = made.plain[: end - made.bucket]
     plain.append(watch.mode.law.survival[end])  # all that is farther off
     centre = ORIGIN + (YOUNGEST + (made.bucket + 0.5) / PER_OCTAVE + watch.shift) * SCALE
     width = FINE * len(plain)
@@ -132,21 +137,25 @@ def _weigh(made: Forecast, watch: "Watch", ahead: int) -> None:
     if watch.since > 0.1:
         early = _slice(mark.entered.cumulated, centre - watch.before_point, width)
         late = _slice(mark.entered.cumulated, centre - watch.since_point, width)
+        last = 1.0 - mark.entered.shares[-1]
+        if last < MOST_BEYOND or late[0] >= last:
+            late = [min(below, last) for below in late]  # the last bucket has no upper end
         told = map(mul, told, map(sub, early, late))
-    made.told = chances = list(told)
-    made.told_total = sum(chances)
-    if made.told_total <= 1e-9 * made.plain_total:
-        made.told = None
-        made.mass = plain
-    elif trust > LEAST_TRUST:
+    chances = list(told)
+    told_total = sum(chances)
+    if told_total <= 1e-9 * made.plain_total:
+        return
+    made.plain, made.told, made.told_total = plain, chances, told_total
+    if trust > LEAST_TRUST:
         trust = min(trust, 1 - LEAST_TRUST)
-        ours, theirs = trust / made.told_total, (1 - trust) / made.plain_total
+        ours, theirs = trust / told_total, (1 - trust) / made.plain_total
         made.mass = [
             ours * told + theirs * by_law for told, by_law in zip(chances, plain, strict=True)
         ]
         made.total = 1.0
-    else:
-        made.mass = plain
+        later = made.mass.pop()
+        if plain[-1] > 0:
+            made.far, made.far_share = watch.mode.law.chance[end:], later / plain[-1]
 
 
 def _slice(cumulated: list[float], start: float, width: int) -> list[float]:

@@ -136,6 +136,11 @@ def told(learner: Learner, percent: int, age: float, last: float = 0.0) -> Watch
     return watch
 
 
+def law_alone(watch: Watch, age: float) -> Forecast:
+    """What is known of a job from its age only."""
+    return forecast(Watch(watch.mode, watch.name, first=watch.first, last=watch.last), age)
+
+
 def taught(count: int = 200) -> Learner:
     """A learner that saw jobs of many lengths, polled each tenth, with honest progress."""
     learner = Learner()
@@ -170,8 +175,8 @@ def test_a_mark_is_not_used_before_it_is_trusted_and_never_alone() -> None:
     watch.mark.score = -4.0
     doubted = learner.forecast(watch, 40.0)
     assert doubted.told is not None
-    assert doubted.mass is doubted.plain
-    assert doubted.total == doubted.plain_total
+    assert doubted.mass == law_alone(watch, 40.0).mass
+    assert doubted.total == pytest.approx(doubted.plain_total)
     watch.mark.score = 4.0
     believed = learner.forecast(watch, 40.0)
     assert believed.told is not None
@@ -182,31 +187,55 @@ def test_a_mark_is_not_used_before_it_is_trusted_and_never_alone() -> None:
         trust * by_mark / believed.told_total + 0.02 * by_law / believed.plain_total
         for by_mark, by_law in zip(believed.told, believed.plain, strict=True)
     ]
-    assert believed.mass == pytest.approx(expected)
-    assert sum(believed.mass) == pytest.approx(1.0)
+    assert believed.mass == pytest.approx(expected[:-1])
+    assert believed.far_share * sum(believed.far) <= expected[-1]
+    assert sum(expected) == pytest.approx(1.0)
 
 
 def test_a_mark_looks_four_octaves_ahead_and_eight_for_a_young_job() -> None:
     learner = taught()
     old, young = told(learner, 50, 40.0, 36.0), told(learner, 50, 1.0, 0.9)
     made = learner.forecast(old, 40.0)
-    assert len(made.mass) == 20 + 1
+    assert (len(made.mass), len(made.plain)) == (20, 20 + 1)
     law = old.mode.law
     assert made.plain[-1] == law.survival[made.bucket + 20]
     assert made.plain_total == pytest.approx(sum(made.plain))
-    assert len(learner.forecast(young, 1.0).mass) == 40 + 1
-    assert len(learner.forecast(young, 2.1).mass) == 20 + 1
+    assert len(learner.forecast(young, 1.0).mass) == 40
+    assert len(learner.forecast(young, 2.1).mass) == 20
     aged = learner.forecast(old, EDGES[BUCKETS - 3] * 1.01)
-    assert len(aged.mass) == 3 + 1
+    assert len(aged.mass) == 3
+    assert aged.far == []
 
 
-def test_an_end_beyond_the_buckets_of_a_mark_has_no_time() -> None:
+def test_beyond_the_buckets_of_a_mark_the_law_decides() -> None:
     learner = taught()
     made = learner.forecast(told(learner, 50, 40.0, 36.0), 40.0)
-    made.mass = [0.0] * 20 + [1.0]
+    made.mass = [0.0] * 20
+    made.far, made.far_share = [0.0, 0.2, 0.2], 2.5
+    assert made.remaining(0.5) == pytest.approx(EDGES[made.bucket + 22] - 40.0)
+    made.far_share = 1.0
     assert made.remaining(0.5) is None
-    made.mass = [0.0] * 19 + [1.0, 0.0]
-    assert made.remaining(0.5) is not None
+
+
+@pytest.mark.parametrize("age", [0.4, 1.0, 3.0, 10.0, 30.0, 100.0])
+@pytest.mark.parametrize("first", [0.15, 0.3, 1.0])
+def test_a_job_whose_first_poll_came_late_is_not_said_to_end_at_once(
+    first: float, age: float
+) -> None:
+    learner = Learner()
+    for number in range(60):
+        watch = learner.watch("mode", first)
+        for at in (first, 15.0, 75.0, 150.0, 300.0, 500.0):
+            learner.pending(watch, at, "queued", 0)
+            learner.plan(watch, learner.forecast(watch, at), 60.0)
+        learner.ended(watch, 600.0 + number)
+    watch = learner.watch("mode", first)
+    learner.pending(watch, first, "queued", 0)
+    made = learner.forecast(watch, max(age, first))
+    median, late = made.remaining(0.5), made.remaining(0.95)
+    assert median == pytest.approx(630 - age, rel=0.2)
+    assert late is not None
+    assert late < 900
 
 
 def test_a_mark_whose_runs_contradict_the_job_says_nothing() -> None:
