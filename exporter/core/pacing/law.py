@@ -109,6 +109,13 @@ class Law:
         self.chance = [*map(mul, self.risk, self.survival)]
         """The chance of a new job to end in each bucket."""
 
+    def seen(self, age: float) -> float:
+        """Return the weight of the jobs that were seen at an age (seconds) or later.
+
+        The newest job weighs 1. A job may have been seen later only: its first poll came late.
+        """
+        return max(self.passed[int(position(age)) :]) / self.weight
+
     def rescale(self) -> float:
         """Divide all counts by the present weight, which becomes 1; return that weight."""
         weight, self.weight = self.weight, 1.0

@@ -8,6 +8,8 @@ from .watch import Watch
 
 LEAST_SAMPLES: Final = 20
 """Ends of its mode that must have been seen before a job's end is estimated."""
+LEAST_SEEN: Final = 3.0
+"""And the weight of the jobs that must have been seen at its age: beyond it nothing is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +28,11 @@ class Estimate:
 
 
 def estimate(watch: Watch, age: float) -> Estimate | None:
-    """Return how long such jobs still last, or None while too few ends of its mode were seen."""
+    """Return how long such jobs still last, or None while too few jobs of its mode were seen."""
     samples = watch.mode.law.samples
     if watch.mode.is_of_all or samples < LEAST_SAMPLES:
+        return None
+    if watch.mode.law.seen(age) < LEAST_SEEN:
         return None
     remaining = forecast(watch, age).remaining
     return Estimate(remaining(0.5), remaining(0.9), remaining(0.05), remaining(0.95), samples)
@@ -37,7 +41,7 @@ def estimate(watch: Watch, age: float) -> Estimate | None:
 def explain(watch: Watch, age: float) -> str | None:
     """Return a sentence that says why the next poll comes when it does.
 
-    None while too few ends were seen.
+    None while too few jobs were seen.
     """
     known = estimate(watch, age)
     if known is None or known.early is None:

@@ -137,7 +137,7 @@ def told(learner: Learner, percent: int, age: float, last: float = 0.0) -> Watch
 
 
 def law_alone(watch: Watch, age: float) -> Forecast:
-    """What is known of a job from its age only."""
+    """The forecast of a job from its age only."""
     return forecast(Watch(watch.mode, watch.name, first=watch.first, last=watch.last), age)
 
 

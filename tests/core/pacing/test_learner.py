@@ -485,6 +485,30 @@ def test_state_is_bounded_and_waits_are_valid_for_any_progress(
 # --- what people read ---
 
 
+def test_nothing_is_estimated_beyond_the_ages_of_the_jobs_that_were_seen() -> None:
+    learner = Learner()
+    for number in range(40):
+        run_job(learner, 60.0 + number, silent)
+    watch = learner.watch("mode", 0.0)
+    learner.pending(watch, 50.0, "a", 0)
+    assert estimate(watch, 50.0) is not None
+    for age in (300.0, 3600.0, 86400.0, 1e6):
+        assert estimate(watch, age) is None
+        assert explain(watch, age) is None
+    for _ in range(5):
+        run_job(learner, 5000.0, silent)
+    assert estimate(watch, 3600.0) is not None
+
+
+def test_ages_before_the_first_polls_have_an_estimate() -> None:
+    learner = Learner()
+    for number in range(40):
+        watch = learner.watch("mode", 30.0)
+        learner.pending(watch, 60.0 + number, "a", 0)
+        learner.ended(watch, 62.0 + number)
+    assert estimate(learner.watch("mode", 1.0), 1.0) is not None
+
+
 def test_durations_are_written_in_two_digits() -> None:
     written = [duration(seconds) for seconds in (0.04, 1.52, 9.94, 9.96, 119.4, 121, 4000, 7200)]
     assert written == ["0.0 s", "1.5 s", "9.9 s", "10 s", "119 s", "2.0 min", "67 min", "2.0 h"]
