@@ -108,7 +108,7 @@ class StatusRoutes:
             with contextlib.suppress(TimeoutError):
                 async with stop.limit_wait(min(ends_at - time(), CHECK_SECONDS)):
                     await answers.changes.wait(job_id)
-        now = await self._context.status_cache.get(job_id)
+        now = await self._context.status_cache.get(job_id, _accepted_age(request))
         return replace(now, reply=now.reply or served.reply)
 
     def _read_query(self, request: web.Request) -> tuple[str, float]:

@@ -664,6 +664,21 @@ async def test_a_wait_that_runs_out_reports_the_true_age_and_refreshes_an_old_an
     assert int(headers["Age"]) >= 1
 
 
+@pytest.mark.parametrize("accepted", ["no-cache", "max-age=0"])
+async def test_the_answer_after_a_wait_is_no_older_than_the_client_accepts(
+    open_site: Open, simulator: Simulator, accepted: str
+) -> None:
+    slow = {"min_interval": "60s", "max_interval": "60s"}
+    site = await open_site(polling=slow, status={"max_age": "60s", "max_stale": "60s"})
+    job_id = simulator.add(Script.stuck(0.0))
+    await site.put(job_id)
+    await until(lambda: site.exporter.poller.answers.get(job_id))
+    before = simulator.ledger.jobs[job_id].polls
+    key = {"X-API-Key": KEY, "Cache-Control": accepted}
+    await get(site, {"job_id": job_id, "wait": "200ms"}, key)
+    assert simulator.ledger.jobs[job_id].polls == before + 2  # before the wait, and after it
+
+
 @pytest.fixture
 async def plain_url(make_config: Callable[..., Config]) -> AsyncIterator[tuple[str, Exporter]]:
     """An exporter as the command serves it: nobody cancels a handler whose client goes away."""
