@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from ..core.pacing.next_poll import JITTER_SHARE
 from .credentials import SecretSource
 from .values import (
     PER_JOB_NAMES,
@@ -119,7 +120,7 @@ class Polling(Section):
     min_interval: Wait = 1.0
     """The shortest wait between two polls of a job."""
     max_interval: Wait = 60.0
-    """The longest wait between two polls of a job; less than `stalled_after`."""
+    """The longest wait between two polls of a job; a tenth more is less than `stalled_after`."""
     progress_max_age: Duration = 15.0
     """Progress is read at least this often, or after a fifth of the job's age; `0s`: no limit."""
     stalled_after: Wait = 600.0
@@ -150,9 +151,9 @@ class Polling(Section):
     def _ordered(self) -> Self:
         if self.min_interval > self.max_interval:
             raise ValueError("min_interval is longer than max_interval")
-        if self.max_interval >= self.stalled_after:
+        if self.max_interval * (1 + JITTER_SHARE) >= self.stalled_after:
             # Progress would be seen too seldom: sound jobs would count as stalled.
-            raise ValueError("max_interval is not shorter than stalled_after")
+            raise ValueError("a tenth more than max_interval is not below stalled_after")
         if list(self.recheck_after) != sorted(self.recheck_after):
             raise ValueError("recheck_after: expected ascending times")
         return self

@@ -70,7 +70,11 @@ def test_the_example_shows_every_key_with_its_default() -> None:
         ),
         (
             "polling: {max_interval: 10m}",
-            ["config.yaml:1: polling: max_interval is not shorter than stalled_after"],
+            ["config.yaml:1: polling: a tenth more than max_interval is not below stalled_after"],
+        ),
+        (
+            "polling: {max_interval: 550s}",
+            ["config.yaml:1: polling: a tenth more than max_interval is not below stalled_after"],
         ),
         (
             "polling: {recheck_after: [10m, 1m]}",
