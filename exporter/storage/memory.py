@@ -58,6 +58,8 @@ class _Tables:
 
     rows: dict[int, _Row] = field(default_factory=dict)
     known: dict[str, int] = field(default_factory=dict)
+    done: dict[str, set[int]] = field(default_factory=dict)
+    """By key, the rows of the jobs that were done."""
     events: list[tuple[int, int | None, Event]] = field(default_factory=list)
     totals: dict[tuple[str, Labels, int], float] = field(default_factory=dict)
     admitted: dict[tuple[str, str], None] = field(default_factory=dict)
@@ -215,13 +217,19 @@ class MemoryStore:
         return Accepted(tuple(ids), row, ledger)
 
     def _is_done_later(self, job: Job) -> bool:
+        rows = self.tables.rows
         return any(
-            other.key == ledger_key(job) and other.incarnation > job.incarnation
-            for other in self._jobs()
-            if other.state is JobState.DONE
+            later > job.incarnation and later in rows and not rows[later].forgotten
+            for later in self.tables.done.get(ledger_key(job), ())
         )
 
     def _put(self, change: Change) -> int | None:
+        row, job = self._put_row(change), change.job
+        if row and job is not None and job.state is JobState.DONE and job.key is not None:
+            self.tables.done.setdefault(job.key, set()).add(row)
+        return row
+
+    def _put_row(self, change: Change) -> int | None:
         job, tables = change.job, self.tables
         if job is None:
             return 0
