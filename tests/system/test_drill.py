@@ -36,6 +36,7 @@ ALERTS = {alert.key: alert for alert in alerts(QL)}
 RECEIVER = {"critical": "pager", "warning": "tickets", "info": "chat"}
 ALSO_FIRE = {
     "exporter-lagging": {"RemovitNothingFinished"},
+    "jobs-not-found": {"RemovitJobsUndecided"},
     "done-without-result": {"RemovitFailureBudgetBurningFast", "RemovitFailureBudgetBurningSlow"},
 }
 """Other alerts that a scenario's fault causes, and that its own alert does not inhibit."""
