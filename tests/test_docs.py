@@ -205,7 +205,7 @@ class Reader:
             stderr=asyncio.subprocess.STDOUT,
             env=environment(),
         )
-        out, _ = await asyncio.wait_for(process.communicate(), 180)
+        out, _ = await asyncio.wait_for(process.communicate(), 400)
         self.said = out.decode()
         assert process.returncode is not None
         return process.returncode
@@ -247,6 +247,7 @@ async def test_the_examples_of_a_page_work(page: Path, reader: Reader) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # the alert resolves three minutes after the repair
 async def test_the_tutorial_leads_to_an_alert(reader: Reader) -> None:
     for name in ("prometheus", "prometheus-alertmanager"):
         program(name, name)
