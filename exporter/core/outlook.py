@@ -11,7 +11,7 @@ from .judgement import span
 from .reply import Kind
 from .rules import JudgementRules
 
-NO_WITNESS = "a witness: since then no other pending job and no finished one was answered 2xx"
+NO_WITNESS = "a witness: no other pending job and no finished one was answered 2xx meanwhile"
 NO_OTHERS = "answers for other jobs: too few came to rule out chance"
 NOT_THE_API = "the bare control request answered by the API: until then something else may answer"
 LOST_WITH_OTHERS = "jobs that come back: many were lost at once, so this one may be known again"

@@ -81,8 +81,7 @@ class Planner:
         """
         for job_id in self._weak_verdicts.served(mode):
             if self.schedule.due_of(job_id) is not None:
-                now = self._now().steady
-                self.schedule.plan(job_id, NextPoll(0.0, PollReason.SCHEDULE), now)
+                self.schedule.plan(job_id, NextPoll(0.0, PollReason.SCHEDULE), self._now().steady)
 
     def _next_poll(self, job: Job, reply: Reply | None, now: Now) -> NextPoll | None:
         config = self._config()

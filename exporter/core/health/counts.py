@@ -65,9 +65,6 @@ class RecentAnswers:
     def __len__(self) -> int:
         return len(self._latest)
 
-    def __contains__(self, job_id: str) -> bool:
-        return job_id in self._latest
-
     def add(self, job_id: str, sort: str, at: float, window: float) -> None:
         """Put in a job's answer, which replaces its former one; drop what left the window."""
         self.discard(job_id)
@@ -80,7 +77,8 @@ class RecentAnswers:
     def discard(self, job_id: str) -> None:
         """Forget a job's answer."""
         if job_id in self._latest:
-            self._uncount(self._latest.pop(job_id)[1])
+            _, sort = self._latest.pop(job_id)
+            self._counts[sort] -= 1
 
     def prune(self, before: float) -> None:
         """Drop the answers older than `before`."""
@@ -101,10 +99,4 @@ class RecentAnswers:
         return self._counts[sort]
 
     def _drop_oldest(self) -> None:
-        _, (_, sort) = self._latest.popitem(last=False)
-        self._uncount(sort)
-
-    def _uncount(self, sort: str) -> None:
-        self._counts[sort] -= 1
-        if not self._counts[sort]:  # a sort may be a mode, and an upstream may invent many
-            del self._counts[sort]
+        self.discard(next(iter(self._latest)))

@@ -91,7 +91,7 @@ class Evidence:
         self.lost = RecentAnswers()
         """For each job in `judgement.lost_window`, a `Sort`."""
         self.suspects = RecentAnswers()
-        """For each undecided job answered 5xx in `judgement.weak_after`, its mode."""
+        """The undecided jobs answered 5xx in `judgement.weak_after`."""
         self.shares = AnswerShares()
         self.turned = Turned()
         self.witnesses = Witnesses()
@@ -109,7 +109,7 @@ class Evidence:
             self.recent.add(job.job_id, sort, now.steady, rules.outage_window)
         self.lost.add(job.job_id, sort, now.steady, rules.lost_window)
         if failed and job.pending:
-            self.suspects.add(job.job_id, job.mode or "", now.steady, rules.weak_after)
+            self.suspects.add(job.job_id, Sort.BAD, now.steady, rules.weak_after)
             if job.run_of(Kind.SERVER_ERROR) is None:
                 self.turned.add(job, now)
         elif not failed:
@@ -195,7 +195,7 @@ class Evidence:
         return self.lost.count(Sort.LOST), len(self.lost)
 
     def share_of_errors(self, job: Job, since: float, *, of_mode: bool) -> Share:
-        """Return the share of 5xx among answers for other jobs since `since` (well time).
+        """Return the share of 5xx among answers for other jobs since `since` (healthy time).
 
         It is that of all, or with `of_mode` that of the job's mode if it is worse. The first 5xx of
         the job's own run is taken out.

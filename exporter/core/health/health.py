@@ -306,12 +306,11 @@ class Health:
         self.evidence.shares.add(None, bad=bad, at=now.healthy_time)
         if bad and not self.evidence.witnessed():
             self._signal(Signal.ERRORS)
-        finished = target is ControlTarget.FINISHED and asked is not None
-        if finished and asked is not None:
+        if target is ControlTarget.FINISHED and asked is not None:
             self.control.asked_finished(asked, known=not lost)
-        if finished and reply.kind is Kind.OK:
-            self.control.served(now.steady)
-            self.evidence.remember_control(asked, now.healthy_time, self.rules)
+            if reply.kind is Kind.OK:
+                self.control.served(now.steady)
+                self.evidence.remember_control(asked, now.healthy_time, self.rules)
         elif target is ControlTarget.RANDOM and reply.kind is Kind.NOT_FOUND:
             self.evidence.remember_control(None, now.healthy_time, self.rules)
 

@@ -10,19 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from .states import Condition
+from .states import PATIENT_STATES, Condition
 
 VERSION: Final = 1
-BAD: Final = frozenset(
-    {
-        Condition.FAILING,
-        Condition.SILENT,
-        Condition.STUCK,
-        Condition.THROTTLED,
-        Condition.BLOCKED,
-        Condition.KEY_REJECTED,
-    }
-)
+BAD: Final = frozenset(one for one in Condition if one.shown not in PATIENT_STATES)
 """The conditions that are saved; `suspect` is over as soon as the evidence is gone."""
 
 

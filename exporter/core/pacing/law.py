@@ -1,14 +1,14 @@
 """A law: how long the jobs of a mode last, learned from ends as they are seen.
 
 For each bucket of age the law counts the jobs that ended there and the jobs that passed through.
-Both counts fade: each end weighs a little more than the one before. The risk of a bucket is the
-chance to end there for a job that reaches it (a life table, or Kaplan-Meier estimate).
+Both counts fade: each end weighs a little more than the one before. Their ratio is the bucket's
+hazard (an occurrence/exposure rate); the chance to survive a bucket is exp(-hazard).
 """
 
 import math
 from collections.abc import Sequence
 from itertools import accumulate
-from operator import mul
+from operator import sub
 from typing import Final
 
 from .scale import BUCKETS, PER_OCTAVE, WIDTHS, position, spread
@@ -22,21 +22,22 @@ FEW_ENDS: Final = 30
 REBUILD_LIVED: Final = 1.5
 """Until 30 ends are seen, tables are also rebuilt when the time lived has grown by this factor."""
 SCALE_FREE: Final = 0.7
-"""The risk of a job of unknown scale is at most this, divided by its age."""
+"""The hazard of a job of unknown scale, a second, is at most this, divided by its age."""
 UNKNOWN_LIFE: Final = 30.0
 """And at most one in this many seconds while no end was seen.
 
 Without this limit the first twenty jobs of a minute cost half as many calls again.
 """
-BUCKET_RISK: Final = SCALE_FREE * math.log(2) / PER_OCTAVE
-"""The same as a chance for one bucket."""
+BUCKET_HAZARD: Final = SCALE_FREE * math.log(2) / PER_OCTAVE
+"""The same for one bucket."""
 LEAST_PRIOR: Final = 0.2
 EARLY_PRIOR: Final = 150.0
 PRIOR_FADES: Final = 30.0
 """The prior weighs 0.2 jobs, and 150 / (30 + ends) more: five jobs at first."""
 PRIOR_ENDS: Final = 5
 """A law over all modes is used as a prior after this number of ends."""
-MOST_RISK: Final = 0.95
+MOST_HAZARD: Final = 3.0
+"""So that one job in twenty survives each bucket at least."""
 FLOOR: Final = 1e-4
 """Chance added to each bucket when an end is spread, so that no bucket is ruled out."""
 HEAVIEST: Final = 1e9
@@ -94,19 +95,19 @@ class Law:
         return self._new_ends * REBUILD_SHARE >= min(self.samples, REBUILD_SHARE * REBUILD_ENDS)
 
     def rebuild(self) -> None:
-        """Compute the risk of each bucket anew, and the chances that follow from it."""
+        """Compute the hazard of each bucket anew, and the chances that follow from it."""
         self._new_ends = 0
         self._rebuild_at = REBUILD_LIVED * self.lived
         strength = (LEAST_PRIOR + EARLY_PRIOR / (PRIOR_FADES + self.samples)) * self.weight
-        self.risk = [
-            min(MOST_RISK, (ends + risk * strength) / (passed + strength))
-            for ends, passed, risk in zip(
-                _smooth(self.ends), self.passed, self._prior_risk(), strict=True
+        self.hazard = [
+            min(MOST_HAZARD, (ends + hazard * strength) / (passed + strength))
+            for ends, passed, hazard in zip(
+                _smooth(self.ends), self.passed, self._prior_hazard(), strict=True
             )
         ]
-        self.survival = [*accumulate((1 - risk for risk in self.risk), mul, initial=1.0)]
+        self.survival = [math.exp(-total) for total in accumulate(self.hazard, initial=0.0)]
         """The chance to reach each bucket's beginning, and the end of the scale."""
-        self.chance = [*map(mul, self.risk, self.survival)]
+        self.chance = [*map(sub, self.survival, self.survival[1:])]
         """The chance of a new job to end in each bucket."""
 
     def seen(self, age: float) -> float:
@@ -135,14 +136,14 @@ class Law:
             passed[at] += weight
         passed[last] += (end - last) * weight
 
-    def _prior_risk(self) -> Sequence[float]:
-        """Return the risk that is believed before there are ends in a bucket."""
+    def _prior_hazard(self) -> Sequence[float]:
+        """Return the hazard that is believed before there are ends in a bucket."""
         rate = 1 / UNKNOWN_LIFE
         if self.ended > 0:
             rate = self.ended / max(self.lived, 1e-9)
         elif self._prior is not None and self._prior.samples >= PRIOR_ENDS:
-            return self._prior.risk
-        return [min(BUCKET_RISK, width * rate) for width in WIDTHS]
+            return self._prior.hazard
+        return [min(BUCKET_HAZARD, width * rate) for width in WIDTHS]
 
 
 def _smooth(counts: Sequence[float]) -> list[float]:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.core.pacing.forecast import Forecast, forecast
-from exporter.core.pacing.law import BUCKET_RISK
+from exporter.core.pacing.law import BUCKET_HAZARD
 from exporter.core.pacing.learner import Learner
 from exporter.core.pacing.scale import BUCKETS, EDGES, position
 from exporter.core.pacing.watch import Mode, Watch
@@ -277,6 +277,6 @@ def test_a_wait_is_positive_and_about_the_longest_at_most(
 
 
 def test_without_samples_the_wait_is_a_share_of_the_age() -> None:
-    hazard = -math.log(1 - BUCKET_RISK) / (EDGES[51] - EDGES[50])
+    hazard = BUCKET_HAZARD / (EDGES[51] - EDGES[50])
     wait = forecast(watched(), EDGES[50]).wait(0.5, 1e5)
     assert wait == pytest.approx(math.sqrt(2 * 0.5 / hazard), rel=0.15)

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.core.pacing.law import (
-    BUCKET_RISK,
+    BUCKET_HAZARD,
     FEW_ENDS,
+    MOST_HAZARD,
     REBUILD_ENDS,
     REBUILD_LIVED,
     UNKNOWN_LIFE,
@@ -42,13 +43,13 @@ def test_an_event_is_spread_over_buckets_by_their_chances() -> None:
 
 def test_before_any_end_the_risk_is_that_of_a_job_of_unknown_scale() -> None:
     law = Law()
-    expected = [min(BUCKET_RISK, width / UNKNOWN_LIFE) for width in WIDTHS]
-    assert law.risk == pytest.approx(expected)
-    assert law.risk[-1] == pytest.approx(0.7 * math.log(2) / 5)
-    assert law.risk[-1] == pytest.approx(BUCKET_RISK)
+    expected = [min(BUCKET_HAZARD, width / UNKNOWN_LIFE) for width in WIDTHS]
+    assert law.hazard == pytest.approx(expected)
+    assert law.hazard[-1] == pytest.approx(0.7 * math.log(2) / 5)
+    assert law.hazard[-1] == pytest.approx(BUCKET_HAZARD)
     assert law.survival[0] == 1.0
-    assert law.survival[2] == pytest.approx((1 - expected[0]) * (1 - expected[1]))
-    assert law.chance[2] == pytest.approx(expected[2] * law.survival[2])
+    assert law.survival[2] == pytest.approx(math.exp(-expected[0] - expected[1]))
+    assert law.chance[2] == pytest.approx((1 - math.exp(-expected[2])) * law.survival[2])
     assert len(law.survival) == BUCKETS + 1
 
 
@@ -64,12 +65,12 @@ def test_before_any_end_tables_are_due_when_the_time_lived_has_grown_by_half() -
 
 def test_jobs_that_passed_an_age_lower_its_risk_before_any_end() -> None:
     law = Law()
-    before = law.risk[position_of(2.0)]
+    before = law.hazard[position_of(2.0)]
     for _ in range(20):
         law.live(0.0, 10.0)
     law.rebuild()
-    assert law.risk[position_of(2.0)] == pytest.approx(before * STRENGTH / (20 + STRENGTH))
-    assert law.risk[position_of(40.0)] == pytest.approx(BUCKET_RISK)
+    assert law.hazard[position_of(2.0)] == pytest.approx(before * STRENGTH / (20 + STRENGTH))
+    assert law.hazard[position_of(40.0)] == pytest.approx(BUCKET_HAZARD)
 
 
 def test_tables_are_due_only_after_ends_once_some_were_seen() -> None:
@@ -149,7 +150,7 @@ def test_the_risk_is_the_share_of_passing_jobs_that_end_once_there_are_many() ->
     law.rebuild()
     for bucket in range(30, 38):  # 16 s to 48 s
         expected = 1 - math.exp(-WIDTHS[bucket] / 60)
-        assert law.risk[bucket] == pytest.approx(expected, rel=0.45)
+        assert law.hazard[bucket] == pytest.approx(expected, rel=0.45)
     assert law.lived / law.ended == pytest.approx(60, rel=0.15)
 
 
@@ -159,13 +160,13 @@ def test_the_prior_after_ends_is_the_mean_life_seen_at_most_the_unknown_scale() 
         law.live(0.0, 64.0)
         law.end(64.0, 64.5)
     law.rebuild()
-    far = law.risk[position_of(2000.0)]
-    assert far == pytest.approx(BUCKET_RISK)
+    far = law.hazard[position_of(2000.0)]
+    assert far == pytest.approx(BUCKET_HAZARD)
     strength = 0.2 + 150 / 50
     passed = law.passed[0] / law.weight
     rate = law.ended / law.lived
     young = WIDTHS[0] * rate * strength / (passed + strength)
-    assert law.risk[0] == pytest.approx(young)
+    assert law.hazard[0] == pytest.approx(young)
 
 
 def position_of(age: float) -> int:
@@ -175,16 +176,16 @@ def position_of(age: float) -> int:
 def test_ends_are_smoothed_over_neighbouring_buckets() -> None:
     law = Law()
     young, old = 45, 70
-    prior = law.risk
+    prior = law.hazard
     law.ends[young], law.passed[young] = 40.0, 80.0
     law.ends[0] = 4.0
     law.ends[BUCKETS - 1] = 4.0
     law.rebuild()
-    assert law.risk[young - 1] == pytest.approx(0.95)  # ten smoothed ends, none passed
+    assert law.hazard[young - 1] == pytest.approx(prior[young - 1] + 10 / STRENGTH)
     expected = (20 + prior[young] * STRENGTH) / (80 + STRENGTH)
-    assert law.risk[young] == pytest.approx(expected)
+    assert law.hazard[young] == pytest.approx(expected)
     for bucket, ends in ((young + 2, 0), (old, 0), (1, 1), (0, 3), (-1, 3)):
-        assert law.risk[bucket] == pytest.approx(prior[bucket] + ends / STRENGTH)
+        assert law.hazard[bucket] == pytest.approx(prior[bucket] + ends / STRENGTH)
 
 
 def test_a_law_without_ends_starts_from_its_prior_once_that_has_five() -> None:
@@ -192,11 +193,11 @@ def test_a_law_without_ends_starts_from_its_prior_once_that_has_five() -> None:
     for _ in range(4):
         prior.end(30.0, 31.0)
     prior.rebuild()
-    assert Law(prior).risk == pytest.approx(Law().risk)
+    assert Law(prior).hazard == pytest.approx(Law().hazard)
     prior.end(30.0, 31.0)
     prior.rebuild()
-    assert Law(prior).risk == pytest.approx(prior.risk)
-    assert max(prior.risk) > 2 * BUCKET_RISK
+    assert Law(prior).hazard == pytest.approx(prior.hazard)
+    assert max(prior.hazard) > 2 * BUCKET_HAZARD
 
 
 def test_rescaling_changes_no_risk() -> None:
@@ -206,11 +207,11 @@ def test_rescaling_changes_no_risk() -> None:
         law.live(0.0, life)
         law.end(life, life + 2)
     law.rebuild()
-    risk, weight, mean = law.risk, law.weight, law.lived / law.ended
+    risk, weight, mean = law.hazard, law.weight, law.lived / law.ended
     assert law.rescale() == weight
     law.rebuild()
     assert law.weight == 1.0
-    assert law.risk == pytest.approx(risk)
+    assert law.hazard == pytest.approx(risk)
     assert law.lived / law.ended == pytest.approx(mean)
 
 
@@ -222,6 +223,6 @@ def test_chances_are_valid_after_any_counts(spans: list[tuple[float, float]]) ->
         if law.end(start, start + length):
             law.rebuild()
     law.rebuild()
-    assert all(0 < risk <= 0.95 for risk in law.risk)
+    assert all(0 < hazard <= MOST_HAZARD for hazard in law.hazard)
     assert sum(law.chance) + law.survival[-1] == pytest.approx(1.0)
     assert (len(law.ends), len(law.passed)) == (BUCKETS, BUCKETS)

@@ -135,8 +135,8 @@ def test_a_mode_that_is_not_known_yet_is_paced_by_the_law_over_all() -> None:
     for _ in range(10):
         run_job(learner, 30.0, silent)
     assert learner.all.law.samples == 11
-    risk = learner.watch("new", 0.0).mode.law.risk
-    assert risk == pytest.approx(learner.all.law.risk)
+    risk = learner.watch("new", 0.0).mode.law.hazard
+    assert risk == pytest.approx(learner.all.law.hazard)
 
 
 def test_only_the_modes_watched_last_are_kept() -> None:
@@ -322,14 +322,14 @@ def test_a_learner_survives_being_saved() -> None:
     again = from_dict(document)
     assert list(again.modes) == list(learner.modes)
     before, after = learner.modes["mode"], again.modes["mode"]
-    assert after.law.risk == pytest.approx(before.law.risk, rel=0.02, abs=1e-4)
+    assert after.law.hazard == pytest.approx(before.law.hazard, rel=0.02, abs=1e-4)
     assert (after.law.samples, after.law.weight) == (120, 1.0)
     assert list(after.marks) == list(before.marks)
     for name, mark in before.marks.items():
         assert after.marks[name].score == pytest.approx(mark.score, abs=1e-3)
         assert after.marks[name].left.shares == pytest.approx(mark.left.shares, abs=0.01)
     assert again.all.law.samples == learner.all.law.samples
-    assert again.watch("new", 0.0).mode.law.risk == pytest.approx(again.all.law.risk)
+    assert again.watch("new", 0.0).mode.law.hazard == pytest.approx(again.all.law.hazard)
     assert (
         from_dict(as_dict(again)).modes["many"].marks.keys() == learner.modes["many"].marks.keys()
     )
@@ -578,7 +578,7 @@ def test_an_end_beyond_the_tables_has_no_time() -> None:
     for _ in range(LEAST_SAMPLES):
         run_job(learner, 60.0, silent)
     law = learner.modes["mode"].law
-    law.risk = [0.0] * BUCKETS
+    law.hazard = [0.0] * BUCKETS
     law.chance = [0.1, *([0.0] * (BUCKETS - 1))]
     law.survival = [1.0, *([0.9] * BUCKETS)]
     watch = learner.watch("mode", 0.0)
