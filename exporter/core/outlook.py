@@ -1,4 +1,4 @@
-"""What a verdict on a suspected job still lacks, and when it can come at the earliest."""
+"""How much a verdict on a suspected job still lacks, and when it can come at the earliest."""
 
 from dataclasses import dataclass
 
@@ -77,7 +77,7 @@ def outlook(job: Job, health: Health, now: Now, rules: JudgementRules) -> Outloo
 
 
 def _lost(job: Job, run: Suspicion, health: Health, now: Now, rules: JudgementRules) -> list[str]:
-    """Return what stands in the way of `not_found` and `invalid`, apart from answers and time."""
+    """Return what `not_found` and `invalid` still lack, apart from answers and time."""
     if job.lost_with_others or health.evidence.jobs_lost(now, rules):
         return [LOST_WITH_OTHERS]
     return [] if job.answered or health.origin.known(run.since) else [NOT_THE_API]

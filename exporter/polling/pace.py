@@ -12,7 +12,7 @@ from ..core.events import Now
 from ..core.job import Job, JobState
 from ..core.pacing.forecast import Forecast
 from ..core.pacing.learner import Learner
-from ..core.pacing.next_poll import NextPoll, PollReason
+from ..core.pacing.next_poll import Limit, NextPoll, PollReason
 from ..core.pacing.reasons import Estimate, estimate, explain
 from ..core.pacing.saved import as_dict, from_dict
 from ..core.pacing.watch import Watch
@@ -76,10 +76,10 @@ class Pace:
         age = _age(job, now)
         return estimate(self._watch(job, age), age) if job.pending else None
 
-    def explain(self, job: Job, now: Now) -> str | None:
-        """Return a sentence that explains the next poll's time; None after too few ends."""
+    def explain(self, job: Job, now: Now, limit: Limit | None = None) -> str | None:
+        """Explain the next poll's time, which a limit may have decided; None after too few ends."""
         age = _age(job, now)
-        return explain(self._watch(job, age), age) if job.pending else None
+        return explain(self._watch(job, age), age, limit) if job.pending else None
 
     def dump(self) -> str:
         """Return what was learned, as text for the store."""

@@ -8,7 +8,7 @@ from typing import Final
 
 from ..clock import Clock
 from ..core.pacing.due_queue import DueQueue
-from ..core.pacing.next_poll import NextPoll, PollReason
+from ..core.pacing.next_poll import Limit, NextPoll, PollReason
 from ..core.reply import Kind
 
 KEPT_POLLS: Final = 20
@@ -36,6 +36,7 @@ class _Plan:
     """The data of a job that the queue does not have."""
 
     reason: PollReason = PollReason.SCHEDULE
+    limit: Limit | None = None
     held_until: float = -math.inf
     polls: deque[Poll] = field(default_factory=lambda: deque(maxlen=KEPT_POLLS))
 
@@ -53,7 +54,8 @@ class Schedule(DueQueue):
 
     def plan(self, job_id: str, planned: NextPoll, steady: float) -> None:
         """Put in a job, as planned at the time `steady` (steady seconds)."""
-        self._plans.setdefault(job_id, _Plan()).reason = planned.reason
+        plan = self._plans.setdefault(job_id, _Plan())
+        plan.reason, plan.limit = planned.reason, planned.limit
         self.schedule(job_id, steady + planned.delay, planned.delay)
 
     def hold(self, job_id: str, until: float) -> None:
@@ -89,6 +91,11 @@ class Schedule(DueQueue):
         """Return why the next poll comes when it does."""
         plan = self._plans.get(job_id)
         return plan.reason if plan else PollReason.SCHEDULE
+
+    def limit(self, job_id: str) -> Limit | None:
+        """Return what decided the next poll's time, if it was not the forecast."""
+        plan = self._plans.get(job_id)
+        return plan.limit if plan else None
 
     def polls(self, job_id: str) -> Sequence[Poll]:
         """Return the last polls of a job, oldest first."""

@@ -150,7 +150,8 @@ def _expectation(context: Context, job: Job, reason: PollReason | None) -> dict[
         return shown
     pace, now = context.poller.pace, context.poller.now()
     if reason is PollReason.SCHEDULE:
-        shown["next_poll_why"] = pace.explain(job, now)
+        limit = context.poller.schedule.limit(job.job_id)
+        shown["next_poll_why"] = pace.explain(job, now, limit)
     if known := pace.estimate(job, now):
         shown["expected_at"] = _after(now.time, known.median)
         shown["expected_by"] = _after(now.time, known.p90)

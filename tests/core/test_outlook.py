@@ -1,4 +1,4 @@
-"""What the verdict on a suspected job still lacks."""
+"""The outlook on a verdict: how much a suspected job still lacks."""
 
 import pytest
 from support import Judgement, Polling, answered, error, job, now, ok

@@ -93,3 +93,15 @@ async def test_a_suspected_job_says_what_a_verdict_lacks(
     sound = simulator.add(Script.stuck(0.0))
     await shown_job(site, sound)
     assert (await site.job(sound))["suspicion"] is None
+
+
+async def test_a_poll_whose_time_a_limit_decided_says_which(
+    open_site: Open, simulator: Simulator
+) -> None:
+    site = await open_site(polling=SLOW)
+    job_id = simulator.add(Script.stuck(0.0))
+    mode = (await shown_job(site, job_id))["mode"]
+    assert mode is not None
+    learn(site, mode, [60.0, 100.0] * 30)
+    why = (await site.job(job_id))["next_poll_why"]
+    assert why.endswith(" later. It is polled later, as polling.min_interval says.")

@@ -41,12 +41,22 @@ class PollReason(StrEnum):
     KEY_REJECTED = "key_rejected"
 
 
+class Limit(StrEnum):
+    """What decided the wait of a job on the schedule, if it was not the forecast of its end."""
+
+    FRESHNESS = "progress_max_age"
+    LEAST = "min_interval"
+    MOST = "max_interval"
+    SETBACKS = "setbacks"
+
+
 @dataclass(frozen=True, slots=True)
 class NextPoll:
-    """The seconds to wait, and the rule that decided them."""
+    """The seconds to wait, and the rule that decided them; `limit`: None is the forecast."""
 
     delay: float
     reason: PollReason
+    limit: Limit | None = None
 
 
 def next_poll(
@@ -68,32 +78,46 @@ def next_poll(
         return _next_recheck(job, now, rules, rng)
     if reply is None and job.last_polled_at is None:
         return NextPoll(0.0, PollReason.SCHEDULE)
-    wait = bounded(wait, job, now, rules)
+    delay, limit = bounded(wait, job, now, rules)
     if reply is None:  # loaded at start, or registered with an answer
-        return NextPoll(_resumed_delay(job, now, wait, rng), PollReason.SCHEDULE)
-    delay, reason = wait, PollReason.SCHEDULE
-    if job.setbacks:
-        delay = max(delay, rules.min_interval * 2.0 ** min(job.setbacks, 16))
+        return NextPoll(_resumed_delay(job, now, delay, rng), PollReason.SCHEDULE, limit)
+    reason = PollReason.SCHEDULE
+    if (backoff := _backoff(job, rules)) > delay:
+        delay, limit = backoff, Limit.SETBACKS
     if job.suspicion is not None:
         delay = _suspected_interval(job.suspicion, rules, verdict_span)
-        reason = PollReason.SUSPECTED
+        reason, limit = PollReason.SUSPECTED, None
     delay = _clamp(delay, rules) * (1 + JITTER_SHARE * rng.random())
     hint = reply.retry_delay(now.time)
     if hint is not None and min(hint, rules.max_retry_after) > delay:
         return NextPoll(min(hint, rules.max_retry_after), PollReason.RETRY_AFTER)
-    return NextPoll(delay, reason)
+    return NextPoll(delay, reason, limit)
 
 
-def bounded(wait: float, job: Job, now: Now, rules: PollingRules) -> float:
-    """Return a proposed wait within the config's bounds, in seconds.
+def bounded(wait: float, job: Job, now: Now, rules: PollingRules) -> tuple[float, Limit | None]:
+    """Return a proposed wait within the config's bounds, in seconds, and the bound that decided.
 
     `polling.progress_max_age` keeps the progress that is shown fresh. An old job's progress may be
     a share of its age old.
     """
+    limit = None
     if rules.progress_max_age > 0:
         age = max(0.0, now.time - job.registered_at)
-        wait = min(wait, max(rules.progress_max_age, OLD_SHARE * age))
-    return _clamp(wait, rules)
+        freshest = max(rules.progress_max_age, OLD_SHARE * age)
+        if wait > freshest:
+            wait, limit = freshest, Limit.FRESHNESS
+    if wait > rules.max_interval:
+        return rules.max_interval, Limit.MOST
+    if wait < rules.min_interval:
+        return rules.min_interval, Limit.LEAST
+    return wait, limit
+
+
+def _backoff(job: Job, rules: PollingRules) -> float:
+    """Return the least wait after answers that said nothing about the job; 0 without such."""
+    if not job.setbacks:
+        return 0.0
+    return _clamp(rules.min_interval * 2.0 ** min(job.setbacks, 16), rules)
 
 
 def _resumed_delay(job: Job, now: Now, wait: float, rng: Random) -> float:
@@ -126,9 +150,7 @@ def _next_recheck(job: Job, now: Now, rules: PollingRules, rng: Random) -> NextP
         return None
     # The end may lie in the future, if the clock was set back since: wait the whole time at most.
     rest = min(due - now.time, rules.recheck_after[job.rechecks])
-    backoff = _clamp(rules.min_interval * 2.0 ** min(job.setbacks, 16), rules)
-    floor = backoff if job.setbacks else 0.0
-    delay = max(floor, rest) * (1 + JITTER_SHARE * rng.random())
+    delay = max(_backoff(job, rules), rest) * (1 + JITTER_SHARE * rng.random())
     return NextPoll(delay, PollReason.RECHECK)
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from .forecast import forecast
+from .next_poll import Limit
 from .watch import Watch
 
 LEAST_SAMPLES: Final = 20
@@ -38,8 +39,18 @@ def estimate(watch: Watch, age: float) -> Estimate | None:
     return Estimate(remaining(0.5), remaining(0.9), remaining(0.05), remaining(0.95), samples)
 
 
-def explain(watch: Watch, age: float) -> str | None:
-    """Return a sentence that says why the next poll comes when it does.
+LIMITS: Final = {
+    None: "",
+    Limit.FRESHNESS: " It is polled sooner, to keep its progress fresh (polling.progress_max_age).",
+    Limit.LEAST: " It is polled later, as polling.min_interval says.",
+    Limit.MOST: " It is polled sooner, as polling.max_interval says.",
+    Limit.SETBACKS: " It is polled later, because its last answers could not be used.",
+}
+"""The sentence that is added where the forecast did not decide the wait."""
+
+
+def explain(watch: Watch, age: float, limit: Limit | None = None) -> str | None:
+    """Return when such jobs end, and what else decided the next poll's time, if anything did.
 
     None while too few jobs were seen.
     """
@@ -48,9 +59,10 @@ def explain(watch: Watch, age: float) -> str | None:
         return None
     jobs = f"Nine in ten jobs of mode {watch.name} that are pending after {duration(age)}"
     if known.late is None:
-        return f"{jobs}{_shown(watch)} end {duration(known.early)} later, or after that."
+        ends = f"end {duration(known.early)} later, or after that."
+        return f"{jobs}{_shown(watch)} {ends}{LIMITS[limit]}"
     between = f"between {duration(known.early)} and {duration(known.late)}"
-    return f"{jobs}{_shown(watch)} end {between} later."
+    return f"{jobs}{_shown(watch)} end {between} later.{LIMITS[limit]}"
 
 
 def duration(seconds: float) -> str:

@@ -10,7 +10,7 @@ from support import START, Polling, answered, error, job, now, ok, timeout
 
 from exporter.core.job import Job, JobState
 from exporter.core.observation import observe
-from exporter.core.pacing.next_poll import NextPoll, PollReason, bounded, next_poll
+from exporter.core.pacing.next_poll import Limit, NextPoll, PollReason, bounded, next_poll
 from exporter.core.reply import Reply
 
 RULES = Polling(min_interval=2.0)
@@ -51,31 +51,33 @@ def test_a_loaded_job_that_was_polled_lately_waits_for_the_rest_of_its_wait() ->
 
 
 @pytest.mark.parametrize(
-    ("wait", "age", "bounded_wait"),
+    ("wait", "age", "bounded_wait", "limit"),
     [
-        (10.0, 0, 10.0),
-        (15.1, 0, 15.0),
-        (15.1, 75, 15.0),
-        (15.1, 75.4, 15.08),
-        (40.0, 100, 20.0),
-        (90.0, 200, 40.0),
-        (90.0, 1000, 60.0),
-        (0.1, 1000, 2.0),
-        (90.0, -50, 15.0),
+        (10.0, 0, 10.0, None),
+        (15.1, 0, 15.0, Limit.FRESHNESS),
+        (15.1, 75, 15.0, Limit.FRESHNESS),
+        (15.1, 75.4, 15.08, Limit.FRESHNESS),
+        (40.0, 100, 20.0, Limit.FRESHNESS),
+        (90.0, 200, 40.0, Limit.FRESHNESS),
+        (90.0, 1000, 60.0, Limit.MOST),
+        (0.1, 1000, 2.0, Limit.LEAST),
+        (90.0, -50, 15.0, Limit.FRESHNESS),
     ],
 )
 def test_a_wait_is_bounded_so_that_the_progress_shown_is_fresh(
-    wait: float, age: float, bounded_wait: float
+    wait: float, age: float, bounded_wait: float, limit: Limit | None
 ) -> None:
-    assert bounded(wait, job(), now(age), RULES) == pytest.approx(bounded_wait)
+    found, decided_by = bounded(wait, job(), now(age), RULES)
+    assert found == pytest.approx(bounded_wait)
+    assert decided_by is limit
 
 
 def test_progress_may_be_as_old_as_the_longest_interval_when_its_bound_is_off() -> None:
     without = Polling(progress_max_age=0.0)
-    assert bounded(50.0, job(), now(0), without) == 50.0
-    assert bounded(70.0, job(), now(0), without) == 60.0
+    assert bounded(50.0, job(), now(0), without) == (50.0, None)
+    assert bounded(70.0, job(), now(0), without) == (60.0, Limit.MOST)
     small = Polling(min_interval=2.0, progress_max_age=0.5)
-    assert bounded(50.0, job(), now(1), small) == 2.0
+    assert bounded(50.0, job(), now(1), small) == (2.0, Limit.LEAST)
 
 
 @given(st.floats(0, 1e6), st.floats(0, 1e6), st.floats(0, 1, exclude_max=True))

@@ -1,4 +1,4 @@
-"""What is said about a job's end is true as often as it says."""
+"""Forecasts of a job's end come true as often as they say."""
 
 import random
 
