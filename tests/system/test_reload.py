@@ -39,7 +39,7 @@ async def test_limits_jobs_and_labels_change_and_nothing_else_does(
     write_config(
         jobs=[two],
         registration={"allowed_labels": ["colour"], "max_pending": 2},
-        polling={"max_interval": "25ms", "stalled_after": "26ms"},
+        polling={"max_interval": "25ms", "stalled_after": "28ms"},
         metrics={"per_job": {"max_jobs": 1}, "max_label_values": 3},
     )
     assert await reload(site) == (200, {"reloaded": True, "needs_restart": []})
