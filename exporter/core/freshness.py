@@ -31,6 +31,14 @@ class Serve(StrEnum):
     NOTHING = "nothing"  # with an error: no answer is held, and the upstream cannot be asked
 
 
+class Forward(StrEnum):
+    """Why the upstream was asked about a job, in the words of RFC 9211, 2.2."""
+
+    MISS = "uri-miss"  # no answer is held
+    REQUEST = "request"  # the answer is fresh, but the client accepts only a younger one
+    STALE = "stale"  # the answer is not fresh any more
+
+
 def cool_down(
     age: float | None, answered_ago: float | None, asked_for: float, rules: Freshness
 ) -> float:
@@ -73,6 +81,21 @@ def serve(
     if age is not None and age <= rules.max_stale:
         return Serve.STALE
     return Serve.ASK if may_wait else Serve.NOTHING
+
+
+def forward(age: float | None, *, is_due: bool, rules: Freshness) -> Forward:
+    """Say why the upstream is asked; `is_due` as for `serve`."""
+    if age is None:
+        return Forward.MISS
+    return Forward.STALE if is_due or age > rules.max_age else Forward.REQUEST
+
+
+def fresh_for(age: float, due_in: float, rules: Freshness) -> float:
+    """Return for how many more seconds an answer is fresh; it is negative for an older one.
+
+    `due_in` is the time until the job's own poll, 0 while that is in flight.
+    """
+    return min(rules.max_age - age, due_in)
 
 
 def serve_unanswered(age: float | None, rules: Freshness) -> Serve:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from ..core.freshness import Freshness
+from ..core.freshness import Forward, Freshness
 from ..core.reply import Reply
 from .last_answers import Answer
 
@@ -24,14 +24,24 @@ class Result(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Forwarded:
+    """A question that was passed on to the upstream: why, and the reply."""
+
+    reason: Forward
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
 class Served:
     """An answer to serve, and its age in seconds."""
 
     answer: Answer
     age: float
     result: Result
-    reply: Reply | None = None
-    """The reply, if the upstream was asked now; otherwise None."""
+    fresh_for: float | None = None
+    """For how many more seconds it is fresh; None if that is not known or has no end."""
+    forwarded: Forwarded | None = None
+    """None if the upstream was not asked now."""
 
 
 class UnavailableError(Exception):

@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 
 from ..clock import Clock
-from ..core.freshness import Serve, cool_down, serve, serve_unanswered
+from ..core.freshness import Serve, cool_down, forward, fresh_for, serve, serve_unanswered
 from ..core.health.health import UpstreamState
 from ..core.job import Job, JobState
 from ..core.observation import NOT_THE_JOB
@@ -21,7 +21,14 @@ from ..core.reply import Kind, Reply
 from ..registry.registry import Registry
 from .last_answers import Answer, from_store
 from .poller import Poller
-from .served import KeyRejectedError, Result, Served, StatusConfig, UnavailableError
+from .served import (
+    Forwarded,
+    KeyRejectedError,
+    Result,
+    Served,
+    StatusConfig,
+    UnavailableError,
+)
 from .unregistered import RefusalWatcher, UnregisteredIds
 
 
@@ -59,19 +66,19 @@ class StatusCache:
     async def _pending(self, job: Job, accepted: float) -> Served:
         known = self._usable(job.job_id)
         age, cooling_down = self._age(known), self._cool_down(job.job_id)
+        is_due, rules = self._due_in(job.job_id) <= 0, self._config().status
         match serve(
             age,
             accepted=accepted,
-            is_due=self._poller.is_in_flight(job.job_id)
-            or self._poller.schedule.due_in(job.job_id) <= 0,
+            is_due=is_due,
             can_ask=not cooling_down and self._poller.can_ask(job.job_id),
             may_wait=not cooling_down and self._poller.health.circuit().closed,
-            rules=self._config().status,
+            rules=rules,
         ):
             case Serve.FRESH:
-                return _served(known, age, Result.FRESH)
+                return self._served(job.job_id, known, age, Result.FRESH)
             case Serve.STALE:
-                return _served(known, age, Result.STALE)
+                return self._served(job.job_id, known, age, Result.STALE)
             case Serve.NOTHING:
                 if not cooling_down:
                     raise self._unavailable("the upstream is not asked just now")
@@ -83,13 +90,16 @@ class StatusCache:
             served = await self._ended(held)
         else:
             served = self._after_asking(job.job_id, held, reply)
-        return served if reply.failure == "not_asked" else replace(served, reply=reply)
+        if reply.failure == "not_asked":
+            return served
+        reason = forward(age, is_due=is_due, rules=rules)
+        return replace(served, forwarded=Forwarded(reason, reply))
 
     def _after_asking(self, job_id: str, held: Job | None, reply: Reply) -> Served:
         known = self._usable(job_id)
         age = self._age(known)
         if known is not None and known.kind is reply.kind:
-            return _served(known, age, Result.REFRESHED)
+            return self._served(job_id, known, age, Result.REFRESHED)
         why = f"the upstream's last answer was not usable: {reply.code}"
         return self._old_answer(job_id, held, why)
 
@@ -102,10 +112,24 @@ class StatusCache:
         age = self._age(known)
         suspected = known is not None and held is not None and held.suspicion is not None
         if suspected or serve_unanswered(age, self._config().status) is Serve.STALE:
-            return _served(known, age, Result.STALE)
+            return self._served(job_id, known, age, Result.STALE)
         raise self._unavailable(
             why, min(self._cool_down(job_id), self._poller.schedule.due_in(job_id))
         )
+
+    def _served(
+        self, job_id: str, answer: Answer | None, age: float | None, result: Result
+    ) -> Served:
+        assert answer is not None  # noqa: S101 - an answer without an age is never served
+        age = age or 0.0
+        left = fresh_for(age, self._due_in(job_id), self._config().status)
+        return Served(answer, age, result, left)
+
+    def _due_in(self, job_id: str) -> float:
+        """Return the seconds until a job's own poll, 0 while it is in flight."""
+        if self._poller.is_in_flight(job_id):
+            return 0.0
+        return self._poller.schedule.due_in(job_id)
 
     def _cool_down(self, job_id: str) -> float:
         """See `freshness.cool_down`; 0 while a request is in flight, which is always awaited."""
@@ -127,7 +151,7 @@ class StatusCache:
             kind, time = _KINDS.get(job.state, Kind.OK), self._clock.time()
             at = self._clock.monotonic() - max(0.0, time - (job.finished_at or time))
             answer = from_store(final, at, kind)
-        return _served(answer, self._age(answer), Result.FINAL)
+        return Served(answer, self._age(answer) or 0.0, Result.FINAL)
 
     def _unavailable(self, message: str, seconds: float = 0.0) -> UnavailableError:
         return UnavailableError(message, max(seconds, self._poller.admission.retry_in()))
@@ -149,8 +173,3 @@ _KINDS: Final = {
     JobState.NOT_FOUND: Kind.NOT_FOUND,
     JobState.INVALID: Kind.INVALID,
 }
-
-
-def _served(answer: Answer | None, age: float | None, result: Result) -> Served:
-    assert answer is not None  # noqa: S101 - an answer without an age is never served
-    return Served(answer, age or 0.0, result)

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 import structlog
 
 from ..clock import Clock
+from ..core.freshness import Forward
 from ..core.health.health import UpstreamState
 from ..core.job import Source
 from ..core.registration import register
@@ -22,7 +23,14 @@ from ..registry.staging import RegistryFullError
 from ..storage.store import StoreError
 from .last_answers import Answer, answer_of
 from .poller import Poller
-from .served import KeyRejectedError, Result, Served, StatusConfig, UnavailableError
+from .served import (
+    Forwarded,
+    KeyRejectedError,
+    Result,
+    Served,
+    StatusConfig,
+    UnavailableError,
+)
 
 UNKNOWN_SECONDS: Final = 5.0
 """How long a 404 or 422 is served again without asking."""
@@ -63,8 +71,9 @@ class UnregisteredIds:
         """Return the remembered answer, or ask; raises `UnavailableError`, `KeyRejectedError`."""
         if (known := self._answers.get(job_id)) is not None:
             age = self._clock.monotonic() - known.at
-            if age < self._remembered_for(known):
-                return self._serve(known, age)
+            left = self._remembered_for(known) - age
+            if left > 0:
+                return self._serve(known, age, left)
         asking = self._asking.get(job_id)
         if asking is None:
             if not self._poller.health.circuit().closed:
@@ -83,10 +92,12 @@ class UnregisteredIds:
         answer = answer_of(reply, self._clock.monotonic())
         if answer is None:
             raise self._unavailable(f"the upstream's last answer was not usable: {reply.code}")
+        reason = Forward.STALE if job_id in self._answers else Forward.MISS
+        forwarded = Forwarded(reason, reply)
         if reply.kind is Kind.OK and await self._register(job_id, reply, answer):
-            return Served(answer, 0.0, Result.LEARNED, reply)
+            return Served(answer, 0.0, Result.LEARNED, forwarded=forwarded)
         self._remember(job_id, answer)
-        return self._serve(answer, 0.0, reply)
+        return self._serve(answer, 0.0, forwarded=forwarded)
 
     def _asked(self, job_id: str, asking: "asyncio.Task[Served]") -> None:
         del self._asking[job_id]
@@ -115,14 +126,21 @@ class UnregisteredIds:
         while len(self._answers) > MAX_UNKNOWN:
             self._answers.popitem(last=False)
 
-    def _serve(self, answer: Answer, age: float, reply: Reply | None = None) -> Served:
+    def _serve(
+        self,
+        answer: Answer,
+        age: float,
+        fresh_for: float | None = None,
+        forwarded: Forwarded | None = None,
+    ) -> Served:
         """Serve an answer about an unregistered id; a 5xx only while the upstream is well."""
         well = self._poller.health.state is UpstreamState.WELL
         if answer.kind is Kind.SERVER_ERROR and not well:
             code = answer.http_status
             raise self._unavailable(f"the upstream's last answer was not usable: {code}")
-        good = Result.FRESH if reply is None else Result.LEARNED
-        return Served(answer, age, good if answer.good else Result.UNKNOWN, reply)
+        good = Result.FRESH if forwarded is None else Result.LEARNED
+        result = good if answer.good else Result.UNKNOWN
+        return Served(answer, age, result, fresh_for, forwarded)
 
     def _remembered_for(self, answer: Answer) -> float:
         unknown = answer.kind in (Kind.NOT_FOUND, Kind.INVALID)

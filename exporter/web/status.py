@@ -64,7 +64,7 @@ class StatusRoutes:
             self._context.log.error("request failed", error=str(error), exc_info=error)
             raise unavailable("internal error; see the exporter's log") from None
         count(served.result)
-        return _shape(served, request, self._context.config().status.max_age)
+        return _shape(served, request)
 
     async def _serve(self, request: web.Request) -> Served:
         require_api_key(self._context, request)
@@ -109,7 +109,7 @@ class StatusRoutes:
                 async with stop.limit_wait(min(ends_at - time(), CHECK_SECONDS)):
                     await answers.changes.wait(job_id)
         now = await self._context.status_cache.get(job_id, _accepted_age(request))
-        return replace(now, reply=now.reply or served.reply)
+        return replace(now, forwarded=now.forwarded or served.forwarded)
 
     def _read_query(self, request: web.Request) -> tuple[str, float]:
         """Read `job_id` and `wait`; raises `ApiError` 422, as the upstream does."""
@@ -159,12 +159,12 @@ def _etags(request: web.Request, served: Served) -> set[str]:
     return set(_ETAG.findall(", ".join(offered)))
 
 
-def _shape(served: Served, request: web.Request, max_age: float) -> web.Response:
+def _shape(served: Served, request: web.Request) -> web.Response:
     answer = served.answer
     headers = {
         "Age": str(math.floor(served.age)),
         "Cache-Control": "private, no-cache",
-        "Cache-Status": _cache_status(served, max_age),
+        "Cache-Status": _cache_status(served),
     }
     if answer.http_status == 200:
         headers["ETag"] = answer.etag
@@ -174,14 +174,13 @@ def _shape(served: Served, request: web.Request, max_age: float) -> web.Response
     return web.Response(status=answer.http_status, body=answer.body, headers=headers)
 
 
-def _cache_status(served: Served, max_age: float) -> str:
+def _cache_status(served: Served) -> str:
     """Write where the answer comes from (RFC 9211); a `hit` was not forwarded."""
-    if served.reply is None:
-        lasting = served.result in (Result.FINAL, Result.UNKNOWN)
-        ttl = "" if lasting else f"; ttl={math.floor(max_age - served.age)}"
-        return f"{CACHE_NAME}; hit{ttl}"
-    missed = served.result in (Result.LEARNED, Result.UNKNOWN)
-    status = f"{CACHE_NAME}; fwd={'uri-miss' if missed else 'stale'}"
-    if (code := served.reply.http_status) is not None:
+    if served.forwarded is None:
+        left = served.fresh_for
+        return f"{CACHE_NAME}; hit" + ("" if left is None else f"; ttl={math.floor(left)}")
+    reply = served.forwarded.reply
+    status = f"{CACHE_NAME}; fwd={served.forwarded.reason}"
+    if (code := reply.http_status) is not None:
         status += f"; fwd-status={code}"
-    return status + ("; stored" if served.reply.kind is served.answer.kind else "")
+    return status + ("; stored" if reply.kind is served.answer.kind else "")

@@ -1,8 +1,18 @@
 """When an answer in memory is given again, and when the upstream is asked."""
 
+import math
+
 import pytest
 
-from exporter.core.freshness import Serve, cool_down, serve, serve_unanswered
+from exporter.core.freshness import (
+    Forward,
+    Serve,
+    cool_down,
+    forward,
+    fresh_for,
+    serve,
+    serve_unanswered,
+)
 
 
 class Rules:
@@ -56,6 +66,30 @@ def test_a_client_may_ask_for_a_younger_answer_within_the_rate_limit(
         age, is_due=False, can_ask=can_ask, may_wait=True, rules=Rules(), accepted=accepted
     )
     assert decided is what
+
+
+@pytest.mark.parametrize(
+    ("age", "is_due", "why"),
+    [
+        (None, False, Forward.MISS),
+        (None, True, Forward.MISS),
+        (2.0, False, Forward.REQUEST),
+        (2.1, False, Forward.STALE),
+        (0.5, True, Forward.STALE),
+    ],
+)
+def test_why_the_upstream_is_asked(age: float | None, is_due: bool, why: Forward) -> None:
+    assert forward(age, is_due=is_due, rules=Rules()) is why
+
+
+@pytest.mark.parametrize(
+    ("age", "due_in", "seconds"),
+    [(0.5, 60.0, 1.5), (0.5, 1.0, 1.0), (0.5, 0.0, 0.0), (2.5, 1.0, -0.5), (0.5, math.inf, 1.5)],
+)
+def test_an_answer_is_fresh_until_max_age_or_the_next_poll(
+    age: float, due_in: float, seconds: float
+) -> None:
+    assert fresh_for(age, due_in, Rules()) == seconds
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def test_a_young_answer_comes_from_memory_with_its_age(tmp_path: Path) -> None:
         await registered(house, Script.stuck(0.5))
         await asyncio.sleep(5)
         served = await house.get("a")
-        assert (served.result, served.reply) == (Result.FRESH, None)
+        assert (served.result, served.forwarded) == (Result.FRESH, None)
         assert 5 < served.age < 6
         assert house.upstream.polls["a"] == 1
 
@@ -122,9 +122,9 @@ def test_a_refresh_may_find_the_end_of_the_job(tmp_path: Path) -> None:
         await registered(house, Script.sound(10.0))
         await asyncio.sleep(15)
         served = await house.get("a")
-        assert (served.result, served.reply is not None) == (Result.FINAL, True)
+        assert (served.result, served.forwarded is not None) == (Result.FINAL, True)
         assert b'"done"' in served.answer.body
-        assert (await house.get("a")).reply is None  # the end does not change
+        assert (await house.get("a")).forwarded is None  # the end does not change
         assert house.upstream.polls["a"] == 2
 
     run(tmp_path, work, **SELDOM)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import re
 import sys
 import time
 import uuid
@@ -157,7 +158,7 @@ async def test_the_404_of_an_unknown_id_is_passed_on_and_remembered_but_not_regi
     for _ in range(5):
         status, body, headers = await ask(site, UNKNOWN_ID)
         assert (status, json.loads(body)) == (404, {"error": "not_found"})
-    assert headers["Cache-Status"] == "removit-exporter; hit"
+    assert re.fullmatch("removit-exporter; hit; ttl=[0-4]", headers["Cache-Status"])
     assert simulator.ledger.requests["GET", "/api/v1/status", 404] == 1
     assert (await ask(site, "no-uuid"))[0] == 422
     async with site.client.get("/api/v1/jobs") as response:
@@ -482,6 +483,57 @@ async def test_a_refresh_that_finds_the_end_is_not_reported_as_a_hit(
         said = [(await ask(site, job_id))[2]["Cache-Status"] for _ in range(2)]
     forwarded = "removit-exporter; fwd=stale; fwd-status=200; stored"
     assert said == [forwarded, "removit-exporter; hit"]
+
+
+async def test_a_fresh_answer_that_the_client_did_not_accept_is_reported_as_its_request(
+    open_site: Open, simulator: Simulator
+) -> None:
+    slow = {"min_interval": "60s", "max_interval": "60s"}
+    site = await open_site(polling=slow, status={"max_age": "60s"})
+    job_id = simulator.add(Script.stuck(0.0))
+    await site.put(job_id)
+    await until(lambda: site.exporter.poller.answers.get(job_id))
+    *_, headers = await ask(site, job_id, **{"Cache-Control": "no-cache"})
+    assert headers["Cache-Status"] == "removit-exporter; fwd=request; fwd-status=200; stored"
+
+
+async def test_the_first_answer_about_a_registered_job_is_reported_as_a_miss(
+    site: Site, simulator: Simulator
+) -> None:
+    handler = site.client.server.handler
+    assert handler is not None
+    job_id = simulator.add(Script.stuck(0.0))
+    with simulator.faults.stall():
+        await site.put(job_id)
+        before = handler.requests_count
+        asking = asyncio.create_task(ask(site, job_id))
+        await until(lambda: handler.requests_count > before)
+    *_, headers = await asking
+    assert headers["Cache-Status"] == "removit-exporter; fwd=uri-miss; fwd-status=200; stored"
+
+
+async def test_an_expired_answer_about_an_unregistered_id_is_reported_as_stale(
+    site: Site, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unregistered, "UNKNOWN_SECONDS", 0.0)
+    said = [(await ask(site, UNKNOWN_ID))[2]["Cache-Status"] for _ in range(2)]
+    forwarded = [f"removit-exporter; fwd={why}; fwd-status=404" for why in ("uri-miss", "stale")]
+    assert said == [f"{one}; stored" for one in forwarded]
+
+
+async def test_an_answer_lives_no_longer_than_until_the_next_poll_of_its_job(
+    open_site: Open, simulator: Simulator
+) -> None:
+    slow = {"min_interval": "60s", "max_interval": "60s"}
+    site = await open_site(polling=slow, status={"max_age": "1h", "max_stale": "2h"})
+    job_id = simulator.add(Script.stuck(0.0))
+    await site.put(job_id)
+    await until(lambda: site.exporter.poller.answers.get(job_id))
+    await until(lambda: not site.exporter.poller.is_in_flight(job_id))
+    *_, headers = await ask(site, job_id)
+    ttl = headers["Cache-Status"].removeprefix("removit-exporter; hit; ttl=")
+    due_in = site.exporter.poller.schedule.due_in(job_id)
+    assert due_in - 1 < int(ttl) < 70
 
 
 async def test_a_refresh_without_a_usable_answer_is_reported_as_neither_hit_nor_stored(
