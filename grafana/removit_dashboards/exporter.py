@@ -57,6 +57,7 @@ def _faults() -> str:
 def _now() -> Section:
     yes = {1: ("yes", GREEN), 0: ("NO", RED)}
     up = f"up{{{SCRAPED}}} and on (job, instance) last_over_time({SEEN}[$__range])"
+    read = own("config_last_reload_success_timestamp_seconds")
     return Section(
         "Is the exporter at fault?",
         Band(
@@ -126,15 +127,11 @@ def _now() -> Section:
             5,
             rows_of(
                 "Exporters, the gone ones first",
-                "Every exporter that reported in the time range. A gone one keeps its last version"
-                " here.",
+                "Every exporter that reported in the time range. Of a gone one, the version and the"
+                " config are those it had last.",
                 rows(f"max by (instance) ({up})"),
                 rows(f"last_over_time({own('build_info')}[$__range])"),
-                rows(
-                    age(
-                        f"max by (instance) ({own('config_last_reload_success_timestamp_seconds')})"
-                    )
-                ),
+                rows(age(f"max by (instance) (last_over_time({read}[$__range]))")),
                 columns={
                     "instance": Column("Instance", nothing="?"),
                     "upstream": Column("Upstream", nothing="?"),

@@ -31,7 +31,7 @@ from .queries import (
     rows,
     while_seen,
 )
-from .upstreams import STATE_WORDS, held_for, state_code
+from .upstreams import STATE_WORDS, column, held_for, state_code
 
 FINISHED = "removit_jobs_finished_total"
 WITHOUT = "removit_jobs_done_without_result_total"
@@ -42,6 +42,8 @@ UPSTREAM_URL = (
     "&${datasource:queryparam}&${__url_time_range}"
 )
 WITH_NONE: Words = {NONE: ("none", GREY)}
+NOT_RATED = -2
+"""The value of "Ended well" where jobs ended, but all of them not found or invalid."""
 
 
 def overview() -> Dashboard:
@@ -87,10 +89,10 @@ def _upstreams() -> Builder[Panel]:
         " while nothing is pending.",
         rows(state_code()),
         rows(held_for()),
-        rows(f"min by (upstream) (removit_api_key_valid{{{ONE}}})"),
-        rows(age(newest)),
-        rows(or_zero(f"sum by (upstream) (removit_jobs_pending{{{ONE}}})", "upstream")),
-        rows(or_none(age(oldest), "upstream")),
+        column(f"min by (upstream) (removit_api_key_valid{{{ONE}}})"),
+        column(or_none(age(newest), "upstream")),
+        column(or_zero(f"sum by (upstream) (removit_jobs_pending{{{ONE}}})", "upstream")),
+        column(or_none(age(oldest), "upstream")),
         columns={
             "upstream": Column(
                 "Upstream", nothing="?", link=("Show this upstream only", UPSTREAM_URL)
@@ -103,7 +105,7 @@ def _upstreams() -> Builder[Panel]:
                 coloured="text",
                 width=90,
             ),
-            "Value #D": Column("Last success", AGE, nothing="none known", width=115),
+            "Value #D": Column("Last success", AGE, words={NONE: ("none yet", GREY)}, width=115),
             "Value #E": Column("Pending", COUNT, width=80),
             "Value #F": Column("Oldest pending", AGE, words=WITH_NONE, width=125),
         },
@@ -117,7 +119,8 @@ def _alerts() -> Builder[Panel]:
     return rows_of(
         "Firing alerts",
         "From Prometheus's rules (prometheus/rules), the critical ones first. docs/runbooks has a"
-        " page for each.",
+        " page for each. Active for: since its condition began to hold, so with the time (`for` in"
+        " the rule) in which it was pending.",
         rows(
             age(
                 "max by (severity, alertname, upstream)"
@@ -128,7 +131,7 @@ def _alerts() -> Builder[Panel]:
             "severity": Column("Severity", words=SEVERITIES, coloured="background", width=90),
             "alertname": Column("Alert", nothing="?"),
             "upstream": Column("Upstream", nothing="?", width=110),
-            "Value": Column("For", AGE, width=110),
+            "Value": Column("Active for", AGE, width=110),
         },
         sorted_by="Severity",
         ascending=True,
@@ -142,6 +145,8 @@ def _job_tiles() -> list[Builder[Panel]]:
     ended = grown(FINISHED, f'{GROUP},state=~"done|failed|expired"')
     failed = grown(FINISHED, f'{GROUP},state=~"failed|expired"')
     without = f"(sum({grown(WITHOUT, GROUP)}) or on () 0 * sum({ended}))"
+    share = f"1 - (sum({failed}) + {without}) / (sum({ended}) > 0)"
+    others = f"0 * (sum({grown(FINISHED, GROUP)}) > 0) + {NOT_RATED}"
     return [
         fact(
             "Alerts",
@@ -172,20 +177,24 @@ def _job_tiles() -> list[Builder[Panel]]:
         fact(
             "Ended well",
             "The share of jobs that were done with a result, of those that were done, failed or"
-            " expired within the time shown.",
+            " expired within the time shown. Jobs that were not found or invalid do not count.",
             SHARE,
-            now(while_seen(or_none(f"1 - (sum({failed}) + {without}) / (sum({ended}) > 0)"))),
+            now(while_seen(or_none(f"({share}) or on () ({others})"))),
             steps=(
                 (None, RED),
                 (0.95, YELLOW),
                 (load_thresholds().failure_budget.objective, GREEN),
             ),
-            words=WITH_NONE,
+            words={
+                NONE: ("no jobs ended", GREY),
+                NOT_RATED: ("none that counts", GREY),
+            },
         ),
         fact(
             "Unresolved failures",
-            "Images that someone must send again: keys whose last job ended badly, until a later"
-            " one is done or someone acknowledges. GET /api/v1/failures lists them.",
+            "Keys (or ids, of jobs without one) whose last job failed, expired, was not found or"
+            " was invalid, until a later one is done or someone acknowledges. Jobs done without"
+            " result and refused uploads do not count. GET /api/v1/failures lists the keys.",
             COUNT,
             now(or_zero(f"sum(removit_unresolved_failures{{{GROUP}}})")),
             steps=((None, GREEN), (1.0, ORANGE)),
@@ -269,28 +278,31 @@ def _ended_badly() -> Builder[Panel]:
 
 def _unresolved() -> Builder[Panel]:
     return rows_of(
-        "To send again, by group",
-        "Unresolved failures now, by metrics.group_labels. GET /api/v1/failures lists the keys.",
+        "Unresolved now, by group",
+        "The keys of the tile Unresolved failures, by metrics.group_labels. GET /api/v1/failures"
+        " lists them.",
         rows(f"{BY_GROUP} (removit_unresolved_failures{{{GROUP}}}) > 0"),
-        columns={"Value": Column("Images", COUNT, width=90)},
-        sorted_by="Images",
+        columns={"Value": Column("Keys", COUNT, width=90)},
+        sorted_by="Keys",
         nothing="None, if the tile Unresolved failures says 0",
     )
 
 
 def _variations() -> Builder[Panel]:
-    ignored = grown("removit_job_ignored_variations_total", GROUP)
-    warnings = grown("removit_job_warnings_total", GROUP)
+    ignored, warnings = (
+        f"(round({BY_GROUP} ({grown(name, GROUP)})) > 0)"
+        for name in ("removit_job_ignored_variations_total", "removit_job_warnings_total")
+    )
     return rows_of(
         "Variations ignored or warned about",
         "Within the time shown, by variation and group."
         " Ignored: delivered without what was asked for.",
-        rows(f"round({BY_GROUP} ({ignored})) > 0"),
-        rows(f"round({BY_GROUP} ({warnings})) > 0"),
+        rows(f"{ignored} or 0 * {warnings}"),
+        rows(f"{warnings} or 0 * {ignored}"),
         columns={
             "variation": Column("Variation", nothing="?"),
-            "Value #A": Column("Ignored", COUNT, nothing="0", width=90),
-            "Value #B": Column("Warnings", COUNT, nothing="0", width=90),
+            "Value #A": Column("Ignored", COUNT, width=90),
+            "Value #B": Column("Warnings", COUNT, width=90),
         },
         sorted_by="Ignored",
         nothing=NONE_YET,

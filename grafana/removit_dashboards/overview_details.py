@@ -5,7 +5,19 @@ from exporter.alerting.thresholds import load_thresholds
 from .layout import Band, Section
 from .looks import ORANGE, YELLOW
 from .panels import AGE, COUNT, SHARE, Column, lines, rows_of
-from .queries import BY_GROUP, GROUP, ONE, RECORDED, Query, R, age, answered, rows, with_exemplars
+from .queries import (
+    BY_GROUP,
+    GROUP,
+    ONE,
+    RECORDED,
+    Query,
+    R,
+    age,
+    answered,
+    or_empty,
+    rows,
+    with_exemplars,
+)
 
 FINISHED = "removit_jobs_finished_total"
 WITHOUT = "removit_jobs_done_without_result_total"
@@ -38,7 +50,12 @@ def stuck() -> Section:
                 " opens the job. Needs metrics.per_job.",
                 rows(f"({still}) * {at} group_left (mode, source, key) {info}"),
                 rows(
-                    f"max by (job_id) (removit_job_progress_ratio{{{ONE}}}) and on (job_id) {still}"
+                    or_empty(
+                        f"max by (job_id) (removit_job_progress_ratio{{{ONE}}})"
+                        f" and on (job_id) {still}",
+                        f"max by (job_id) ({still})",
+                        "job_id",
+                    )
                 ),
                 rows(f"max by (job_id) ({since}) and on (job_id) {still}"),
                 columns={
@@ -96,8 +113,8 @@ def wrong() -> Section:
             ),
             lines(
                 "Unresolved failures over time",
-                "Keys whose last job ended badly, until a later one is done or someone"
-                " acknowledges.",
+                "Keys whose last job failed, expired, was not found or was invalid, until a later"
+                " one is done or someone acknowledges.",
                 COUNT,
                 Query(f"sum(removit_unresolved_failures{{{GROUP}}})", "keys"),
                 colours={"keys": ORANGE},
@@ -227,7 +244,7 @@ def by_group() -> Section:
             ),
             lines(
                 "Unresolved failures, by group",
-                f"{by}Keys whose last job ended badly.",
+                f"{by}Keys whose last job failed, expired, was not found or was invalid.",
                 COUNT,
                 Query(f"{BY_GROUP} (removit_unresolved_failures{{{GROUP}}})"),
                 stacked=True,

@@ -59,6 +59,14 @@ def or_none(expr: str, by: str = "") -> str:
     return f"({expr}) or on ({by}) (0 * max by ({by}) ({SEEN}) - 1)"
 
 
+def or_empty(expr: str, rows: str, by: str = "upstream") -> str:
+    """Return NaN, which is shown as an empty cell is, for those of `rows` that `expr` lacks.
+
+    A table has no column for a query without any value, and the columns after it would move.
+    """
+    return f"({expr}) or on ({by}) (nan * {rows})"
+
+
 def age(time: str) -> str:
     """Return how long ago a time was; not less than 0, also if the clocks of two hosts differ."""
     return f"clamp_min(time() - {time}, 0)"

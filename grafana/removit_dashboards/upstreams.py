@@ -1,7 +1,7 @@
 """The state of an upstream as one number, so that the worst of several can be found."""
 
 from .looks import GONE, UPSTREAM_STATES, Words
-from .queries import ONE, SEEN, age
+from .queries import ONE, SEEN, Query, age, or_empty, rows
 
 CODES = {state: code for code, state in enumerate(UPSTREAM_STATES)}
 """The number of each state; the worse, the higher."""
@@ -30,6 +30,11 @@ def state_code(*, gone: bool = True) -> str:
     every = "\n or ".join(f"({_series(state)} == 1) * {code}" for state, code in CODES.items())
     known = f"max by (upstream) ({every})"
     return f"{known} or (0 * {_GONE} + {GONE_CODE})" if gone else known
+
+
+def column(expr: str) -> Query:
+    """Ask for a column of the table of upstreams: a row for each that the time range knows."""
+    return rows(or_empty(expr, _KNOWN))
 
 
 def held_for() -> str:

@@ -33,6 +33,13 @@ FORGOTTEN = 2
 NO_EXPORTER = 7
 """The number of an upstream's state on the overview when no exporter watches it."""
 OVERVIEW_TILE = ("overview.json", "stat")
+UPSTREAMS = "Upstreams, the worst first"
+EXPORTERS = "Exporters, the gone ones first"
+TABLES = (
+    *(UPSTREAMS, EXPORTERS),
+    *("Variations ignored or warned about", "Pending jobs that stand still"),
+)
+"""The tables whose columns come from several queries."""
 PENDING = 3
 SHOPS = ("eu", "us", "jp")
 EMPTY = {
@@ -314,8 +321,7 @@ async def check_the_numbers(seen: Seen, simulator: Simulator) -> None:
 async def check_foreign_targets_are_not_shown(seen: Seen) -> None:
     """All jobs and instances are chosen, and Prometheus scrapes something else as well."""
     assert len(await seen.asked("/api/v1/query", "up == 1", time=str(seen.ended))) == 2
-    title = "Exporters, the gone ones first"
-    [up] = (await seen.by("instance", expression(title, "exporter.json"))).values()
+    [up] = (await seen.by("instance", expression(EXPORTERS, "exporter.json"))).values()
     assert up == 1
     found = await seen.by("instance", expression("Series", "exporter.json"))
     assert len(found) == 1
@@ -341,6 +347,28 @@ async def check_stuck_jobs_of_one_group(seen: Seen) -> None:
             assert found[shop] == len(stuck) > 0
         every = await seen.asked("/api/v1/query", seen.filled(target["expr"]), time=str(seen.ended))
         assert found.total() == len(every) == PENDING
+
+
+async def check_no_column_of_a_table_vanishes(seen: Seen, at: float, *titles: str) -> None:
+    """Grafana has no column for a query without any value, and moves those after it."""
+    for _, panel in panels():
+        if panel["type"] == "table" and panel["title"] in titles:
+            texts = [seen.filled(target["expr"]) for target in panel["targets"]]
+            found = [await seen.asked("/api/v1/query", text, time=str(at)) for text in texts]
+            assert len(found) > 1
+            assert {len(rows) for rows in found} == {len(found[0])}, panel["title"]
+            assert found[0], panel["title"]
+
+
+async def check_an_unknown_cell_has_its_column(seen: Seen) -> None:
+    """Before the first answer, some metrics of an upstream do not exist."""
+    [panel] = [one for _, one in panels() if one["title"] == UPSTREAMS]
+    for name in ("api_key_valid", "last_success", "jobs_pending", "oldest_pending"):
+        [text] = [
+            seen.filled(one["expr"]) for one in panel["targets"] if f"removit_{name}" in one["expr"]
+        ]
+        text = text.replace(f"removit_{name}", "removit_no_such")
+        assert len(await seen.asked("/api/v1/query", text, time=str(seen.ended))) == 1, name
 
 
 async def check_annotations(seen: Seen) -> None:
@@ -378,8 +406,9 @@ async def check_what_is_shown_after_the_exporter_is_gone(seen: Seen) -> None:
         text = seen.filled(expression(title, of))
         return await seen.asked("/api/v1/query", text, time=str(time.time()))
 
-    [state] = await asked_now("Upstreams, the worst first", "overview.json")
+    [state] = await asked_now(UPSTREAMS, "overview.json")
     assert float(state["value"][1]) == NO_EXPORTER
+    await check_no_column_of_a_table_vanishes(seen, time.time(), UPSTREAMS, EXPORTERS)
     tiles = [one["title"] for name, one in panels() if (name, one["type"]) == OVERVIEW_TILE]
     assert len(tiles) == 8
     for title in tiles:
@@ -445,6 +474,8 @@ async def test_prometheus_answers_every_panel_and_counts_what_happened(
         await check_foreign_targets_are_not_shown(seen)
         await check_the_exporters_labels_are_kept(seen)
         await check_stuck_jobs_of_one_group(seen)
+        await check_no_column_of_a_table_vanishes(seen, seen.ended, *TABLES)
+        await check_an_unknown_cell_has_its_column(seen)
         await check_annotations(seen)
         await check_a_tile_tells_nothing_from_unknown(seen)
         await running.aclose()
