@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 
 class Clock(Protocol):
-    """Time and waiting, in seconds."""
+    """Time, in seconds."""
 
     def monotonic(self) -> float:
         """Return steady seconds, for due times; the origin means nothing."""
@@ -16,6 +16,10 @@ class Clock(Protocol):
     def time(self) -> float:
         """Return seconds since 1970, for stamps. It goes back only where the clock was wrong."""
         ...
+
+
+class Timer(Clock, Protocol):
+    """A clock that can also be waited on."""
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""
@@ -68,11 +72,11 @@ class SystemClock:
         return steady + self._offset
 
     async def sleep(self, seconds: float) -> None:
-        """See `Clock.sleep`."""
+        """See `Timer.sleep`."""
         await asyncio.sleep(seconds)
 
     async def wait(self, event: asyncio.Event, seconds: float) -> None:
-        """See `Clock.wait`."""
+        """See `Timer.wait`."""
         timeout = None if seconds == float("inf") else max(0.0, seconds)
         try:
             async with asyncio.timeout(timeout):

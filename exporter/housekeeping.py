@@ -7,7 +7,7 @@ from typing import Final
 
 import structlog
 
-from .clock import Clock
+from .clock import Timer
 from .metrics.instruments import Instruments
 from .storage.store import StoreError
 
@@ -32,7 +32,7 @@ class Housekeeping:
     def __init__(
         self,
         chores: Sequence[Chore],
-        clock: Clock,
+        clock: Timer,
         instruments: Instruments,
         log: structlog.stdlib.BoundLogger,
     ) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from .clock import Clock, SystemClock
+from .clock import SystemClock, Timer
 from .config import Config, ConfigFile, LiveConfig
 from .config.reload import Reloader
 from .config.secrets import Secrets
@@ -69,7 +69,7 @@ class Exporter:
         config: Config,
         *,
         prefix: str = "",
-        clock: Clock | None = None,
+        clock: Timer | None = None,
         store: Store | None = None,
         rng: random.Random | None = None,
         asker: Asker | None = None,

@@ -1,10 +1,8 @@
 """A clock that moves only when a test sets it."""
 
-import asyncio
-
 
 class FixedTime:
-    """A `Clock` that stands `passed` seconds after its beginning; nothing can wait for it."""
+    """A `Clock` that is `passed` seconds after its beginning."""
 
     def __init__(self, steady: float = 0.0, since_1970: float = 1000.0) -> None:
         self.passed = 0.0
@@ -16,9 +14,3 @@ class FixedTime:
 
     def time(self) -> float:
         return self._since_1970 + self.passed
-
-    async def sleep(self, seconds: float) -> None:
-        raise NotImplementedError
-
-    async def wait(self, event: asyncio.Event, seconds: float) -> None:
-        raise NotImplementedError

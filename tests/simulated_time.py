@@ -20,7 +20,7 @@ from typing import Any, TypeVar, TypeVarTuple
 import yaml
 
 from exporter import Exporter
-from exporter.clock import Clock
+from exporter.clock import Timer
 from exporter.config.loading import parse_config
 from exporter.core.contract import parse_reply
 from exporter.core.job import Source
@@ -102,7 +102,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
 
 
 class SimulatedClock:
-    """The loop's time as a `Clock`."""
+    """The loop's time as a `Timer`."""
 
     def monotonic(self) -> float:
         return asyncio.get_running_loop().time()
@@ -179,7 +179,7 @@ async def exporting(
     store: Store,
     directory: Path,
     /,
-    clock: Clock | None = None,
+    clock: Timer | None = None,
     **sections: Any,
 ) -> AsyncIterator[Exporter]:
     limits = sections.pop("upstream", {})

@@ -17,7 +17,7 @@ from typing import Final
 
 import structlog
 
-from ..clock import Clock
+from ..clock import Timer
 from ..core.events import Now
 from ..core.health.control import ControlTarget
 from ..core.health.evidence import TELLS_NOTHING, rank_for_probe
@@ -52,7 +52,7 @@ class Poller:
         registry: Registry,
         asker: Asker,
         health: Health,
-        clock: Clock,
+        clock: Timer,
         rng: Random,
         config: Callable[[], PollerConfig],
         watcher: PollWatcher,
