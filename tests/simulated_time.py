@@ -30,6 +30,7 @@ from exporter.simulator.script import Kind, Script, body_at
 from exporter.storage.store import PageRequest, Store
 
 START = 1_800_000_000.0
+MINUTE = 60.0
 HOUR = 3600.0
 _PATIENCE_SECONDS = 10.0
 TIMEOUT_SECONDS = 10.0
@@ -185,7 +186,7 @@ async def exporting(
     limits = sections.pop("upstream", {})
     reached = {"base_url": "http://127.0.0.1:9", "api_key_env": "KEY"}
     document = {"upstream": reached | limits, **sections}
-    config = parse_config(yaml.safe_dump(document), directory=directory)
+    config = parse_config(yaml.safe_dump(document), directory=directory, environ={"KEY": "k"})
     exporter = Exporter(
         config,
         clock=clock or SimulatedClock(),

@@ -108,10 +108,7 @@ def test_series_that_the_config_excludes_cost_nothing() -> None:
     assert "group labels" in estimate(grouped, 10_000, 120).text()
 
 
-def test_the_estimate_equals_the_cost_of_a_real_day(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("KEY", "k")
+def test_the_estimate_equals_the_cost_of_a_real_day(tmp_path: Path) -> None:
     a_day, seconds = 3000, 200.0
     said = estimate(make(), a_day, seconds)
 

@@ -18,11 +18,6 @@ SELDOM = {"polling": {"min_interval": "100s", "max_interval": "100s"}}
 ONE_AT_A_TIME = {"upstream": {"concurrency": 1}}
 
 
-@pytest.fixture(autouse=True)
-def key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KEY", "k")
-
-
 def asking(poller: Poller, job_id: str, *, last: bool = False) -> "asyncio.Task[Reply]":
     return asyncio.create_task(poller.ask(job_id, "client", 10.0, last=last))
 

@@ -15,11 +15,6 @@ SELDOM = {"polling": {"min_interval": "100s", "max_interval": "100s"}}
 DOWN = (503, b'{"error": "unavailable"}')
 
 
-@pytest.fixture(autouse=True)
-def key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KEY", "k")
-
-
 async def registered(house: House, script: Script) -> None:
     """Register the job `a`, and wait for its first answer."""
     house.upstream.add("a", script)

@@ -14,11 +14,6 @@ from exporter.polling.unregistered import UNKNOWN_SECONDS
 from exporter.simulator.script import Script
 
 
-@pytest.fixture(autouse=True)
-def key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KEY", "k")
-
-
 def test_an_id_that_the_upstream_knows_is_asked_about_once_and_registered(tmp_path: Path) -> None:
     async def work(house: House) -> None:
         house.upstream.add("a", Script.stuck(0.5))

@@ -21,11 +21,6 @@ Reopen = Callable[[], Store]
 DOWN, WELL, UNKNOWN = UpstreamState.DOWN, UpstreamState.WELL, UpstreamState.UNKNOWN
 
 
-@pytest.fixture(autouse=True)
-def key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KEY", "k")
-
-
 @pytest.fixture(params=["sqlite", "memory"])
 def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Reopen:
     """Return a store, each time the same one as after a restart."""

@@ -3,7 +3,6 @@
 import asyncio
 from pathlib import Path
 
-import pytest
 from simulated_time import HOUR, SimulatedUpstream, exporting, simulate, tell
 from support import answered
 
@@ -12,11 +11,6 @@ from exporter.polling.weak_verdicts import WeakVerdicts
 from exporter.service import Exporter
 from exporter.simulator.script import Script
 from exporter.storage.memory import MemoryStore
-
-
-@pytest.fixture(autouse=True)
-def key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KEY", "k")
 
 
 async def state_of(exporter: Exporter, job_id: str) -> str:

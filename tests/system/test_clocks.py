@@ -81,9 +81,8 @@ JUMPS = {
 
 @pytest.mark.parametrize("jumps", JUMPS.values(), ids=JUMPS)
 def test_a_clock_that_jumps_blames_nobody_and_loses_nothing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, jumps: list[tuple[int, float]]
+    tmp_path: Path, jumps: list[tuple[int, float]]
 ) -> None:
-    monkeypatch.setenv("KEY", "k")
     sections: dict[str, Any] = {
         "storage": {"retention": "100d"},
         "polling": {"give_up_after": "6h"},
@@ -119,10 +118,7 @@ def test_a_clock_that_jumps_blames_nobody_and_loses_nothing(
     simulate(hours)
 
 
-def test_a_restart_with_the_clock_set_right_polls_on(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("KEY", "k")
+def test_a_restart_with_the_clock_set_right_polls_on(tmp_path: Path) -> None:
     sections: dict[str, Any] = {"storage": {"retention": "100d"}}
 
     async def hours() -> None:

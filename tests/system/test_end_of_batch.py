@@ -18,18 +18,12 @@ from batches import (
     watching,
     without_workers,
 )
-from simulated_time import HOUR, SimulatedUpstream, exporting, simulate, states, tell
+from simulated_time import HOUR, MINUTE, SimulatedUpstream, exporting, simulate, states, tell
 
 from exporter.simulator.script import Script
 from exporter.storage.memory import MemoryStore
 
-MINUTE = 60.0
 BATCH = 50
-
-
-@pytest.fixture(autouse=True)
-def key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KEY", "k")
 
 
 def batch(bad: int) -> dict[str, Script]:

@@ -17,17 +17,10 @@ from batches import (
     watching,
     without_workers,
 )
-from simulated_time import SimulatedUpstream, exporting, simulate, states, tell
+from simulated_time import MINUTE, SimulatedUpstream, exporting, simulate, states, tell
 
 from exporter.simulator.script import Script
 from exporter.storage.memory import MemoryStore
-
-MINUTE = 60.0
-
-
-@pytest.fixture(autouse=True)
-def key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KEY", "k")
 
 
 @pytest.mark.parametrize("answer", [JSON_500, HTML_502])

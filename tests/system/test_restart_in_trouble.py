@@ -6,18 +6,10 @@ from pathlib import Path
 
 import pytest
 from batches import HTML_502, Answer, upload, wait_for_state, watching
-from simulated_time import SimulatedUpstream, exporting, simulate, states
+from simulated_time import MINUTE, SimulatedUpstream, exporting, simulate, states
 
 from exporter.simulator.script import Script
 from exporter.storage.memory import MemoryStore
-
-MINUTE = 60.0
-
-
-@pytest.fixture(autouse=True)
-def key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KEY", "k")
-
 
 BAD: dict[str, Answer] = {
     "down": HTML_502,

@@ -6,7 +6,6 @@ import copy
 import random
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 from simulated_time import (
@@ -25,11 +24,7 @@ from exporter.storage.memory import MemoryStore
 from exporter.storage.sqlite import SqliteStore
 
 
-def test_a_day_with_the_default_thresholds_ends_every_job_as_it_truly_ended(
-    monkeypatch: Any, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("KEY", "k")
-
+def test_a_day_with_the_default_thresholds_ends_every_job_as_it_truly_ended(tmp_path: Path) -> None:
     async def day() -> None:
         upstream, rng, store = SimulatedUpstream(), random.Random(7), MemoryStore()
         async with exporting(upstream, store, tmp_path, storage={"retention": "72h"}) as exporter:
@@ -55,9 +50,7 @@ def test_a_day_with_the_default_thresholds_ends_every_job_as_it_truly_ended(
     simulate(day)
 
 
-def test_a_job_takes_few_polls_and_its_end_is_seen_soon(monkeypatch: Any, tmp_path: Path) -> None:
-    monkeypatch.setenv("KEY", "k")
-
+def test_a_job_takes_few_polls_and_its_end_is_seen_soon(tmp_path: Path) -> None:
     async def hour() -> None:
         upstream = SimulatedUpstream()
         async with exporting(upstream, MemoryStore(), tmp_path) as exporter:
@@ -77,9 +70,7 @@ def test_a_job_takes_few_polls_and_its_end_is_seen_soon(monkeypatch: Any, tmp_pa
     simulate(hour)
 
 
-def test_what_was_learned_survives_a_restart(monkeypatch: Any, tmp_path: Path) -> None:
-    monkeypatch.setenv("KEY", "k")
-
+def test_what_was_learned_survives_a_restart(tmp_path: Path) -> None:
     async def restarted() -> None:
         upstream, store = SimulatedUpstream(), MemoryStore()
         async with exporting(upstream, store, tmp_path) as exporter:
@@ -93,9 +84,7 @@ def test_what_was_learned_survives_a_restart(monkeypatch: Any, tmp_path: Path) -
     simulate(restarted)
 
 
-def test_the_rate_limit_holds_at_every_moment(monkeypatch: Any, tmp_path: Path) -> None:
-    monkeypatch.setenv("KEY", "k")
-
+def test_the_rate_limit_holds_at_every_moment(tmp_path: Path) -> None:
     async def burst() -> None:
         upstream = SimulatedUpstream()
         async with exporting(upstream, MemoryStore(), tmp_path) as exporter:
@@ -112,11 +101,7 @@ def test_the_rate_limit_holds_at_every_moment(monkeypatch: Any, tmp_path: Path) 
     simulate(burst)
 
 
-def test_suspicion_and_give_up_stand_still_while_the_upstream_is_down(
-    monkeypatch: Any, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("KEY", "k")
-
+def test_suspicion_and_give_up_stand_still_while_the_upstream_is_down(tmp_path: Path) -> None:
     async def night() -> None:
         upstream = SimulatedUpstream()
         polling = {"give_up_after": "6h"}
@@ -140,10 +125,8 @@ def test_suspicion_and_give_up_stand_still_while_the_upstream_is_down(
 
 @pytest.mark.parametrize(("hours", "ends"), [(5, "done"), (24 * 7 + 1, "not_found")])
 def test_a_verdict_is_asked_again_after_a_stop_however_long_it_is_kept(
-    monkeypatch: Any, tmp_path: Path, hours: int, ends: str
+    tmp_path: Path, hours: int, ends: str
 ) -> None:
-    monkeypatch.setenv("KEY", "k")
-
     async def stopped() -> None:
         upstream, store = SimulatedUpstream(), MemoryStore()
         rules = {"not_found_grace": "1m"}
@@ -162,10 +145,8 @@ def test_a_verdict_is_asked_again_after_a_stop_however_long_it_is_kept(
 
 
 def test_a_suspected_jobs_run_goes_on_though_the_exporter_is_killed_every_four_minutes(
-    monkeypatch: Any, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setenv("KEY", "k")
-
     async def an_hour() -> None:
         upstream, tables = SimulatedUpstream(), MemoryStore().tables
         for life in range(15):
@@ -180,9 +161,7 @@ def test_a_suspected_jobs_run_goes_on_though_the_exporter_is_killed_every_four_m
     simulate(an_hour)
 
 
-def test_time_stands_still_while_the_store_is_at_work(monkeypatch: Any, tmp_path: Path) -> None:
-    monkeypatch.setenv("KEY", "k")
-
+def test_time_stands_still_while_the_store_is_at_work(tmp_path: Path) -> None:
     async def minutes() -> None:
         upstream = SimulatedUpstream()
         async with exporting(upstream, SqliteStore(tmp_path / "jobs.db"), tmp_path) as exporter:

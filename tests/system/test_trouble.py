@@ -12,11 +12,6 @@ from exporter.simulator.script import Script
 from exporter.storage.memory import MemoryStore
 
 
-@pytest.fixture(autouse=True)
-def key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KEY", "k")
-
-
 @pytest.mark.slow
 @pytest.mark.no_cover
 def test_thousands_of_stale_ids_all_end_as_not_found(tmp_path: Path) -> None:
