@@ -26,6 +26,14 @@ REFUSED = 'removit_exporter_registrations_refused_total{{reason="{}"}}'
 RULES = RegistrationRules(allowed_labels=["shop"])
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The folder of the job files that `QUIET` names."""
+    made = tmp_path / "jobs.d"
+    made.mkdir()
+    return made
+
+
 def read(path: Path, content: str | bytes) -> tuple[list[str], list[str]]:
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     found = asyncio.run(read_job_file(path, RULES, LimitedCalls()))
@@ -166,11 +174,10 @@ def test_any_bytes_give_jobs_or_an_error_that_names_the_file(
     assert all(line.startswith(str(tmp_path)) for line in errors)
 
 
-def test_globs_find_files_with_their_stamps(tmp_path: Path) -> None:
-    (tmp_path / "jobs.d").mkdir()
-    (tmp_path / "jobs.d" / "a.yaml").write_text("[]")
-    (tmp_path / "jobs.d" / "b.json").write_text("[]")
-    found = find([tmp_path / "jobs.d" / "*.yaml", tmp_path / "jobs.d" / "*"])
+def test_globs_find_files_with_their_stamps(folder: Path, tmp_path: Path) -> None:
+    (folder / "a.yaml").write_text("[]")
+    (folder / "b.json").write_text("[]")
+    found = find([folder / "*.yaml", folder / "*"])
     assert [path.name for path in found] == ["a.yaml", "b.json"]
     assert all(found.values())
     assert find([tmp_path / "nowhere" / "*"]) == {}
@@ -208,10 +215,8 @@ QUIET: dict[str, Any] = {
 
 
 async def test_jobs_follow_files_that_appear_change_and_disappear(
-    open_site: Open, tmp_path: Path
+    open_site: Open, folder: Path
 ) -> None:
-    folder = tmp_path / "jobs.d"
-    folder.mkdir()
     (folder / "one.yaml").write_text("- targets: [a, b]")
     site = await open_site(**QUIET)
     assert names(site) == {"a", "b"}
@@ -237,10 +242,8 @@ async def test_jobs_follow_files_that_appear_change_and_disappear(
 
 
 async def test_a_half_written_file_removes_no_job(
-    open_site: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    open_site: Open, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder = tmp_path / "jobs.d"
-    folder.mkdir()
     path = folder / "one.yaml"
     path.write_text("- targets: [a, b]")
     site = await open_site(**QUIET)
@@ -259,10 +262,8 @@ async def test_a_half_written_file_removes_no_job(
 
 
 async def test_a_job_that_files_stopped_naming_during_a_restart_is_forgotten(
-    open_site: Open, tmp_path: Path
+    open_site: Open, folder: Path
 ) -> None:
-    folder = tmp_path / "jobs.d"
-    folder.mkdir()
     (folder / "one.yaml").write_text("- targets: [a, b]")
     first = await open_site(**QUIET, jobs=["c"])
     await first.put("b")
@@ -279,10 +280,8 @@ async def test_a_job_that_files_stopped_naming_during_a_restart_is_forgotten(
 
 
 async def test_a_folder_that_is_away_for_a_while_changes_nothing(
-    open_site: Open, tmp_path: Path
+    open_site: Open, folder: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "jobs.d"
-    folder.mkdir()
     (folder / "one.yaml").write_text("- targets: [a, b]")
     first = await open_site(**QUIET)
     folder.rename(tmp_path / "elsewhere")
@@ -302,10 +301,8 @@ async def test_a_folder_that_is_away_for_a_while_changes_nothing(
 
 
 async def test_a_job_file_absent_at_a_restart_removes_no_job_and_other_files_do(
-    open_site: Open, tmp_path: Path
+    open_site: Open, folder: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "jobs.d"
-    folder.mkdir()
     (folder / "one.yaml").write_text("- targets: [a, b]")
     (folder / "two.yaml").write_text("- targets: [c]")
     (folder / "three.yaml").write_text("- targets: [d]")
@@ -334,10 +331,8 @@ async def test_a_job_file_absent_at_a_restart_removes_no_job_and_other_files_do(
 
 
 async def test_a_file_broken_at_a_restart_removes_a_job_once_it_can_be_read(
-    open_site: Open, tmp_path: Path
+    open_site: Open, folder: Path
 ) -> None:
-    folder = tmp_path / "jobs.d"
-    folder.mkdir()
     (folder / "one.yaml").write_text("- targets: [a, b]")
     first = await open_site(**QUIET)
     await first.client.close()
@@ -350,10 +345,8 @@ async def test_a_file_broken_at_a_restart_removes_a_job_once_it_can_be_read(
 
 
 async def test_the_first_start_that_does_not_know_the_former_files_removes_no_job(
-    open_site: Open, tmp_path: Path
+    open_site: Open, folder: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "jobs.d"
-    folder.mkdir()
     (folder / "one.yaml").write_text("- targets: [a]")
     first = await open_site(**QUIET)
     await first.client.close()
@@ -365,10 +358,8 @@ async def test_the_first_start_that_does_not_know_the_former_files_removes_no_jo
 
 
 async def test_a_file_that_hangs_holds_up_neither_the_start_nor_other_files(
-    open_site: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_site: Open, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path / "jobs.d"
-    folder.mkdir()
     for name in ("hangs", "one"):
         (folder / f"{name}.yaml").write_text(f"- targets: [{name}]")
     released = threading.Event()
@@ -406,10 +397,9 @@ async def test_a_file_with_too_many_targets_is_an_error_before_it_is_parsed(
 
 
 async def test_files_that_the_config_no_longer_names_name_no_job(
-    open_site: Open, tmp_path: Path
+    open_site: Open, folder: Path
 ) -> None:
-    (tmp_path / "jobs.d").mkdir()
-    (tmp_path / "jobs.d" / "one.yaml").write_text("- targets: [a, b]")
+    (folder / "one.yaml").write_text("- targets: [a, b]")
     site = await open_site(**QUIET)
     site.exporter.config.apply(site.exporter.config().model_copy(update={"job_files": []}))
     await check_files(site, 1)
@@ -417,10 +407,8 @@ async def test_files_that_the_config_no_longer_names_name_no_job(
 
 
 async def test_a_conflict_between_files_is_logged_once_and_the_stored_value_stays(
-    open_site: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    open_site: Open, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder = tmp_path / "jobs.d"
-    folder.mkdir()
     (folder / "a.yaml").write_text("- targets: [a, b]\n  labels: {__key__: one}")
     (folder / "b.yaml").write_text("- targets: [a, b]\n  labels: {__key__: two}")
     site = await open_site(**QUIET)
@@ -432,10 +420,8 @@ async def test_a_conflict_between_files_is_logged_once_and_the_stored_value_stay
 
 
 async def test_a_job_that_a_file_names_cannot_be_deleted_over_http(
-    open_site: Open, tmp_path: Path
+    open_site: Open, folder: Path
 ) -> None:
-    folder = tmp_path / "jobs.d"
-    folder.mkdir()
     (folder / "a.yaml").write_text("- targets: [a]")
     site = await open_site(**QUIET)
     async with site.client.delete("/api/v1/jobs/a") as response:
@@ -445,10 +431,8 @@ async def test_a_job_that_a_file_names_cannot_be_deleted_over_http(
 
 
 async def test_jobs_above_max_pending_are_registered_once_there_is_room(
-    open_site: Open, tmp_path: Path
+    open_site: Open, folder: Path
 ) -> None:
-    folder = tmp_path / "jobs.d"
-    folder.mkdir()
     (folder / "a.yaml").write_text("- targets: [b, c]")
     site = await open_site(**QUIET, jobs=["a"], registration={"max_pending": 2})
     assert names(site) == {"a", "b"}
@@ -460,10 +444,8 @@ async def test_jobs_above_max_pending_are_registered_once_there_is_room(
 
 
 async def test_new_label_rules_make_the_files_be_read_again(
-    open_site: Open, write_config: Any, tmp_path: Path
+    open_site: Open, write_config: Any, folder: Path
 ) -> None:
-    folder = tmp_path / "jobs.d"
-    folder.mkdir()
     (folder / "a.yaml").write_text("- targets: [a]\n  labels: {shop: eu}")
     site = await open_site(config_file=write_config(**QUIET))
     assert names(site) == set()
