@@ -1,7 +1,7 @@
 """Builders that the tests share: times, replies, jobs, the default thresholds, and fuzzing."""
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -76,6 +76,37 @@ class Polling:
         57600.0,
     )
     key_retry: float = 60.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The defaults of the config's `upstream`, as far as they limit requests."""
+
+    rate: float = 10.0
+    burst: int = 20
+    concurrency: int = 8
+    heartbeat: float = 300.0
+
+
+@dataclass(frozen=True)
+class PollingConfig:
+    """The sections of the config that decide on requests."""
+
+    upstream: Limits = field(default_factory=Limits)
+    polling: Polling = field(default_factory=Polling)
+    judgement: Judgement = field(default_factory=Judgement)
+
+
+@dataclass(frozen=True)
+class PerJob:
+    """The defaults of the config's `metrics.per_job`."""
+
+    enabled: bool = True
+    exclude: tuple[str, ...] = ()
+    after: float = 0.0
+    linger: float = 300.0
+    linger_failed: float = 3600.0
+    max_jobs: int = 10_000
 
 
 def now(seconds: float = 0.0, well: float | None = None) -> Now:

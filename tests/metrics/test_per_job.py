@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import START, answered, job
+from support import START, PerJob, answered, job
 
 from exporter.core.job import Job, JobState
 from exporter.core.published import Published
@@ -19,22 +19,12 @@ from exporter.metrics.per_job import PerJobSeries
 from exporter.metrics.slices import GzipStream, Slice
 
 
-@dataclass(frozen=True)
-class Rules:
-    enabled: bool = True
-    exclude: tuple[str, ...] = ()
-    after: float = 0.0
-    linger: float = 300.0
-    linger_failed: float = 3600.0
-    max_jobs: int = 10_000
-
-
 @dataclass
 class History:
     """Jobs as a registry would hold and publish them, and their kept series."""
 
     jobs: dict[str, Job] = field(default_factory=dict)
-    rules: Rules = field(default_factory=Rules)
+    rules: PerJob = field(default_factory=PerJob)
     allowed: tuple[str, ...] = ("shop",)
     now: float = START
     made: int = 0
@@ -83,7 +73,7 @@ class History:
         return sorted(text.rstrip("\n") for text in texts if text), left_out
 
 
-def choose(jobs: list[Job], rules: Rules, now: float) -> tuple[list[Job], int]:
+def choose(jobs: list[Job], rules: PerJob, now: float) -> tuple[list[Job], int]:
     """Choose the jobs with series by sorting all of them."""
     most = rules.max_jobs
     pending = sorted(

@@ -2,20 +2,10 @@
 
 from dataclasses import dataclass, field, replace
 
-from support import START, job
+from support import START, PerJob, job
 
 from exporter.core.job import Job, JobState
 from exporter.metrics.shown_jobs import ShownJobs
-
-
-@dataclass
-class Rules:
-    enabled: bool = True
-    exclude: tuple[str, ...] = ()
-    after: float = 0.0
-    linger: float = 300.0
-    linger_failed: float = 3600.0
-    max_jobs: int = 4
 
 
 @dataclass
@@ -48,7 +38,7 @@ def chosen() -> tuple[set[str], ShownJobs]:
 
 def settle(jobs: ShownJobs, at: float = 10.0, **rules: int | float | bool) -> int:
     """Apply the rules; return how many jobs got or lost their series by it."""
-    return len(list(jobs.settle(Rules(**rules), START + at)))  # type: ignore[arg-type]
+    return len(list(jobs.settle(PerJob(**{"max_jobs": 4} | rules), START + at)))  # type: ignore[arg-type]
 
 
 def test_all_jobs_have_series_if_there_is_room() -> None:

@@ -1,12 +1,12 @@
 """May the upstream be asked, and how soon: health, rate limit, key and machine taken together."""
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
 import structlog
 from structlog.testing import capture_logs
-from support import START, Judgement, Polling, answered, error, now, ok
+from support import START, Judgement, Limits, Polling, PollingConfig, answered, error, now, ok
 
 from exporter.core.events import Event, EventType
 from exporter.core.health.control import ControlTarget
@@ -15,26 +15,11 @@ from exporter.core.reply import Kind, Reply, unasked
 from exporter.polling.admission import KEY_CHECK_SECONDS, Admission
 
 
-@dataclass(frozen=True)
-class Limits:
-    rate: float = 10.0
-    burst: int = 20
-    concurrency: int = 8
-    heartbeat: float = 300.0
-
-
-@dataclass(frozen=True)
-class Config:
-    upstream: Limits = field(default_factory=Limits)
-    polling: Polling = field(default_factory=Polling)
-    judgement: Judgement = field(default_factory=Judgement)
-
-
 class Door:
     """An admission with its config and key; `at` is in seconds since the tests' beginning."""
 
     def __init__(self) -> None:
-        self.config = Config()
+        self.config = PollingConfig()
         self.key_version = 1
         self.at = 0.0
         self.health = Health(Judgement(), Polling(), steady=self.steady)
@@ -176,7 +161,7 @@ def test_a_machine_that_cannot_ask_waits_and_logs_it_once(door: Door) -> None:
 
 def test_a_reload_takes_effect_at_once(door: Door) -> None:
     door.reject_key()
-    door.config = Config(
+    door.config = PollingConfig(
         Limits(rate=4.0, burst=3, heartbeat=7.0),
         replace(Polling(), key_retry=5.0, max_interval=8.0, max_retry_after=8.0),
         replace(Judgement(), outage_jobs=2),

@@ -1,10 +1,7 @@
 """The outcome of a reply for a job, and the answer that stays to be served."""
 
-from dataclasses import dataclass, field
-from typing import Any
-
 import pytest
-from support import START, Judgement, Polling, answered, error, job, now, ok, types
+from support import START, Judgement, Polling, PollingConfig, answered, error, job, now, ok, types
 
 from exporter.core.health.health import Health
 from exporter.core.job import Job, JobState
@@ -13,20 +10,14 @@ from exporter.polling.last_answers import Answer, LastAnswers
 from exporter.polling.outcomes import Outcomes
 
 
-@dataclass(frozen=True)
-class Config:
-    upstream: Any = None
-    polling: Polling = field(default_factory=lambda: Polling(give_up_after=100.0))
-    judgement: Judgement = field(default_factory=Judgement)
-
-
 class Observer:
     """The outcomes over a healthy upstream, with the last answers."""
 
     def __init__(self) -> None:
         self.answers = LastAnswers()
         health = Health(Judgement(), Polling(), steady=now(0).steady)
-        self.outcomes = Outcomes(health, self.answers, Config)
+        config = PollingConfig(polling=Polling(give_up_after=100.0))
+        self.outcomes = Outcomes(health, self.answers, lambda: config)
 
     def take(self, before: Job, reply: Reply, at: float = 1.0, purpose: str = "poll") -> Job:
         """Observe a reply, and remember its answer."""

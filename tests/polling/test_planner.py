@@ -2,11 +2,11 @@
 
 import math
 import random
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
 from fixed_time import FixedTime
-from support import START, Judgement, Polling, answered, error, job, now, ok
+from support import START, Judgement, Polling, PollingConfig, answered, error, job, now, ok
 
 from exporter.core.events import Now
 from exporter.core.health.health import Health
@@ -18,26 +18,11 @@ from exporter.polling.planner import Planner
 from exporter.polling.schedule import Schedule
 
 
-@dataclass(frozen=True)
-class Limits:
-    rate: float = 10.0
-    burst: int = 20
-    concurrency: int = 8
-    heartbeat: float = 300.0
-
-
-@dataclass(frozen=True)
-class Config:
-    upstream: Limits = field(default_factory=Limits)
-    polling: Polling = field(default_factory=lambda: Polling(min_interval=2.0))
-    judgement: Judgement = field(default_factory=Judgement)
-
-
 class Plans:
     """A planner with its jobs and its time; `at` is in seconds since the test's beginning."""
 
     def __init__(self) -> None:
-        self.config = Config()
+        self.config = PollingConfig(polling=Polling(min_interval=2.0))
         self.jobs: dict[str, Job] = {}
         self.time = FixedTime(steady=now(0).steady, since_1970=START)
         health = Health(Judgement(), Polling(), steady=now(0).steady)
