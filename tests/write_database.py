@@ -2,13 +2,13 @@
 
     .venv/bin/python tests/write_database.py tests/data/1a2b3c4
 
-makes `1a2b3c4.db`, its lock file and `1a2b3c4.json`. `tests/storage/test_earlier_databases.py`
-holds later versions to
-them. Do this once for each release and each change of the schema, with the code of that commit.
-The files are never made anew.
+makes `1a2b3c4.db`, its lock file and `1a2b3c4.json`, which
+`tests/storage/test_earlier_databases.py` reads with later versions. Do this once for each release
+and each change of the schema, with the code of that commit. The files are never made anew.
 """
 
 import asyncio
+import contextlib
 import json
 import shutil
 import sys
@@ -56,9 +56,10 @@ async def write(path: Path) -> None:
 
 
 def copy_database(source: Path, target: Path) -> Path:
-    """Copy a database with its lock file, without which counters begin at 0; return the copy."""
+    """Copy a database, and its lock file if its version has left one; return the copy."""
     for suffix in ("", ".lock"):
-        shutil.copy(f"{source}{suffix}", f"{target}{suffix}")
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copy(f"{source}{suffix}", f"{target}{suffix}")
     return target
 
 
@@ -106,7 +107,9 @@ async def read(store: SqliteStore) -> dict[str, Any]:
             if final is not None
         },
         "totals": [[one.name, one.labels, one.bucket, one.amount] for one in snapshot.totals],
+        "admitted": snapshot.admitted,
         "by_state": snapshot.by_state,
+        "healthy_time": snapshot.healthy_time,
         "unresolved": snapshot.unresolved,
         "failures": [
             asdict(failure) for failure in (await store.failures(FailuresRequest(1000))).items

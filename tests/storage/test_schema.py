@@ -1,4 +1,4 @@
-"""Upgrading files of older schemas. `test_former_database.py` has a real one."""
+"""Upgrading files of older schemas. `test_earlier_databases.py` has real ones."""
 
 import sqlite3
 from dataclasses import replace
