@@ -15,7 +15,7 @@ from exporter.core.job import Job, JobState
 from exporter.core.published import Published
 from exporter.metrics.job_series import JobFamily, JobLines
 from exporter.metrics.kept_lines import JOBS_PER_SLICE
-from exporter.metrics.per_job import PerJobSeries
+from exporter.metrics.per_job import JOBS_PER_STEP, PerJobSeries
 from exporter.metrics.slices import GzipStream, Slice
 
 
@@ -267,13 +267,25 @@ def test_nothing_is_rendered_before_the_first_scrape_and_after_series_were_switc
     assert renders.by_job == {}
 
 
-def test_a_block_without_jobs_is_dropped() -> None:
+def test_a_block_without_jobs_is_dropped_and_takes_no_job_again() -> None:
     history = History()
     history.register(3 * JOBS_PER_SLICE)
     history.read()
     for one in list(history.jobs.values()):
         history.put(one, None)
     assert [text.plain[:6] for text in history.series.slices()[0]] == [b"# HELP"] * 9
+    history.register(1)
+    scraped(history, 0)
+
+
+def test_a_job_that_changes_before_the_first_scrape_reaches_it_has_its_series() -> None:
+    history = History()
+    history.register(JOBS_PER_STEP + 1)
+    first_scrape = history.series.render()
+    next(first_scrape)
+    newest = history.jobs[f"job-{JOBS_PER_STEP + 1}"]
+    history.put(newest, replace(newest, progress=50.0, last_progress_at=START + 1))
+    scraped(history, 0)
 
 
 def test_the_compressed_page_equals_the_plain_one_after_changes() -> None:
