@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 from conftest import until
 
-import exporter
-
 SECONDS = 30
 START = (
     "import sys; from exporter.process import end_on_signals; end_on_signals();"
@@ -149,13 +147,3 @@ def test_handlers_come_before_everything_that_takes_long_to_import() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout == "[]\n"
-
-
-@pytest.mark.parametrize("name", exporter.__all__)
-def test_every_public_name_can_be_imported(name: str) -> None:
-    assert getattr(exporter, name) is not None
-
-
-def test_other_names_are_unknown() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
-        exporter.nonsense  # type: ignore[attr-defined]  # noqa: B018
