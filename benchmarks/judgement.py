@@ -131,11 +131,11 @@ class Run:
         """Ask about the newest pending jobs in turn, as a program or Prometheus does."""
         while True:
             await asyncio.sleep(self.history.asked_every)
-            exporter = self.exporter
-            jobs = [] if exporter is None else list(exporter.registry.jobs.values())
-            for job in [job for job in jobs if job.pending][-ASKED_JOBS:]:
-                if exporter is not None:
-                    await exporter.poller.ask(job.job_id, "client", ASK_SECONDS)
+            if (exporter := self.exporter) is None:
+                continue
+            pending = [job for job in exporter.registry.jobs.values() if job.pending]
+            for job in pending[-ASKED_JOBS:]:
+                await exporter.poller.ask(job.job_id, "client", ASK_SECONDS)
 
     def _answer(self, job_id: str | None) -> Answer:
         now, job = _now(), self._jobs.get(job_id or "")

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -120,13 +120,7 @@ def put(setting: Setting) -> Iterator[tuple[float, float]]:
         while True:
             requests = [put_request(job_name(at, "put")) for at in range(done, done + count)]
             done += count
-            before = exporter.cpu(), cpu(server_pid)
-            load(exporter.url, requests, b"201")
-            load(server, requests, b"201")
-            yield (
-                (exporter.cpu() - before[0]) / count,
-                (cpu(server_pid) - before[1]) / count,
-            )
+            yield cpu_of_both(exporter, server, server_pid, requests, b"201")
 
 
 def bulk(setting: Setting) -> Iterator[tuple[float, float]]:
@@ -160,13 +154,18 @@ def status(setting: Setting) -> Iterator[tuple[float, float]]:
         ]
         requests = [status_request(ended[at % len(ended)]) for at in range(count)]
         while True:
-            before = exporter.cpu(), cpu(server_pid)
-            load(exporter.url, requests, b"200")
-            load(server, requests, b"200")
-            yield (
-                (exporter.cpu() - before[0]) / count,
-                (cpu(server_pid) - before[1]) / count,
-            )
+            yield cpu_of_both(exporter, server, server_pid, requests, b"200")
+
+
+def cpu_of_both(
+    exporter: Exporter, server: str, server_pid: int, requests: Sequence[bytes], expected: bytes
+) -> tuple[float, float]:
+    """Send the same requests to the exporter and to the bare server; return CPU per request."""
+    before = exporter.cpu(), cpu(server_pid)
+    load(exporter.url, requests, expected)
+    load(server, requests, expected)
+    used = exporter.cpu() - before[0], cpu(server_pid) - before[1]
+    return used[0] / len(requests), used[1] / len(requests)
 
 
 def polls(setting: Setting) -> Iterator[tuple[float, float]]:
