@@ -5,9 +5,10 @@ import contextlib
 import multiprocessing
 import shutil
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import Any
 
 from support import job
 
@@ -65,9 +66,16 @@ def hold(path: Path, names: Sequence[str], ready: Event) -> None:
 @contextlib.contextmanager
 def running(path: Path, *names: str) -> Iterator[None]:
     """Have another process hold the database; it is killed at the end."""
+    with in_another_process(hold, path, names):
+        yield
+
+
+@contextlib.contextmanager
+def in_another_process(work: Callable[..., None], *arguments: Any) -> Iterator[None]:
+    """Have another process do `work(*arguments, ready)`; once it is ready, go on, then kill it."""
     spawn = multiprocessing.get_context("spawn")
     ready = spawn.Event()
-    process = spawn.Process(target=hold, args=(path, names, ready))
+    process = spawn.Process(target=work, args=(*arguments, ready))
     process.start()
     try:
         assert ready.wait(30)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import multiprocessing
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from multiprocessing.synchronize import Event as ProcessEvent
 from pathlib import Path
 
 import pytest
-from databases import execute
+from databases import execute, in_another_process
 from support import START
 
 from exporter.core.events import Event, EventType
@@ -57,25 +56,14 @@ def hold(path: Path, times: int, ready: ProcessEvent) -> None:
 
 def run_and_kill(path: Path, times: int, meanwhile: Callable[[], object] = lambda: None) -> None:
     """Run an exporter in another process, and end it with kill -9."""
-    spawn = multiprocessing.get_context("spawn")
-    ready = spawn.Event()
-    process = spawn.Process(target=hold, args=(path, times, ready))
-    process.start()
-    try:
-        assert ready.wait(30)
+    with in_another_process(hold, path, times):
         meanwhile()
-    finally:
-        process.kill()
-        process.join()
 
 
 def back_up(path: Path) -> Path:
     """Make a copy as `sqlite3 jobs.db ".backup copy.db"` does."""
     backup = path.with_name("backup.db")
-    source, target = sqlite3.connect(path), sqlite3.connect(backup)
-    source.backup(target)
-    source.close()
-    target.close()
+    restore(path, backup)
     return backup
 
 

@@ -29,7 +29,7 @@ async def put_counted(store: SqliteStore, name: str) -> None:
 COUNT = Delta("registered", (), 1)
 
 
-async def set_aside(path: Path) -> list[str]:
+def set_aside(path: Path) -> list[str]:
     return [one.name for one in path.parent.iterdir() if "damaged" in one.name]
 
 
@@ -46,7 +46,7 @@ async def test_a_log_that_is_cut_short_loses_nothing(tmp_path: Path, left: int) 
     assert await known(left_by_kill(path), *"abcde") == "abcde"
     await store.close()
     assert await known(path, *"abcde") == "abcde"
-    assert await set_aside(path) == []
+    assert set_aside(path) == []
 
 
 async def test_events_keep_their_ids_and_counts_are_not_doubled(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ async def test_a_log_too_long_to_keep_in_memory_is_an_error_until_the_restart(
             await put(store, "d")
     await store.close()
     assert "d" not in await known(path, *"abcd")
-    assert await set_aside(path) == []
+    assert set_aside(path) == []
 
 
 @pytest.mark.parametrize("left", [0, 100, 5000])
