@@ -1,31 +1,17 @@
 """Debian's nginx in front of the exporter, set up as carelessly as its documentation allows."""
 
-import asyncio
-import contextlib
-import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import aiohttp
 import pytest
-from conftest import BEARER, KEY, Site, program, until
+from conftest import BEARER, KEY, Site
+from nginx import nginx
 from system_ports import free_port
 
 from exporter.simulator import Script, Simulator
 
-CONFIG = """
-daemon off;
-worker_processes 1;
-pid {folder}/nginx.pid;
-error_log stderr;
-events {{ worker_connections 64; }}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
+SERVER = """
     server {{
         listen 127.0.0.1:{port};
         location / {{
@@ -33,7 +19,6 @@ http {{
             {more}
         }}
     }}
-}}
 """
 BARE = ""
 NEWER = "proxy_http_version 1.1;"
@@ -41,41 +26,13 @@ USUAL = "proxy_http_version 1.1; proxy_set_header Host $host; proxy_set_header C
 WRITES = ("PUT", "POST", "DELETE", "PATCH")
 
 
-@contextlib.asynccontextmanager
-async def nginx(folder: Path, target: str, more: str) -> AsyncIterator[str]:
-    """Run nginx before an exporter; yield its URL."""
-    path, port = program("nginx", "nginx-light"), free_port()
-    config = folder / "nginx.conf"
-    config.write_text(CONFIG.format(folder=folder, port=port, target=target, more=more))
-    # As root nginx gives its work to another account, which would have to reach the folder.
-    user = ("-g", "user root;") if os.getuid() == 0 else ()
-    process = await asyncio.create_subprocess_exec(
-        *(path, "-p", str(folder), "-c", str(config), *user),
-        stderr=asyncio.subprocess.PIPE,
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        async with aiohttp.ClientSession() as session:
-
-            async def serves() -> bool:
-                with contextlib.suppress(aiohttp.ClientError):
-                    async with session.get(f"{url}/-/healthy") as response:
-                        return response.status == 200
-                return False
-
-            await until(serves)
-        yield url
-    finally:
-        process.terminate()
-        await process.communicate()
-
-
 @pytest.fixture(params=[BARE, NEWER, USUAL], ids=["bare", "http 1.1", "usual"])
 async def front(request: pytest.FixtureRequest, tmp_path: Path, site: Site) -> AsyncIterator[str]:
     folder = tmp_path / "nginx"
     folder.mkdir()
-    async with nginx(folder, site.url, request.param) as url:
-        yield url
+    port = free_port()
+    async with nginx(folder, SERVER.format(port=port, target=site.url, more=request.param)):
+        yield f"http://127.0.0.1:{port}"
 
 
 def paths(site: Site, admits: Callable[[str], bool], job_id: str) -> list[tuple[str, str]]:

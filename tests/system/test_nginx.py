@@ -1,7 +1,6 @@
 """The example for nginx, with TLS, in front of a real exporter."""
 
 import asyncio
-import contextlib
 import json
 import re
 import ssl
@@ -11,7 +10,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 import trustme
-from conftest import TOKEN, program
+from conftest import TOKEN
+from nginx import nginx
 from system_ports import free_port
 
 from exporter.client import AsyncClient
@@ -19,23 +19,10 @@ from exporter.config import ConfigFile
 from exporter.server import Server
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "nginx.conf"
-AROUND = """
-daemon off; master_process off; error_log stderr; pid {folder}/nginx.pid;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-{server}
-}}
-"""
 
 
-@contextlib.asynccontextmanager
-async def nginx(folder: Path, ports: dict[str, int]) -> AsyncIterator[None]:
-    """Run nginx with the example, on other ports and with a certificate of its own."""
-    binary = program("nginx", "nginx-light")
+def server_block(folder: Path, ports: dict[str, int]) -> str:
+    """Return the example with other ports and with a certificate of its own."""
     ca = trustme.CA()
     ca.cert_pem.write_to_path(str(folder / "ca.pem"))
     issued = ca.issue_cert("localhost")
@@ -51,16 +38,7 @@ async def nginx(folder: Path, ports: dict[str, int]) -> AsyncIterator[None]:
     for shown, used in changes.items():
         assert shown in text
         text = text.replace(shown, used)
-    config = folder / "nginx.conf"
-    config.write_text(AROUND.format(folder=folder, server=text))
-    process = await asyncio.create_subprocess_exec(
-        *(binary, "-p", str(folder), "-c", str(config)), stderr=asyncio.subprocess.DEVNULL
-    )
-    try:
-        yield
-    finally:
-        process.terminate()
-        await process.wait()
+    return text
 
 
 @pytest.fixture
@@ -74,7 +52,7 @@ async def outside(tmp_path: Path, write_config: Callable[..., ConfigFile]) -> As
     server = Server(file.load(), file, None)
     await server.start()
     try:
-        async with nginx(tmp_path, ports):
+        async with nginx(tmp_path, server_block(tmp_path, ports)):
             yield url
     finally:
         await server.stop()
