@@ -103,9 +103,11 @@ class Outputs:
     ) -> int:
         async with session.request(method, url, **request) as response:  # type: ignore[arg-type]
             head = repr((response.status, response.reason, response.raw_headers)).encode()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(2):  # a stream of events does not end
-                    head += await response.read()
+            async with asyncio.timeout(20):
+                async for chunk in response.content.iter_any():
+                    head += chunk
+                    if b"event: finished" in head:  # the stream itself does not end
+                        break
             self.all[f"{method} {url} {request}"] = head
             return response.status
 
@@ -140,10 +142,11 @@ def prepare(
     (folder / "web.yaml").write_text(yaml.safe_dump({"basic_auth_users": {"alice": HASH}}))
 
 
+STREAM = "/api/v1/events?follow=true&after=0"
 ROUTES = (
     *("/", "/metrics", "/-/healthy", "/-/ready", "/openapi.json", "/sd/jobs", "/none"),
     *("/api/v1/jobs?limit=1000", "/api/v1/jobs/done", "/api/v1/jobs/none", "/api/v1/jobs?x=1"),
-    *("/api/v1/failures", "/api/v1/events", "/api/v1/events?follow=true", "/api/v1/summary"),
+    *("/api/v1/failures", "/api/v1/events", STREAM, "/api/v1/summary"),
     *("/probe?target=pending&debug=true", "/probe?target=fails&debug=true", "/probe"),
     *("/api/v1/status?job_id=done", "/api/v1/status?job_id=refused", "/api/v1/status"),
 )
@@ -158,7 +161,7 @@ async def ask_everything(outputs: Outputs, url: str) -> None:
     async with aiohttp.ClientSession() as session:
         for credentials in CREDENTIALS:
             for route in ROUTES:
-                accept = {"Accept": "text/event-stream"} if "follow" in route else {}
+                accept = {"Accept": "text/event-stream"} if route == STREAM else {}
                 await outputs.ask(session, "GET", url + route, headers=credentials | accept)
             for method, path, body in (
                 ("PUT", "/api/v1/jobs/put", b'{"key": "sku"}'),
@@ -213,7 +216,6 @@ async def test_no_output_of_a_whole_run_has_a_secret_in_it(
         await send_malformed(outputs, address)
         (tmp_path / "own.token").unlink()  # errors name the file, not its content
         (tmp_path / "api.key").write_text(f"{KEY} {KEY}")
-        await asyncio.sleep(0)
         async with aiohttp.ClientSession() as session:
 
             async def reported() -> bool:
@@ -237,6 +239,8 @@ async def test_no_output_of_a_whole_run_has_a_secret_in_it(
     assert b"<secret>" in outputs.all["jobs.db"] + outputs.all["jobs.db-wal"]
     assert b"secret cannot be read" in outputs.all["stderr"]
     assert talkative[0].asked > 4
+    streamed = b"".join(out for name, out in outputs.all.items() if STREAM in name)
+    assert b"event: warning_raised" in streamed
     # An upload's answer passes through unchanged, and its sender knows the key.
     [upload] = [name for name in outputs.all if "/upload" in name and f"'{KEY}'" in name]
     assert shown_in(outputs.all.pop(upload)) == [KEY]
