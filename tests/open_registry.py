@@ -57,7 +57,7 @@ class House:
         )
 
     async def _sleep(self, seconds: float) -> None:
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
 
 
 LIMITS: dict[str, Any] = {

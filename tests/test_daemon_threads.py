@@ -13,5 +13,6 @@ async def test_a_call_may_begin_as_soon_as_the_one_before_has_ended() -> None:
             await asyncio.sleep(0)
         return await calls.call(lambda: 2, "x")  # the first caller has not been resumed yet
 
-    assert tuple(await asyncio.gather(calls.call(lambda: 1, "x"), second())) == (1, 2)
+    async with asyncio.timeout(20):
+        assert tuple(await asyncio.gather(calls.call(lambda: 1, "x"), second())) == (1, 2)
     assert not calls._under_way

@@ -9,6 +9,7 @@ from exporter.simulator.script import Script
 
 SLOW = {"min_interval": "9m", "max_interval": "9m"}
 """One poll of each job, and then none for a long time."""
+QUICK = {"min_interval": "50ms", "max_interval": "50ms"}
 
 
 def learn(site: Site, mode: str, seconds: list[float]) -> None:
@@ -65,20 +66,21 @@ async def test_a_job_that_has_ended_expects_nothing(open_site: Open, simulator: 
 async def test_no_end_is_expected_while_a_job_is_suspected(
     open_site: Open, simulator: Simulator
 ) -> None:
-    site = await open_site(polling={"min_interval": "50ms", "max_interval": "50ms"})
-    job_id = simulator.add(Script.failing(0.3))
+    site = await open_site(polling=QUICK)
+    job_id = simulator.add(Script.stuck(0.0))
     mode = (await shown_job(site, job_id))["mode"]
     assert mode is not None
     learn(site, mode, [60.0] * 30)
-    await until(lambda: site.exporter.registry.jobs[job_id].suspicion is not None)
-    job = await site.job(job_id)
+    with simulator.faults.override(job_id, 500, b'{"error": "internal"}'):
+        await until(lambda: site.exporter.registry.jobs[job_id].suspicion is not None)
+        job = await site.job(job_id)
     assert (job["suspected"], job["next_poll_why"], job["expected_at"]) == (True, None, None)
 
 
 async def test_a_suspected_job_says_what_a_verdict_lacks(
     open_site: Open, simulator: Simulator
 ) -> None:
-    site = await open_site(polling={"min_interval": "50ms", "max_interval": "50ms"})
+    site = await open_site(polling=QUICK)
     job_id = simulator.add(Script.failing(0.0))
     await site.put(job_id)
     await until(lambda: site.exporter.registry.jobs[job_id].suspicion is not None)
