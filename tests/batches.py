@@ -4,11 +4,13 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
-from simulated_time import START, SimulatedUpstream, states, tell
+from simulated_time import MINUTE, START, SimulatedUpstream, exporting, states, tell
 
 from exporter import Exporter
 from exporter.simulator.script import Kind, Script
+from exporter.storage.memory import MemoryStore
 
 Answer = tuple[int, bytes] | str | None
 
@@ -53,6 +55,18 @@ async def watching(exporter: Exporter) -> AsyncIterator[Shown]:
         task.cancel()
 
 
+@asynccontextmanager
+async def watched(
+    upstream: SimulatedUpstream, directory: Path
+) -> AsyncIterator[tuple[Exporter, Shown]]:
+    """Have an exporter with an empty store; yield it with the states that it shows."""
+    async with (
+        exporting(upstream, MemoryStore(), directory) as exporter,
+        watching(exporter) as shown,
+    ):
+        yield exporter, shown
+
+
 def now() -> float:
     return asyncio.get_running_loop().time()
 
@@ -82,6 +96,14 @@ async def wait_for_state(exporter: Exporter, state: str, seconds: float) -> None
 async def undecided(exporter: Exporter) -> bool:
     """Return whether no job has ended badly."""
     return set((await states(exporter)).values()) <= {"done", "pending"}
+
+
+async def recovers(upstream: SimulatedUpstream, exporter: Exporter) -> None:
+    """End the fault; five minutes later every job is done, and the upstream well."""
+    upstream.fault = lambda job_id: None
+    await asyncio.sleep(5 * MINUTE)
+    assert set((await states(exporter)).values()) == {"done"}
+    assert exporter.health.state == "well"
 
 
 def failing_as(upstream: SimulatedUpstream, answer: Answer) -> Callable[[str | None], Answer]:
