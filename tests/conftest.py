@@ -151,17 +151,18 @@ class Site:
         return None
 
 
-async def until_ready(session: aiohttp.ClientSession, address: str) -> None:
+async def answers(url: str) -> bool:
+    """Return whether a server answers a GET with 200."""
+    try:
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            return response.status == 200
+    except aiohttp.ClientError:
+        return False
+
+
+async def until_ready(address: str) -> None:
     """Wait until the exporter of another process answers there."""
-
-    async def ready() -> bool:
-        try:
-            async with session.get(f"http://{address}/-/ready") as response:
-                return response.status == 200
-        except aiohttp.ClientError:
-            return False
-
-    await until(ready)
+    await until(lambda: answers(f"http://{address}/-/ready"))
 
 
 class AsTheCommand(TestServer):

@@ -10,8 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-from conftest import KEY, TOKEN, until
+from conftest import KEY, TOKEN, answers, until
 
 STOP_SECONDS = 9.5
 """`docker stop` kills after 10 s."""
@@ -27,13 +26,7 @@ class Running:
 
     async def ready(self) -> bool:
         """Whether it answers; then it has also read everything that was sent before."""
-        with contextlib.suppress(aiohttp.ClientError):
-            async with (
-                aiohttp.ClientSession() as session,
-                session.get(f"{self.url}/-/ready") as response,
-            ):
-                return response.status == 200
-        return False
+        return await answers(f"{self.url}/-/ready")
 
     async def send(self, head: str, body: str = "") -> "asyncio.Task[bytes]":
         """Send a request over a new connection; the task reads the answer to its end."""

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import click
 import pytest
 import yaml
@@ -182,8 +181,7 @@ class Reader:
         )
         self.running.append(process)
         if line.endswith("removit-exporter run"):
-            async with aiohttp.ClientSession() as session:
-                await until_ready(session, self.address)
+            await until_ready(self.address)
 
     def _placed(self, text: str) -> str:
         """Put the test's own addresses into a page's text."""

@@ -1,7 +1,6 @@
 """The drill with a real Prometheus and a real Alertmanager, and the shipped routing."""
 
 import asyncio
-import contextlib
 import os
 import re
 import shutil
@@ -20,7 +19,7 @@ import pytest
 import yaml
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from conftest import until
+from conftest import answers, until
 from monitoring import Alertmanager, Prometheus, alertmanager, prometheus
 from system_ports import free_port
 
@@ -242,29 +241,22 @@ async def test_an_alert_that_does_not_fire_has_its_cause_and_the_log_is_kept() -
     rules = [{"name": alert.name, "query": "x"} for alert in ALERTS.values()]
     instance = f"{address}/scenarios/upstream-blocked"
     failed = {"labels": {"instance": instance}, "lastError": "context deadline exceeded"}
-    answers = {
+    documents = {
         "rules": {"groups": [{"rules": rules}]},
         "alerts": {"alerts": []},
         "targets": {"activeTargets": [failed]},
     }
 
     async def answer(request: web.Request) -> web.Response:
-        return web.json_response({"data": answers[request.match_info["what"]]})
+        return web.json_response({"data": documents[request.match_info["what"]]})
 
     app = web.Application()
     app.router.add_get("/api/v1/{what}", answer)
-    async with TestServer(app) as server, aiohttp.ClientSession() as session:
+    async with TestServer(app) as server:
         flags = ("--patience=3s", f"--web.listen-address={address}")
         prometheus = f"--prometheus={server.make_url('/')}"
         running = asyncio.create_task(drill("--scenario=upstream-blocked", *flags, prometheus))
-
-        async def scraped() -> bool:
-            with contextlib.suppress(aiohttp.ClientError):
-                async with session.get(f"http://{instance}/metrics") as response:
-                    return response.status == 200
-            return False
-
-        await until(scraped, 30)
+        await until(lambda: answers(f"http://{instance}/metrics"), 30)
         code, out = await running
     assert code == 1
     assert "did not fire in Prometheus within 3 s: 0 scrapes in 3 s; expected one a second" in out

@@ -145,7 +145,7 @@ async def test_on_sigterm_answers_are_whole_everything_is_stored_and_it_ends_in_
     acknowledged = 0
     try:
         async with aiohttp.ClientSession(headers=BEARER) as session:
-            await until_ready(session, address)
+            await until_ready(address)
             names = [simulator.add(Script.stuck(0.1)) for _ in range(2000)]
 
             async def register() -> None:

@@ -50,7 +50,10 @@ NOTICED = (
 FILES = ("jobs.yaml", "api.key", "own.token")
 
 
-def prepare(write_config: Write, folder: Path, address: str) -> None:
+def prepare(write_config: Write, folder: Path, hang: str = "") -> str:
+    """Write a config, its files and what makes them hang; return the exporter's address."""
+    address = f"127.0.0.1:{free_port()}"
+    (folder / "sitecustomize.py").write_text(hang)
     (folder / "jobs.yaml").write_text("- targets: [a]")
     (folder / "own.token").write_text(TOKEN)
     (folder / "web.yaml").write_text("")
@@ -59,6 +62,7 @@ def prepare(write_config: Write, folder: Path, address: str) -> None:
         job_files=["jobs.yaml"],
         registration={"token_file": "own.token"},
     )
+    return address
 
 
 async def ask(exporter: Running, path: str) -> bytes:
@@ -69,8 +73,7 @@ async def ask(exporter: Running, path: str) -> bytes:
 async def test_a_pipe_in_place_of_a_file_holds_up_neither_answers_nor_the_stop(
     write_config: Write, tmp_path: Path, name: str
 ) -> None:
-    address = f"127.0.0.1:{free_port()}"
-    prepare(write_config, tmp_path, address)
+    address = prepare(write_config, tmp_path)
     async with running(tmp_path, address) as exporter:
         os.mkfifo(tmp_path / "pipe")
         (tmp_path / "pipe").rename(tmp_path / name)
@@ -91,9 +94,7 @@ async def test_a_pipe_in_place_of_a_file_holds_up_neither_answers_nor_the_stop(
 async def test_opening_a_file_that_hangs_holds_up_neither_answers_nor_the_stop(
     write_config: Write, tmp_path: Path, name: str
 ) -> None:
-    address = f"127.0.0.1:{free_port()}"
-    prepare(write_config, tmp_path, address)
-    (tmp_path / "sitecustomize.py").write_text(FILES_HANG)
+    address = prepare(write_config, tmp_path, FILES_HANG)
     async with running(tmp_path, address, PYTHONPATH=str(tmp_path)) as exporter:
         (tmp_path / f"hang-{name}").touch()
         content = (tmp_path / name).read_text()
@@ -107,9 +108,7 @@ async def test_opening_a_file_that_hangs_holds_up_neither_answers_nor_the_stop(
 async def test_a_web_config_file_that_hangs_at_the_start_does_not_hold_up_the_stop(
     write_config: Write, tmp_path: Path
 ) -> None:
-    address = f"127.0.0.1:{free_port()}"
-    prepare(write_config, tmp_path, address)
-    (tmp_path / "sitecustomize.py").write_text(FILES_HANG)
+    address = prepare(write_config, tmp_path, FILES_HANG)
     (tmp_path / "hang-web.yaml").touch()
     flags = ("--web.config.file", "web.yaml")
     async with started(tmp_path, address, *flags, PYTHONPATH=str(tmp_path)) as exporter:
@@ -120,9 +119,7 @@ async def test_a_web_config_file_that_hangs_at_the_start_does_not_hold_up_the_st
 async def test_a_disk_that_hangs_does_not_hold_up_the_stop_and_keeps_what_was_acknowledged(
     write_config: Write, tmp_path: Path
 ) -> None:
-    address = f"127.0.0.1:{free_port()}"
-    prepare(write_config, tmp_path, address)
-    (tmp_path / "sitecustomize.py").write_text(COMMITS_HANG)
+    address = prepare(write_config, tmp_path, COMMITS_HANG)
     put = "PUT /api/v1/jobs/{} HTTP/1.1\r\nContent-Length: 0\r\nConnection: close"
     async with running(tmp_path, address, PYTHONPATH=str(tmp_path)) as exporter:
         assert (await (await exporter.send(put.format("kept")))).startswith(b"HTTP/1.1 201 ")

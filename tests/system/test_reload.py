@@ -206,7 +206,7 @@ async def test_sighup_reads_the_config_again(
     )
     try:
         async with aiohttp.ClientSession() as session:
-            await until_ready(session, address)
+            await until_ready(address)
             if good:
                 write_config(
                     web={"listen_address": address}, log={"level": "info"}, jobs=["told-by-hup"]
