@@ -40,9 +40,6 @@ class KeptLines:
     def __contains__(self, job_id: str) -> bool:
         return job_id in self._block_of
 
-    def __len__(self) -> int:
-        return len(self._block_of)
-
     def add(self, job: Job) -> None:
         """Render all lines of a job that has none yet."""
         block = next(reversed(self._with_room), None)
@@ -83,7 +80,7 @@ class KeptLines:
             one
             for at, head in enumerate(self._heads)
             for one in (head, *(slices[at] for slices in blocks))
-            if one is not _EMPTY
+            if one.plain
         )
 
     def _replace(self, block: _Block, at: int, job_id: str, line: bytes) -> None:

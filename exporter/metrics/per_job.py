@@ -5,6 +5,7 @@ off. A config that changes what lines say begins anew.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import chain
 from typing import Final
 
 from ..core.job import Job
@@ -39,23 +40,31 @@ class PerJobSeries:
     @property
     def enabled(self) -> bool:
         """Whether the page has per-job series at all."""
-        if not self._rules().enabled:
-            self._kept = None
         return self._rules().enabled
 
     def published(self, published: Published) -> None:
         """Follow a change; a listener of the registry."""
-        if self._kept is not None:
+        if not self.enabled:
+            self._kept = None
+        elif self._kept is not None:
             self._kept.follow(published.before, published.after)
 
     def render(self) -> Iterator[None]:
         """Bring the lines up to date in steps, between which other tasks may run."""
         kept = self._up_to_date()
-        yield from _every(JOBS_PER_STEP, kept.join_all())
-        yield from _every(JOBS_PER_STEP, kept.shown.settle(self._rules(), self._time()))
+        work = chain(kept.join_all(), kept.shown.settle(self._rules(), self._time()))
+        for at, _ in enumerate(work, start=1):
+            if at % JOBS_PER_STEP == 0:
+                yield
+                if self._up_to_date() is not kept:  # the config has changed, or another page saw it
+                    yield from self.render()
+                    return
 
     def slices(self) -> tuple[Iterator[Slice], int]:
-        """Return the slices of this moment, and how many jobs `max_jobs` excludes."""
+        """Return the slices of this moment, and how many jobs `max_jobs` excludes.
+
+        They are complete once `render` has ended, until other tasks run.
+        """
         kept = self._up_to_date()
         return kept.lines.slices(), kept.shown.left_out
 
@@ -109,10 +118,3 @@ class _Kept:
 
     def _show(self, job_id: str) -> None:
         self.lines.add(self._jobs[job_id])
-
-
-def _every(count: int, steps: Iterator[None]) -> Iterator[None]:
-    """Yield after each `count` steps."""
-    for at, _ in enumerate(steps, start=1):
-        if at % count == 0:
-            yield

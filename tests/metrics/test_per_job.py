@@ -59,7 +59,11 @@ class History:
 
     def read(self) -> tuple[list[str], int]:
         """Scrape; return the lines of jobs, sorted, and how many jobs were left out."""
-        for _ in self.series.render():
+        return self.read_on(self.series.render())
+
+    def read_on(self, under_way: Iterator[None]) -> tuple[list[str], int]:
+        """Do the rest of a scrape."""
+        for _ in under_way:
             pass
         slices, left_out = self.series.slices()
         text = b"".join(one.plain for one in slices).decode()
@@ -265,6 +269,37 @@ def test_nothing_is_rendered_before_the_first_scrape_and_after_series_were_switc
     renders.by_job.clear()
     progressed(history, 2)
     assert renders.by_job == {}
+    assert history.series._kept is None
+
+
+def test_a_scrape_is_complete_whose_config_changes_meanwhile() -> None:
+    history = History()
+    history.register(1000)
+    under_way = history.series.render()
+    next(under_way)
+    history.allowed = ("shop", "size")
+    assert history.read_on(under_way) == history.anew()
+
+
+def test_a_scrape_goes_on_with_what_another_one_began_anew() -> None:
+    history = History()
+    history.register(1000)
+    under_way = history.series.render()
+    next(under_way)
+    history.allowed = ("shop", "size")
+    history.read()
+    for one in list(history.jobs.values())[:900]:
+        history.put(one, None)
+    assert history.read_on(under_way) == history.anew()
+
+
+def test_a_slice_that_has_lost_all_its_lines_is_left_out() -> None:
+    history = History()
+    history.put(None, answered("a", progress=50.0))
+    history.put(None, job("b"))
+    history.read()
+    history.put(history.jobs["a"], None)
+    assert all(one.plain for one in history.series.slices()[0])
 
 
 def test_a_block_without_jobs_is_dropped_and_takes_no_job_again() -> None:
