@@ -147,6 +147,27 @@ async def test_the_jobs_of_an_ignored_variation_can_be_chosen(
     await expect(rows).to_have_count(2)
 
 
+@pytest.mark.parametrize("width", [1600, 1280, 1181])
+async def test_the_filters_are_on_one_line(
+    lively: Site, simulator: Simulator, open_page: Any, width: int
+) -> None:
+    job_id = simulator.add(Script.warned(0.0))
+    await lively.put(job_id, labels={"shop": "eu"})
+    await lively.ends(job_id, "done")
+    page = await open_page(
+        lively, "#/?variation=shadow_wall", viewport={"width": width, "height": 900}
+    )
+    for box in ("#filter-note", "#filter-label", "#clear"):
+        await expect(page.locator(box)).to_be_visible()
+    boxes = await page.evaluate(
+        "[...document.querySelectorAll('#toolbar :is(input, select, button)')]"
+        ".map((box) => box.getBoundingClientRect()).map((at) => [at.top, at.left, at.right])"
+    )
+    assert len({top for top, *_ in boxes}) == 1, boxes
+    assert all(right - left >= 50 for _, left, right in boxes), boxes
+    assert all(one[2] < following[1] for one, following in pairwise(boxes)), boxes
+
+
 @pytest.mark.parametrize("width", [1600, 1400, 1280, 1000, 400])
 async def test_nothing_is_cut_off_at_the_side_however_long_the_times_are(
     lively: Site, simulator: Simulator, open_page: Any, width: int
