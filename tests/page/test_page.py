@@ -147,7 +147,7 @@ async def test_the_jobs_of_an_ignored_variation_can_be_chosen(
     await expect(rows).to_have_count(2)
 
 
-@pytest.mark.parametrize("width", [1600, 1280, 1181])
+@pytest.mark.parametrize("width", [1600, 1440, 1280, 1181])
 async def test_the_filters_are_on_one_line(
     lively: Site, simulator: Simulator, open_page: Any, width: int
 ) -> None:
