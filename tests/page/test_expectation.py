@@ -1,4 +1,4 @@
-"""The panel of a pending job says why its next poll comes when it does, and when it will end."""
+"""The panel of a pending job says why its next poll comes when it does, and what is expected."""
 
 from typing import Any
 
@@ -26,3 +26,17 @@ async def test_the_panel_says_when_such_jobs_end(
     panel = page.locator("#panel")
     await expect(panel).to_contain_text("Nine in ten jobs of mode params that are pending after")
     await expect(panel).to_contain_text("Half of such jobs end within")
+
+
+async def test_the_panel_of_a_suspected_job_says_what_a_verdict_lacks(
+    open_site: Open, open_page: Any, simulator: Simulator
+) -> None:
+    site = await open_site(polling={"min_interval": "50ms", "max_interval": "50ms"})
+    job_id = simulator.add(Script.failing(0.0))
+    await site.put(job_id)
+    await until(lambda: site.exporter.registry.jobs[job_id].suspicion is not None)
+    page = await open_page(site, f"#/job/{job_id}")
+    panel = page.locator("#panel")
+    await expect(panel.locator(".verdict-box")).to_contain_text("The last was 500. So far")
+    await expect(panel.locator(".verdict-box")).to_contain_text("A verdict lacks a witness")
+    await expect(panel).to_contain_text("Suspected: answered 500")

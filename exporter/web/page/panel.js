@@ -136,7 +136,7 @@ function progress(job) {
 // The evidence for the present state, or for a run of errors.
 function verdict(job) {
   const boxes = [];
-  if (job.suspected) {
+  if (job.suspicion) {
     boxes.push(el("div", { class: "verdict-box s-suspected" }, el("strong", { text: "Suspected. " }), undecided(job.suspicion)));
   }
   if (job.evidence) {
