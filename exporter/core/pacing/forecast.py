@@ -154,8 +154,7 @@ def _weigh(made: Forecast, watch: "Watch", ahead: int) -> None:
         ]
         made.total = 1.0
         later = made.mass.pop()
-        if plain[-1] > 0:
-            made.far, made.far_share = watch.mode.law.chance[end:], later / plain[-1]
+        made.far, made.far_share = watch.mode.law.chance[end:], later / plain[-1]
 
 
 def _slice(cumulated: list[float], start: float, width: int) -> list[float]:
