@@ -31,7 +31,7 @@ Without this limit the first twenty jobs of a minute cost half as many calls aga
 BUCKET_HAZARD: Final = SCALE_FREE * math.log(2) / PER_OCTAVE
 """The same for one bucket."""
 LEAST_PRIOR: Final = 0.2
-EARLY_PRIOR: Final = 150.0
+EARLY_PRIOR: Final = 165.0
 PRIOR_FADES: Final = 30.0
 """The prior weighs 0.2 jobs, and 150 / (30 + ends) more: five jobs at first."""
 PRIOR_ENDS: Final = 5
