@@ -33,7 +33,7 @@ BUCKET_HAZARD: Final = SCALE_FREE * math.log(2) / PER_OCTAVE
 LEAST_PRIOR: Final = 0.2
 EARLY_PRIOR: Final = 165.0
 PRIOR_FADES: Final = 30.0
-"""The prior weighs 0.2 jobs, and 150 / (30 + ends) more: five jobs at first."""
+"""The prior weighs 0.2 jobs, and 165 / (30 + ends) more: 5.7 jobs at first."""
 PRIOR_ENDS: Final = 5
 """A law over all modes is used as a prior after this number of ends."""
 MOST_HAZARD: Final = 3.0

@@ -20,7 +20,7 @@ from exporter.core.pacing.law import (
 )
 from exporter.core.pacing.scale import BUCKETS, EDGES, FARTHEST, WIDTHS, position, spread
 
-STRENGTH = 0.2 + 150 / 30
+STRENGTH = 0.2 + 165 / 30
 """The jobs that the prior weighs before any end."""
 
 
@@ -162,7 +162,7 @@ def test_the_prior_after_ends_is_the_mean_life_seen_at_most_the_unknown_scale() 
     law.rebuild()
     far = law.hazard[position_of(2000.0)]
     assert far == pytest.approx(BUCKET_HAZARD)
-    strength = 0.2 + 150 / 50
+    strength = 0.2 + 165 / 50
     passed = law.passed[0] / law.weight
     rate = law.ended / law.lived
     young = WIDTHS[0] * rate * strength / (passed + strength)
