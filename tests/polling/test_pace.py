@@ -59,17 +59,33 @@ def test_a_verdict_of_ours_is_not_learned_from(pace: Pace, state: JobState) -> N
     assert pace._watches == {}
 
 
-@pytest.mark.parametrize(("late", "learned"), [(2.4, 1), (2.6, 0)])
-def test_an_end_is_not_learned_from_when_its_poll_came_late(
-    pace: Pace, late: float, learned: int
+@pytest.mark.parametrize(("lost", "learned"), [(2.4, 1), (2.6, 0)])
+def test_an_end_is_not_learned_from_after_the_upstream_was_unwell_for_a_quarter_of_the_wait(
+    pace: Pace, lost: float, learned: int
 ) -> None:
-    pace.answered(ended(), ok(), now(40 + late))
+    pace.answered(ended(), ok(), now(40 + lost, well=40))
     assert ends_learned(pace) == learned
 
 
-def test_a_poll_may_be_two_seconds_late_however_short_its_wait(pace: Pace) -> None:
+@pytest.mark.parametrize(("lost", "learned"), [(1.9, 1), (2.1, 0)])
+def test_the_upstream_may_be_unwell_for_two_seconds_however_short_the_wait(
+    pace: Pace, lost: float, learned: int
+) -> None:
     plan(pace, 30, 1.0)
-    pace.answered(ended(), ok(), now(33))
+    pace.answered(ended(), ok(), now(31 + lost, well=31))
+    assert ends_learned(pace) == learned
+
+
+def test_an_end_is_learned_from_however_late_the_rate_limit_let_its_poll_come(pace: Pace) -> None:
+    pace.answered(ended(), ok(), now(90))
+    assert ends_learned(pace) == 1
+    assert pace.learner.modes["params"].law.lived == pytest.approx(30 + 60 / 2)
+
+
+def test_an_outage_before_the_last_answer_disturbs_no_later_one(pace: Pace) -> None:
+    pace.answered(pending(), ok(), now(90, well=31))
+    plan(pace, 90, 10.0)
+    pace.answered(ended(), ok(), now(100, well=41))
     assert ends_learned(pace) == 1
 
 
@@ -106,10 +122,10 @@ def test_after_a_disturbance_learning_goes_on_from_the_next_good_answer(pace: Pa
     assert pace.learner.modes["params"].law.lived == pytest.approx(30 + 5)
 
 
-def test_a_late_pending_answer_is_not_counted_but_learning_goes_on(pace: Pace) -> None:
-    pace.answered(pending(), ok(), now(90))
+def test_a_pending_answer_after_an_outage_is_not_counted_but_learning_goes_on(pace: Pace) -> None:
+    pace.answered(pending(), ok(), now(90, well=31))
     plan(pace, 90, 10.0)
-    pace.answered(ended(), ok(), now(100))
+    pace.answered(ended(), ok(), now(100, well=41))
     assert pace.learner.modes["params"].law.lived == pytest.approx(30 + 5)
 
 
@@ -144,7 +160,7 @@ def test_a_forgotten_job_leaves_nothing(pace: Pace) -> None:
     pace.answered(pending(), timeout(), now(31))
     pace.forget(pending().job_id)
     pace.forget("unknown")
-    assert (pace._watches, pace._disturbed) == ({}, set())
+    assert (pace._watches, pace._disturbed, pace._lost) == ({}, set(), {})
 
 
 def test_a_job_that_is_planned_before_its_first_answer_is_learned_from_after_it() -> None:
