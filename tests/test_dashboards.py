@@ -34,6 +34,8 @@ OF_PROMETHEUS = {
 }
 """Not in the catalogue: Prometheus's own series, and those of prometheus-client about a process."""
 OF_ALERTS = {"alertname", "alertstate", "severity"}
+OF_TABLES = {"why", "cause", "which", "do"}
+"""Labels that a table's query makes, for its texts."""
 EVERY_GROUP = 'upstream!=""'
 GROUP_DOES_NOT_APPLY = "Group does not apply"
 
@@ -52,6 +54,16 @@ def panels(name: str) -> Iterator[dict[str, Any]]:
 def every_panel() -> Iterator[dict[str, Any]]:
     for name in NAMES:
         yield from panels(name)
+
+
+def quiet(panel: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the queries of the lines that say why a graph has no other (`panels.Quiet`)."""
+    return [one for one in panel["targets"] if re.match(r"[\d.]+ \+ 0 \* max\(", one["expr"])]
+
+
+def talking(panel: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a panel's other queries."""
+    return [one for one in panel["targets"] if one not in quiet(panel)]
 
 
 def expressions(name: str) -> Iterator[str]:
@@ -136,7 +148,8 @@ def test_a_panel_names_only_metrics_of_the_catalogue_and_fakes_no_zero(name: str
     prometheus_labels = {"pod", "container", "endpoint", "service", "node", "prometheus"}
     for expression in expressions(name):
         assert "vector(" not in expression
-        unknown = strangers(readable(expression), known, prometheus_labels | OF_ALERTS)
+        labels = prometheus_labels | OF_ALERTS | OF_TABLES
+        unknown = strangers(readable(expression), known, labels)
         assert unknown == set(), expression
 
 
@@ -255,8 +268,94 @@ def test_an_empty_panel_claims_nothing_that_a_lost_exporter_would_disprove() -> 
     for panel in every_panel():
         text = panel["fieldConfig"]["defaults"]["noValue"]
         if re.match("(no|none|nobody)\\b", text, re.IGNORECASE) and panel["type"] != "stat":
-            known = ("seen", ", if", "no exporter")
-            assert any(word in text.lower() for word in known), panel["title"]
+            assert "no data" in text.lower(), panel["title"]
+
+
+def test_no_trouble_no_traffic_and_no_data_are_told_apart() -> None:
+    """Each graph that may have no line while an exporter reports then has one that says why.
+
+    The system test of the queries puts this to a Prometheus, without a job and without an exporter.
+    """
+    for panel in every_panel():
+        if panel["type"] != "timeseries":
+            continue
+        overrides = columns_of(panel)
+        for target in quiet(panel):
+            looks = overrides[target["legendFormat"]]
+            assert looks["custom.drawStyle"] == "line", "a bar of height 0 is not seen"
+            assert looks["custom.stacking"]["mode"] == "none"
+            assert looks["color"]["fixedColor"] in {"green", "#8e8e8e"}
+            # What is good is said only where there was something to be good.
+            traffic = "max(removit_upstream_state" not in target["expr"]
+            if traffic:
+                assert looks["color"]["fixedColor"] == "green", panel["title"]
+        for target in talking(panel):
+            may_be_empty = re.search(r"(> 0|>= 0)\)?$", target["expr"])
+            assert not may_be_empty or quiet(panel), panel["title"]
+
+
+def test_what_ends_badly_is_compared_with_what_ended() -> None:
+    for title in (
+        "Ended badly per minute, by state",
+        "Ignored variations, by variation",
+        "Warnings, by variation",
+        "Done without result, by mode",
+    ):
+        well, idle = quiet(overview_panel(title))
+        assert "removit_jobs_finished_total" in well["expr"].partition(" unless ")[0]
+        assert idle["legendFormat"] == "no job ended"
+
+
+def test_a_table_without_rows_says_why() -> None:
+    for panel in panels("overview.json"):
+        if panel["type"] == "table":
+            for target in panel["targets"]:
+                # The row is there whenever an exporter reports, or the rules are evaluated.
+                always = ("max(removit_upstream_state", "max(upstream:removit_exporters:count")
+                by_upstream = "by (upstream)" in target["expr"]
+                assert by_upstream or any(one in target["expr"] for one in always), panel["title"]
+
+
+def test_what_must_be_sent_again_is_one_number_and_the_table_that_adds_up_to_it() -> None:
+    tile, table = (
+        overview_panel("To send again, at most"),
+        overview_panel("To send again, by cause"),
+    )
+    [total], [parts] = tile["targets"], table["targets"]
+    assert total["expr"] == f"sum({parts['expr']})"
+    for metric in (
+        "removit_unresolved_failures",
+        "removit_jobs_done_without_result_total",
+        "removit_upstream_requests_total",
+    ):
+        assert metric in parts["expr"]
+    assert parts["expr"].count('"cause"') == 3
+    assert GROUP_DOES_NOT_APPLY not in tile["description"]
+
+
+def test_the_reason_of_a_state_is_next_to_it() -> None:
+    headings = list(columns_of(overview_panel("Upstreams, the worst first")))
+    assert headings[1:4] == ["State", "For", "Why"]
+    [meaning] = [one for one in panels("job.json") if one["title"] == "Why it is in this state"]
+    for column in ("Why", "What to do"):
+        known, *_ = columns_of(meaning)[column]["mappings"]
+        texts = {state: shown["text"] for state, shown in known["options"].items()}
+        assert set(texts) == {"pending", "done", "failed", "expired", "not_found", "invalid"}
+        assert all(text.endswith(".") for text in texts.values())
+
+
+def test_an_alert_fires_since_the_line_in_the_graphs() -> None:
+    """Both begin at the first step at which it fires, not when its condition began to hold."""
+    table = overview_panel("Firing alerts")
+    assert "Firing for" in columns_of(table)
+    [target] = table["targets"]
+    [line] = [
+        one
+        for one in DOCUMENTS["overview.json"]["annotations"]["list"]
+        if one["name"] == "Firing alerts"
+    ]
+    step = int(line["step"].removesuffix("s"))
+    assert f'alertstate="pending"}} == 1)[$__range:{step}s]) + {step}' in target["expr"]
 
 
 def overview_panel(title: str) -> dict[str, Any]:
@@ -293,7 +392,7 @@ def test_upstreams_have_a_row_each_and_the_worst_comes_first() -> None:
 
 def test_an_upstream_without_exporter_is_not_said_to_have_nothing_pending() -> None:
     table = overview_panel("Upstreams, the worst first")
-    *_, oldest = table["targets"]
+    [oldest] = [one for one in table["targets"] if "removit_oldest_pending" in one["expr"]]
     assert "or on (upstream) (0 * max by (upstream) (removit_upstream_state" in oldest["expr"]
     known, _, null = columns_of(table)["Oldest pending"]["mappings"]
     assert known["options"]["-1"]["text"] == "none"
@@ -306,7 +405,7 @@ def test_no_age_is_negative() -> None:
             ages = expression.count("time() - ")
             assert ages == expression.count("clamp_min(time() - "), expression
     for panel in every_panel():
-        for target in panel["targets"]:
+        for target in talking(panel):
             if "oldest_due" in target["expr"] and panel["title"] != "Own faults":
                 assert "clamp_min(" in target["expr"], panel["title"]
 
@@ -449,9 +548,8 @@ def test_an_axis_of_zeros_does_not_end_at_100() -> None:
         if panel["type"] == "timeseries":
             defaults = panel["fieldConfig"]["defaults"]
             custom = defaults["custom"]
-            logarithmic = custom.get("scaleDistribution", {}).get("type") == "log"
             bounded = "axisSoftMax" in custom or "max" in defaults
-            assert logarithmic or bounded or defaults["unit"] == "bytes", panel["title"]
+            assert bounded or defaults["unit"] == "bytes", panel["title"]
 
 
 def test_limits_are_those_of_the_alerts() -> None:
@@ -475,7 +573,10 @@ def test_states_of_jobs_have_the_same_colours_everywhere() -> None:
     for panel in every_panel():
         legends = {target.get("legendFormat") for target in panel["targets"]}
         if legends & {"{{state}}"}:
+            texts = {target["legendFormat"] for target in quiet(panel)}
             for override in panel["fieldConfig"]["overrides"]:
+                if override["matcher"]["options"] in texts:
+                    continue
                 colour = override["properties"][0]["value"]["fixedColor"]
                 colours.setdefault(override["matcher"]["options"], set()).add(colour)
     assert colours.keys() == {"pending", "done", "failed", "expired", "not_found", "invalid"}
@@ -538,7 +639,7 @@ def test_bars_and_heatmaps_show_rates_so_that_overlapping_windows_add_up() -> No
         for panel in panels(name):
             style = panel["fieldConfig"]["defaults"].get("custom", {}).get("drawStyle")
             if style == "bars" or panel["type"] == "heatmap":
-                for target in panel["targets"]:
+                for target in talking(panel):
                     assert "increase(" not in target["expr"]
                     assert "* 60" in target["expr"]
                 assert (

@@ -191,7 +191,7 @@ JOB_SCENARIOS: Final = (
     Scenario(
         "unresolved_failures",
         "one job fails, and a later job of its key is done",
-        "Overview: Unresolved failures; Unresolved now, by group",
+        "Overview: To send again, by cause: ended badly",
         _one_picture_lost,
     ),
     Scenario(

@@ -7,7 +7,7 @@ from exporter.alerting.thresholds import load_thresholds
 from .exporter_details import SCRAPED, page, process, store
 from .layout import Band, Section, make
 from .looks import GREEN, GREY, NONE, RED, YELLOW
-from .panels import AGE, COUNT, LAG, SHARE, Column, fact, lines, rows_of
+from .panels import AGE, COUNT, LAG, SHARE, Column, Quiet, fact, lines, rows_of
 from .queries import (
     ONE,
     SEEN,
@@ -21,6 +21,7 @@ from .queries import (
     own,
     quantile,
     rows,
+    some,
 )
 
 LATE = load_thresholds().alerts.exporter_lagging.seconds
@@ -147,7 +148,6 @@ def _now() -> Section:
                 hidden=("job", "__name__", "Value #B"),
                 sorted_by="Reports",
                 ascending=True,
-                nothing="no exporter in this time",
             ),
         ),
     )
@@ -168,6 +168,7 @@ def _polling() -> Section:
                 Query(quantile(0.95, "poll_lag"), "p95"),
                 Query(quantile(0.99, "poll_lag"), "p99"),
                 log=True,
+                quiet=[Quiet("no poll", some("removit_exporter_poll_lag_seconds_count"))],
             ),
             lines(
                 "Most overdue poll over time",
@@ -175,6 +176,7 @@ def _polling() -> Section:
                 AGE,
                 Query(f"clamp_min({late}, 0)", "{{instance}}"),
                 limit=LATE,
+                quiet=[Quiet("nothing to poll", own("oldest_due_timestamp_seconds"))],
             ),
             lines(
                 "Demand, of the limit",
@@ -203,6 +205,9 @@ def _polling() -> Section:
                 AGE,
                 Query(f"histogram_quantile(0.5, {delay})", "p50"),
                 Query(f"histogram_quantile(0.95, {delay})", "p95"),
+                quiet=[
+                    Quiet("no job ended", some("removit_job_detection_delay_seconds_count")),
+                ],
             ),
             lines(
                 "Control requests",
@@ -213,6 +218,7 @@ def _polling() -> Section:
                     "{{rung}}",
                 ),
                 bars=True,
+                quiet=[Quiet("none", some("removit_exporter_control_requests_total"))],
             ),
         ),
     )

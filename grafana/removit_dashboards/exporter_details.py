@@ -2,12 +2,14 @@
 
 from .layout import Band, Section
 from .looks import BLUE, GREEN, ORANGE, RED, STATE_COLOURS
-from .panels import COUNT, SHARE, lines
-from .queries import ONE, SEEN, Query, R, answered, own, quantile
+from .panels import COUNT, SHARE, Quiet, lines
+from .queries import ONE, SEEN, Query, R, answered, own, quantile, some
 
 SCRAPED = 'job=~"$job",instance=~"$instance"'
 """For Prometheus's own series about a scrape, which have no upstream. Only those of exporters
 count: All is every job that Prometheus scrapes."""
+
+NO_REQUEST = Quiet("no request", some("removit_exporter_http_requests_total"))
 
 
 def page() -> Section:
@@ -49,12 +51,14 @@ def page() -> Section:
                 Query(f"{http} > 0", "{{route}} {{code}}"),
                 by_code=True,
                 stacked=True,
+                quiet=[NO_REQUEST],
             ),
             lines(
                 "Time to answer, p95",
                 "By route.",
                 "s",
                 Query(answered(quantile(0.95, "http_request_duration", "route, le")), "{{route}}"),
+                quiet=[NO_REQUEST],
             ),
             lines(
                 "Status from memory",
@@ -65,7 +69,7 @@ def page() -> Section:
                     "{{result}}",
                 ),
                 stacked=True,
-                nothing="Not seen in this time",
+                quiet=[Quiet("none asked for", some("removit_exporter_status_served_total"))],
             ),
         ),
         collapsed=True,
@@ -85,6 +89,9 @@ def store() -> Section:
                 Query(quantile(0.5, "store_commit_duration"), "p50"),
                 Query(quantile(0.95, "store_commit_duration"), "p95"),
                 Query(quantile(0.99, "store_commit_duration"), "p99"),
+                quiet=[
+                    Quiet("no commit", some("removit_exporter_store_commit_duration_seconds_count"))
+                ],
             ),
             lines(
                 "Jobs in the store",
@@ -93,6 +100,7 @@ def store() -> Section:
                 Query(f"sum by (state) ({own('stored_jobs')}) > 0", "{{state}}"),
                 colours=STATE_COLOURS,
                 stacked=True,
+                quiet=[Quiet("no job", f"sum({own('stored_jobs')}) > 0")],
             ),
             lines(
                 "Errors of the store",
@@ -103,7 +111,9 @@ def store() -> Section:
                     "{{operation}}",
                 ),
                 bars=True,
-                nothing="No error seen in this time",
+                quiet=[
+                    Quiet("no error", some("removit_exporter_store_errors_total"), colour=GREEN)
+                ],
             ),
         ),
         Band(
@@ -118,6 +128,7 @@ def store() -> Section:
                 ),
                 colours={"error": RED, "warning": ORANGE, "info": GREEN, "debug": BLUE},
                 bars=True,
+                quiet=[Quiet("no line", some("removit_exporter_log_events_total"))],
             ),
             lines(
                 "Registrations refused, by reason",
@@ -128,6 +139,13 @@ def store() -> Section:
                     "{{reason}}",
                 ),
                 bars=True,
+                quiet=[
+                    Quiet(
+                        "none refused",
+                        some("removit_exporter_registrations_refused_total"),
+                        colour=GREEN,
+                    )
+                ],
             ),
             lines(
                 "Config and job files",

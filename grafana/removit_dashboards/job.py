@@ -1,14 +1,19 @@
 """`Removit / Job`: one job, by its id, also after its series ended."""
 
+from collections.abc import Mapping
+
 from grafana_foundation_sdk.builders.dashboard import Dashboard
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models.dashboard import Panel
 
 from .layout import Band, Section, make
 from .looks import BLUE, GREEN, ORANGE, RED, STATE_COLOURS, YELLOW
-from .panels import AGE, COUNT, SHARE, Column, fact, lines, rows_of, timeline, word
+from .panels import AGE, COUNT, SHARE, Column, Quiet, fact, lines, rows_of, timeline, word
 from .queries import (
     ONE,
     SINGLE,
     Query,
+    R,
     age,
     datasource,
     exporters,
@@ -25,7 +30,31 @@ KEPT = (
 )
 INFO = f"removit_job_info{{{SINGLE}}}"
 NOT_FOUND = "Not in this time"
+MEANINGS: Mapping[str, tuple[str, str]] = {
+    "pending": ("The API has not said yet that it ended.", "Wait; see Last moved and Its course."),
+    "done": ("The API said that it is done.", "Fetch the result, if no variation was ignored."),
+    "failed": (
+        "The API answered 5xx for this job, again and again, while it served others; or it said"
+        " that the job failed.",
+        "Upload the image again, under the same key.",
+    ),
+    "expired": (
+        "The API named no end within polling.give_up_after.",
+        "Upload the image again, under the same key.",
+    ),
+    "not_found": (
+        "The API does not know the id, or does not know it any more (404).",
+        "Compare the id with the upload's answer; then upload the image again.",
+    ),
+    "invalid": (
+        "The API never took the id for one of its own (422).",
+        "Register the right id, or upload the image again.",
+    ),
+}
+"""Why a job is in each state, and what to do about it."""
 DONE = f'removit_job_duration_seconds_bucket{{{ONE},state="done"}}'
+
+ERRORS = f'removit_upstream_errors_total{{{ONE},endpoint="status"}}'
 
 
 def job() -> Dashboard:
@@ -64,7 +93,7 @@ def _now() -> Section:
     return Section(
         "Job $job_id (none? Type an id above, or choose a time in which the job was pending)",
         Band(
-            4,
+            3,
             word(
                 "State",
                 "The job's state as the exporter judges it." + KEPT,
@@ -140,6 +169,30 @@ def _now() -> Section:
                 )
             ),
         ),
+        Band(4, _meaning()),
+    )
+
+
+def _meaning() -> Builder[Panel]:
+    """Return why the job is in its state, in words."""
+    state = newest(f"removit_job_state{{{SINGLE}}}")
+    twice = f'label_replace(max by (state) ({state}), "do", "$1", "state", "(.+)")'
+    why, advice = (
+        {state: (texts[at], STATE_COLOURS[state]) for state, texts in MEANINGS.items()}
+        for at in (0, 1)
+    )
+    return rows_of(
+        "Why it is in this state",
+        "What each state means. The answers that led to it, as one sentence: `evidence` in"
+        " GET /api/v1/jobs/{job_id}." + KEPT,
+        rows(twice),
+        columns={
+            "state": Column("Why", words=why, coloured="text", width=900),
+            "do": Column("What to do", words=advice),
+        },
+        hidden=("Value",),
+        sorted_by="Why",
+        nothing=NOT_FOUND,
     )
 
 
@@ -147,7 +200,7 @@ def _course() -> Section:
     return Section(
         "Its course",
         Band(
-            9,
+            7,
             timeline(
                 "States and steps",
                 "When the job was in which state, and in which of the API's steps. Red regions in"
@@ -165,6 +218,21 @@ def _course() -> Section:
                 most=1.0,
                 colours={"progress": BLUE},
                 nothing=NOT_FOUND,
+            ),
+            lines(
+                "Errors of its upstream, by code",
+                "A minute, by HTTP status and the body's `error`. Those of all jobs, not only of"
+                " this one.",
+                "cpm",
+                Query(
+                    f"sum by (code, error) (rate({ERRORS}[{R}])) * 60 > 0",
+                    "{{code}} {{error}}",
+                ),
+                by_code=True,
+                bars=True,
+                quiet=[
+                    Quiet("no error", f"sum(rate({ERRORS}[{R}])) > 0", colour=GREEN),
+                ],
             ),
         ),
     )

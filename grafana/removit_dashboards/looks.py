@@ -22,6 +22,9 @@ GREY = "#8e8e8e"
 NO_DATA = "no data"
 """The text of a tile that knows nothing."""
 
+NO_EXPORTER = "No data: no exporter reports"
+"""The text of an empty graph or table. It is empty for no other reason: see `panels.Quiet`."""
+
 NONE = -1
 """The value of what an exporter reports as absent (`queries.or_none`); no metric is negative."""
 
@@ -71,6 +74,12 @@ Steps = Sequence[tuple[float | None, str]]
 
 Words = Mapping[int, tuple[str, str]] | Mapping[str, tuple[str, str]]
 """The text and the colour that some values are shown as."""
+
+ALL_THIS_TIME: Mapping[int, tuple[str, str]] = {NONE: ("all this time", GREY)}
+"""The text of a duration that is longer than the time range."""
+
+NO_ROW: Mapping[int, tuple[str, str]] = {-2: ("", GREY)}
+"""The number in a row that only says why a table has no other (`queries.or_row`)."""
 
 
 def mappings(words: Words | None = None, nothing: str = NO_DATA) -> list[ValueMapping]:

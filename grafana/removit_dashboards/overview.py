@@ -4,20 +4,33 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Panel
 
-from exporter.alerting.recording import EXPORTERS
 from exporter.alerting.thresholds import load_thresholds
 
+from .firing import alerts_table, alerts_tile
 from .layout import Band, Section, make
-from .looks import BLUE, GREEN, GREY, NONE, ORANGE, RED, SEVERITIES, STATE_COLOURS, YELLOW, Words
-from .overview_details import NONE_YET, by_group, stuck, totals, traffic, wrong
+from .looks import (
+    ALL_THIS_TIME,
+    BLUE,
+    GREEN,
+    GREY,
+    NO_EXPORTER,
+    NO_ROW,
+    NONE,
+    RED,
+    STATE_COLOURS,
+    YELLOW,
+    Words,
+)
+from .overview_details import by_group, totals, traffic
 from .overview_times import api, times
+from .overview_trouble import FINISHED, WITHOUT, among_ended, stuck, wrong
 from .panels import AGE, COUNT, SHARE, Column, fact, lines, rows_of, timeline
 from .queries import (
     BY_GROUP,
     GROUP,
     ONE,
-    RECORDED,
     REPORTING,
+    SEEN,
     Query,
     R,
     age,
@@ -27,14 +40,16 @@ from .queries import (
     grown,
     now,
     or_none,
+    or_row,
     or_zero,
     rows,
+    some,
     while_seen,
+    with_exemplars,
 )
-from .upstreams import STATE_WORDS, column, held_for, state_code
+from .resend import resend_table, resend_tile
+from .upstreams import STATE_WORDS, column, held_for, reason, state_code
 
-FINISHED = "removit_jobs_finished_total"
-WITHOUT = "removit_jobs_done_without_result_total"
 REQUESTS = "removit_upstream_requests_total"
 UPSTREAM_URL = (
     "/d/removit-overview/removit-overview?var-upstream=${__value.raw}"
@@ -71,10 +86,10 @@ def _first_screen() -> Section:
     """Return what fits on a screen of 1080 pixels, and answers the first questions."""
     return Section(
         "At a glance",
-        Band(6, _upstreams(), _alerts(), widths=[14, 10]),
-        Band(4, *_job_tiles(), *_upload_tiles()),
-        Band(6, _upstream_timeline(), _arrivals_and_ends()),
-        Band(7, _ended_badly(), _unresolved(), _variations(), widths=[10, 6, 8]),
+        Band(7, _upstreams(), alerts_table(), widths=[14, 10]),
+        Band(3, *_job_tiles(), *_upload_tiles()),
+        Band(5, _upstream_timeline(), _arrivals_and_ends()),
+        Band(8, _ended_badly(), resend_table(), _variations(), widths=[8, 9, 7]),
     )
 
 
@@ -93,12 +108,14 @@ def _upstreams() -> Builder[Panel]:
         column(or_none(age(newest), "upstream")),
         column(or_zero(f"sum by (upstream) (removit_jobs_pending{{{ONE}}})", "upstream")),
         column(or_none(age(oldest), "upstream")),
+        rows(reason()),
         columns={
             "upstream": Column(
                 "Upstream", nothing="?", link=("Show this upstream only", UPSTREAM_URL)
             ),
             "Value #A": Column("State", words=STATE_WORDS, coloured="background", width=125),
-            "Value #B": Column("For", AGE, words={NONE: ("all this time", GREY)}, width=105),
+            "Value #B": Column("For", AGE, words=ALL_THIS_TIME, width=105),
+            "why": Column("Why", nothing="?", width=230),
             "Value #C": Column(
                 "API key",
                 words={1: ("accepted", GREEN), 0: ("REJECTED", RED)},
@@ -109,38 +126,12 @@ def _upstreams() -> Builder[Panel]:
             "Value #E": Column("Pending", COUNT, width=80),
             "Value #F": Column("Oldest pending", AGE, words=WITH_NONE, width=125),
         },
+        hidden=("Value #G",),
         sorted_by="State",
-        nothing="no exporter in this time",
-    )
-
-
-def _alerts() -> Builder[Panel]:
-    firing = f'ALERTS{{{RECORDED},alertstate="firing"}}'
-    return rows_of(
-        "Firing alerts",
-        "From Prometheus's rules (prometheus/rules), the critical ones first. docs/runbooks has a"
-        " page for each. Active for: since its condition began to hold, so with the time (`for` in"
-        " the rule) in which it was pending.",
-        rows(
-            age(
-                "max by (severity, alertname, upstream)"
-                f" (ALERTS_FOR_STATE{{{RECORDED}}} and ignoring (alertstate) {firing})"
-            )
-        ),
-        columns={
-            "severity": Column("Severity", words=SEVERITIES, coloured="background", width=90),
-            "alertname": Column("Alert", nothing="?"),
-            "upstream": Column("Upstream", nothing="?", width=110),
-            "Value": Column("Active for", AGE, width=110),
-        },
-        sorted_by="Severity",
-        ascending=True,
-        nothing="None, if the tile Alerts says 0",
     )
 
 
 def _job_tiles() -> list[Builder[Panel]]:
-    firing = f'count(ALERTS{{{RECORDED},alertstate="firing"}})'
     oldest = age(f"min(removit_oldest_pending_registered_timestamp_seconds{{{ONE}}})")
     ended = grown(FINISHED, f'{GROUP},state=~"done|failed|expired"')
     failed = grown(FINISHED, f'{GROUP},state=~"failed|expired"')
@@ -148,13 +139,7 @@ def _job_tiles() -> list[Builder[Panel]]:
     share = f"1 - (sum({failed}) + {without}) / (sum({ended}) > 0)"
     others = f"0 * (sum({grown(FINISHED, GROUP)}) > 0) + {NOT_RATED}"
     return [
-        fact(
-            "Alerts",
-            "How many alerts fire. No data while Prometheus does not evaluate the rules.",
-            COUNT,
-            now(f"{firing} or on () (0 * count({EXPORTERS}{{{RECORDED}}}))"),
-            steps=((None, GREEN), (1.0, RED)),
-        ),
+        alerts_tile(),
         fact(
             "Pending",
             "Jobs that have not ended.",
@@ -190,15 +175,7 @@ def _job_tiles() -> list[Builder[Panel]]:
                 NOT_RATED: ("none that counts", GREY),
             },
         ),
-        fact(
-            "Unresolved failures",
-            "Keys (or ids, of jobs without one) whose last job failed, expired, was not found or"
-            " was invalid, until a later one is done or someone acknowledges. Jobs done without"
-            " result and refused uploads do not count. GET /api/v1/failures lists the keys.",
-            COUNT,
-            now(or_zero(f"sum(removit_unresolved_failures{{{GROUP}}})")),
-            steps=((None, GREEN), (1.0, ORANGE)),
-        ),
+        resend_tile(),
     ]
 
 
@@ -243,7 +220,7 @@ def _upstream_timeline() -> Builder[Panel]:
         "The state of each API over time. A gap: no exporter watched it.",
         Query(state_code(gone=False), "{{upstream}}"),
         words=STATE_WORDS,
-        nothing="No exporter in this time",
+        nothing=NO_EXPORTER,
     )
 
 
@@ -253,57 +230,44 @@ def _arrivals_and_ends() -> Builder[Panel]:
         "Registered against ended, per minute",
         "While more jobs come in than end, the backlog grows.",
         "cpm",
-        Query(registered, "registered"),
-        Query(f"sum(rate({FINISHED}{{{GROUP}}}[{R}])) * 60", "ended"),
+        Query(or_zero(registered), "registered"),
+        Query(or_zero(f"sum(rate({FINISHED}{{{GROUP}}}[{R}])) * 60"), "ended"),
         colours={"registered": BLUE, "ended": GREEN},
-        nothing="No registration seen in this time",
     )
 
 
 def _ended_badly() -> Builder[Panel]:
-    bad = f'sum by (state) (rate({FINISHED}{{{GROUP},state!="done"}}[{R}])) * 60 > 0'
-    query = Query(bad, "{{state}}")
-    query.exemplar(True)
+    bad = f'{GROUP},state!="done"'
     return lines(
         "Ended badly per minute, by state",
         "Jobs that ended in another state than done. The points are exemplars: each leads to a"
         " job.",
         "cpm",
-        query,
+        with_exemplars(f"sum by (state) (rate({FINISHED}{{{bad}}}[{R}])) * 60 > 0", "{{state}}"),
         colours=STATE_COLOURS,
         bars=True,
-        nothing="No bad end seen in this time",
-    )
-
-
-def _unresolved() -> Builder[Panel]:
-    return rows_of(
-        "Unresolved now, by group",
-        "The keys of the tile Unresolved failures, by metrics.group_labels. GET /api/v1/failures"
-        " lists them.",
-        rows(f"{BY_GROUP} (removit_unresolved_failures{{{GROUP}}}) > 0"),
-        columns={"Value": Column("Keys", COUNT, width=90)},
-        sorted_by="Keys",
-        nothing="None, if the tile Unresolved failures says 0",
+        quiet=among_ended("no bad end", some(FINISHED, bad)),
     )
 
 
 def _variations() -> Builder[Panel]:
+    ended = f"(sum({grown(FINISHED, GROUP)} and {REPORTING}) > 0)"
     ignored, warnings = (
-        f"(round({BY_GROUP} ({grown(name, GROUP)})) > 0)"
+        f"(round({BY_GROUP} ({grown(name, GROUP)} and {REPORTING})) > 0)"
         for name in ("removit_job_ignored_variations_total", "removit_job_warnings_total")
     )
     return rows_of(
         "Variations ignored or warned about",
         "Within the time shown, by variation and group."
         " Ignored: delivered without what was asked for.",
-        rows(f"{ignored} or 0 * {warnings}"),
-        rows(f"{warnings} or 0 * {ignored}"),
+        *(
+            rows(or_row(numbers, "variation", ("none", ended), ("no job ended", SEEN)))
+            for numbers in (f"{ignored} or 0 * {warnings}", f"{warnings} or 0 * {ignored}")
+        ),
         columns={
             "variation": Column("Variation", nothing="?"),
-            "Value #A": Column("Ignored", COUNT, width=90),
-            "Value #B": Column("Warnings", COUNT, width=90),
+            "Value #A": Column("Ignored", COUNT, words=NO_ROW, width=90),
+            "Value #B": Column("Warnings", COUNT, words=NO_ROW, width=90),
         },
         sorted_by="Ignored",
-        nothing=NONE_YET,
     )

@@ -1,162 +1,21 @@
-"""The overview's sections below its first screen: jobs."""
-
-from exporter.alerting.thresholds import load_thresholds
+"""The overview's collapsed sections about jobs: the backlog, groups, and totals."""
 
 from .layout import Band, Section
-from .looks import ORANGE, YELLOW
-from .panels import AGE, COUNT, SHARE, Column, lines, rows_of
-from .queries import (
-    BY_GROUP,
-    GROUP,
-    ONE,
-    RECORDED,
-    Query,
-    R,
-    age,
-    answered,
-    or_empty,
-    rows,
-    with_exemplars,
-)
+from .looks import NO_ROW
+from .overview_trouble import FINISHED
+from .panels import AGE, COUNT, SHARE, Column, Quiet, lines, rows_of
+from .queries import BY_GROUP, GROUP, ONE, SEEN, Query, R, answered, or_row, or_zero, rows, some
 
-FINISHED = "removit_jobs_finished_total"
-WITHOUT = "removit_jobs_done_without_result_total"
 ENDED = f'{FINISHED}{{{GROUP},state=~"done|failed|expired"}}'
-NONE_YET = "None seen in this time"
-JOB_URL = (
-    "/d/removit-job/removit-job?var-job_id=${__value.raw}&var-upstream=${__data.fields.upstream}"
-    "&${datasource:queryparam}&${__url_time_range}"
-)
-
-
-def stuck() -> Section:
-    """Return the pending jobs that have not moved for longest."""
-    at = "on (job, instance, job_id)"
-    moved = (
-        f"(removit_job_last_progress_timestamp_seconds{{{ONE}}}"
-        f" or removit_job_registered_timestamp_seconds{{{ONE}}})"
-    )
-    info = f"removit_job_info{{{GROUP}}}"
-    pending = f'(removit_job_state{{{ONE},state="pending"}} == 1)'
-    still = f"topk(25, {age(moved)} and {at} {pending} and {at} {info})"
-    since = age(f"removit_job_registered_timestamp_seconds{{{ONE}}}")
-    return Section(
-        "Stuck jobs",
-        Band(
-            8,
-            rows_of(
-                "Pending jobs that stand still",
-                "The 25 pending jobs whose progress or step changed longest ago. A click on an id"
-                " opens the job. Needs metrics.per_job.",
-                rows(f"({still}) * {at} group_left (mode, source, key) {info}"),
-                rows(
-                    or_empty(
-                        f"max by (job_id) (removit_job_progress_ratio{{{ONE}}})"
-                        f" and on (job_id) {still}",
-                        f"max by (job_id) ({still})",
-                        "job_id",
-                    )
-                ),
-                rows(f"max by (job_id) ({since}) and on (job_id) {still}"),
-                columns={
-                    "job_id": Column(
-                        "Job id", nothing="?", link=("Open the job", JOB_URL), width=330
-                    ),
-                    "upstream": Column("Upstream", nothing="?"),
-                    "key": Column("Key", nothing=""),
-                    "mode": Column("Mode", nothing=""),
-                    "source": Column("Source", nothing=""),
-                    "Value #A": Column("Still for", AGE),
-                    "Value #B": Column("Progress", SHARE, nothing="no answer yet"),
-                    "Value #C": Column("Age", AGE),
-                },
-                hidden=("job", "instance"),
-                sorted_by="Still for",
-                nothing="No job is pending, metrics.per_job is off, or no exporter reports",
-            ),
-        ),
-    )
-
-
-def wrong() -> Section:
-    """Return what goes wrong with jobs."""
-    ignored = f"sum by (variation) (rate(removit_job_ignored_variations_total{{{GROUP}}}[{R}]))"
-    warnings = f"sum by (variation) (rate(removit_job_warnings_total{{{GROUP}}}[{R}]))"
-    ratio = "upstream:removit_jobs_bad:ratio"
-    return Section(
-        "What goes wrong",
-        Band(
-            8,
-            lines(
-                "Jobs suspected, stalled, overdue",
-                "Suspected: 5xx, 404 or 422 await a verdict. Stalled: no progress for"
-                " polling.stalled_after. Overdue: over polling.overdue_factor (3 by default) times"
-                " their mode's usual p99.",
-                COUNT,
-                Query(f"sum(removit_jobs_suspected{{{GROUP}}})", "suspected"),
-                Query(f"sum(removit_jobs_stalled{{{GROUP}}})", "stalled"),
-                Query(f"sum(removit_jobs_overdue{{{GROUP}}})", "overdue"),
-                colours={"suspected": YELLOW, "stalled": ORANGE, "overdue": "purple"},
-            ),
-            lines(
-                "Share that ends badly",
-                "Failed, expired or done without a result, of the jobs that ended, by upstream;"
-                " over an hour and a day. The dashed line is what the failure budget allows."
-                " Needs the recording rules (prometheus/rules).",
-                SHARE,
-                *(
-                    Query(f"{ratio}{span}{{{RECORDED}}}", f"{{{{upstream}}}} {span}")
-                    for span in ("1h", "1d")
-                ),
-                limit=round(1 - load_thresholds().failure_budget.objective, 6),
-                nothing="Nothing ended, or the rules are not loaded",
-            ),
-            lines(
-                "Unresolved failures over time",
-                "Keys whose last job failed, expired, was not found or was invalid, until a later"
-                " one is done or someone acknowledges.",
-                COUNT,
-                Query(f"sum(removit_unresolved_failures{{{GROUP}}})", "keys"),
-                colours={"keys": ORANGE},
-            ),
-        ),
-        Band(
-            8,
-            lines(
-                "Ignored variations, by variation",
-                "Delivered without what was asked for; a minute. The points are exemplars: each"
-                " leads to a job, whose warnings say why.",
-                "cpm",
-                with_exemplars(f"{ignored} * 60 > 0", "{{variation}}"),
-                bars=True,
-                nothing=NONE_YET,
-            ),
-            lines(
-                "Warnings, by variation",
-                "A minute; each message counts once a job. The points are exemplars: each leads to"
-                " a job.",
-                "cpm",
-                with_exemplars(f"{warnings} * 60 > 0", "{{variation}}"),
-                bars=True,
-                nothing=NONE_YET,
-            ),
-            lines(
-                "Done without result, by mode",
-                "Done, and nothing to fetch; a minute. The points are exemplars: each leads to a"
-                " job.",
-                "cpm",
-                with_exemplars(
-                    f"sum by (mode) (rate({WITHOUT}{{{GROUP}}}[{R}])) * 60 > 0", "{{mode}}"
-                ),
-                bars=True,
-            ),
-        ),
-    )
+SLOWLY = f"(sum(rate({FINISHED}{{{GROUP}}}[15m])) > 0)"
+NO_JOB_PENDING = Quiet("no job is pending", f"sum(removit_jobs_pending{{{GROUP}}}) > 0")
+NO_JOB_ENDED = Quiet("no job ended", some(FINISHED, GROUP))
+NONE_ENDED_LATELY = Quiet("no job ended in 15 minutes", SLOWLY)
 
 
 def traffic() -> Section:
     """Return how many jobs wait, in which step and mode, and how fast they drain."""
-    rate = f"(sum(rate({FINISHED}{{{GROUP}}}[15m])) > 0)"
+    pending = or_zero(f"sum(removit_jobs_pending{{{GROUP}}})")
     return Section(
         "Backlog",
         Band(
@@ -167,6 +26,7 @@ def traffic() -> Section:
                 COUNT,
                 Query(f"sum by (step) (removit_jobs_pending_by_step{{{ONE}}}) > 0", "{{step}}"),
                 stacked=True,
+                quiet=[NO_JOB_PENDING],
             ),
             lines(
                 "Pending by mode",
@@ -174,14 +34,15 @@ def traffic() -> Section:
                 COUNT,
                 Query(f"sum by (mode) (removit_jobs_pending{{{GROUP}}}) > 0", "{{mode}}"),
                 stacked=True,
+                quiet=[NO_JOB_PENDING],
             ),
             lines(
                 "Time to drain the backlog",
                 "How long the pending jobs would take at the pace of the last 15 minutes, if no"
                 " more came in.",
                 AGE,
-                Query(f"sum(removit_jobs_pending{{{GROUP}}}) / {rate}", "time to drain"),
-                nothing="Nothing ended lately",
+                Query(f"({pending}) / on () {SLOWLY}", "time to drain"),
+                quiet=[NONE_ENDED_LATELY],
             ),
         ),
         collapsed=True,
@@ -204,6 +65,7 @@ def by_group() -> Section:
                 COUNT,
                 Query(f"{BY_GROUP} (removit_jobs_pending{{{GROUP}}})"),
                 stacked=True,
+                quiet=[NO_JOB_PENDING],
             ),
             lines(
                 "Ended per minute, by group",
@@ -211,13 +73,14 @@ def by_group() -> Section:
                 "cpm",
                 Query(f"{BY_GROUP} (rate({FINISHED}{{{GROUP}}}[{R}])) * 60"),
                 stacked=True,
+                quiet=[NO_JOB_ENDED],
             ),
             lines(
                 "Share failed or expired, by group",
                 f"{by}Of the jobs that ended in the 15 minutes before.",
                 SHARE,
                 Query(f"{bad} / {every}"),
-                nothing="Nothing ended lately",
+                quiet=[NONE_ENDED_LATELY],
             ),
         ),
         Band(
@@ -228,12 +91,14 @@ def by_group() -> Section:
                 AGE,
                 Query(answered(f"histogram_quantile(0.95, {BY_GROUP} (rate({duration}[{R}])))")),
                 log=True,
+                quiet=[Quiet("no job was done", some(FINISHED, f'{GROUP},state="done"'))],
             ),
             lines(
                 "Stalled, by group",
                 f"{by}Pending jobs without progress for polling.stalled_after.",
                 COUNT,
                 Query(f"{BY_GROUP} (removit_jobs_stalled{{{GROUP}}})"),
+                quiet=[Quiet("none", f"removit_jobs_stalled{{{GROUP}}}")],
             ),
             lines(
                 "Overdue, by group",
@@ -241,6 +106,7 @@ def by_group() -> Section:
                 " mode's usual p99.",
                 COUNT,
                 Query(f"{BY_GROUP} (removit_jobs_overdue{{{GROUP}}})"),
+                quiet=[Quiet("none", f"removit_jobs_overdue{{{GROUP}}}")],
             ),
             lines(
                 "Unresolved failures, by group",
@@ -248,6 +114,7 @@ def by_group() -> Section:
                 COUNT,
                 Query(f"{BY_GROUP} (removit_unresolved_failures{{{GROUP}}})"),
                 stacked=True,
+                quiet=[Quiet("none", f"removit_unresolved_failures{{{GROUP}}}")],
             ),
         ),
         collapsed=True,
@@ -290,13 +157,18 @@ def totals() -> Section:
             rows_of(
                 f"{title}, in all",
                 text + since,
-                rows(f"sum by ({label}) (removit_{name}_total{{{matchers}}}) > 0"),
+                rows(
+                    or_row(
+                        f"sum by ({label}) (removit_{name}_total{{{matchers}}}) > 0",
+                        label,
+                        ("none so far", SEEN),
+                    )
+                ),
                 columns={
                     label: Column(label.capitalize(), nothing="?"),
-                    "Value": Column("Number", COUNT, width=100),
+                    "Value": Column("Number", COUNT, words=NO_ROW, width=100),
                 },
                 sorted_by="Number",
-                nothing="None so far, or no exporter reports",
             )
         )
     return Section("Totals", Band(7, *panels[:4]), Band(7, *panels[4:]), collapsed=True)

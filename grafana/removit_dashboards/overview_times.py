@@ -6,11 +6,18 @@ from exporter.alerting.thresholds import load_thresholds
 
 from .layout import Band, Section
 from .looks import BLUE, GREEN, YELLOW
-from .panels import AGE, SHARE, heat, lines
-from .queries import GROUP, ONE, Query, R, answered, buckets, with_exemplars
+from .panels import AGE, SHARE, Quiet, heat, lines
+from .queries import GROUP, ONE, Query, R, answered, buckets, some, with_exemplars
 
 DURATION = "removit_job_duration_seconds"
 REQUEST = "removit_upstream_request_duration_seconds"
+REQUESTS = "removit_upstream_requests_total"
+NONE_DONE = Quiet("no job was done", some(f"{DURATION}_count", f'{GROUP},state="done"'))
+NO_REQUEST = Quiet("no request", some(REQUESTS))
+
+
+def _among_requests(text: str, metric: str) -> tuple[Quiet, Quiet]:
+    return Quiet(text, some(metric), where=some(REQUESTS), colour=GREEN), NO_REQUEST
 
 
 def _quantiles(bucket: str, first: Callable[[str, str], Query] = Query) -> list[Query]:
@@ -25,6 +32,7 @@ def times() -> Section:
     """Return how long jobs take, and in which step."""
     done = f'{DURATION}_bucket{{{GROUP},state="done"}}'
     step = "removit_job_step_duration_seconds"
+    none_left = Quiet("no step ended", some(f"{step}_count"))
     spent = f"sum by (step) (rate({step}_sum{{{ONE}}}[{R}]))"
     mean = f"{spent} / (sum by (step) (rate({step}_count{{{ONE}}}[{R}])) > 0)"
     return Section(
@@ -38,6 +46,7 @@ def times() -> Section:
                 AGE,
                 *_quantiles(done, with_exemplars),
                 log=True,
+                quiet=[NONE_DONE],
             ),
             heat(
                 "Time to done, every job",
@@ -58,6 +67,7 @@ def times() -> Section:
                     "{{mode}}",
                 ),
                 log=True,
+                quiet=[NONE_DONE],
             ),
             lines(
                 "Time in a step, mean",
@@ -66,6 +76,7 @@ def times() -> Section:
                 AGE,
                 Query(mean, "{{step}}"),
                 log=True,
+                quiet=[none_left],
             ),
             lines(
                 "Where time goes, by step",
@@ -74,6 +85,7 @@ def times() -> Section:
                 "none",
                 Query(f"{spent} > 0", "{{step}}"),
                 stacked=True,
+                quiet=[none_left],
             ),
         ),
         collapsed=True,
@@ -82,8 +94,7 @@ def times() -> Section:
 
 def api() -> Section:
     """Return requests, errors, latency and the rate limit."""
-    requests = "removit_upstream_requests_total"
-    errors = "removit_upstream_errors_total"
+    requests, errors = REQUESTS, "removit_upstream_errors_total"
     made = f"sum by (upstream) (rate({requests}{{{ONE}}}[{R}]))"
     allowed = f"sum by (upstream) (removit_exporter_rate_limit_per_second{{{ONE}}})"
     asked = f"sum by (upstream) (removit_exporter_poll_demand_per_second{{{ONE}}})"
@@ -102,6 +113,7 @@ def api() -> Section:
                 ),
                 by_code=True,
                 stacked=True,
+                quiet=[NO_REQUEST],
             ),
             lines(
                 "Errors by code",
@@ -113,7 +125,7 @@ def api() -> Section:
                 ),
                 by_code=True,
                 bars=True,
-                nothing="No error seen in this time",
+                quiet=_among_requests("no error", errors),
             ),
             lines(
                 "Latency",
@@ -122,6 +134,7 @@ def api() -> Section:
                 "s",
                 *_quantiles(f"{REQUEST}_bucket{{{ONE}}}"),
                 log=True,
+                quiet=[NO_REQUEST],
                 limit=load_thresholds().alerts.status_latency.seconds,
             ),
         ),
@@ -149,6 +162,7 @@ def api() -> Section:
                 Query(f"sum by (purpose) (rate({requests}{{{ONE}}}[{R}])) > 0", "{{purpose}}"),
                 colours={"poll": BLUE, "control": YELLOW, "client": GREEN},
                 stacked=True,
+                quiet=[NO_REQUEST],
             ),
             lines(
                 "Contract drift, by kind",
@@ -159,7 +173,7 @@ def api() -> Section:
                     "{{kind}}",
                 ),
                 bars=True,
-                nothing="No drift seen in this time",
+                quiet=_among_requests("no drift", "removit_contract_drift_total"),
             ),
         ),
         collapsed=True,

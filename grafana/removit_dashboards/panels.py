@@ -32,6 +32,7 @@ from .looks import (
     CODE_CLASSES,
     GREY,
     NO_DATA,
+    NO_EXPORTER,
     RED,
     Steps,
     Words,
@@ -40,7 +41,7 @@ from .looks import (
     shades,
     thresholds,
 )
-from .queries import DATASOURCE, Query
+from .queries import DATASOURCE, SEEN, Query
 
 COUNT = "locale"
 """The unit of counts: 1,170 and never 1.17 K."""
@@ -55,6 +56,35 @@ SOFT_MAX = {SHARE: 0.1, "s": 0.01, "reqps": 0.1, AGE: 10.0}
 Panel = TypeVar(
     "Panel", heatmap.Panel, stat.Panel, statetimeline.Panel, table.Panel, timeseries.Panel
 )
+
+
+@dataclass(frozen=True)
+class Quiet:
+    """The text of a graph at times without values, though an exporter reports.
+
+    A line at the bottom is named `text`. It is drawn where `where` has a value and `unless` has
+    none. Without it no trouble, no traffic and no data would look the same.
+    """
+
+    text: str
+    unless: str
+    where: str = SEEN
+    colour: str = GREY
+
+    def query(self, bottom: float) -> Query:
+        """Ask for the line, at the axis' lower end."""
+        return Query(f"{bottom:g} + 0 * max({self.where}) unless on () ({self.unless})", self.text)
+
+    def overrides(self) -> list[DynamicConfigValue]:
+        """Return what sets the line apart from the bars or areas of the same graph."""
+        return [
+            fixed(self.colour),
+            DynamicConfigValue("custom.drawStyle", "line"),
+            DynamicConfigValue("custom.lineWidth", 2),
+            DynamicConfigValue("custom.fillOpacity", 0),
+            DynamicConfigValue("custom.showPoints", "never"),
+            DynamicConfigValue("custom.stacking", {"mode": "none", "group": "A"}),
+        ]
 
 
 def _dress(
@@ -78,14 +108,19 @@ def lines(
     log: bool = False,
     most: float | None = None,
     limit: float | None = None,
-    nothing: str = "Nothing in this time",
+    quiet: Sequence[Quiet] = (),
+    nothing: str = NO_EXPORTER,
 ) -> timeseries.Panel:
     """Return values over time.
 
     `by_code` colours series by the class of the code that their names end with. `limit` is drawn as
-    a dashed line. `log` is for durations, which differ by orders of magnitude.
+    a dashed line. `log` is for durations, which differ by orders of magnitude. `quiet` is for
+    queries that may have no value while an exporter reports.
     """
-    panel = _dress(timeseries.Panel(), title, description, nothing, queries).unit(unit).min(0)
+    lowest = (1.0 if unit == AGE else 0.001) if log else 0.0
+    queries = (*queries, *(one.query(lowest) for one in quiet))
+    panel = _dress(timeseries.Panel(), title, description, nothing, queries).unit(unit)
+    panel.min(lowest)
     style = common.GraphDrawStyle.BARS if bars else common.GraphDrawStyle.LINE
     panel.draw_style(style).line_width(1).fill_opacity(60 if bars else 25 if stacked else 0)
     panel.show_points(common.VisibilityMode.AUTO).span_nulls(False)
@@ -96,12 +131,10 @@ def lines(
     if log:
         scale = ScaleDistributionConfig().type(common.ScaleDistribution.LOG)
         panel.scale_distribution(scale.log(2 if unit == AGE else 10))
-        panel.min(1.0 if unit == AGE else 0.001)
-    if limit is not None:
-        panel.axis_soft_max(limit)
-    elif not log and most is None and unit != "bytes":
-        # An axis of zeros only would otherwise end at 100.
-        panel.axis_soft_max(SOFT_MAX.get(unit, 1.0))
+    if limit is not None or (most is None and unit != "bytes"):
+        # An axis of zeros only would otherwise end at 100, and a logarithmic one nowhere.
+        usual = 100 * lowest if log else SOFT_MAX.get(unit, 1.0)
+        panel.axis_soft_max(usual if limit is None else limit)
     if unit in (COUNT, LAG):
         panel.decimals(0 if unit == COUNT else 1)
     if limit is not None:
@@ -116,6 +149,8 @@ def lines(
         # The last override that matches holds, so the most special pattern comes last.
         for code, colour in reversed(list(CODE_CLASSES.items())):
             panel.override_by_regexp(f"/(^| )({code})( |$)/", [shades(colour)])
+    for one in quiet:
+        panel.override_by_name(one.text, one.overrides())
     return panel
 
 
@@ -158,7 +193,7 @@ def word(
 
 def heat(title: str, description: str, unit: str, query: Query) -> heatmap.Panel:
     """Return a histogram over time."""
-    panel = _dress(heatmap.Panel(), title, description, "Nothing in this time", [query])
+    panel = _dress(heatmap.Panel(), title, description, "No job was done, or no data", [query])
     colour = heatmap.HeatmapColorOptions().scheme("Oranges").steps(64)
     panel.calculate(False).color(
         colour.mode(HeatmapColorMode.SCHEME).exponent(0.5).fill("dark-orange")
@@ -231,7 +266,7 @@ def rows_of(
     hidden: Sequence[str] = (),
     sorted_by: str,
     ascending: bool = False,
-    nothing: str,
+    nothing: str = NO_EXPORTER,
 ) -> table.Panel:
     """Return a table; `columns` go by the names of labels and values, in order.
 

@@ -67,6 +67,23 @@ def or_empty(expr: str, rows: str, by: str = "upstream") -> str:
     return f"({expr}) or on ({by}) (nan * {rows})"
 
 
+def or_row(expr: str, label: str, *cases: tuple[str, str]) -> str:
+    """Return the first of `cases` as a row where `expr` has none: a text and when it is true.
+
+    The text is the value of `label`, and the row's number is -2 (`looks.NO_ROW`). Without it, a
+    table is empty for three reasons: nothing went wrong, nothing happened, nothing is known.
+    """
+    rows = (
+        f'label_replace(0 * max({where}) - 2, "{label}", "{text}", "", "")' for text, where in cases
+    )
+    return "\n or on () ".join((f"({expr})", *rows))
+
+
+def some(metric: str, matchers: str = ONE) -> str:
+    """Return the pace of a counter where it grows, and nothing where it does not."""
+    return f"(sum(rate({metric}{{{matchers}}}[{R}])) > 0)"
+
+
 def age(time: str) -> str:
     """Return how long ago a time was; not less than 0, also if the clocks of two hosts differ."""
     return f"clamp_min(time() - {time}, 0)"

@@ -1,7 +1,7 @@
 """The state of an upstream as one number, so that the worst of several can be found."""
 
 from .looks import GONE, UPSTREAM_STATES, Words
-from .queries import ONE, SEEN, Query, age, or_empty, rows
+from .queries import ONE, SEEN, Query, R, age, or_empty, rows
 
 CODES = {state: code for code, state in enumerate(UPSTREAM_STATES)}
 """The number of each state; the worse, the higher."""
@@ -35,6 +35,36 @@ def state_code(*, gone: bool = True) -> str:
 def column(expr: str) -> Query:
     """Ask for a column of the table of upstreams: a row for each that the time range knows."""
     return rows(or_empty(expr, _KNOWN))
+
+
+def reason() -> str:
+    """Return, as the label `why`, the last error of each upstream that is not well."""
+    code = _last_time("removit_upstream_requests_total", "code")
+    error = _last_time("removit_upstream_errors_total", "code, error")
+    # Not every error has a word for it: a timeout has none, and a gateway's page has none.
+    errors = (
+        f'label_join({error}, "why", " ", "code", "error")'
+        f' or on (upstream, code) label_replace({code}, "why", "$1", "code", "(.+)")'
+    )
+    return "\n or on (upstream) ".join(
+        (
+            _saying(f"min by (upstream) ({SEEN}) == 1", "it answers"),
+            _saying(_GONE, "not known"),
+            f"max by (upstream, why) (topk by (upstream) (1, {errors}))",
+            _saying(_WATCHED, "no answer yet"),
+        )
+    )
+
+
+def _saying(upstreams: str, text: str) -> str:
+    return f'label_replace({upstreams}, "why", "{text}", "", "")'
+
+
+def _last_time(metric: str, by: str) -> str:
+    """Return when each kind of error was last seen; those about a single job do not count."""
+    series = f'{metric}{{{ONE},endpoint="status",code!~"2..|404|422"}}'
+    grew = f"(({series} unless {series} offset {R}) or increase({series}[{R}]) > 0)"
+    return f"max by (upstream, {by}) (max_over_time(timestamp({grew})[$__range:$__interval]))"
 
 
 def held_for() -> str:
