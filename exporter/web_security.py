@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from .config.web_file import TlsServer, WebFile, load_web_file
 from .tls import client_names, make_context
-from .web.errors import Handler
 from .web.logins import Logins
 
 Switch = Callable[[], Awaitable[None]]

@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -222,8 +223,8 @@ def write_config(tmp_path: Path, simulator: Simulator) -> Callable[..., ConfigFi
     return write
 
 
-@pytest.fixture
-async def open_site(make_config: Callable[..., Config]) -> AsyncIterator[Open]:
+@asynccontextmanager
+async def sites(make_config: Callable[..., Config]) -> AsyncIterator[Open]:
     """Open exporters; all are closed at the end, those still open."""
     clients: list[TestClient[Any, Any]] = []
 
@@ -243,6 +244,13 @@ async def open_site(make_config: Callable[..., Config]) -> AsyncIterator[Open]:
     yield open_one
     for client in clients:
         await client.close()
+
+
+@pytest.fixture
+async def open_site(make_config: Callable[..., Config]) -> AsyncIterator[Open]:
+    """Open exporters."""
+    async with sites(make_config) as open_one:
+        yield open_one
 
 
 @pytest.fixture

@@ -9,8 +9,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import Open, Site, program
+import pytest_asyncio
+from conftest import KEY, Open, Site, program, sites
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
+
+from exporter import Config
+from exporter.simulator import Simulator
 
 FLAGS = [
     "--remote-debugging-port=0",
@@ -80,15 +84,42 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process.terminate()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser(chromium: str) -> AsyncIterator[Browser]:
+    """Drive the browser: the driver is a process as well, which all tests share."""
     async with async_playwright() as playwright:
         connected = await playwright.chromium.connect_over_cdp(chromium)
         yield connected
         await connected.close()
 
 
-@pytest.fixture
+# Whatever a test awaits runs in the loop of the driver, which is the session's.
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def simulator() -> AsyncIterator[Simulator]:
+    async with Simulator(api_key=KEY, seed=1) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def open_site(make_config: Callable[..., Config]) -> AsyncIterator[Open]:
+    async with sites(make_config) as open_one:
+        yield open_one
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def site(open_site: Open) -> Site:
+    return await open_site()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def lively(open_site: Open) -> Site:
+    """An exporter whose jobs may have the label `shop`."""
+    return await open_site(registration={"allowed_labels": ["shop"]})
+
+
+@pytest_asyncio.fixture(loop_scope="session")
 async def open_page(browser: Browser) -> AsyncIterator[OpenPage]:
     """Open the page of a site; at the end check that it did nothing forbidden."""
     watched: list[tuple[Watched, str]] = []
@@ -119,9 +150,3 @@ async def open_page(browser: Browser) -> AsyncIterator[OpenPage]:
         yield open_one
         for one, forgive in watched:
             one.check(forgive=forgive)
-
-
-@pytest.fixture
-async def lively(open_site: Open) -> Site:
-    """An exporter whose jobs may have the label `shop`."""
-    return await open_site(registration={"allowed_labels": ["shop"]})

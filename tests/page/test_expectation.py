@@ -2,10 +2,13 @@
 
 from typing import Any
 
+import pytest
 from conftest import Open, until
 from playwright.async_api import expect
 
 from exporter.simulator import Script, Simulator
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SLOW = {"min_interval": "9m", "max_interval": "9m"}
 
@@ -31,7 +34,10 @@ async def test_the_panel_says_when_such_jobs_end(
 async def test_the_panel_of_a_suspected_job_says_what_a_verdict_lacks(
     open_site: Open, open_page: Any, simulator: Simulator
 ) -> None:
-    site = await open_site(polling={"min_interval": "50ms", "max_interval": "50ms"})
+    site = await open_site(
+        polling={"min_interval": "50ms", "max_interval": "50ms"},
+        judgement={"control": ["finished"]},  # no job has finished: nothing can be a witness
+    )
     job_id = simulator.add(Script.failing(0.0))
     await site.put(job_id)
     await until(lambda: site.exporter.registry.jobs[job_id].suspicion is not None)

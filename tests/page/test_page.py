@@ -17,6 +17,7 @@ from playwright.async_api import Page, Route, expect
 from exporter import Config, setup
 from exporter.simulator import Script, Simulator
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 expect.set_options(timeout=15_000)
 
 
@@ -60,6 +61,24 @@ async def held(page: Page, pattern: str) -> AsyncIterator[asyncio.Event]:
     released.set()
     await until(lambda: not on_their_way)
     await page.unroute(pattern)
+
+
+async def pause(page: Page) -> None:
+    """Let the page's timers wait; it was opened `with_clock`, which passes over a minute first."""
+    await page.clock.pause_at(await page.evaluate("Date.now() + 60_000"))
+
+
+async def pause_between_tries(page: Page) -> None:
+    """Let a page that lost its connection wait; it tries again only if it is made to."""
+    await pause(page)
+    await expect(page.locator("#connection-text")).to_have_text(re.compile(r"lost, .* in \d+ s$"))
+
+
+async def try_now(page: Page) -> None:
+    """Have such a page try again, and let its time pass again."""
+    await page.locator("#try-now").click()
+    await live(page)
+    await page.clock.resume()
 
 
 async def live(page: Page) -> None:
@@ -186,6 +205,18 @@ async def test_nothing_is_cut_off_at_the_side_however_long_the_times_are(
         ".map((box) => [box.scrollWidth, box.clientWidth])"
     )
     assert all(needed <= there for needed, there in sizes), sizes
+
+
+async def test_variations_are_offered_as_soon_as_the_jobs_are_read(
+    lively: Site, simulator: Simulator, open_page: Any
+) -> None:
+    job_id = simulator.add(Script.warned(0.0))
+    await lively.put(job_id)
+    await lively.ends(job_id, "done")
+    page = await open_page(lively, with_clock=True)
+    await pause(page)  # no second summary is read
+    await page.reload()
+    await page.locator("#filter-note").select_option("variation=shadow_wall")
 
 
 async def test_sorting_is_announced(lively: Site, simulator: Simulator, open_page: Any) -> None:
@@ -449,7 +480,7 @@ async def test_a_lost_connection_shows_and_no_change_is_missed(
     first = simulator.add(Script.stuck(0.0))
     assert (await client.put(f"/api/v1/jobs/{first}")).status == 201
     site = Lost(str(client.make_url("/")).rstrip("/"))
-    page = await open_page(site, forgive="ERR_")
+    page = await open_page(site, forgive="ERR_", with_clock=True)
     await live(page)
     await expect(row(page, first)).to_contain_text("Pending")
     await client.close()
@@ -457,12 +488,12 @@ async def test_a_lost_connection_shows_and_no_change_is_missed(
     await expect(connection).to_contain_text("Connection lost, retrying")
     await expect(page.locator("#announce")).to_contain_text("lost")
     await expect(row(page, first)).to_be_visible()
+    await pause_between_tries(page)
     client = await start(port)
     try:
         second = simulator.add(Script.stuck(0.0))
         assert (await client.put(f"/api/v1/jobs/{second}")).status == 201
-        await page.locator("#try-now").click()
-        await live(page)
+        await try_now(page)
         await expect(row(page, second)).to_contain_text("Pending")
         await expect(page.locator("#rows tr.job")).to_have_count(2)
         await expect(page.locator("#announce")).to_contain_text("Reconnected")
@@ -514,7 +545,7 @@ async def test_a_refused_stream_does_not_make_it_read_everything_again(
     lively: Site, simulator: Simulator, open_page: Any
 ) -> None:
     await lively.put(simulator.add(Script.stuck(0.0)))
-    page = await open_page(lively, forgive="503|ERR_")
+    page = await open_page(lively, forgive="503|ERR_", with_clock=True)
     await live(page)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
@@ -531,9 +562,9 @@ async def test_a_refused_stream_does_not_make_it_read_everything_again(
     await until(lambda: sum("/events" in url for url in asked) >= 3)
     await expect(page.locator("#connection")).to_contain_text("Connection lost")
     assert not [url for url in asked if "/api/v1/jobs" in url]
+    await pause_between_tries(page)
     await page.unroute(refusal)
-    await page.locator("#try-now").click()
-    await live(page)
+    await try_now(page)
 
 
 async def test_while_the_server_is_gone_retries_become_rarer(lively: Site, open_page: Any) -> None:
@@ -760,7 +791,7 @@ async def test_progress_that_was_missed_is_read(
     site: Site, simulator: Simulator, open_page: Any, way: str
 ) -> None:
     job_id = simulator.add(Script.stuck(0.0))
-    page = await open_page(site, forgive="ERR_", with_clock=way == "asleep")
+    page = await open_page(site, forgive="ERR_", with_clock=True)
     await live(page)
     with simulator.faults.override(*said(job_id, progress=10)):
         await site.put(job_id)
@@ -777,8 +808,9 @@ async def test_progress_that_was_missed_is_read(
         if way == "asleep":
             await page.evaluate(HIDE, False)
         else:
+            await pause_between_tries(page)
             await page.unroute("**/api/**")
-            await page.locator("#try-now").click()
+            await try_now(page)
         await live(page)
         await expect(row(page, job_id).locator(".percent")).to_have_text("70 %")
 
@@ -813,9 +845,11 @@ async def test_pruned_jobs_leave_an_open_page(
 async def test_events_that_arrive_during_a_read_stay_the_newest(
     site: Site, simulator: Simulator, open_page: Any
 ) -> None:
-    for number in range(40):
-        await site.put(f"bad-{number}")
-        await site.ends(f"bad-{number}", "invalid")
+    ids = [f"bad-{number}" for number in range(40)]
+    for job_id in ids:
+        await site.put(job_id)
+    for job_id in ids:
+        await site.ends(job_id, "invalid")
     page = await open_page(site)
     await live(page)
     older = re.compile(r"/api/v1/events\?after=\d+$")

@@ -63,7 +63,10 @@ function stand(state, retryAt) {
 
 function readAnew() {
   readAt = Date.now();
-  jobs.readAnew(parameters(route().filter)).then(() => jobs.seek(route().filter.q));
+  jobs.readAnew(parameters(route().filter)).then(() => {
+    if (summary) toolbar.offer(summary, jobs.all()); // the next summary may be 10 s away
+    jobs.seek(route().filter.q);
+  });
 }
 
 // The exporter answered that it is unavailable, or it did not answer.
