@@ -14,10 +14,12 @@ from typing import Any
 
 import aiohttp
 import pytest
+from click.testing import CliRunner
 from conftest import BEARER, KEY, TOKEN, until
 from databases import opened, put
 from system_ports import free_port
 
+from exporter.cli import main
 from exporter.commands.demo_comparison import Row, compare, read_totals
 from exporter.simulator import Script, Simulator
 
@@ -267,8 +269,17 @@ async def test_a_foreign_database_is_an_error(
     assert "Traceback" not in process.err
 
 
-async def test_wrong_flags_are_usage_errors(command: Any) -> None:
-    for arguments in (
+async def test_a_wrong_flag_is_a_usage_error_of_the_process(command: Any) -> None:
+    process = await command("run", "--no-such-flag")
+    assert await process.ends() == 2
+    assert process.err.startswith("Usage: ")
+    assert "--no-such-flag" in process.err.splitlines()[-1]
+    assert "Traceback" not in process.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
         ("run", "--no-such-flag"),
         ("demo", "--for", "soon"),
         ("demo", "--web.listen-address", "nowhere"),
@@ -277,10 +288,14 @@ async def test_wrong_flags_are_usage_errors(command: Any) -> None:
         ("simulate", "--speed", "0"),
         ("demo", "--rate", "0"),
         ("simulate", "--api-key-file", "nowhere"),
-    ):
-        process = await command(*arguments)
-        assert await process.ends() == 2, arguments
-        assert "Traceback" not in process.err
+    ],
+    ids=" ".join,
+)
+def test_wrong_flags_are_usage_errors(arguments: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert isinstance(result.exception, SystemExit)
+    assert result.output.startswith("Usage: ")
 
 
 async def test_simulate_serves_with_faults_and_its_own_key(command: Any, tmp_path: Path) -> None:
@@ -356,30 +371,34 @@ def test_a_difference_between_ledger_and_totals_is_found() -> None:
 
 
 async def test_check_storage_reports_ok_or_errors_and_changes_nothing(
-    command: Any, write_config: Any, tmp_path: Path
+    command: Any, write_config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_config()
     path = tmp_path / "other.db"
 
-    async def check(code: int) -> str:
-        process = await command("check-storage", "--storage.path", "other.db")
-        assert await process.ends() == code
-        return f"{process.out}{process.err}"
+    monkeypatch.chdir(tmp_path)
 
-    assert await check(1) == f"{path}: no such file\n"
+    def check(code: int) -> str:
+        result = CliRunner().invoke(main, ["check-storage", "--storage.path", "other.db"])
+        assert result.exit_code == code
+        return result.output
+
+    assert check(1) == f"{path}: no such file\n"
     path.touch()
-    assert await check(1) == f"{path}: the file is empty\n"
+    assert check(1) == f"{path}: the file is empty\n"
     path.unlink()
     store = await opened(path)
     await put(store, "a")
     await store.close()
-    assert await check(0) == "OK\n"
+    assert check(0) == "OK\n"
     database = sqlite3.connect(path)
     with database:
         database.execute("UPDATE jobs SET document = '{'")
     database.close()
     before = path.read_bytes()
-    assert f"{path}: jobs, row 1: job a: damaged: " in await check(1)
+    process = await command("check-storage", "--storage.path", "other.db")
+    assert await process.ends() == 1
+    assert process.err.startswith(f"{path}: jobs, row 1: job a: damaged: ")
     assert path.read_bytes() == before
 
 

@@ -54,13 +54,13 @@ class Shell:
     [
         ("$R check-config", 0, "OK\n", ""),
         ("$R check-config >/dev/full", 1, "", "standard output: No space left on device\n"),
-        ("$R check-config >&-", 1, "", "standard output: Bad file descriptor\n"),
+        ("$R --version >&-", 1, "", "standard output: Bad file descriptor\n"),
         ("$R --help >/dev/full", 1, "", "standard output: No space left on device\n"),
         ("$R check-config 2>&-", 0, "OK\n", ""),
         ("$R check-config --config.file nope 2>&-", 1, "", ""),
         ("$R check-config --config.file nope 2>/dev/full", 1, "", ""),
-        ("$R check-config >/dev/full 2>/dev/full", 1, "", ""),
-        ("$R check-config 0<&- 1>&- 2>&-", 1, "", ""),
+        ("$R --version >/dev/full 2>/dev/full", 1, "", ""),
+        ("$R --version 0<&- 1>&- 2>&-", 1, "", ""),
         ("$R check-config 0<&-", 0, "OK\n", ""),
     ],
 )

@@ -1,5 +1,6 @@
 """The rules for Prometheus: as shipped, as tested by promtool, and the same for a drill."""
 
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -71,7 +72,11 @@ def test_promtool_finds_no_fault() -> None:
 def test_alerts_fire_and_are_silent_as_promtools_tests_say(path: Path) -> None:
     promtool = program("promtool", "prometheus")
     tested = subprocess.run(
-        [promtool, "test", "rules", str(path)], capture_output=True, text=True, check=False
+        [promtool, "test", "rules", str(path)],
+        env={**os.environ, "GOGC": "400"},  # a quarter less time; four times the garbage
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert tested.returncode == 0, tested.stdout + tested.stderr
 

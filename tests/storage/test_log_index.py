@@ -117,6 +117,7 @@ async def test_a_commit_during_which_the_log_is_cut_short_is_refused(tmp_path: P
     await store.close()
 
 
+@pytest.mark.slow  # each refused write takes SQLite ten seconds, which no setting makes shorter
 async def test_what_was_lost_is_written_as_soon_as_the_disk_takes_it(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     store = SqliteStore(path, busy_seconds=0.05)

@@ -109,7 +109,7 @@ def test_no_job_ends_when_the_upstream_forgets_most_jobs_at_once(tmp_path: Path)
     simulate(forgetting)
 
 
-@pytest.mark.parametrize("share", [0.05, 0.1, 0.3])
+@pytest.mark.parametrize("share", [0.05, pytest.param(0.1, marks=pytest.mark.slow), 0.3])
 def test_a_firewall_that_refuses_some_requests_seldom_suspends_all_polling(
     tmp_path: Path, share: float
 ) -> None:
