@@ -13,8 +13,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 LOG_SECONDS: Final = 60.0
 
 
-class MalformedRequests(logging.Filter):
-    """A filter of aiohttp's server log. `count` is called for each malformed request."""
+class MalformedRequests(logging.Handler):
+    """Takes aiohttp's server log. `count` is called for each malformed request."""
 
     def __init__(
         self,
@@ -29,11 +29,13 @@ class MalformedRequests(logging.Filter):
         self._log_at = 0.0
         self._unlogged = 0
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Count a record about a malformed request and drop it; admit any other."""
+    def emit(self, record: logging.LogRecord) -> None:
+        """Count a record about a malformed request; log any other, unless it is for debugging."""
         error = record.exc_info[1] if record.exc_info else None
         if not isinstance(error, HttpProcessingError):
-            return record.levelno >= logging.INFO
+            if record.levelno >= logging.INFO:
+                self._log.log(record.levelno, record.getMessage(), exc_info=record.exc_info)
+            return
         self._count()
         self._unlogged += 1
         now = self._steady()
@@ -41,11 +43,9 @@ class MalformedRequests(logging.Filter):
             first_line = str(error.message).partition("\n")[0][:200]
             self._log.warning("malformed requests", requests=self._unlogged, error=first_line)
             self._unlogged, self._log_at = 0, now + LOG_SECONDS
-        return False
 
     def logger(self) -> logging.Logger:
-        """Return a logger for one server of aiohttp; what is admitted goes to our own."""
+        """Return a logger for one server of aiohttp."""
         made = logging.Logger("removit_exporter.http", logging.DEBUG)
-        made.parent = logging.getLogger("removit_exporter")
-        made.addFilter(self)
+        made.addHandler(self)
         return made

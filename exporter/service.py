@@ -77,7 +77,6 @@ class Exporter:
     ) -> None:
         self.config = LiveConfig(config)
         self.clock = clock or SystemClock()
-        self.store = store or SqliteStore(config.storage.path)
         self.secrets = Secrets(self.config)
         self.logins = Logins({})
         """The users who may read; the command fills it from its web config file."""
@@ -87,6 +86,7 @@ class Exporter:
         self.tally = Tally(bounds, rules.group_labels)
         self.instruments = Instruments(self.metrics, _VERSION, bounds.admit)
         self.log = make_logger(self.instruments.logged, config.upstream.name)
+        self.store = store or SqliteStore(config.storage.path, self.log)
         self.health = Health(
             config.judgement,
             config.polling,

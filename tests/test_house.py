@@ -44,7 +44,7 @@ MAY_IMPORT = {
     "upstream": {"core", "ca_file", "daemon_threads"},
     "logs": {"core"},
     "metrics": {"core"},
-    "storage": {"core", "daemon_threads"},
+    "storage": {"core", "logs", "daemon_threads"},
     "registry": {"storage", "core"},
     "config": {"metrics", "core", "ca_file", "regular_files", "daemon_threads"},
     "alerting": {"config"},
@@ -148,6 +148,16 @@ def test_the_core_is_pure() -> None:
         assert not outside & (IMPURE | LIBRARIES), path
         waits = ast.AsyncFunctionDef | ast.Await
         assert not any(isinstance(node, waits) for node in ast.walk(ast.parse(path.read_text())))
+
+
+def test_all_lines_go_through_the_logger_that_names_the_upstream() -> None:
+    """A logger of the standard library would neither name it nor count the line."""
+    importing = {
+        str(path.relative_to(PACKAGE))
+        for path in MODULES
+        if ("logging",) in {name for name, ours in imports(path) if not ours}
+    }
+    assert importing == {"logs.py", "malformed_requests.py", "commands/watch.py"}
 
 
 def test_no_module_has_a_name_that_says_nothing() -> None:

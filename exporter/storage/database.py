@@ -7,7 +7,6 @@ of work is one hop to that thread.
 
 import asyncio
 import contextlib
-import logging
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,18 +14,18 @@ from time import monotonic
 from typing import Any, Final, TypeVar
 
 from ..daemon_threads import DaemonThread
+from ..logs import Logger
 from .database_file import DamagedError, DatabaseFile, LogGoneError, LogReplacedError
 from .log_index import LogIndex
 from .queries import check_ours, upgrade
 from .recent_commits import RecentCommits
 from .store import SetAside, StoreError, StoreUnusableError
 
-_LOG: Final = logging.getLogger("removit_exporter.store")
-
 CACHE_KIB: Final = 16 * 1024
 
 Result = TypeVar("Result")
 Work = Callable[[sqlite3.Connection], Result]
+Hook = Callable[[], None]
 
 
 def _nothing(_: object) -> None:
@@ -37,15 +36,17 @@ class Database:
     """The database in the file `path`.
 
     `before_commit` is called in each transaction just before it commits; tests make it fail there.
+    `log` is used in the thread of the database.
     """
 
-    def __init__(self, path: Path, busy_seconds: float, before_commit: Callable[[], None]) -> None:
+    def __init__(self, path: Path, busy_seconds: float, before_commit: Hook, log: Logger) -> None:
         self.path = path
         self.before_commit = before_commit
         self._busy_seconds = busy_seconds
         self._deadline: float | None = None
         self._thread = DaemonThread("store")
-        self.file = DatabaseFile(path)
+        self._log = log
+        self.file = DatabaseFile(path, log)
         self._connected: sqlite3.Connection | None = None
         self._index: LogIndex | None = None
         self._recent = RecentCommits()
@@ -193,9 +194,10 @@ class Database:
                 work(connection)
         self._recent.replayed(works, index.read())
         self._is_cut_short = False
-        _LOG.error(
+        self._log.error(
             "the write-ahead log was cut short while it was in use; what it lost was written again",
-            extra={"path": str(self.path), "commits": len(works)},
+            path=str(self.path),
+            commits=len(works),
         )
 
     def _bytes_needed(self) -> int:

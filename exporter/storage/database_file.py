@@ -7,21 +7,18 @@ any handle of one drops SQLite's own locks (SQLite, "How To Corrupt An SQLite Da
 """
 
 import contextlib
-import logging
 import os
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
+from ..logs import Logger
 from .lock_file import Identity, LockFile, identity
 from .log_index import LogIndex, LogState
 from .note import Note
 from .opening import explain
 from .store import StoreError, StoreUnusableError
-
-_LOG: Final = logging.getLogger("removit_exporter.store")
 
 
 class DamagedError(Exception):
@@ -39,10 +36,11 @@ class LogReplacedError(StoreError):
 class DatabaseFile:
     """The database file `path`, with SQLite's log and index next to it and this program's lock."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, log: Logger) -> None:
         self.path = path
         self.place = Path(os.path.realpath(path))
         """The file itself, with all links resolved; its log, index and lock are next to it."""
+        self._logger = log
         self._log = _sibling(self.place, "-wal")
         self._index = _sibling(self.place, "-shm")
         self._lock = LockFile(_sibling(self.place, ".lock"), path)
@@ -195,7 +193,7 @@ class DatabaseFile:
             try:
                 self._set_log_aside()
             except OSError as error:  # the note stays, and with it the next start does it
-                _LOG.error("a stray log stays: %s", self.why(error), extra={"path": str(self._log)})
+                self._logger.error("a stray log stays", path=str(self._log), error=self.why(error))
         yield
         if not self._log.exists():
             self._lock.write_note(replace(self.note, open=None))
@@ -210,10 +208,11 @@ class DatabaseFile:
     def _set_log_aside(self) -> None:
         moved = _free_name(self.place, "replaced")
         self._move(moved, "-wal", "-shm")
-        _LOG.error(
+        self._logger.error(
             "a write-ahead log that is not of the database beside it was set aside: the database"
             " was replaced or removed while its log was in use",
-            extra={"path": str(self.path), "set_aside": str(_sibling(moved, "-wal"))},
+            path=str(self.path),
+            set_aside=str(_sibling(moved, "-wal")),
         )
 
     def check_in_place(self, needed: Callable[[], int]) -> None:

@@ -13,6 +13,7 @@ from typing import Final
 
 from ..core.events import EventType
 from ..core.job import JobState
+from ..logs import make_logger
 from .database_file import DamagedError, DatabaseFile
 from .job_rows import COLUMNS, read_jobs
 from .queries import check_ours
@@ -27,7 +28,7 @@ def inspect(path: Path) -> list[str]:
 
     Raises `StoreUnusableError` if it cannot be inspected: missing, in use, or another program's.
     """
-    file = DatabaseFile(path)
+    file = DatabaseFile(path, make_logger())
     try:
         with file.inspected() as stray_log, _reading(file, stray_log) as database:
             check_ours(database, path)

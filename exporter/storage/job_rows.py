@@ -3,7 +3,6 @@
 A row that is set aside stays in the file unchanged (`forgotten = 2`), and its job id is free again.
 """
 
-import logging
 import sqlite3
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -12,8 +11,6 @@ from typing import Final
 from ..core.job import INFERRED_STATES, Job, JobState
 from .records import RecordError, json_list, load_job
 from .store import JobFilter, LoadRequest, Page, PageRequest
-
-_LOG: Final = logging.getLogger("removit_exporter.store")
 
 # As bytes: SQLite does not check that a text is valid, and an invalid one would fail every row.
 COLUMNS: Final = "CAST(job_id AS BLOB), id, version, CAST(document AS BLOB)"
@@ -45,17 +42,9 @@ def read_jobs(rows: Iterable[Row]) -> tuple[list[Job], list[DamagedRow]]:
 
 
 def set_aside(database: sqlite3.Connection, rows: Iterable[DamagedRow]) -> None:
-    """Mark damaged rows so that nothing reads them, and log each; within a transaction."""
+    """Mark damaged rows so that nothing reads them; within a transaction."""
     for row in rows:
         database.execute("UPDATE jobs SET forgotten = 2 WHERE id = ? AND forgotten = 0", (row.id,))
-        log_damage(
-            row, "the stored row of a job is damaged and was set aside: the job is not known now"
-        )
-
-
-def log_damage(row: DamagedRow, message: str) -> None:
-    """Log what was done about a damaged row."""
-    _LOG.error(message, extra={"job_id": row.job_id, "row": row.id, "damage": row.damage})
 
 
 def select_resident(

@@ -1,6 +1,5 @@
 """SQL over the schema. The functions take a connection, and the caller has begun a transaction."""
 
-import logging
 import sqlite3
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -37,7 +36,6 @@ from .store import (
 
 _KEPT: Final = "kept:"
 """Texts of `Store.keep` are values of the table `meta` with this before their name."""
-_LOG: Final = logging.getLogger("removit_exporter.store")
 
 
 def check_ours(database: sqlite3.Connection, path: Path) -> None:
@@ -172,20 +170,22 @@ def count_by_state(database: sqlite3.Connection) -> dict[JobState, int]:
     return {JobState(state): count for state, count in rows if state in _STATES}
 
 
-def select_totals(database: sqlite3.Connection) -> list[SeriesTotal]:
-    """Return all totals, except those whose labels are damaged: they begin at 0 again."""
-    totals = []
+def select_totals(
+    database: sqlite3.Connection,
+) -> tuple[list[SeriesTotal], list[tuple[str, str]]]:
+    """Return all totals, and the name and damage of those that cannot be read.
+
+    These begin at 0 again.
+    """
+    totals, damaged = [], []
     for name, labels, bucket, amount in database.execute(
         "SELECT name, CAST(labels AS BLOB), bucket, amount FROM totals"
     ):
         try:
             totals.append(SeriesTotal(name, load_labels(labels), bucket, amount))
         except RecordError as error:
-            _LOG.error(
-                "a stored total is damaged and left out",
-                extra={"series": name, "damage": str(error)},
-            )
-    return totals
+            damaged.append((name, str(error)))
+    return totals, damaged
 
 
 def select_final_answer(database: sqlite3.Connection, job_id: str) -> FinalAnswer | None:

@@ -6,14 +6,15 @@ registered again gets another row, and a late change for the former job is fence
 
 import sqlite3
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from ..core.job import Job
 from ..core.ledger import LedgerChange, OpenFailure
+from ..logs import Logger, make_logger
 from .database import Database
-from .job_rows import log_damage, select_jobs, select_page, select_resident, set_aside
+from .job_rows import DamagedRow, select_jobs, select_page, select_resident, set_aside
 from .ledger_queries import count_unresolved, delete_failure, select_failures
 from .queries import (
     apply_changes,
@@ -48,24 +49,36 @@ from .store import (
 
 BUSY_SECONDS: Final = 5.0
 """How long a transaction waits while another process locks the file."""
+SET_ASIDE: Final = "the stored row of a job is damaged and was set aside: the job is not known now"
 
 
 def _no_hook() -> None:
     pass
 
 
+class _Loaded(NamedTuple):
+    snapshot: Snapshot
+    counters: str
+    newest_event: int
+    damaged: list[DamagedRow]
+    damaged_totals: list[tuple[str, str]]
+    """Pairs of a series' name and what is wrong with it."""
+
+
 class SqliteStore:
-    """A `Store` in the file `path`; see `Database` for `before_commit`."""
+    """A `Store` in the file `path`, which logs damage; see `Database` for `before_commit`."""
 
     def __init__(
         self,
         path: Path,
+        log: Logger | None = None,
         *,
         busy_seconds: float = BUSY_SECONDS,
         before_commit: Callable[[], None] = _no_hook,
     ) -> None:
         self.path = path
-        self.database = Database(path, busy_seconds, before_commit)
+        self._log = log or make_logger()
+        self.database = Database(path, busy_seconds, before_commit, self._log)
         self._reported: set[int] = set()
         """Damaged rows that are in the log already."""
 
@@ -90,7 +103,7 @@ class SqliteStore:
         )
         new_counters = uuid.uuid4().hex
 
-        def load(database: sqlite3.Connection) -> tuple[Snapshot, str, int]:
+        def load(database: sqlite3.Connection) -> _Loaded:
             meta = dict(database.execute("SELECT name, value FROM meta"))
             newest_event = select_newest_event(database)
             if not continues:
@@ -100,22 +113,26 @@ class SqliteStore:
             put_meta(database, layout=request.layout, alive_at=request.time, counters=counters)
             jobs, damaged = select_resident(database, request)
             set_aside(database, damaged)
+            totals, damaged_totals = select_totals(database)
             snapshot = Snapshot(
                 jobs=jobs,
-                totals=select_totals(database),
+                totals=totals,
                 admitted=database.execute("SELECT label, value FROM admitted").fetchall(),
                 by_state=count_by_state(database),
                 healthy_time=meta.get("well_time", 0.0),
                 unresolved=count_unresolved(database),
                 kept=kept_of(meta),
             )
-            return snapshot, counters, newest_event
+            return _Loaded(snapshot, counters, newest_event, damaged, damaged_totals)
 
-        def note(loaded: tuple[Snapshot, str, int]) -> None:
-            self.database.file.note_counters(*loaded[1:])
+        def note(loaded: _Loaded) -> None:
+            self.database.file.note_counters(loaded.counters, loaded.newest_event)
 
-        snapshot, _, _ = await self.database.transaction(load, note)
-        return snapshot
+        loaded = await self.database.transaction(load, note)
+        self._log_damage(loaded.damaged, SET_ASIDE)
+        for series, damage in loaded.damaged_totals:
+            self._log.error("a stored total is damaged and left out", series=series, damage=damage)
+        return loaded.snapshot
 
     def _counters_continue(self, database: sqlite3.Connection, request: LoadRequest) -> bool:
         """Whether this is the very database that was in use last, and it was so lately."""
@@ -141,6 +158,7 @@ class SqliteStore:
         jobs, damaged = await self.database.read(lambda database: select_jobs(database, job_ids))
         if damaged:
             await self.database.transaction(lambda database: set_aside(database, damaged))
+            self._log_damage(damaged, SET_ASIDE)
         return {job.job_id: job for job in jobs}
 
     async def final_answer(self, job_id: str) -> FinalAnswer | None:
@@ -151,11 +169,14 @@ class SqliteStore:
         """See `Store.page`."""
         page, damaged = await self.database.read(lambda database: select_page(database, request))
         # Not set aside: memory may hold the job whole, and its next change rewrites the row.
-        for row in damaged:
-            if row.id not in self._reported:
-                self._reported.add(row.id)
-                log_damage(row, "the stored row of a job is damaged and left out of a list")
+        new = [row for row in damaged if row.id not in self._reported]
+        self._reported.update(row.id for row in new)
+        self._log_damage(new, "the stored row of a job is damaged and left out of a list")
         return page
+
+    def _log_damage(self, rows: Iterable[DamagedRow], message: str) -> None:
+        for row in rows:
+            self._log.error(message, job_id=row.job_id, row=row.id, damage=row.damage)
 
     async def history(self, request: HistoryRequest) -> list[StoredEvent]:
         """See `Store.history`."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Open
 from support import START, job
 
 from exporter.core.events import Event, EventType
@@ -99,6 +100,19 @@ async def test_at_start_a_damaged_row_is_set_aside_and_all_others_are_loaded(
     assert rows(tmp_path, "SELECT CAST(document AS BLOB) FROM jobs WHERE forgotten = 2") == [
         (document,)
     ]
+
+
+async def test_the_line_about_a_damaged_row_names_the_upstream_and_is_counted(
+    open_site: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = await opened(tmp_path)
+    await put(store, "b")
+    await store.close()
+    spoil(tmp_path, "document", b"{")
+    site = await open_site()
+    [told] = [record for record in caplog.records if "damaged and was set aside" in record.msg]
+    assert (told.name, vars(told)["upstream"]) == ("removit_exporter", "removit")
+    assert await site.value('removit_exporter_log_events_total{level="error"}') == 1
 
 
 async def test_at_start_a_damaged_state_is_read_from_the_document(tmp_path: Path) -> None:

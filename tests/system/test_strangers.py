@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 from conftest import BEARER, Open, Site, until
 from system_ports import free_port
 
@@ -82,6 +83,21 @@ async def test_malformed_requests_are_counted_and_logged_in_one_line(
         [line] = [record for record in caplog.records if record.msg == "malformed requests"]
         assert line.levelname == "WARNING"
         assert "Traceback" not in caplog.text
+
+
+async def test_an_error_inside_the_http_server_is_a_line_that_names_the_upstream(
+    make_config: MakeConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fails(request: web.BaseRequest) -> web.StreamResponse:
+        raise RuntimeError("why")
+
+    async with serving(make_config) as server:
+        assert server._runner.server is not None
+        server._runner.server.request_handler = fails
+        assert (await send(server, b"GET / HTTP/1.0\r\n\r\n")).split()[1] == b"500"
+    [line] = [record for record in caplog.records if record.exc_info]
+    assert (line.name, line.levelname) == ("removit_exporter", "ERROR")
+    assert vars(line)["upstream"] == "removit"
 
 
 async def test_no_body_is_inflated(make_config: MakeConfig) -> None:
