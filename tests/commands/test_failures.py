@@ -1,10 +1,9 @@
 """`removit-exporter failures`: the list of missing pictures, its exit codes, acknowledging."""
 
-import asyncio
 import json
-import sys
 from pathlib import Path
 
+from called import called
 from conftest import TOKEN, Site
 
 from exporter.simulator import Script, Simulator
@@ -13,14 +12,7 @@ from exporter.simulator import Script, Simulator
 async def failures(site: Site | str, *arguments: str) -> tuple[int, str, str]:
     """Run the verb; return its exit code and output."""
     url = site if isinstance(site, str) else site.url
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "exporter", "failures", "--exporter.url", url, *arguments),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await asyncio.wait_for(process.communicate(), 60)
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
+    return await called("failures", "--exporter.url", url, *arguments)
 
 
 async def lose(site: Site, simulator: Simulator, key: str | None = None) -> str:

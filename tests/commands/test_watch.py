@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from called import called
 from conftest import KEY, Open, Site, until
 
 from exporter.client import AsyncClient, RefusedError, UnreachableError
@@ -90,18 +91,19 @@ async def test_without_ids_all_that_are_pending_are_watched(
     assert code == 0
     assert out.endswith("\ndone 3\n")
     await until(lambda: not site.exporter.registry.pending)
-    assert await watch("--exporter.url", site.url) == (0, "no job is pending\n", "")
+    assert await called("watch", "--exporter.url", site.url) == (0, "no job is pending\n", "")
 
 
 async def test_a_failed_job_makes_watch_exit_with_1(site: Site, simulator: Simulator) -> None:
     bad, witness = simulator.add(Script.failing(0.0)), simulator.add(Script.stuck(0.0))
     for job_id in (bad, witness):
         await site.put(job_id)
-    code, out, _ = await watch("--exporter.url", site.url, bad)
+    code, out, _ = await called("watch", "--exporter.url", site.url, bad)
     assert code == 1
     assert "failed" in out
     assert " s were 5xx, the last 500; meanwhile " in out  # the evidence
-    code, _, err = await watch("--exporter.url", site.url, witness, "--timeout", "200ms")
+    hurried = ("--exporter.url", site.url, "--timeout", "200ms")
+    code, _, err = await called("watch", *hurried, witness)
     assert (code, err) == (1, "not all have ended in time\n")
 
 
@@ -114,7 +116,8 @@ async def test_a_job_shows_its_key_its_age_and_what_a_suspicion_lacks(
     await until(lambda: site.exporter.registry.jobs[job_id].answered)
     with simulator.faults.override(job_id, 500, b'{"error": "internal"}'):
         await until(lambda: site.exporter.registry.jobs[job_id].suspicion is not None)
-        _, out, _ = await watch("--exporter.url", site.url, job_id, "--timeout", "3s")
+        patient = ("--exporter.url", site.url, "--timeout", "3s")
+        _, out, _ = await called("watch", *patient, job_id)
     line = out.splitlines()[0]
     assert line.startswith(f"{job_id} (sku-7)  pending")
     assert "2:00:" in line
@@ -131,12 +134,13 @@ def test_ages_are_written_in_hours_minutes_and_seconds(seconds: float, text: str
 async def test_unknown_jobs_and_an_unreachable_exporter_are_errors(
     site: Site, tmp_path: Path
 ) -> None:
-    code, _, err = await watch("--exporter.url", site.url, "nobody")
+    code, _, err = await called("watch", "--exporter.url", site.url, "nobody")
     assert (code, "not known at" in err, "nobody" in err) == (1, True, True)
     nowhere = ("--exporter.url", "http://127.0.0.1:9", "--patience", "100ms")
-    assert (await watch("a", *nowhere))[0] == 3
-    assert (await watch("--upstream"))[0] == 2
-    code, _, err = await watch("--upstream", "--config.file", str(tmp_path / "none.yaml"), "a")
+    assert (await called("watch", "a", *nowhere))[0] == 3
+    assert (await called("watch", "--upstream"))[0] == 2
+    unread = ("--upstream", "--config.file", str(tmp_path / "none.yaml"))
+    code, _, err = await called("watch", *unread, "a")
     assert (code, "cannot be read" in err) == (1, True)
 
 
