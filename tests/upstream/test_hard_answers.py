@@ -286,23 +286,22 @@ async def test_without_a_descriptor_nobody_is_blamed_and_it_is_logged(
     def codes() -> list[str]:
         return [poll.code for poll in poller.schedule.polls(job_id)]
 
+    async def late() -> bool:
+        if clients:  # who asks out of turn makes no poll less late
+            await poller.ask(job_id, "client", 0.05)
+        return time.time() - (poller.schedule.oldest_due() or math.inf) > 3  # outage_window
+
     with simulator.faults.dropped_connection():  # else one is kept and used again
         await site.put(job_id)
         await until(lambda: "connection" in codes())
-    with no_descriptor_to_spare():
-
-        async def late() -> bool:
-            if clients:  # who asks out of turn makes no poll less late
-                await poller.ask(job_id, "client", 0.05)
-            return time.time() - (poller.schedule.oldest_due() or math.inf) > 3  # outage_window
-
-        await until(late)
-        assert set(codes()[-5:]) == {"internal"}
-        assert site.exporter.health.state in ("unknown", "well")
-        query = {"job_id": job_id, "debug": "true"}
-        async with site.client.get("/probe", params=query) as response:
-            story = await response.text()
-        assert "It could not be asked from here: Too many open files." in story
+        with no_descriptor_to_spare():
+            await until(late)
+            assert set(codes()[-5:]) == {"internal"}
+            assert site.exporter.health.state in ("unknown", "well")
+            query = {"job_id": job_id, "debug": "true"}
+            async with site.client.get("/probe", params=query) as response:
+                story = await response.text()
+            assert "It could not be asked from here: Too many open files." in story
     await until(lambda: codes()[-1] == "200")
     told = [record for record in caplog.records if "cannot ask" in record.getMessage()]
     assert len(told) == 1
