@@ -192,6 +192,7 @@ def filled(expr: str, span: int, step: int) -> str:
         "${group:raw}": 'upstream!=""',
         "$__rate_interval": f"{rate}s",
         "$__interval": f"{step}s",
+        "$__range_s": str(span),
         "$__range": f"{span}s",
     }
     for name, value in values.items():

@@ -134,7 +134,7 @@ UPSTREAM_SCENARIOS: Final = (
     Scenario(
         "key_rejected",
         "the API key is revoked",
-        "Overview: API key REJECTED, Upstream `key_rejected`",
+        "Overview: Upstream `key_rejected`; Why: 401 unauthorized",
         _key_rejected,
     ),
     Scenario(

@@ -361,6 +361,7 @@ FAMILIES: Final = {family.name: family for family in (*_JOBS, *_TOTALS, *_EXPORT
 
 UNUSED: Final = {
     "removit_up": "for your own rules; `removit_upstream_state` says more.",
+    "removit_api_key_valid": "for your own rules; `removit_upstream_state` says it too.",
     "removit_job_step_transitions_total": "for ad-hoc queries: do jobs move at all?",
 }
 """What no shipped dashboard or rule asks for, and what it is for."""

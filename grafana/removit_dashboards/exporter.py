@@ -168,7 +168,7 @@ def _polling() -> Section:
                 Query(quantile(0.95, "poll_lag"), "p95"),
                 Query(quantile(0.99, "poll_lag"), "p99"),
                 log=True,
-                quiet=[Quiet("no poll", some("removit_exporter_poll_lag_seconds_count"))],
+                quiet=Quiet("no poll", some("removit_exporter_poll_lag_seconds_count")),
             ),
             lines(
                 "Most overdue poll over time",
@@ -176,7 +176,7 @@ def _polling() -> Section:
                 AGE,
                 Query(f"clamp_min({late}, 0)", "{{instance}}"),
                 limit=LATE,
-                quiet=[Quiet("nothing to poll", own("oldest_due_timestamp_seconds"))],
+                quiet=Quiet("nothing to poll", own("oldest_due_timestamp_seconds")),
             ),
             lines(
                 "Demand, of the limit",
@@ -205,9 +205,7 @@ def _polling() -> Section:
                 AGE,
                 Query(f"histogram_quantile(0.5, {delay})", "p50"),
                 Query(f"histogram_quantile(0.95, {delay})", "p95"),
-                quiet=[
-                    Quiet("no job ended", some("removit_job_detection_delay_seconds_count")),
-                ],
+                quiet=Quiet("no job ended", some("removit_job_detection_delay_seconds_count")),
             ),
             lines(
                 "Control requests",
@@ -218,7 +216,7 @@ def _polling() -> Section:
                     "{{rung}}",
                 ),
                 bars=True,
-                quiet=[Quiet("none", some("removit_exporter_control_requests_total"))],
+                quiet=Quiet("none", some("removit_exporter_control_requests_total")),
             ),
         ),
     )

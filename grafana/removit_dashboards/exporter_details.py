@@ -51,14 +51,14 @@ def page() -> Section:
                 Query(f"{http} > 0", "{{route}} {{code}}"),
                 by_code=True,
                 stacked=True,
-                quiet=[NO_REQUEST],
+                quiet=NO_REQUEST,
             ),
             lines(
                 "Time to answer, p95",
                 "By route.",
                 "s",
                 Query(answered(quantile(0.95, "http_request_duration", "route, le")), "{{route}}"),
-                quiet=[NO_REQUEST],
+                quiet=NO_REQUEST,
             ),
             lines(
                 "Status from memory",
@@ -69,7 +69,7 @@ def page() -> Section:
                     "{{result}}",
                 ),
                 stacked=True,
-                quiet=[Quiet("none asked for", some("removit_exporter_status_served_total"))],
+                quiet=Quiet("none asked for", some("removit_exporter_status_served_total")),
             ),
         ),
         collapsed=True,
@@ -89,9 +89,9 @@ def store() -> Section:
                 Query(quantile(0.5, "store_commit_duration"), "p50"),
                 Query(quantile(0.95, "store_commit_duration"), "p95"),
                 Query(quantile(0.99, "store_commit_duration"), "p99"),
-                quiet=[
-                    Quiet("no commit", some("removit_exporter_store_commit_duration_seconds_count"))
-                ],
+                quiet=Quiet(
+                    "no commit", some("removit_exporter_store_commit_duration_seconds_count")
+                ),
             ),
             lines(
                 "Jobs in the store",
@@ -100,7 +100,7 @@ def store() -> Section:
                 Query(f"sum by (state) ({own('stored_jobs')}) > 0", "{{state}}"),
                 colours=STATE_COLOURS,
                 stacked=True,
-                quiet=[Quiet("no job", f"sum({own('stored_jobs')}) > 0")],
+                quiet=Quiet("no job", f"sum({own('stored_jobs')}) > 0"),
             ),
             lines(
                 "Errors of the store",
@@ -111,9 +111,7 @@ def store() -> Section:
                     "{{operation}}",
                 ),
                 bars=True,
-                quiet=[
-                    Quiet("no error", some("removit_exporter_store_errors_total"), colour=GREEN)
-                ],
+                quiet=Quiet("no error", some("removit_exporter_store_errors_total"), colour=GREEN),
             ),
         ),
         Band(
@@ -128,7 +126,7 @@ def store() -> Section:
                 ),
                 colours={"error": RED, "warning": ORANGE, "info": GREEN, "debug": BLUE},
                 bars=True,
-                quiet=[Quiet("no line", some("removit_exporter_log_events_total"))],
+                quiet=Quiet("no line", some("removit_exporter_log_events_total")),
             ),
             lines(
                 "Registrations refused, by reason",
@@ -139,13 +137,11 @@ def store() -> Section:
                     "{{reason}}",
                 ),
                 bars=True,
-                quiet=[
-                    Quiet(
-                        "none refused",
-                        some("removit_exporter_registrations_refused_total"),
-                        colour=GREEN,
-                    )
-                ],
+                quiet=Quiet(
+                    "none refused",
+                    some("removit_exporter_registrations_refused_total"),
+                    colour=GREEN,
+                ),
             ),
             lines(
                 "Config and job files",

@@ -230,9 +230,7 @@ def _course() -> Section:
                 ),
                 by_code=True,
                 bars=True,
-                quiet=[
-                    Quiet("no error", f"sum(rate({ERRORS}[{R}])) > 0", colour=GREEN),
-                ],
+                quiet=Quiet("no error", f"sum(rate({ERRORS}[{R}])) > 0", colour=GREEN),
             ),
         ),
     )

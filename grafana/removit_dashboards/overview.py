@@ -104,29 +104,22 @@ def _upstreams() -> Builder[Panel]:
         " while nothing is pending.",
         rows(state_code()),
         rows(held_for()),
-        column(f"min by (upstream) (removit_api_key_valid{{{ONE}}})"),
         column(or_none(age(newest), "upstream")),
         column(or_zero(f"sum by (upstream) (removit_jobs_pending{{{ONE}}})", "upstream")),
         column(or_none(age(oldest), "upstream")),
         rows(reason()),
         columns={
             "upstream": Column(
-                "Upstream", nothing="?", link=("Show this upstream only", UPSTREAM_URL)
+                "Upstream", nothing="?", link=("Show this upstream only", UPSTREAM_URL), width=135
             ),
-            "Value #A": Column("State", words=STATE_WORDS, coloured="background", width=125),
-            "Value #B": Column("For", AGE, words=ALL_THIS_TIME, width=105),
-            "why": Column("Why", nothing="?", width=230),
-            "Value #C": Column(
-                "API key",
-                words={1: ("accepted", GREEN), 0: ("REJECTED", RED)},
-                coloured="text",
-                width=90,
-            ),
-            "Value #D": Column("Last success", AGE, words={NONE: ("none yet", GREY)}, width=115),
-            "Value #E": Column("Pending", COUNT, width=80),
-            "Value #F": Column("Oldest pending", AGE, words=WITH_NONE, width=125),
+            "Value #A": Column("State", words=STATE_WORDS, coloured="background", width=118),
+            "Value #B": Column("For", AGE, words=ALL_THIS_TIME, width=95),
+            "why": Column("Why", nothing="?"),
+            "Value #C": Column("Last success", AGE, words={NONE: ("none yet", GREY)}, width=105),
+            "Value #D": Column("Pending", COUNT, width=72),
+            "Value #E": Column("Oldest pending", AGE, words=WITH_NONE, width=118),
         },
-        hidden=("Value #G",),
+        hidden=("Value #F",),
         sorted_by="State",
     )
 
@@ -251,7 +244,8 @@ def _ended_badly() -> Builder[Panel]:
 
 
 def _variations() -> Builder[Panel]:
-    ended = f"(sum({grown(FINISHED, GROUP)} and {REPORTING}) > 0)"
+    before = or_zero(f"sum({FINISHED}{{{GROUP}}} offset $__range)")
+    ended = f"(sum({FINISHED}{{{GROUP}}}) - on () ({before}) > 0)"
     ignored, warnings = (
         f"(round({BY_GROUP} ({grown(name, GROUP)} and {REPORTING})) > 0)"
         for name in ("removit_job_ignored_variations_total", "removit_job_warnings_total")

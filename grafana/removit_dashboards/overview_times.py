@@ -16,8 +16,8 @@ NONE_DONE = Quiet("no job was done", some(f"{DURATION}_count", f'{GROUP},state="
 NO_REQUEST = Quiet("no request", some(REQUESTS))
 
 
-def _among_requests(text: str, metric: str) -> tuple[Quiet, Quiet]:
-    return Quiet(text, some(metric), where=some(REQUESTS), colour=GREEN), NO_REQUEST
+def _among_requests(text: str, metric: str) -> Quiet:
+    return Quiet(text, some(metric), GREEN, among=(some(REQUESTS), "no request"))
 
 
 def _quantiles(bucket: str, first: Callable[[str, str], Query] = Query) -> list[Query]:
@@ -46,7 +46,7 @@ def times() -> Section:
                 AGE,
                 *_quantiles(done, with_exemplars),
                 log=True,
-                quiet=[NONE_DONE],
+                quiet=NONE_DONE,
             ),
             heat(
                 "Time to done, every job",
@@ -67,7 +67,7 @@ def times() -> Section:
                     "{{mode}}",
                 ),
                 log=True,
-                quiet=[NONE_DONE],
+                quiet=NONE_DONE,
             ),
             lines(
                 "Time in a step, mean",
@@ -76,7 +76,7 @@ def times() -> Section:
                 AGE,
                 Query(mean, "{{step}}"),
                 log=True,
-                quiet=[none_left],
+                quiet=none_left,
             ),
             lines(
                 "Where time goes, by step",
@@ -85,7 +85,7 @@ def times() -> Section:
                 "none",
                 Query(f"{spent} > 0", "{{step}}"),
                 stacked=True,
-                quiet=[none_left],
+                quiet=none_left,
             ),
         ),
         collapsed=True,
@@ -113,7 +113,7 @@ def api() -> Section:
                 ),
                 by_code=True,
                 stacked=True,
-                quiet=[NO_REQUEST],
+                quiet=NO_REQUEST,
             ),
             lines(
                 "Errors by code",
@@ -134,7 +134,7 @@ def api() -> Section:
                 "s",
                 *_quantiles(f"{REQUEST}_bucket{{{ONE}}}"),
                 log=True,
-                quiet=[NO_REQUEST],
+                quiet=NO_REQUEST,
                 limit=load_thresholds().alerts.status_latency.seconds,
             ),
         ),
@@ -162,7 +162,7 @@ def api() -> Section:
                 Query(f"sum by (purpose) (rate({requests}{{{ONE}}}[{R}])) > 0", "{{purpose}}"),
                 colours={"poll": BLUE, "control": YELLOW, "client": GREEN},
                 stacked=True,
-                quiet=[NO_REQUEST],
+                quiet=NO_REQUEST,
             ),
             lines(
                 "Contract drift, by kind",

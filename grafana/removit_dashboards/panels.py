@@ -4,6 +4,7 @@ Each panel has a title, a description, a unit, and a text for when it has nothin
 shows what it does not know as a grey "no data". Counts are whole numbers.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -62,29 +63,43 @@ Panel = TypeVar(
 class Quiet:
     """The text of a graph at times without values, though an exporter reports.
 
-    A line at the bottom is named `text`. It is drawn where `where` has a value and `unless` has
-    none. Without it no trouble, no traffic and no data would look the same.
+    A line at the bottom, or a place in the legend, is named `text` where `unless` has no value.
+    Without it no trouble, no traffic and no data would look the same. `among` is a query of the
+    traffic that the values are a part of, and the text where there is none either.
     """
 
     text: str
     unless: str
-    where: str = SEEN
     colour: str = GREY
+    among: tuple[str, str] | None = None
 
-    def query(self, bottom: float) -> Query:
-        """Ask for the line, at the axis' lower end."""
-        return Query(f"{bottom:g} + 0 * max({self.where}) unless on () ({self.unless})", self.text)
+    def query(self, height: float) -> Query:
+        """Ask for the line, at a height, or NaN for the legend only."""
+        traffic, idle = self.among or (SEEN, "")
+        found = _said(self.text, traffic, height)
+        if idle:
+            found = f"({found} or on () {_said(idle, SEEN, height)})"
+        return Query(f"{found} unless on () ({self.unless})", "{{text}}")
 
-    def overrides(self) -> list[DynamicConfigValue]:
-        """Return what sets the line apart from the bars or areas of the same graph."""
-        return [
-            fixed(self.colour),
-            DynamicConfigValue("custom.drawStyle", "line"),
-            DynamicConfigValue("custom.lineWidth", 2),
-            DynamicConfigValue("custom.fillOpacity", 0),
-            DynamicConfigValue("custom.showPoints", "never"),
-            DynamicConfigValue("custom.stacking", {"mode": "none", "group": "A"}),
-        ]
+    @property
+    def colours(self) -> Mapping[str, str]:
+        """The colour of each text."""
+        return {self.text: self.colour} | ({self.among[1]: GREY} if self.among else {})
+
+
+def _said(text: str, where: str, height: float) -> str:
+    return f'label_replace({height:g} + 0 * max({where}), "text", "{text}", "", "")'
+
+
+def _apart(colour: str) -> list[DynamicConfigValue]:
+    """Return what sets the line of a `Quiet` apart from the bars or areas of the same graph."""
+    return [
+        fixed(colour),
+        DynamicConfigValue("custom.drawStyle", "line"),
+        DynamicConfigValue("custom.lineWidth", 2),
+        DynamicConfigValue("custom.fillOpacity", 0),
+        DynamicConfigValue("custom.stacking", {"mode": "none", "group": "A"}),
+    ]
 
 
 def _dress(
@@ -108,7 +123,7 @@ def lines(
     log: bool = False,
     most: float | None = None,
     limit: float | None = None,
-    quiet: Sequence[Quiet] = (),
+    quiet: Quiet | None = None,
     nothing: str = NO_EXPORTER,
 ) -> timeseries.Panel:
     """Return values over time.
@@ -118,7 +133,9 @@ def lines(
     queries that may have no value while an exporter reports.
     """
     lowest = (1.0 if unit == AGE else 0.001) if log else 0.0
-    queries = (*queries, *(one.query(lowest) for one in quiet))
+    if quiet is not None:
+        # A logarithmic axis has no numbers if all that it shows is its lower end: no line then.
+        queries = (*queries, quiet.query(math.nan if log else lowest))
     panel = _dress(timeseries.Panel(), title, description, nothing, queries).unit(unit)
     panel.min(lowest)
     style = common.GraphDrawStyle.BARS if bars else common.GraphDrawStyle.LINE
@@ -132,7 +149,7 @@ def lines(
         scale = ScaleDistributionConfig().type(common.ScaleDistribution.LOG)
         panel.scale_distribution(scale.log(2 if unit == AGE else 10))
     if limit is not None or (most is None and unit != "bytes"):
-        # An axis of zeros only would otherwise end at 100, and a logarithmic one nowhere.
+        # An axis of zeros only would otherwise end at 100.
         usual = 100 * lowest if log else SOFT_MAX.get(unit, 1.0)
         panel.axis_soft_max(usual if limit is None else limit)
     if unit in (COUNT, LAG):
@@ -149,8 +166,8 @@ def lines(
         # The last override that matches holds, so the most special pattern comes last.
         for code, colour in reversed(list(CODE_CLASSES.items())):
             panel.override_by_regexp(f"/(^| )({code})( |$)/", [shades(colour)])
-    for one in quiet:
-        panel.override_by_name(one.text, one.overrides())
+    for name, colour in (quiet.colours if quiet else {}).items():
+        panel.override_by_name(name, _apart(colour))
     return panel
 
 

@@ -15,17 +15,17 @@ UPLOADS = "removit_upstream_requests_total"
 _FAILED = f'{GROUP},endpoint="upload",code!~"2.."'
 
 CAUSES: Mapping[str, tuple[str, str]] = {
-    "ended badly, unresolved now": (
+    "ended badly, unresolved": (
         f"{BY_GROUP} (removit_unresolved_failures{{{GROUP}}})",
         "GET /api/v1/failures",
     ),
-    "done without result, in this time": (
+    "no result, in this time": (
         f"round({BY_GROUP} ({grown(WITHOUT, GROUP)} and {REPORTING}))",
         "log: without_result",
     ),
     "upload failed, in this time": (
         f"round(sum({grown(UPLOADS, _FAILED)} and {REPORTING}))",
-        "log of the sender",
+        "the sender's log",
     ),
 }
 """Each cause: how many images, by group, and where they are named."""
@@ -50,7 +50,7 @@ def _by_cause() -> str:
 def resend_tile() -> Builder[Panel]:
     """Return the sum of the table: it asks for the same, so the two always agree."""
     return fact(
-        "To send again, at most",
+        "To send again",
         f"The sum of the table To send again, by cause. {AT_MOST}",
         COUNT,
         now(f"sum({_by_cause()})"),
@@ -63,13 +63,13 @@ def resend_table() -> Builder[Panel]:
     return rows_of(
         "To send again, by cause",
         "Ended badly: keys (or ids, of jobs without one) whose last job failed, expired, was not"
-        " found or was invalid, until a later one is done or someone acknowledges. Without result:"
-        f" done, and nothing to fetch. Upload failed: the API did not accept it. {AT_MOST}",
+        " found or was invalid, until a later one is done or someone acknowledges. No result: done,"
+        f" and nothing to fetch. Upload failed: the API did not accept it. {AT_MOST}",
         rows(_by_cause()),
         columns={
-            "Value": Column("Images, at most", COUNT, width=140),
-            "cause": Column("Cause", width=265),
-            "which": Column("Which", width=185),
+            "Value": Column("At most", COUNT, width=85),
+            "cause": Column("Cause", width=190),
+            "which": Column("Listed in", width=155),
         },
-        sorted_by="Images, at most",
+        sorted_by="At most",
     )
