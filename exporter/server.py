@@ -5,6 +5,7 @@ collector, the interpreter's switch interval, the limit of file descriptors.
 """
 
 import asyncio
+import errno
 import gc
 import signal
 import sys
@@ -152,9 +153,10 @@ class Server:
             await self._listener.open(host, port, self._security.tls)
         except OSError as error:
             await self.stop()
+            hint = "; is another exporter running?" if error.errno == errno.EADDRINUSE else ""
             raise ServeError(
                 f"web.listen_address: cannot listen on {web_config.listen_address}:"
-                f" {error.strerror or error}; is another exporter running?"
+                f" {error.strerror or error}{hint}"
             ) from error
         self._security.listen_again = self._listener.change_tls
         await exporter.reloader.add(self._security)

@@ -194,7 +194,7 @@ class Exporter:
             version=_VERSION,
             base_url=str(self.config().upstream.base_url),
             pending=self.registry.pending,
-            database=str(self.config().storage.path),
+            database=str(self.config().storage.path.absolute()),
         )
 
     def begin_stop(self) -> None:

@@ -128,6 +128,8 @@ async def test_run_serves_polls_and_logs_json_without_the_key(
     assert await process.stop() == 0
     lines = [json.loads(line) for line in process.err.splitlines()]
     assert {"listening", "job registered", "key rejected"} <= {line["event"] for line in lines}
+    [started] = [line for line in lines if line["event"] == "exporter started"]
+    assert Path(started["database"]).is_absolute()
     assert KEY not in process.err + process.out + "".join(pages)
     assert process.out == ""
 
@@ -213,13 +215,29 @@ async def test_a_conflicting_config_gives_one_warning_and_the_stored_value_stays
 async def test_all_config_errors_go_to_stderr_with_exit_code_1(
     command: Any, tmp_path: Path
 ) -> None:
-    (tmp_path / "config.yaml").write_text("upstrem: {}\npolling: {min_interval: soon}\n")
+    (tmp_path / "config.yaml").write_text(
+        "upstrem: {}\npolling: {min_interval: soon}\nupstream: {api_key: secret}\n"
+    )
     process = await command("check-config")
     assert await process.ends() == 1
     assert process.err.splitlines() == [
         "config.yaml:1: upstrem: unknown key; did you mean 'upstream'?",
         'config.yaml:2: polling.min_interval: expected a duration such as "2s", got "soon"',
+        "config.yaml:3: upstream.api_key: unknown key; did you mean 'api_key_file' or"
+        " 'api_key_env'?",
     ]
+
+
+async def test_token_prints_where_the_token_is_and_warns_where_there_is_none(
+    command: Any, write_config: Any, tmp_path: Path
+) -> None:
+    write_config()
+    process = await command("token")
+    assert (await process.ends(), process.out, process.err) == (0, "token\n", "")
+    (tmp_path / "token").unlink()
+    process = await command("token")
+    assert (await process.ends(), process.out) == (0, "token\n")
+    assert process.err.startswith("no such file yet: the exporter creates it at its first start")
 
 
 async def test_check_config_prints_ok(command: Any, write_config: Any) -> None:
@@ -254,6 +272,15 @@ async def test_a_port_in_use_is_an_error(command: Any, write_config: Any) -> Non
     assert f"web.listen_address: cannot listen on 127.0.0.1:{port}" in process.err
     assert "is another exporter running?" in process.err
     assert "Traceback" not in process.err
+
+
+async def test_an_address_that_this_machine_lacks_is_an_error_without_a_wrong_hint(
+    command: Any, write_config: Any
+) -> None:
+    write_config()
+    process = await command("run", "--web.listen-address", "192.0.2.1:10977")
+    assert await process.ends() == 1
+    assert "192.0.2.1:10977: Cannot assign requested address\n" in process.err
 
 
 async def test_a_foreign_database_is_an_error(

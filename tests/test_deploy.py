@@ -38,12 +38,14 @@ def test_the_unit_starts_the_exporter_with_flags_that_it_takes(tmp_path: Path) -
     command, verb, *flags = start.split()
     assert (Path(command).name, verb) == ("removit-exporter", "run")
     (tmp_path / "api.key").write_text("key")
-    (tmp_path / "config.yaml").write_text("upstream: {api_key_file: api.key}")
-    here = {
-        "/etc/removit-exporter": str(tmp_path),
-        "${STATE_DIRECTORY}": str(tmp_path / "state"),
-    }
-    words = [re.sub("|".join(map(re.escape, here)), lambda one: here[one[0]], f) for f in flags]
+    [config] = re.findall(r"^# In config.yaml: +(.+\n)#( +.+\n)", UNIT.read_text(), re.MULTILINE)
+    text = "".join(line.strip() + "\n" for line in config)
+    places = {"/run/credentials/removit-exporter.service": tmp_path, "/var/lib": tmp_path}
+    for place, here in places.items():
+        assert place in text
+        text = text.replace(place, str(here))
+    (tmp_path / "config.yaml").write_text(text)
+    words = [flag.replace("/etc/removit-exporter", str(tmp_path)) for flag in flags]
     checked = CliRunner().invoke(main, ["check-config", *words])
     assert (checked.exit_code, checked.output) == (0, "OK\n")
 

@@ -185,7 +185,6 @@ class Reader:
 
     def _placed(self, text: str) -> str:
         """Put the test's own addresses into a page's text."""
-        text = text.replace(".venv/bin/removit-exporter", "removit-exporter")
         simulator = self.places["127.0.0.1:10978"]
         text = re.sub(r"exporter simulate$", rf"\g<0> --listen-address {simulator}", text)
         for shown, used in self.places.items():

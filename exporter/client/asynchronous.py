@@ -119,14 +119,18 @@ class AsyncClient:
         status = StatusWait(self._connection, self._api_key, job_id)
         time = asyncio.get_running_loop().time
         deadline = time() + timeout
-        async with asyncio.timeout(timeout):
-            while True:
-                await status.change(deadline - time())
-                job = await self.job(job_id)
-                if job is None:
-                    raise RefusedError(404, {"error": "not_found", "message": f"no job {job_id!r}"})
-                if job["state"] != "pending":
-                    return job
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    await status.change(deadline - time())
+                    job = await self.job(job_id)
+                    if job is None:
+                        message = f"no job {job_id!r}"
+                        raise RefusedError(404, {"error": "not_found", "message": message})
+                    if job["state"] != "pending":
+                        return job
+        except TimeoutError:
+            raise TimeoutError(f"job {job_id!r} has not ended within {timeout:g} s") from None
 
     async def events(
         self,

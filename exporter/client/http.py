@@ -1,6 +1,7 @@
 """The headers of the client's requests, and its reading of answers and errors."""
 
 import base64
+import errno
 import json
 from collections.abc import Mapping
 from typing import Any, Final
@@ -52,4 +53,6 @@ def problem_of(body: Mapping[str, Any], otherwise: str) -> str:
 
 def say(error: BaseException) -> str:
     """Return what an error says; its type where it says nothing."""
+    if isinstance(error, aiohttp.ClientConnectorError) and error.errno == errno.ECONNREFUSED:
+        return "connection refused; is the exporter running there?"
     return str(error) or type(error).__name__

@@ -60,6 +60,12 @@ def token(config_file: Path, **flags: str | None) -> None:
     """
     config, _ = load(config_file, flags, secrets=False)
     click.echo(config.token_file)
+    if not config.token_file.exists():
+        click.echo(
+            "no such file yet: the exporter creates it at its first start; if it runs with"
+            " --storage.path or another config file, give the same here",
+            err=True,
+        )
 
 
 @click.command("check-storage")

@@ -11,6 +11,7 @@ from pathlib import Path
 import aiohttp
 import click
 
+from ..client.http import say
 from ..config import Config, ConfigError, load_config
 from ..config.web_file import load_web_file
 from .connection import url_of
@@ -29,7 +30,7 @@ def check_health(config: Config, seconds: float, tls: ssl.SSLContext | None) -> 
     except TimeoutError:
         raise Failure(f"{url} did not answer within {seconds:g} s") from None
     except (aiohttp.ClientError, OSError) as error:
-        raise Failure(f"{url} cannot be reached: {error}") from None
+        raise Failure(f"{url} cannot be reached: {say(error)}") from None
 
 
 async def _ask(url: str, seconds: float, tls: ssl.SSLContext | None) -> None:

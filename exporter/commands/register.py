@@ -85,7 +85,7 @@ def _unfinished(error: UnreachableError) -> str:
         return str(error)
     return (
         f"{error}\nregistered {summary.registered}, known {summary.known} before that;"
-        " send all again later: what is registered does no harm"
+        " send all of them again later: registering a job twice has no further effect"
     )
 
 

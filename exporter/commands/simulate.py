@@ -45,7 +45,11 @@ def simulate(
     speed: float,
     faults: tuple[str, ...],
 ) -> None:
-    """Serve a simulated Removit API, with faults on request."""
+    """Serve a simulated Removit API, with faults on request.
+
+    How a job ends is drawn, or chosen by the upload's header X-Simulator-Kind: sound, warned,
+    failing, resultless, stuck, lost or explicit.
+    """
     try:
         key = read_secret_file(api_key_file).reveal() if api_key_file else "simulator"
         chosen = [parse_fault(fault) for fault in faults]

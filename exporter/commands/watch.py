@@ -87,14 +87,24 @@ async def _watch(
     config: Config | None,
     timeout: float | None,
 ) -> Counter[str]:
-    """Show each update; return the number of jobs by final state."""
+    """Show each update; return the number of jobs by final state.
+
+    Raises `TimeoutError`, and `UnreachableError` if the exporter has answered nothing by then.
+    """
     states = Counter[str]()
-    async with asyncio.timeout(timeout), client:
-        updates: AsyncIterator[Update]
-        updates = from_upstream(config, job_ids) if config else from_exporter(client, job_ids)
-        with make_view() as view:
-            async for update in updates:
-                view.show(update)
-                states[update.state] += update.ended
+    try:
+        async with asyncio.timeout(timeout), client:
+            updates: AsyncIterator[Update]
+            updates = from_upstream(config, job_ids) if config else from_exporter(client, job_ids)
+            with make_view() as view:
+                async for update in updates:
+                    view.show(update)
+                    states[update.state] += update.ended
+    except TimeoutError:
+        if states or config:  # each job is shown as soon as the exporter answers
+            raise
+        raise UnreachableError(
+            f"{client.url}: no answer within {timeout:g} s; is the exporter running there?"
+        ) from None
     del states["pending"]
     return states

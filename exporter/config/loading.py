@@ -184,8 +184,11 @@ def _unknown_key(whole: type[BaseModel], path: tuple[str | int, ...]) -> str:
             model = ConfiguredJob if part == "jobs" else _section_of(field)
     fields = getattr(model, "model_fields", None) or {}
     known = [field.alias or name for name, field in fields.items()]
-    close = difflib.get_close_matches(str(path[-1]), known, 1)
-    hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
+    key = str(path[-1])
+    close = [name for name in known if name.startswith(f"{key}_")]
+    close = close or difflib.get_close_matches(key, known, 1)
+    hint = f"did you mean {' or '.join(map(repr, close))}?"
+    hint = hint if close else f"known here: {', '.join(known)}"
     return f"unknown key; {hint}"
 
 

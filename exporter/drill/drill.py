@@ -123,6 +123,9 @@ async def _serve_and_run(
         return await _Drill(options, monitor, ql, say).run(parts)
 
 
+HOW_TO_CHECK: Final = "give --prometheus and --alertmanager to wait for alerts"
+
+
 class _Drill:
     def __init__(
         self, options: DrillOptions, monitor: AlertMonitor, ql: Promql, say: Callable[[str], None]
@@ -132,8 +135,11 @@ class _Drill:
         self._ql = ql
         self._say = say
         self._began = time.monotonic()
+        self._checks = monitor.prometheus is not None or monitor.alertmanager is not None
 
     async def run(self, parts: Sequence[_Part]) -> bool:
+        if not self._checks:
+            self._say(f"nothing will be checked: {HOW_TO_CHECK}")
         await self._monitor.check(frozenset(part.alert.name for part in parts))
         watching = asyncio.create_task(self._monitor.watch())
         try:
@@ -248,10 +254,8 @@ class _Drill:
 
     def _report(self, outcomes: Sequence[Outcome]) -> bool:
         """Print the results; return whether every alert was seen."""
-        if self._monitor.prometheus is None and self._monitor.alertmanager is None:
-            self._say(
-                "nothing was checked; give --prometheus and --alertmanager to wait for alerts"
-            )
+        if not self._checks:
+            self._say(f"nothing was checked: {HOW_TO_CHECK}")
             return True
         self._say(f"{'scenario':22}{'alert':34}{'fires':>8}{'arrives':>9}{'resolves':>10}")
         for one in outcomes:

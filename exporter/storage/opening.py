@@ -16,6 +16,10 @@ def explain(error: Exception, path: Path) -> str:
         return f"{text}: another process holds it; stop that one, or use another file"
     if "not a database" in text:
         return f"{text}; it was not changed; give storage.path another file"
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{text}; give storage.path a folder that this user may write to"
+    if isinstance(error, FileNotFoundError) and not path.parent.exists():
+        return f"{text}: the folder {path.parent} does not exist; create it, or change storage.path"
     if _is_full(error, path):
         return f"{text}: the disk of {path.parent} is full; make room there"
     return text

@@ -78,7 +78,7 @@ async def test_an_exporter_that_is_not_healthy_is_a_failure_with_its_text(
     await server.close()
     result = await check(f"--config.file={config_file}", address)
     assert result.exit_code == 1
-    assert "cannot be reached" in result.output
+    assert "cannot be reached: connection refused" in result.output
 
 
 async def test_the_web_config_file_says_that_the_port_speaks_tls(

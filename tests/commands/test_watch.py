@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from called import called
 from conftest import KEY, Open, Site, until
+from system_ports import free_port
 
 from exporter.client import AsyncClient, RefusedError, UnreachableError
 from exporter.commands.ages import write_age
@@ -102,9 +103,16 @@ async def test_a_failed_job_makes_watch_exit_with_1(site: Site, simulator: Simul
     assert code == 1
     assert "failed" in out
     assert " s were 5xx, the last 500; meanwhile " in out  # the evidence
-    hurried = ("--exporter.url", site.url, "--timeout", "200ms")
+    hurried = ("--exporter.url", site.url, "--timeout", "3s")
     code, _, err = await called("watch", *hurried, witness)
     assert (code, err) == (1, "not all have ended in time\n")
+
+
+async def test_a_timeout_before_any_answer_says_that_the_exporter_cannot_be_reached() -> None:
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    code, _, err = await called("watch", "--exporter.url", nowhere, "--timeout", "300ms")
+    assert code == 3
+    assert err == f"{nowhere}: no answer within 0.3 s; is the exporter running there?\n"
 
 
 async def test_a_job_shows_its_key_its_age_and_what_a_suspicion_lacks(

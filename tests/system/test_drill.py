@@ -232,6 +232,7 @@ async def test_without_servers_a_drill_prints_the_expected_alerts() -> None:
     assert code == 0
     assert "should now be seen: RemovitUpstreamBlocked (critical)" in out
     assert "for a receiver that notifies nobody" in out
+    assert out.splitlines()[1].startswith("nothing will be checked: give --prometheus")
     assert "nothing was checked" in out
 
 

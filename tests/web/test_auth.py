@@ -9,6 +9,7 @@ import pytest
 from conftest import BEARER, KEY, NOBODY, Open, Site
 
 from exporter.config.credentials import Secret
+from exporter.config.secrets import Secrets
 from exporter.simulator import Script, Simulator
 from exporter.web.auth import KEY_ROUTES, OPEN_ROUTES
 
@@ -47,6 +48,18 @@ async def guarded(site: Site) -> Site:
     hashed = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
     site.exporter.logins.change({"alice": Secret(hashed)})
     return site
+
+
+async def test_a_start_without_a_token_logs_that_nobody_can_write(
+    open_site: Open, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(secrets: Secrets) -> None:
+        raise PermissionError("Permission denied")
+
+    monkeypatch.setattr(Secrets, "create_token", fails)
+    await open_site(registration={"token_file": None})
+    [line] = [one for one in caplog.records if "nobody can write" in one.getMessage()]
+    assert (line.levelname, vars(line)["error"]) == ("ERROR", "Permission denied")
 
 
 @pytest.mark.parametrize(("method", "path"), WRITES)
