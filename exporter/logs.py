@@ -182,6 +182,13 @@ _WARNINGS: Final = {
     EventType.WARNING_RAISED: "warning raised",
     EventType.VARIATION_IGNORED: "variation ignored",
 }
+_DEBUG_EVENTS: Final = frozenset(
+    {
+        *(EventType.REGISTERED, EventType.FIRST_ANSWER),
+        *(EventType.STEP_CHANGED, EventType.PROGRESS_FELL),
+    }
+)
+"""Events without a line above the level `debug`."""
 
 
 class EventLog:
@@ -201,8 +208,12 @@ class EventLog:
         for event in published.events:
             if event.type is EventType.UPSTREAM_CHANGED:
                 self._upstream(event)
-            elif job is not None:
+            elif job is not None and self._has_line(event):
                 self._job(job, event)
+
+    def _has_line(self, event: Event) -> bool:
+        """Whether the level admits the event's line: binding its fields takes 20 us."""
+        return event.type not in _DEBUG_EVENTS or self._logger.isEnabledFor(logging.DEBUG)
 
     def _job(self, job: Job, event: Event) -> None:
         data = event.data

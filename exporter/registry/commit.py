@@ -22,9 +22,10 @@ SETTLE_SLICE: Final = 50
 BACKLOG_SLICE: Final = 500
 """The most changes of the backlog in one commit: a disk with little room may take a part of it."""
 
-Settled = Callable[[Accepted | Fenced | None], None]
-"""Called with a change's result before its future is set; None: the change was not stored."""
+Settled = Callable[[Accepted | Fenced | StoreError], None]
+"""Called with a change's result, or with the error because of which it was not stored."""
 
+_UNSTORABLE: Final = StoreError("the change has a value that cannot be stored")
 
 Ts = TypeVarTuple("Ts")
 
@@ -44,7 +45,6 @@ class _Item:
     change: Change
     must_store: bool
     settled: Settled
-    result: "asyncio.Future[Accepted | Fenced]"
 
 
 class GroupCommit:
@@ -124,16 +124,13 @@ class GroupCommit:
         # On a nearly full disk a small write may succeed and the backlog still fail.
         self.writable = not self._backlog
 
-    def submit(
-        self, changes: Sequence[tuple[Change, Settled]], *, must_store: bool
-    ) -> "list[asyncio.Future[Accepted | Fenced]]":
-        """Queue changes for the same commit; return their results as futures, in order.
+    def submit(self, changes: Sequence[tuple[Change, Settled]], *, must_store: bool) -> None:
+        """Queue changes for the same commit; each is called back with its result, in order.
 
-        With `must_store` a future raises `StoreError` if its change could not be stored. Without
-        it, such a change is accepted without event ids and joins the backlog.
+        With `must_store` that is a `StoreError` if the change could not be stored. Without it,
+        such a change is accepted without event ids and joins the backlog.
         """
-        loop = asyncio.get_running_loop()
-        items = [_Item(change, must_store, done, loop.create_future()) for change, done in changes]
+        items = [_Item(change, must_store, settled) for change, settled in changes]
         try:
             self.check()
         except StoreError as error:
@@ -141,7 +138,6 @@ class GroupCommit:
         else:
             self._queue += items
         self._wake.set()
-        return [item.result for item in items]
 
     async def _run(self) -> None:
         while True:
@@ -170,10 +166,7 @@ class GroupCommit:
                 self._settle_unstored([*items, *waiting], error)
                 return
             for at, (item, result) in enumerate(zip(items, results, strict=False), start=1):
-                if result is None:
-                    self._refuse(item, StoreError("the change has a value that cannot be stored"))
-                else:
-                    self._resolve(item, result)
+                self._call(item.settled, _UNSTORABLE if result is None else result)
                 if at % SETTLE_SLICE == 0:
                     await asyncio.sleep(0)
             items = items[len(results) :]
@@ -219,22 +212,11 @@ class GroupCommit:
     def _settle_unstored(self, items: Sequence[_Item], error: StoreError) -> None:
         for item in items:
             if item.must_store:
-                self._refuse(item, error)
+                self._call(item.settled, error)
                 continue
             self._backlog.append(item.change)
             job = item.change.job
-            self._resolve(item, Accepted((), job.incarnation if job else 0))
-
-    def _refuse(self, item: _Item, error: StoreError) -> None:
-        self._call(item.settled, None)
-        if not item.result.done():
-            item.result.set_exception(error)
-            item.result.exception()  # retrieved, in case nobody waits any more
-
-    def _resolve(self, item: _Item, result: Accepted | Fenced) -> None:
-        self._call(item.settled, result)
-        if not item.result.done():
-            item.result.set_result(result)
+            self._call(item.settled, Accepted((), job.incarnation if job else 0))
 
     def _call(self, callback: Callable[[*Ts], None], *values: *Ts) -> None:
         """Call back; an error is logged, because the writer must survive it."""

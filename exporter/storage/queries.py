@@ -81,7 +81,8 @@ def apply_changes(
             _put_event(database, event, incarnation if change.job else None)
             for event in change.events
         )
-        database.executemany("INSERT OR IGNORE INTO admitted VALUES (?, ?)", change.admitted)
+        if change.admitted:
+            database.executemany("INSERT OR IGNORE INTO admitted VALUES (?, ?)", change.admitted)
         _add_up(totals, change)
         ledger = None
         if change.job is not None and change.ledger is not None:

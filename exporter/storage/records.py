@@ -4,9 +4,11 @@ Fields that have their default are left out. The stored names belong to the sche
 added with a default, but a stored name is never changed or reused.
 """
 
+import functools
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, fields
+from operator import attrgetter
 from typing import Any, Final
 
 from ..core.job import Job, JobState, Source, Suspicion
@@ -20,6 +22,7 @@ _DEFAULTS: Final = {
     for field in fields(Job)
     if field.name not in _COLUMNS
 }
+_values: Final = attrgetter(*_DEFAULTS)
 _STORED_NAMES: Final = {
     "sources": "told_by",
     "registered_healthy_time": "registered_well",
@@ -40,11 +43,11 @@ class RecordError(ValueError):
 
 def dump_job(job: Job) -> str:
     """Write a job, except the fields with columns of their own (id, incarnation, version)."""
-    document: dict[str, Any] = {}
-    for name, default in _DEFAULTS.items():
-        value = getattr(job, name)
-        if default is MISSING or value != default:
-            document[_STORED_NAMES.get(name, name)] = value
+    document: dict[str, Any] = {
+        _STORED_NAMES.get(name, name): value
+        for (name, default), value in zip(_DEFAULTS.items(), _values(job), strict=True)
+        if value is not default and (default is MISSING or value != default)
+    }
     if job.suspicion is not None:
         document["suspicion"] = _dump_run(job.suspicion)
     if job.other_runs:
@@ -94,12 +97,17 @@ def _fields(document: str | bytes) -> dict[str, Any]:
 
 def dump(value: Mapping[str, Any]) -> str:
     """Write a mapping compactly."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _encode(value)
 
 
+@functools.lru_cache(1024)
 def dump_labels(labels: Labels) -> str:
     """Write the labels of a series. They are sorted, so equal labels give equal text."""
-    return json.dumps(labels, ensure_ascii=False, separators=(",", ":"))
+    return _encode(labels)
+
+
+_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+"""Made once: `json.dumps` makes an encoder for each text."""
 
 
 def load_labels(text: str | bytes) -> Labels:

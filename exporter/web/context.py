@@ -4,7 +4,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 from aiohttp import web
@@ -70,9 +70,13 @@ class Context:
         return [name for name, task in self.tasks.items() if not task.alive]
 
 
+_encode: Final = json.JSONEncoder(ensure_ascii=False).encode
+"""Made once: `json.dumps` makes an encoder for each document."""
+
+
 def dump_json(document: Any) -> bytes:
     """Write JSON in UTF-8. Surrogates, which a client's input may hold, are replaced."""
-    return json.dumps(document, ensure_ascii=False).encode(errors="replace")
+    return _encode(document).encode(errors="replace")
 
 
 def answer(

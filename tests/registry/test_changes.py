@@ -141,7 +141,11 @@ async def test_a_refused_change_publishes_nothing_and_its_label_values_are_store
     pipeline.bounds.admit("mode", "new-mode")
     with pytest.raises(StoreError):
         await pipeline.register("a")
-    assert (pipeline.published, pipeline.resident.jobs, pipeline.changes.under_way) == ([], {}, {})
+    assert (pipeline.published, pipeline.resident.jobs, pipeline.changes.under_way) == (
+        [],
+        {},
+        set(),
+    )
     assert pipeline.bounds.take_fresh() == (("mode", "new-mode"),)
 
 
@@ -192,7 +196,7 @@ async def test_a_listener_that_fails_keeps_a_change_from_nobody_else(
         await pipeline.submit(made, finished(made))
         await asyncio.wait_for(waiting, 20)
     assert heard == pipeline.published
-    assert (pipeline.feed.newest_id, pipeline.changes.under_way) == (2, {})
+    assert (pipeline.feed.newest_id, pipeline.changes.under_way) == (2, set())
     assert [line["event"] for line in logs] == ["listener failed"] * 2
 
 
@@ -207,7 +211,7 @@ async def test_a_job_whose_change_could_not_be_taken_in_can_be_changed_again(
     with monkeypatch.context() as broken:
         broken.setattr(pipeline.resident, "put", fail)
         await pipeline.submit(made, finished(made))
-    assert pipeline.changes.under_way == {}
+    assert pipeline.changes.under_way == set()
     await asyncio.wait_for(pipeline.changes.settle(["a"]), 20)
     [stored] = (await pipeline.store.get(["a"])).values()
     assert isinstance(await pipeline.submit(stored, Outcome(stored)), Accepted)
