@@ -61,8 +61,8 @@ judgement: .venv/dev.stamp ## the judgement against drawn histories; ARGS="--his
 	$(BIN)/python benchmarks/judgement.py $(ARGS)
 
 .PHONY: bench
-bench: .venv/dev.stamp ## costs next to baselines that do the least; ARGS="--rounds 2 --jobs 20000 put page"
-	$(BIN)/python benchmarks/performance.py $(ARGS)
+bench: .venv/dev.stamp ## costs next to baselines; writes docs/performance.md; ARGS="--rounds 2 --jobs 20000 put page"
+	$(BIN)/python benchmarks/performance.py --write $(ARGS)
 
 .PHONY: mutants
 mutants: .venv/dev.stamp ## mutation testing of exporter/core: survivors and why; ARGS="--again"

@@ -18,14 +18,16 @@ ROOT = Path(__file__).resolve().parent.parent
 BASELINES = Path(__file__).parent / "baselines"
 KEY = "key"
 TOKEN = "token"
-TICK = os.sysconf("SC_CLK_TCK")
 CONNECTIONS = 64
 
 
 def cpu(pid: int) -> float:
-    """Return the user and system seconds that a process has taken so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICK
+    """Return the user and system seconds that a process's threads have taken so far.
+
+    The kernel's scheduler counts nanoseconds; `stat` counts ticks of 10 ms.
+    """
+    tasks = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
 
 
 def resident(pid: int) -> int:
@@ -73,6 +75,7 @@ class Exporter:
         }
         for name, section in sections.items():
             document.setdefault(name, {}).update(section)
+        self._document = document
         self._config = folder / "config.yaml"
         self._config.write_text(yaml.safe_dump(document))
         self._log = folder / "log"
@@ -80,6 +83,8 @@ class Exporter:
         self.url = ""
         self.pid = 0
         self.start_seconds = 0.0
+        self.empty = 0
+        """Its resident bytes before the first job."""
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "Exporter":
@@ -112,12 +117,21 @@ class Exporter:
         """Return the CPU seconds that it has taken so far."""
         return cpu(self.pid)
 
-    def register(self, jobs: int, prefix: str = "job") -> float:
+    def set_rate(self, rate: float) -> None:
+        """Let it make this many polls in a second from now on."""
+        burst = max(1, int(rate / 10))
+        self._document["upstream"] |= {"rate": rate, "burst": burst}
+        self._config.write_text(yaml.safe_dump(self._document))
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        request = urllib.request.Request(f"{self.url}/-/reload", b"", headers)
+        urllib.request.urlopen(request).close()
+
+    def register(self, jobs: int, prefix: str = "job", start: int = 0) -> float:
         """Register jobs as NDJSON, with two labels and a key; return the seconds it took."""
         lines = b"".join(
             b'{"job_id": "%s", "key": "sku-%d", "labels": {"shop": "shop-%d", "size": "l"}}\n'
             % (job_name(at, prefix).encode(), at, at % 7)
-            for at in range(jobs)
+            for at in range(start, start + jobs)
         )
         headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/x-ndjson"}
         started = time.perf_counter()
@@ -189,6 +203,23 @@ async def _load(url: str, requests: Iterator[bytes], expected: bytes) -> None:
         writer.close()
 
     await asyncio.gather(*(connection() for _ in range(CONNECTIONS)))
+
+
+@contextlib.contextmanager
+def followers(url: str, many: int) -> Iterator[None]:
+    """Follow the events over this many connections, in a process of its own."""
+    process = subprocess.Popen(
+        [sys.executable, str(BASELINES / "followers.py"), url, str(many)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()  # all of them follow
+    try:
+        yield
+    finally:
+        process.communicate("")
 
 
 async def slowest_health(url: str, stop: asyncio.Event) -> float:

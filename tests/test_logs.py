@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from structlog.stdlib import BoundLogger
 from support import JOB_ID, START, answered
 
 from exporter.core.events import Event, EventType
@@ -249,3 +250,13 @@ def test_no_text_forges_a_line_or_hides_a_part_of_one(form: str) -> None:
         assert sign not in text
     if form == "json":
         assert json.loads(text)["step"] == evil
+
+
+def test_an_event_whose_line_the_level_leaves_out_binds_no_fields(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    configure("info", "json", [], io.StringIO())
+    log = EventLog(make_logger())
+    monkeypatch.setattr(BoundLogger, "bind", None)
+    happened = [event(EventType.REGISTERED), event(EventType.FIRST_ANSWER)]
+    log.published(Published(None, answered(mode="params"), happened))

@@ -43,13 +43,13 @@ class Upstream(asyncio.Protocol):
             job[1] += 0.20 <= chance < 0.24
             job[3] = int(0.24 <= chance < 0.26)
             job[2] += 0.26 <= chance < 0.27
-        document = {"job_id": job_id.decode(), "mode": "clipping", "state": "pending"}
-        document |= {"status": STEPS[job[1] % 4], "progress": job[0], "final_url": None}  # type: ignore[dict-item]
-        document["warnings"] = {"shadow": [f"no {at}" for at in range(job[2])]}  # type: ignore[assignment]
+        shown: dict[str, object] = {"job_id": job_id.decode(), "mode": "clipping"}
+        shown |= {"state": "pending", "status": STEPS[job[1] % 4], "progress": job[0]}
+        shown |= {"final_url": None, "warnings": {"shadow": [f"no {at}" for at in range(job[2])]}}
         if job[3]:
             url = f"https://cdn.example/{job_id.decode()}.webp"
-            document |= {"status": "done", "state": "done", "progress": 100, "final_url": url}  # type: ignore[dict-item]
-        return json.dumps(document).encode()
+            shown |= {"status": "done", "state": "done", "progress": 100, "final_url": url}
+        return json.dumps(shown).encode()
 
 
 async def main() -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from support import START, answered
 
 from exporter.core.job import JobState, Suspicion
@@ -29,6 +30,18 @@ def test_a_stalled_job_that_progresses_is_no_longer_stalled() -> None:
     counted.update(moved, None)
     assert sum(counted.count_stalled(START + 9999).values()) == 0
     assert sum(counted.pending.values()) == 0
+
+
+def test_a_poll_that_shows_nothing_new_counts_nothing_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counted = census("shop")
+    before = answered("a", labels={"shop": "eu"}, mode="params")
+    counted.update(None, before)
+    pending = dict(counted.pending)
+    monkeypatch.setattr(Tally, "groups", None)  # whoever counts reads the labels
+    counted.update(before, replace(before, last_polled_at=START + 9, setbacks=1))
+    assert dict(counted.pending) == pending
 
 
 def test_a_job_that_progressed_in_time_is_checked_again_later() -> None:

@@ -215,3 +215,32 @@ async def test_a_job_whose_change_could_not_be_taken_in_can_be_changed_again(
     await asyncio.wait_for(pipeline.changes.settle(["a"]), 20)
     [stored] = (await pipeline.store.get(["a"])).values()
     assert isinstance(await pipeline.submit(stored, Outcome(stored)), Accepted)
+
+
+async def test_jobs_share_equal_labels_and_empty_mappings(pipeline: Pipeline) -> None:
+    for name in "ab":
+        made = register(name, Source.API, now(), labels={"shop": "eu"})
+        await pipeline.submit(None, Outcome(*made))
+    one, other = pipeline.resident.jobs.values()
+    assert one.labels == {"shop": "eu"}
+    assert one.labels is other.labels
+    assert len({id(job.warnings) for job in (one, other)}) == 1
+    assert len({id(job.final_urls) for job in (one, other)}) == 1
+
+
+async def test_changes_of_one_call_share_one_future(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, futures = asyncio.get_running_loop(), list[asyncio.Future[Any]]()
+    create = loop.create_future
+
+    def counted() -> asyncio.Future[Any]:
+        futures.append(create())
+        return futures[-1]
+
+    made = [register(f"job-{at}", Source.API, now()) for at in range(50)]
+    changes = [(None, pipeline.changes.make(None, Outcome(*one))) for one in made]
+    monkeypatch.setattr(loop, "create_future", counted)
+    await pipeline.changes.submit(changes, must_store=True)
+    assert len(futures) < 10
+    assert len(pipeline.resident.jobs) == 50

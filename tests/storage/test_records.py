@@ -103,3 +103,15 @@ def test_a_damaged_mapping_is_an_error_or_empty() -> None:
 
 def test_a_list_is_json() -> None:
     assert json_list(("a", 'b"')) == '["a", "b\\""]'
+
+
+def test_loaded_jobs_share_equal_labels_and_empty_mappings() -> None:
+    one, other = (
+        load_job(name, 1, 1, dump_job(job(name, labels={"shop": "eu"}, warnings={"a": ("b",)})))
+        for name in "ab"
+    )
+    assert one.labels == {"shop": "eu"}
+    assert one.labels is other.labels
+    assert one.final_urls is other.final_urls
+    assert one.reported_warnings is other.reported_warnings
+    assert one.warnings == {"a": ("b",)}

@@ -298,6 +298,27 @@ async def test_requests_go_through_the_proxy_of_the_environment() -> None:
     assert proxy.heads[0].startswith("GET http://api.example/api/v1/status?job_id=a HTTP/1.1")
 
 
+async def test_the_proxy_is_looked_for_once_until_the_config_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked: list[tuple[str, str | None]] = []
+
+    def counted(base_url: str, configured: str | None, environ: Mapping[str, str]) -> None:
+        looked.append((base_url, configured))
+
+    monkeypatch.setattr("exporter.upstream.client.find_proxy", counted)
+    async with server(answer(GOOD)) as heard:
+        hosts = ["127.0.0.1", "localhost"]
+        upstreams = [Upstream(f"http://{host}:{heard.port}") for host in hosts]
+        used = list(upstreams)
+        async with Client(lambda: used[0], lambda: KEY, "tests", environ={}) as client:
+            for _ in range(2):
+                assert (await client.status("a")).kind is Kind.OK
+            del used[0]
+            assert (await client.status("a")).kind is Kind.OK
+    assert looked == [(upstream.base_url, None) for upstream in upstreams]
+
+
 async def test_the_proxy_in_use_is_logged_without_its_password(
     open_site: Open, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,0 +1,309 @@
+"""The runs of `performance.py`: each gives the exporter's cost next to its baseline's, by round.
+
+A run yields, for each round, the figures by name, as (the exporter's, the baseline's). The exporter
+is the shipped program in a process of its own, with its default config except rates and limits.
+"""
+
+import asyncio
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shipped_exporter import (
+    BASELINES,
+    Exporter,
+    cpu,
+    followers,
+    job_name,
+    load,
+    put_request,
+    resident,
+    serving,
+    slowest_health,
+    status_request,
+)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The checkout that a run measures, the number of jobs, and the figures that are wanted."""
+
+    code: Path
+    jobs: int
+    wanted: Collection[str]
+
+
+Round = Mapping[str, tuple[float, float]]
+Run = Callable[[Setting], Iterator[Round]]
+CALM: Mapping[str, Any] = {"upstream": {"rate": 1.0, "burst": 1}}
+"""Polls that are too rare to disturb what is measured."""
+FAST: Mapping[str, Any] = dict.fromkeys(
+    ("min_interval", "max_interval", "progress_max_age"), "100ms"
+)
+"""Jobs are due sooner than they can be polled, so that 64 requests are always under way, as in the
+baseline: a loop that waits between two requests needs twice the CPU for each."""
+FULL_RATE = 10_000
+WINDOW_SECONDS = 3.0
+POLLS = 8
+"""The mean number of polls of a job after which memory is read."""
+FOLLOWERS = 500
+
+
+def baseline(name: str, *arguments: object) -> str:
+    """Run a baseline to its end; return what it prints."""
+    command = [sys.executable, str(BASELINES / name), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@contextmanager
+def exporting(setting: Setting, **sections: Any) -> Iterator[tuple[Exporter, str]]:
+    """Run an exporter in an empty folder, and the upstream that it asks; give its URL, too."""
+    with (
+        serving(str(BASELINES / "upstream.py")) as (upstream, _),
+        tempfile.TemporaryDirectory() as folder,
+        Exporter(Path(folder), upstream, setting.code, **sections) as exporter,
+    ):
+        yield exporter, upstream
+
+
+def version(setting: Setting) -> Iterator[Round]:
+    def seconds(code: str, *arguments: str) -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            cwd=setting.code,
+            env={"PYTHONPATH": ".", "PATH": ""},
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    main = "from exporter.__main__ import main; main()"
+    seconds(main, "--version")
+    while True:
+        yield {"version": (seconds(main, "--version"), seconds("pass"))}
+
+
+def restart(setting: Setting) -> Iterator[Round]:
+    with (
+        serving(str(BASELINES / "upstream.py")) as (upstream, _),
+        tempfile.TemporaryDirectory() as full,
+        tempfile.TemporaryDirectory() as empty,
+    ):
+        with Exporter(Path(full), upstream, setting.code, **CALM) as exporter:
+            exporter.register(setting.jobs)
+        while True:
+            with Exporter(Path(full), upstream, setting.code, **CALM) as exporter:
+                ours, used = exporter.start_seconds, exporter.cpu()
+            with Exporter(Path(empty), upstream, setting.code, **CALM) as exporter:
+                note(f"CPU until ready: {used:.2f} s, empty {exporter.cpu():.2f} s")
+                yield {"restart": (ours, exporter.start_seconds)}
+
+
+def put(setting: Setting) -> Iterator[Round]:
+    count, done = 5000, 0
+    with (
+        exporting(setting, **CALM) as (exporter, _),
+        serving(str(BASELINES / "server.py")) as (server, server_pid),
+    ):
+        while True:
+            requests = [put_request(job_name(at, "put")) for at in range(done, done + count)]
+            done += count
+            yield {"put": cpu_of_both(exporter, server, server_pid, requests, b"201")}
+
+
+def followed(setting: Setting) -> Iterator[Round]:
+    """Register jobs with followers of the events and without; each follower gets every event."""
+    count, done = 2000, 0
+    while True:
+        with exporting(setting, **CALM) as (exporter, _):
+            rates = []
+            for many in (0, FOLLOWERS):
+                requests = [put_request(job_name(at, "put")) for at in range(done, done + count)]
+                done += count
+                with followers(exporter.url, many):
+                    started = time.perf_counter()
+                    load(exporter.url, requests, b"201")
+                    rates.append(count / (time.perf_counter() - started))
+            yield {"followed": (rates[1], rates[0])}
+
+
+def bulk(setting: Setting) -> Iterator[Round]:
+    count = 10_000
+    while True:
+        with exporting(setting, **CALM) as (exporter, _):
+            before = exporter.cpu()
+            rate = count / exporter.register(count)
+            note(f"CPU of a job: {(exporter.cpu() - before) / count * 1e6:.0f} us")
+            yield {"bulk": (rate, float(baseline("rows.py", count)))}
+
+
+def status(setting: Setting) -> Iterator[Round]:
+    count = 10_000
+    with (
+        exporting(setting, polling=FAST) as (exporter, _),
+        serving(str(BASELINES / "server.py")) as (server, server_pid),
+    ):
+        exporter.register(400)
+        ended: list[str] = []
+        while len(ended) < 50:
+            time.sleep(0.5)
+            lines = exporter.scrape(part="jobs").decode().splitlines()
+            ended = [line.split('"')[1] for line in lines if 'state="done"' in line]
+        exporter.set_rate(1)
+        requests = [status_request(ended[at % len(ended)]) for at in range(count)]
+        while True:
+            yield {"status": cpu_of_both(exporter, server, server_pid, requests, b"200")}
+
+
+def cpu_of_both(
+    exporter: Exporter, server: str, server_pid: int, requests: Sequence[bytes], expected: bytes
+) -> tuple[float, float]:
+    """Send the same requests to the exporter and to the bare server; return CPU per request."""
+    before = exporter.cpu(), cpu(server_pid)
+    load(exporter.url, requests, expected)
+    load(server, requests, expected)
+    used = exporter.cpu() - before[0], cpu(server_pid) - before[1]
+    return used[0] / len(requests), used[1] / len(requests)
+
+
+def polled(name: str, jobs: int) -> Run:
+    """Return a run that measures `name`, the CPU of a poll, with this many jobs."""
+
+    def run(setting: Setting) -> Iterator[Round]:
+        with exporting(setting, polling=FAST, upstream={"rate": FULL_RATE}) as (exporter, upstream):
+            exporter.register(jobs)
+            registered = jobs
+            time.sleep(1)
+            polled = 0
+            while True:
+                yield {name: _cpu_of_poll(exporter, upstream, jobs)}
+                # As many as have ended meanwhile.
+                ended = (exporter.polls() - polled) // 50
+                exporter.register(ended, start=registered)
+                registered, polled = registered + ended, polled + 50 * ended
+
+    return run
+
+
+def _cpu_of_poll(exporter: Exporter, upstream: str, jobs: int) -> tuple[float, float]:
+    polls, before = exporter.polls(), exporter.cpu()
+    time.sleep(WINDOW_SECONDS)
+    used, polls = exporter.cpu() - before, exporter.polls() - polls
+    note(f"{polls / WINDOW_SECONDS:.0f} polls/s")
+    return used / polls, float(baseline("polls.py", upstream, 5000, jobs))
+
+
+def shown(name: str, jobs: int) -> Run:
+    """Return a run that measures `name`, the CPU of a page, with this many jobs."""
+
+    def run(setting: Setting) -> Iterator[Round]:
+        with _all_jobs(setting, jobs) as (exporter, _):
+            plain = _Pages(exporter, jobs, "identity")
+            while True:
+                yield {name: plain.scrape()}
+
+    return run
+
+
+def all_jobs(setting: Setting) -> Iterator[Round]:
+    """Measure all that needs `setting.jobs`: half of them are polled between two measurements."""
+    jobs, wanted = setting.jobs, setting.wanted
+    with _all_jobs(setting, jobs) as (exporter, upstream):
+        empty = exporter.empty
+        pages = {
+            name: _Pages(exporter, jobs, encoding)
+            for name, encoding in (("page", "identity"), ("gzip", "gzip"))
+            if name in wanted
+        }
+        while True:
+            found: dict[str, tuple[float, float]] = {}
+            found |= {name: one.scrape() for name, one in pages.items()}
+            if "health" in wanted:
+                found["health"] = _health(exporter, jobs)
+            if "poll" in wanted:  # last: by now most jobs were answered before
+                found["poll"] = _cpu_of_poll(exporter, upstream, jobs)
+            if "memory" in wanted:
+                while exporter.polls() < POLLS * jobs:
+                    time.sleep(1)
+                exporter.scrape()
+                found["memory"] = ((resident(exporter.pid) - empty) / jobs, 1024.0)
+            yield found
+
+
+@contextmanager
+def _all_jobs(setting: Setting, jobs: int) -> Iterator[tuple[Exporter, str]]:
+    with exporting(setting, polling=FAST, upstream={"rate": 1}) as (exporter, upstream):
+        exporter.empty = resident(exporter.pid)
+        exporter.register(jobs)
+        exporter.scrape()
+        exporter.set_rate(FULL_RATE)
+        yield exporter, upstream
+
+
+class _Pages:
+    """Measures scrapes after which half of the jobs were polled; polls wait during a scrape."""
+
+    def __init__(self, exporter: Exporter, jobs: int, encoding: str) -> None:
+        self._exporter, self._jobs, self._encoding = exporter, jobs, encoding
+        write, pack, self._size, packed = json.loads(baseline("page.py", jobs))
+        self._alone = write + (pack if encoding == "gzip" else 0.0)
+        note(f"baseline's page: {self._size:,} bytes, {packed:,} compressed")
+        exporter.scrape(encoding)
+
+    def scrape(self) -> tuple[float, float]:
+        """Return the CPU of one scrape, and that of the baseline's page for as many jobs."""
+        exporter = self._exporter
+        with _resting(exporter, self._jobs / 2):
+            idle = exporter.cpu()
+            time.sleep(1)
+            per_second, started, before = exporter.cpu() - idle, time.perf_counter(), exporter.cpu()
+            body = exporter.scrape(self._encoding, "jobs")
+            seconds = time.perf_counter() - started
+            ours = exporter.cpu() - before - per_second * seconds
+            plain = exporter.scrape(part="jobs")
+        jobs = plain.count(b"\nremovit_job_info{")
+        note(f"ours: {len(body):,} bytes, {len(plain):,} plain, {jobs:,} jobs")
+        return max(ours, 0.001), self._alone * jobs / self._jobs
+
+
+@contextmanager
+def _resting(exporter: Exporter, polls: float) -> Iterator[None]:
+    """Wait for this many polls, then let the exporter poll no more until the block ends."""
+    begun = exporter.polls()
+    while exporter.polls() - begun < polls:
+        time.sleep(0.5)
+    exporter.set_rate(1)
+    time.sleep(0.5)
+    yield
+    exporter.set_rate(FULL_RATE)
+
+
+def _health(exporter: Exporter, jobs: int) -> tuple[float, float]:
+    async def slowest(*encodings: str) -> float:
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        asking = asyncio.create_task(slowest_health(exporter.url, stop))
+        for encoding in encodings:
+            await loop.run_in_executor(None, exporter.scrape, encoding)
+        if not encodings:
+            await asyncio.sleep(2)
+        stop.set()
+        return await asking
+
+    with _resting(exporter, jobs / 2):
+        idle = asyncio.run(slowest())
+        return asyncio.run(slowest("identity", "gzip")), idle
+
+
+def note(text: str) -> None:
+    """Print a detail of a figure."""
+    print(f"  {text}", file=sys.stderr, flush=True)
