@@ -5,6 +5,7 @@ is the shipped program in a process of its own, with its default config except r
 """
 
 import asyncio
+import functools
 import json
 import resource
 import subprocess
@@ -250,14 +251,21 @@ def _all_jobs(setting: Setting, jobs: int) -> Iterator[tuple[Exporter, str]]:
         yield exporter, upstream
 
 
+@functools.cache
+def _baselines_page(jobs: int) -> tuple[float, float]:
+    """Return the CPU seconds in which the baseline writes its page, and deflates it."""
+    write, pack, size, packed = json.loads(baseline("page.py", jobs))
+    note(f"baseline's page: {size:,} bytes, {packed:,} compressed")
+    return write, pack
+
+
 class _Pages:
     """Measures scrapes after which half of the jobs were polled; polls wait during a scrape."""
 
     def __init__(self, exporter: Exporter, jobs: int, encoding: str) -> None:
         self._exporter, self._jobs, self._encoding = exporter, jobs, encoding
-        write, pack, self._size, packed = json.loads(baseline("page.py", jobs))
+        write, pack = _baselines_page(jobs)
         self._alone = write + (pack if encoding == "gzip" else 0.0)
-        note(f"baseline's page: {self._size:,} bytes, {packed:,} compressed")
         exporter.scrape(encoding)
 
     def scrape(self) -> tuple[float, float]:
