@@ -36,11 +36,11 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     "failed": (
         "The API answered 5xx for this job, again and again, while it served others; or it said"
         " that the job failed.",
-        "Upload the image again, under the same key.",
+        "Upload the image again, registered under the same key.",
     ),
     "expired": (
         "The API named no end within polling.give_up_after.",
-        "Upload the image again, under the same key.",
+        "Upload the image again, registered under the same key.",
     ),
     "not_found": (
         "The API does not know the id, or does not know it any more (404).",

@@ -21,11 +21,11 @@ CAUSES: Mapping[str, tuple[str, str]] = {
     ),
     "no result, in this time": (
         f"round({BY_GROUP} ({grown(WITHOUT, GROUP)} and {REPORTING}))",
-        "log: without_result",
+        "the exporter's log",
     ),
     "upload failed, in this time": (
         f"round(sum({grown(UPLOADS, _FAILED)} and {REPORTING}))",
-        "the sender's log",
+        "your uploads' log",
     ),
 }
 """Each cause: how many images, by group, and where they are named."""
