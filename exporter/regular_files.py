@@ -17,10 +17,13 @@ def read_limited(path: Path, limit: int) -> bytes:
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-        with open(descriptor, "rb") as file:  # noqa: PTH123 - it is open already
+        try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise FileError(f"{path}: not a regular file")
-            content = file.read(limit + 1)
+            with open(descriptor, "rb", closefd=False) as file:
+                content = file.read(limit + 1)
+        finally:
+            os.close(descriptor)  # `open` would leave that of a folder open
     except OSError as error:
         raise FileError(f"{path}: cannot be read: {error.strerror or error}") from None
     if len(content) > limit:

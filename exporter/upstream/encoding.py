@@ -7,20 +7,26 @@ from typing import Final
 _AUTOMATIC: Final = 32 + zlib.MAX_WBITS
 """zlib recognises gzip and zlib by their first bytes."""
 _ENCODINGS: Final = frozenset({"gzip", "x-gzip", "deflate"})
+MAX_MEMBERS: Final = 50
+"""Members of one gzip body (RFC 1952, 2.2). Each costs a copy of the rest of the body."""
 
 
 def inflate(body: bytes, headers: Mapping[str, str], limit: int) -> tuple[bytes, bool]:
     """Return a body without its `Content-Encoding`, and whether it was complete.
 
-    At most `limit` + 1 bytes are inflated. A body in an unknown encoding is returned unchanged.
+    At most `limit` + 1 bytes and `MAX_MEMBERS` members are inflated. A body in an unknown encoding
+    is returned unchanged.
     """
     encoding = headers.get("Content-Encoding", "").strip().casefold()
     if encoding not in _ENCODINGS or not body:
         return body, True
     raw = encoding == "deflate" and not _has_zlib_header(body)
-    inflated, rest = b"", body
+    inflated, rest, members = b"", body, 0
     try:
         while rest and len(inflated) <= limit:
+            members += 1
+            if members > MAX_MEMBERS:
+                return inflated, False
             stream = zlib.decompressobj(-zlib.MAX_WBITS if raw else _AUTOMATIC)
             inflated += stream.decompress(rest, limit + 1 - len(inflated))
             if len(inflated) <= limit and not stream.eof:

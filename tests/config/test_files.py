@@ -18,8 +18,16 @@ def test_a_file_may_have_exactly_the_limit(tmp_path: Path) -> None:
 def test_an_error_names_the_file_and_the_reason(tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"none: cannot be read: No such file or directory$"):
         read_limited(tmp_path / "none", 1)
-    with pytest.raises(FileError, match=r"cannot be read: Is a directory$"):
+    with pytest.raises(FileError, match=r": not a regular file$"):
         read_limited(tmp_path, 1)
+
+
+def test_a_folder_in_place_of_a_file_leaves_no_descriptor_open(tmp_path: Path) -> None:
+    before = sorted(Path("/dev/fd").iterdir())
+    for _ in range(3):
+        with pytest.raises(FileError):
+            read_limited(tmp_path, 1)
+    assert sorted(Path("/dev/fd").iterdir()) == before
 
 
 def test_a_byte_order_mark_is_not_part_of_a_text(tmp_path: Path) -> None:

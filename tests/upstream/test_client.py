@@ -258,6 +258,13 @@ def test_no_more_than_the_limit_is_inflated() -> None:
     assert inflate(b"no gzip", {"Content-Encoding": "gzip"}, 1000) == (b"no gzip", False)
 
 
+def test_the_members_of_a_compressed_body_are_limited() -> None:
+    some = b"".join(gzip.compress(bytes([one])) for one in GOOD[:40])
+    assert inflate(some, {"Content-Encoding": "gzip"}, 1000) == (GOOD[:40], True)
+    none = gzip.compress(b"") * 100
+    assert inflate(none, {"Content-Encoding": "gzip"}, 1000) == (b"", False)
+
+
 PROXY = "http://proxy.example:3128"
 
 
