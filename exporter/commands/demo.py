@@ -30,7 +30,7 @@ from ..server import ServeError, Server, run_in_loop
 from ..simulator import Simulator
 from ..storage.store import StoreError
 from .demo_comparison import Row, compare, read_totals
-from .values import POSITIVE, AddressType, DurationType, Failure
+from .values import POSITIVE, DurationType, Failure, listen_address_option
 
 SPEED: Final = 15.0
 """How many times faster than usual the simulator's jobs are: the longest takes 12 s."""
@@ -258,21 +258,12 @@ def _say(line: str) -> None:
 @click.option("--for", "seconds", type=DurationType(), help="Stop after this long, and compare.")
 @click.option("--seed", default=0, show_default=True, help="Random seed.")
 @click.option("--rate", type=POSITIVE, default=15.0, show_default=True, help="Jobs per second.")
-@click.option(
-    "--web.listen-address",
-    "listen_address",
-    type=AddressType(),
-    default="127.0.0.1:0",
-    show_default=True,
-    help="Address the exporter listens on; port 0 is any free one.",
-)
-@click.option(
+@listen_address_option("127.0.0.1:0", "Address the exporter listens on; port 0 is any free one.")
+@listen_address_option(
+    "127.0.0.1:0",
+    "Address the simulated API listens on; port 0 is any free one.",
     "--simulator.listen-address",
     "simulator_address",
-    type=AddressType(),
-    default="127.0.0.1:0",
-    show_default=True,
-    help="Address the simulated API listens on; port 0 is any free one.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
 def demo(**options: Any) -> None:

@@ -11,17 +11,11 @@ from ..config.credentials import SecretError, read_secret_file
 from ..config.values import split_address
 from ..server import run_in_loop
 from ..simulator import FAULTS, Simulator, parse_fault
-from .values import POSITIVE, AddressType, Failure
+from .values import POSITIVE, Failure, listen_address_option
 
 
 @click.command()
-@click.option(
-    "--listen-address",
-    type=AddressType(),
-    default="127.0.0.1:10978",
-    show_default=True,
-    help="Address to listen on.",
-)
+@listen_address_option("127.0.0.1:10978", "Address to listen on.", "--listen-address")
 @click.option(
     "--api-key-file",
     type=click.Path(path_type=Path),

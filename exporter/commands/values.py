@@ -1,11 +1,14 @@
 """Types of flags, and errors to read, that the subcommands share."""
 
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 import click
 
 from ..config.durations import parse_duration
 from ..config.values import split_address
+
+Callback = TypeVar("Callback", bound=Callable[..., Any])
 
 POSITIVE: Final = click.FloatRange(min=0, min_open=True)
 
@@ -39,6 +42,15 @@ class AddressType(click.ParamType[str]):
         except ValueError:
             self.fail(f'expected an address such as "127.0.0.1:10977", got "{value}"', param, ctx)
         return str(value)
+
+
+def listen_address_option(
+    default: str, help_text: str, flag: str = "--web.listen-address", name: str = "listen_address"
+) -> Callable[[Callback], Callback]:
+    """Return the option of a command that listens without a config file: an address of loopback."""
+    return click.option(
+        flag, name, type=AddressType(), default=default, show_default=True, help=help_text
+    )
 
 
 class Failure(click.ClickException):

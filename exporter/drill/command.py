@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ..commands.connection import login_options, make_tls, read_login
-from ..commands.values import AddressType, DurationType, Failure
+from ..commands.values import DurationType, Failure, listen_address_option
 from ..config import ConfigError
 from ..server import run_in_loop
 from ..storage.store import StoreError
@@ -52,14 +52,7 @@ def _monitoring_options(command: Callable[..., None]) -> Callable[..., None]:
     type=DurationType(),
     help="How long a fault continues after its alert was seen. Default: 0s; with --page 45s.",
 )
-@click.option(
-    "--web.listen-address",
-    "listen_address",
-    type=AddressType(),
-    default="127.0.0.1:10979",
-    show_default=True,
-    help="Address for Prometheus to scrape.",
-)
+@listen_address_option("127.0.0.1:10979", "Address for Prometheus to scrape, in plain HTTP.")
 @_monitoring_options
 @click.option(
     "--write",
