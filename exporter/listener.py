@@ -8,6 +8,7 @@ from typing import Final
 from aiohttp import web
 
 from .daemon_threads import call_in_daemon
+from .tls_site import MOST_HANDSHAKES, TlsSite
 
 BACKLOG: Final = 128
 
@@ -22,7 +23,8 @@ class Listener:
     def __init__(self, runner: web.BaseRunner) -> None:
         self._runner = runner
         self._sockets: list[socket.socket] = []
-        self._sites: list[web.SockSite] = []
+        self._sites: list[web.BaseSite] = []
+        self._most_handshakes = MOST_HANDSHAKES
 
     @property
     def address(self) -> tuple[str, int]:
@@ -30,8 +32,18 @@ class Listener:
         host, port, *_ = self._sockets[0].getsockname()
         return host, port
 
-    async def open(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
-        """Listen on an address; an empty host is every address. Raises `OSError`."""
+    async def open(
+        self,
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None,
+        most_handshakes: int = MOST_HANDSHAKES,
+    ) -> None:
+        """Listen on an address; an empty host is every address. Raises `OSError`.
+
+        At most `most_handshakes` of TLS are under way on each socket.
+        """
+        self._most_handshakes = min(most_handshakes, MOST_HANDSHAKES)
         self._sockets = await call_in_daemon(lambda: bind(host, port), "bind")
         await self.change_tls(tls)
 
@@ -39,11 +51,16 @@ class Listener:
         """Accept connections with other TLS settings from now on; None is plain HTTP."""
         former, self._sites = self._sites, []
         for bound in self._sockets:
-            site = web.SockSite(self._runner, bound.dup(), ssl_context=tls, backlog=BACKLOG)
+            site = self._site(bound.dup(), tls)
             await site.start()
             self._sites.append(site)
         for site in former:
             await site.stop()
+
+    def _site(self, bound: socket.socket, tls: ssl.SSLContext | None) -> web.BaseSite:
+        if tls is None:
+            return web.SockSite(self._runner, bound, backlog=BACKLOG)
+        return TlsSite(self._runner, bound, tls, self._most_handshakes)
 
     def close(self) -> None:
         """Accept no more connections."""

@@ -138,7 +138,8 @@ class Server:
         exporter.config.subscribe(lambda config: set_level(config.log.level))
         for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
             exporter.metrics.register(collector)
-        waiting = WaitingConnections(most=raise_descriptors())
+        most_waiting = raise_descriptors()
+        waiting = WaitingConnections(most=most_waiting)
         self._runner.app.middlewares[:0] = [waiting.middleware, self._security.check_client]
         self._runner.app.on_response_prepare.append(self._security.add_headers)
         gc.disable()  # while jobs are loaded its rounds would only grow longer and find nothing
@@ -150,7 +151,7 @@ class Server:
         _settle_memory()
         exporter.registry.listen(_Settler())
         try:
-            await self._listener.open(host, port, self._security.tls)
+            await self._listener.open(host, port, self._security.tls, most_waiting // 4)
         except OSError as error:
             await self.stop()
             hint = "; is another exporter running?" if error.errno == errno.EADDRINUSE else ""

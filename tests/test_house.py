@@ -28,6 +28,7 @@ BELOW_SERVER = BELOW_APP | {
     "listener",
     "malformed_requests",
     "tls",
+    "tls_site",
     "waiting_connections",
     "web_security",
 }
@@ -56,7 +57,8 @@ MAY_IMPORT = {
     "stop": {"polling", "registry", "storage", "upstream", "housekeeping"},
     "web": BELOW_WEB | {"upstream", "stop", "daemon_threads"},
     "tls": {"config"},
-    "listener": {"daemon_threads"},
+    "listener": {"daemon_threads", "tls_site"},
+    "tls_site": set(),
     "malformed_requests": set(),
     "web_security": {"tls", "config", "web"},
     "waiting_connections": {"web"},

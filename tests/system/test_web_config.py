@@ -18,6 +18,7 @@ from conftest import TOKEN, grows, until
 from monitoring import FAST_SCRAPES, Prometheus, prometheus
 from system_ports import free_port
 
+from exporter import listener, tls_site
 from exporter.client import AsyncClient, RefusedError
 from exporter.config import ConfigError, ConfigFile
 from exporter.listener import bind
@@ -162,6 +163,34 @@ async def test_prometheus_scrapes_with_a_client_certificate(
             await until(lambda: prom.query('up{job="right"} == 1'), 60)
             for name in ("other", "foreign", "none"):
                 await gets_nothing(prom, name)
+
+
+async def test_silent_connections_leave_room_for_others_over_tls(
+    write_config: WriteConfig, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "MOST_HANDSHAKES", 3)
+    place.write()
+    async with serving(write_config, place) as server:
+        port = int(server.url.rpartition(":")[2])
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(6)]
+        closed = asyncio.gather(*(reader.read() for reader, _ in silent[:3]))
+        assert await asyncio.wait_for(closed, 20) == [b"", b"", b""]
+        assert (await place.get(f"{server.url}/-/healthy"))[0] == 200
+        for _, writer in silent:
+            writer.close()
+
+
+async def test_a_tls_handshake_that_does_not_end_is_closed(
+    write_config: WriteConfig, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls_site, "HANDSHAKE_SECONDS", 0.1)
+    place.write()
+    async with serving(write_config, place) as server:
+        port = int(server.url.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"\x16\x03\x01")  # the beginning of a client's first message
+        assert await asyncio.wait_for(reader.read(), 20) == b""
+        writer.close()
 
 
 async def test_certificates_that_rotate_under_load_lose_no_scrape(
