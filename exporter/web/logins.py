@@ -25,8 +25,14 @@ MAX_WAITING: Final = 32
 MAX_PASSWORD_BYTES: Final = 72
 """What bcrypt reads of a password."""
 
-_ANYONE: Final = b"$2b$10$" + b"." * 53
-"""Checked for a user who does not exist, so that the time does not show which users do."""
+
+def _nobody(users: Mapping[str, Secret]) -> bytes:
+    """Return the hash that is checked for a user who does not exist.
+
+    It costs as much as the dearest of the users', so that the time does not show which users exist.
+    """
+    cost = max((user.reveal()[4:6] for user in users.values()), default="10")
+    return f"$2b${cost}$".encode() + b"." * 53
 
 
 class TooManyLoginsError(Exception):
@@ -38,6 +44,7 @@ class Logins:
 
     def __init__(self, users: Mapping[str, Secret]) -> None:
         self._users = dict(users)
+        self._nobody = _nobody(users)
         self._salt = secrets.token_bytes(32)
         self._remembered: OrderedDict[bytes, bool] = OrderedDict()
         self._checks: dict[bytes, asyncio.Future[bool]] = {}
@@ -51,6 +58,7 @@ class Logins:
     def change(self, users: Mapping[str, Secret]) -> None:
         """Admit other users from now on."""
         self._users = dict(users)
+        self._nobody = _nobody(users)
         self._remembered.clear()
 
     def close(self) -> None:
@@ -67,7 +75,7 @@ class Logins:
             return False
         user, password = credentials
         known = self._users.get(user)
-        hashed = known.reveal().encode() if known is not None else _ANYONE
+        hashed = known.reveal().encode() if known is not None else self._nobody
         digest = hashlib.blake2b(
             b"\0".join((user.encode(), hashed, password)), key=self._salt
         ).digest()
