@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from called import restored_logging
 from structlog.stdlib import BoundLogger
 from support import JOB_ID, START, answered
 
@@ -17,13 +18,9 @@ from exporter.logs import MAX_WARNING_LINES, WINDOW_SECONDS, EventLog, configure
 
 
 @pytest.fixture(autouse=True)
-def restored_logging() -> Iterator[None]:
-    root, own = logging.getLogger(), logging.getLogger("removit_exporter")
-    handlers, level, own_level = root.handlers[:], root.level, own.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    own.setLevel(own_level)
+def logging_as_before() -> Iterator[None]:
+    with restored_logging():
+        yield
 
 
 def lines(level: str, *events: Event, subject: Job | None = None) -> list[dict[str, Any]]:
