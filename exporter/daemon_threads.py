@@ -64,24 +64,36 @@ class LimitedCalls:
 
     def __init__(self) -> None:
         self._under_way: dict[str, asyncio.Task[Any]] = {}
+        self._hanging: set[str] = set()
+        """The names whose call under way has not ended in time."""
 
     async def call(self, function: Callable[[], Result], name: str) -> Result:
         """Return what the function returns, or raise what it raises.
 
-        Raises `HangingError` if it takes too long, and at once while an earlier call of this name
-        is still under way.
+        An earlier call of this name is waited for first. Raises `HangingError` if either takes too
+        long, and at once while an earlier one is known to hang.
         """
-        former = self._under_way.get(name)
-        if former is not None and not former.done():
-            raise HangingError(f"{name}: has not ended")
+        while (former := self._under_way.get(name)) is not None:
+            await self._wait(former, name)
         task = asyncio.create_task(call_in_daemon(function, name), name=name)
+        task.add_done_callback(lambda done: self._end(done, name))
         self._under_way[name] = task
+        await self._wait(task, name)
+        return task.result()
+
+    async def _wait(self, task: "asyncio.Task[Any]", name: str) -> None:
+        if name in self._hanging:
+            raise HangingError(f"{name}: has not ended")
         await asyncio.wait([task], timeout=HANG_SECONDS)
         if not task.done():
+            self._hanging.add(name)
             raise HangingError(f"{name}: has not ended after {HANG_SECONDS:g} s")
-        if self._under_way.get(name) is task:  # another caller may have begun the next one
-            del self._under_way[name]
-        return task.result()
+
+    def _end(self, done: "asyncio.Task[Any]", name: str) -> None:
+        del self._under_way[name]
+        self._hanging.discard(name)
+        if not done.cancelled():
+            done.exception()  # retrieved: perhaps nobody waits for it any more
 
 
 class DaemonThread(Executor):
