@@ -69,6 +69,10 @@ class AlertMonitor:
             receivers = yaml.safe_load(status["config"]["original"])["receivers"]
             self.silent_receivers = frozenset(one["name"] for one in receivers if len(one) == 1)
 
+    def sees(self, alert_id: AlertId) -> bool:
+        """Whether an alert is active, in Alertmanager where that is asked."""
+        return alert_id in (self.firing if self.alertmanager is None else self.arrived)
+
     async def watch(self) -> None:
         """Read both again and again until cancelled; a failed request is repeated."""
         while True:

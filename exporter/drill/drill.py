@@ -212,7 +212,7 @@ class _Drill:
                 return
             outcome.arrived = time.monotonic() - began
             self._check_receivers(part, outcome)
-        await asyncio.sleep(self._hold())
+        await self._hold(part)
 
     async def _cause(self, part: _Part, scrapes: int, began: float) -> str:
         """Say what may be behind an alert that did not fire."""
@@ -232,11 +232,20 @@ class _Drill:
         if (receivers <= self._monitor.silent_receivers) is self._options.page:
             outcome.trouble = f"goes to the receiver {named}"
 
-    def _hold(self) -> float:
-        """How long the fault continues after its alert was seen, in seconds."""
-        if self._options.hold is not None:
-            return self._options.hold
-        return PAGE_SECONDS if self._options.page else 0.0
+    async def _hold(self, part: _Part) -> None:
+        """Continue the fault until its alert was active for the wanted time without a break.
+
+        Alertmanager notifies nobody of an alert that a lost scrape resolves within `group_wait`.
+        """
+        seconds = self._options.hold
+        if seconds is None:
+            seconds = PAGE_SECONDS if self._options.page else 0.0
+        monitor, alert_id, patience = self._monitor, part.alert_id, self._options.patience
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds + patience):
+                while await monitor.wait_until(lambda: not monitor.sees(alert_id), seconds):
+                    self._tell(part.scenario, "was resolved for a moment, and has to last again")
+                    await monitor.wait_until(lambda: monitor.sees(alert_id), patience)
 
     async def _wait_until_resolved(self, part: _Part, outcome: Outcome) -> None:
         monitor, patience, began = self._monitor, self._options.patience, time.monotonic()

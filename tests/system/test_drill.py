@@ -22,13 +22,16 @@ from aiohttp.test_utils import TestServer
 from called import called
 from conftest import answers, until
 from monitoring import Alertmanager, Prometheus, alertmanager, prometheus
+from simulated_time import simulate
 from system_ports import free_port
 
 from exporter.alerting.promql import Promql, for_drill
 from exporter.alerting.rule_files import alerts, drill_rules
 from exporter.alerting.thresholds import load_thresholds
 from exporter.config.durations import parse_duration, write_duration
-from exporter.drill.drill import SCENARIOS
+from exporter.drill.alert_monitor import AlertMonitor
+from exporter.drill.drill import SCENARIOS, DrillOptions, _Drill, _Part
+from exporter.drill.sandbox import Sandbox
 
 EXAMPLE = Path(__file__).parent.parent.parent / "prometheus" / "alertmanager.example.yml"
 QL = Promql(load_thresholds())
@@ -265,6 +268,41 @@ async def test_an_alert_that_does_not_fire_has_its_cause_and_the_log_is_kept() -
     log = Path(kept)
     assert '"event": "exporter started"' in log.read_text()
     shutil.rmtree(log.parent)
+
+
+def test_a_fault_goes_on_until_its_alert_has_lasted_without_a_break() -> None:
+    """Otherwise an alert that is resolved before `group_wait` is over notifies nobody."""
+    scenario = SCENARIOS["poll-demand"]
+    alert = ALERTS[scenario.key]
+    sandbox = Sandbox(scenario.name, Path(), scenario.config, {})
+    part = _Part(scenario, sandbox, alert)
+    lines = list[str]()
+
+    async def hold(*changes: tuple[float, bool]) -> float:
+        """Return how long the fault went on; the alert becomes active, or not, at these times."""
+        async with aiohttp.ClientSession() as session:
+            monitor = AlertMonitor(session, None, "http://nowhere")
+            drill = _Drill(DrillOptions(hold=15.0, patience=60.0), monitor, QL, lines.append)
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+
+            def change(active: bool) -> None:
+                monitor.arrived = {part.alert_id: frozenset({"chat"})} if active else {}
+                updated, monitor._updated = monitor._updated, asyncio.Event()
+                updated.set()
+
+            for at, active in changes:
+                loop.call_at(began + at, change, active)
+            change(True)
+            await drill._hold(part)
+            return loop.time() - began
+
+    assert simulate(hold) == 15
+    assert simulate(lambda: hold((16, False))) == 15
+    assert lines == []
+    assert simulate(lambda: hold((1, False), (9, True), (12, False), (30, True))) == 45
+    assert len(lines) == 2
+    assert simulate(lambda: hold((1, False))) == 75
 
 
 async def test_the_former_name_of_the_option_still_works() -> None:
