@@ -91,10 +91,16 @@ class AlertMonitor:
                 return True
         return False
 
+    async def scrapes(self, upstream: str, seconds: float) -> int:
+        """Return how many scrapes of an exporter succeeded lately; raises `DrillError`."""
+        query = f'sum_over_time(up{{instance=~".+{_path(upstream)}"}}[{seconds:.0f}s])'
+        document = await self._get(f"{self.prometheus}/api/v1/query", {"query": query})
+        return sum(int(series["value"][1]) for series in document["data"]["result"])
+
     async def explain(self, alert_id: AlertId) -> list[str]:
         """Say what Prometheus knows of an alert that does not fire, and of its target."""
         name, upstream = alert_id
-        scenario = f"/scenarios/{upstream.removeprefix('drill-')}"
+        path = _path(upstream)
         try:
             targets = (await self._get(f"{self.prometheus}/api/v1/targets"))["data"]
             alerts = (await self._get(f"{self.prometheus}/api/v1/alerts"))["data"]["alerts"]
@@ -103,7 +109,7 @@ class AlertMonitor:
         failed = [
             f"its last scrape failed: {target['lastError']}"
             for target in targets["activeTargets"]
-            if target["labels"].get("instance", "").endswith(scenario) and target["lastError"]
+            if target["labels"].get("instance", "").endswith(path) and target["lastError"]
         ]
         states = [one["state"] for one in alerts if _alert_id(one["labels"]) == (name, upstream)]
         return [*failed, f"the alert is {states[0] if states else 'inactive'} there"]
@@ -168,6 +174,11 @@ class AlertMonitor:
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             reason = str(error) or type(error).__name__
             raise DrillError(f"{url} cannot be asked: {reason}") from None
+
+
+def _path(upstream: str) -> str:
+    """Return how the `instance` of an exporter ends."""
+    return f"/scenarios/{upstream.removeprefix('drill-')}"
 
 
 def _alert_id(labels: Mapping[str, str]) -> AlertId:

@@ -19,7 +19,7 @@ from ..alerting.rule_files import alerts
 from ..alerting.thresholds import load_thresholds
 from ..client.http import authorization
 from ..logs import configure
-from .alert_monitor import EXPORTER_DOWN, AlertMonitor
+from .alert_monitor import EXPORTER_DOWN, AlertMonitor, DrillError
 from .exporter_scenarios import EXPORTER_SCENARIOS
 from .job_scenarios import JOB_SCENARIOS
 from .sandbox import Sandbox
@@ -36,7 +36,7 @@ CALM_SECONDS: Final = 3.0
 """Time without a fault before each scenario: a few scrapes."""
 
 ENOUGH_SCRAPES: Final = 0.7
-"""Scrapes a second, of one that is expected; with fewer the rules see too little."""
+"""Scrapes a second that succeed; one is expected, and with fewer the rules see too little."""
 
 PAGE_SECONDS: Final = 45.0
 """A page is sent after Alertmanager's `group_wait`, which is 30 s in the shipped example."""
@@ -195,14 +195,14 @@ class _Drill:
     async def _wait_for_alert(self, part: _Part, outcome: Outcome) -> None:
         """Wait until the alert is seen; without a URL to check, wait for `patience`."""
         monitor, patience, began = self._monitor, self._options.patience, time.monotonic()
-        alert_id, scrapes = part.alert_id, part.sandbox.scrapes
+        alert_id = part.alert_id
         if monitor.prometheus is None and monitor.alertmanager is None:
             await asyncio.sleep(patience)
             return
         if monitor.prometheus is not None:
             if not await monitor.wait_until(lambda: alert_id in monitor.firing, patience):
                 outcome.trouble = f"did not fire in Prometheus within {patience:.0f} s"
-                outcome.trouble += f": {await self._cause(part, scrapes, began)}"
+                outcome.trouble += f": {await self._cause(part)}"
                 return
             outcome.fired = time.monotonic() - began
             self._tell(part.scenario, f"fires in Prometheus after {outcome.fired:.0f} s")
@@ -214,15 +214,18 @@ class _Drill:
             self._check_receivers(part, outcome)
         await self._hold(part)
 
-    async def _cause(self, part: _Part, scrapes: int, began: float) -> str:
-        """Say what may be behind an alert that did not fire."""
-        seconds, seen = time.monotonic() - began, part.sandbox.scrapes - scrapes
-        causes = [f"{seen} scrapes in {seconds:.0f} s"]
+    async def _cause(self, part: _Part) -> str:
+        """Say what may be behind an alert that did not fire within `patience`."""
+        causes = await self._monitor.explain(part.alert_id)
         if part.sandbox.muted:
-            causes = ["its scrapes are refused, as the scenario wants"]
-        elif seen < seconds * ENOUGH_SCRAPES:
-            causes.append("expected one a second: this machine, or Prometheus, is too busy")
-        return "; ".join([*causes, *await self._monitor.explain(part.alert_id)])
+            return "; ".join(["its scrapes are refused, as the scenario wants", *causes])
+        seconds = self._options.patience
+        with contextlib.suppress(DrillError):  # it is among the causes
+            scrapes = await self._monitor.scrapes(part.sandbox.upstream, seconds)
+            if scrapes < seconds * ENOUGH_SCRAPES:
+                causes.insert(0, "expected one a second: this machine, or Prometheus, is too busy")
+            causes.insert(0, f"{scrapes} successful scrapes in {seconds:.0f} s")
+        return "; ".join(causes)
 
     def _check_receivers(self, part: _Part, outcome: Outcome) -> None:
         """Note as trouble that a page notifies nobody, or that anything else notifies someone."""

@@ -65,8 +65,6 @@ class Sandbox:
         """Whether scrapes are answered 503, as if the exporter were gone."""
         self.scraped = asyncio.Event()
         """Set once the exporter's metrics have been scraped."""
-        self.scrapes = 0
-        """How often the exporter's metrics have been scraped."""
         self.url = ""
         """The exporter's URL, once it is served."""
         self._overrides = config

@@ -88,7 +88,6 @@ async def serve(sandboxes: Sequence[Sandbox], address: str) -> AsyncIterator[str
         response: web.StreamResponse = await handler(request)
         if sandbox is not None:
             sandbox.scraped.set()
-            sandbox.scrapes += request.path.endswith("/metrics")
         return response
 
     async def discover(request: web.Request) -> web.Response:

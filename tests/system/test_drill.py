@@ -248,9 +248,12 @@ async def test_an_alert_that_does_not_fire_has_its_cause_and_the_log_is_kept() -
         "rules": {"groups": [{"rules": rules}]},
         "alerts": {"alerts": []},
         "targets": {"activeTargets": [failed]},
+        "query": {"result": [{"value": [0.0, "1"]}]},
     }
+    queries = list[str]()
 
     async def answer(request: web.Request) -> web.Response:
+        queries.extend([request.query["query"]] if "query" in request.query else [])
         return web.json_response({"data": documents[request.match_info["what"]]})
 
     app = web.Application()
@@ -262,7 +265,8 @@ async def test_an_alert_that_does_not_fire_has_its_cause_and_the_log_is_kept() -
         await until(lambda: answers(f"http://{instance}/metrics"), 30)
         code, out = await running
     assert code == 1
-    assert "did not fire in Prometheus within 3 s: 0 scrapes in 3 s; expected one a second" in out
+    assert "did not fire in Prometheus within 3 s: 1 successful scrapes in 3 s; expected" in out
+    assert queries == ['sum_over_time(up{instance=~".+/scenarios/upstream-blocked"}[3s])']
     assert "its last scrape failed: context deadline exceeded; the alert is inactive there" in out
     [kept] = re.findall("the exporters' log is kept: (.*)", out)
     log = Path(kept)
