@@ -136,7 +136,7 @@ class Database:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise StoreError(f"{self.path}: {self.file.why(error)}") from error
 
     def _check_in_place(self) -> None:
@@ -278,7 +278,7 @@ class Database:
 
     def _close(self) -> None:
         connection = self._connection()
-        with contextlib.suppress(sqlite3.Error, StoreError):
+        with contextlib.suppress(sqlite3.Error, OSError, StoreError):
             self._restore_log()
             # SQLite does this when it closes, but not if the file was renamed meanwhile.
             connection.execute("PRAGMA wal_checkpoint")

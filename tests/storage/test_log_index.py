@@ -1,6 +1,7 @@
 """The write-ahead log or its index is cut short while the database is in use."""
 
 import contextlib
+import errno
 import os
 import sqlite3
 from pathlib import Path
@@ -189,3 +190,33 @@ async def test_what_our_log_had_survives_a_kill_when_another_log_is_in_its_place
         await put(store, "b")
     assert await known(left_by_kill(path), "a") == "a"
     await store.close()
+
+
+async def test_a_disk_that_does_not_take_a_size_back_is_a_store_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As any other error it would drop the changes: none of them could ever be stored."""
+    path = tmp_path / "jobs.db"
+    store = await opened(path)
+    await put(store, "a")
+    index = path.with_name("jobs.db-shm")
+
+    def full(file: int, size: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    cut_short = os.truncate
+    with monkeypatch.context() as patch:
+        cut_short(index, 16384)
+        patch.setattr(os, "truncate", full)
+        with pytest.raises(StoreError, match=r"jobs\.db: Input/output error"):
+            await put(store, "b")
+        with pytest.raises(StoreError, match=r"jobs\.db: Input/output error"):
+            await store.get(["a"])
+    await put(store, "c")
+    cut_short(index, 16384)
+    monkeypatch.setattr(os, "truncate", full)
+    await store.close()
+    monkeypatch.undo()
+    with pytest.raises(StoreError):
+        await store.get(["a"])
+    assert await known(path, *"abc") == "ac"
