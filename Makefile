@@ -51,10 +51,14 @@ ifeq ($(SLOW),)
 else
 	$(PYTEST) $(SIDE_BY_SIDE) -m "not slow" --cov --cov-report= $(ARGS)
 	# One at a time: a drill of all alerts needs the whole machine.
-	$(PYTEST) -m slow --cov --cov-append --cov-report= $(ARGS)
+	$(PYTEST) -m "slow and not image" --cov --cov-append --cov-report= $(ARGS)
 	$(BIN)/coverage report --fail-under=95
 	$(BIN)/coverage report --include='exporter/core/*' --fail-under=100
 endif
+
+.PHONY: image
+image: .venv/dev.stamp ## build the image and try it; needs Docker or podman, and a base image
+	CI=true $(PYTEST) -m image $(ARGS)
 
 .PHONY: judgement
 judgement: .venv/dev.stamp ## the judgement against drawn histories; ARGS="--histories 2000 --seed 1"

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import aiohttp
 import pytest
@@ -82,13 +82,14 @@ async def until(condition: Callable[[], object | Awaitable[object]], seconds: fl
 
 def program(name: str, package: str) -> str:
     """Return a program's path; where it is missing, skip, or fail under CI."""
-    found = shutil.which(name)
-    if found is None:
-        reason = f"{name} is missing; on Debian: apt-get install {package}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
+    return shutil.which(name) or missing(f"{name} is missing; on Debian: apt-get install {package}")
+
+
+def missing(reason: str) -> NoReturn:
+    """Skip a test that lacks something on this machine; CI installs all that tests need."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 @pytest.fixture

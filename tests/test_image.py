@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import program
+from conftest import missing, program
 
 ROOT = Path(__file__).parent.parent
 COMPOSE = ROOT / "deploy" / "compose"
@@ -61,11 +61,12 @@ def test_the_image_says_what_it_is() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.image
 @pytest.mark.timeout(900)
 def test_the_image_is_built_and_does_what_it_is_for() -> None:
     """Runs as a user would: the scripts build the image, and try it without rights or network."""
     if not engine("image", "inspect", "python:3.13-slim") and "WHEELS" not in os.environ:
-        pytest.skip("the base image python:3.13-slim is not here; deploy/image/base.sh makes one")
+        missing("the base image python:3.13-slim is not here; deploy/image/base.sh makes one")
     for script in ("build.sh", "try.sh"):
         ran = subprocess.run(
             [ROOT / "deploy" / "image" / script], capture_output=True, text=True, check=False
@@ -75,13 +76,13 @@ def test_the_image_is_built_and_does_what_it_is_for() -> None:
 
 
 def engine(*words: str) -> bool:
-    """Call the container engine that the scripts would use; skip the test if there is none."""
+    """Call the container engine that the scripts would use."""
     source = f'source {ROOT}/deploy/image/engine.sh && "${{engine[@]}}" "$@"'
     ran = subprocess.run(
         ["bash", "-c", source, "-", *words], capture_output=True, text=True, check=False
     )
     if ran.returncode == 3:
-        pytest.skip(ran.stderr.strip())
+        missing(ran.stderr.strip())
     return ran.returncode == 0
 
 

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from conftest import until, until_ready
+from conftest import missing, until, until_ready
 from monitoring import FAST_SCRAPES, Prometheus, alertmanager, prometheus
 from release import distribution
 from release.distribution import NAME, ROOT, Environment
@@ -93,7 +93,7 @@ def test_the_bill_of_materials_names_what_the_lock_file_pins(
     installed: Environment, tmp_path: Path
 ) -> None:
     if find_spec("cyclonedx_py") is None:
-        pytest.skip("cyclonedx-bom is missing; pip install -r requirements-dev.txt")
+        missing("cyclonedx-bom is missing; pip install -r requirements-dev.txt")
     path = tmp_path / "bom.json"
     distribution.write_bill_of_materials(installed, path)
     listed = distribution.components(path)
