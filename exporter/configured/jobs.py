@@ -44,6 +44,8 @@ class _ReadFile:
     """Whether it was found before, and is not found now."""
     registered: bool = True
     """Whether all its jobs were registered. If not, the file is read again."""
+    full: bool = False
+    """Whether `registration.max_pending` left no room for all of them."""
 
 
 class ConfiguredJobs:
@@ -225,9 +227,11 @@ class ConfiguredJobs:
         named = named if valid else named | former.named
         file = self._files[path] = _ReadFile(stamp, rules, named, valid, registered=False)
         self._publish_names()
-        file.registered = not hangs and await self._registrar.register(
-            content.registrations, Source.FILE, str(path), counted=again
-        )
+        if not hangs:
+            file.registered = await self._registrar.register(
+                content.registrations, Source.FILE, str(path), repeated=again and former.full
+            )
+            file.full = not file.registered
         await self._forget(former.named - named, "file")
 
     async def _content(self, path: Path, rules: RegistrationRules) -> tuple[JobFile, bool]:

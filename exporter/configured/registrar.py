@@ -32,12 +32,12 @@ class Registrar:
         source: Source,
         name: str,
         *,
-        counted: bool = False,
+        repeated: bool = False,
     ) -> bool:
         """Register jobs; return False when `registration.max_pending` left no room for all.
 
-        The log names the file or config by `name`. `counted` says that refusals are in the
-        metrics already.
+        The log names the file or config by `name`. `repeated` says that there was no room for these
+        jobs before, which is in the log and in the metrics already.
         """
         contradicted: list[str] = []
         conflicts = 0
@@ -52,13 +52,11 @@ class Registrar:
                     ]
             if len(results) < len(batch):
                 left_out = len(registrations) - start - len(results)
-                if not counted:
-                    self._instruments.refused("full", left_out)
-                self._log.error("registration.max_pending reached", file=name, left_out=left_out)
+                if not repeated:
+                    self._report_full(name, left_out)
                 return False
         if contradicted:
-            if not counted:
-                self._instruments.refused("conflict", conflicts)
+            self._instruments.refused("conflict", conflicts)
             self._log.warning(
                 "jobs are listed with labels or a key that differ from the stored ones, which stay",
                 file=name,
@@ -66,3 +64,7 @@ class Registrar:
                 messages=contradicted[:SHOWN_ERRORS],
             )
         return True
+
+    def _report_full(self, name: str, left_out: int) -> None:
+        self._instruments.refused("full", left_out)
+        self._log.error("registration.max_pending reached", file=name, left_out=left_out)

@@ -431,16 +431,21 @@ async def test_a_job_that_a_file_names_cannot_be_deleted_over_http(
 
 
 async def test_jobs_above_max_pending_are_registered_once_there_is_room(
-    open_site: Open, folder: Path
+    open_site: Open, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (folder / "a.yaml").write_text("- targets: [b, c]")
-    site = await open_site(**QUIET, jobs=["a"], registration={"max_pending": 2})
+    (folder / "a.yaml").write_text("- targets: [b, c]\n- targets: [a]\n  labels: {__key__: other}")
+    site = await open_site(
+        **QUIET, jobs=[{"job_id": "a", "key": "k"}], registration={"max_pending": 2}
+    )
     assert names(site) == {"a", "b"}
     await check_files(site, 3)
-    assert await site.value(REFUSED.format("full")) == 1  # tried again, but counted once
+    assert await site.value(REFUSED.format("full")) == 2  # tried again, but counted once
+    assert caplog.text.count("registration.max_pending reached") == 1
     site.change_config("registration", max_pending=3)
     await check_files(site)
     assert names(site) == {"a", "b", "c"}
+    assert await site.value(REFUSED.format("conflict")) == 1
+    assert caplog.text.count("differ from the stored ones") == 1
 
 
 async def test_new_label_rules_make_the_files_be_read_again(
