@@ -212,18 +212,25 @@ class Database:
 
         The database itself is in its place. The old log is closed only after all of it is copied.
         """
-        connection = self._connection()
-        busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-        if busy:
-            raise StoreError(f"{error}, and another process reads the database") from error
-        connection.close()
-        self._close_index()
+        if self._connected is not None:  # not closed by an earlier try
+            if self._connected.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                raise StoreError(f"{error}, and another process reads the database") from error
+            self._disconnect()
         try:
             self._connected = self._connect()
             self._begin_log()
             self._watch()
-        except OSError as failure:
-            raise StoreError(f"{self.path}: {self.file.why(failure)}; restart") from failure
+        except BaseException:
+            self._disconnect()  # the next commit tries again
+            raise
+
+    def _disconnect(self) -> None:
+        if self._connected is not None:
+            self._connected.close()
+            self._connected = None
+        if self._index is not None:  # not earlier; see `LogIndex`
+            self._index.close()
+            self._index = None
 
     def _open(self) -> SetAside | None:
         self.file.lock()
@@ -263,9 +270,7 @@ class Database:
             raise StoreUnusableError(
                 f"{self.path}: damaged: {damage}; it cannot be set aside: {self.file.why(error)}"
             ) from error
-        if self._connected is not None:
-            self._connected.close()  # not earlier: closing deletes the log by its name
-            self._connected = None
+        self._disconnect()  # not earlier: closing deletes the log by its name
         return SetAside(str(self.path), str(moved_to), str(damage))
 
     def _watch(self) -> None:
@@ -283,14 +288,7 @@ class Database:
             # SQLite does this when it closes, but not if the file was renamed meanwhile.
             connection.execute("PRAGMA wal_checkpoint")
         with self.file.closing():
-            connection.close()
-        self._close_index()
-        self._connected = None
-
-    def _close_index(self) -> None:
-        if self._index is not None:
-            self._index.close()
-            self._index = None
+            self._disconnect()
 
     def _begin_log(self) -> None:
         # These cannot be set within a transaction.

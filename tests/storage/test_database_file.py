@@ -50,6 +50,29 @@ async def test_no_acknowledged_job_is_lost_when_a_removed_log_is_being_read(tmp_
     await store.close()
 
 
+@pytest.mark.parametrize("step", ["_connect", "_begin_log"])
+async def test_a_log_that_cannot_be_begun_again_at_once_is_begun_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    path = tmp_path / "jobs.db"
+    store = await opened(path)
+    await put(store, "a")
+    path.with_name("jobs.db-wal").unlink()
+
+    def fails() -> None:
+        raise sqlite3.OperationalError("unable to open database file")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.database, step, fails)
+        for name in "bc":
+            with pytest.raises(StoreError, match="unable to open database file"):
+                await put(store, name)
+    await put(store, "d")
+    assert await known(left_by_kill(path), *"abcd") == "ad"
+    await store.close()
+    assert await known(path, *"abcd") == "ad"
+
+
 async def test_another_log_in_place_of_ours_is_a_store_error(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     store = await opened(path)
