@@ -159,9 +159,10 @@ def _answers(ql: Promql) -> list[Alert]:
             f"(\n{unread}\n> {drift.share:g} * {every}\n)\n>= {drift.at_least:g}",
             f"{COUNT} answers from {UPSTREAM} could not be parsed",
             f"In the last {ql.span(drift.window)}, more than {drift.share:.0%} of the status"
-            " answers were 200 but not JSON with a known state. The affected jobs stay pending."
-            " The log line `contract drift` says what was received. If the vendor has changed the"
-            " API, the exporter must be updated; a maintenance page goes away by itself.",
+            " answers were 200 but not JSON with a known state, or a 404 or 422 not given by the"
+            " API. The affected jobs stay pending. The log line `contract drift` says what was"
+            " received. If the vendor has changed the API, the exporter must be updated; a"
+            " maintenance page goes away by itself; for a 404 or 422, check the gateway.",
             silenced_by=UPSTREAM_TROUBLE,
             outlasts=True,
         ),

@@ -49,7 +49,7 @@ class Admission:
         self._key_sent = key_version()
         self._published_state = health.state
         self.failure: Reply | None = None
-        """The latest reply without an answer; None once the upstream has answered."""
+        """The latest reply if it was no usable answer; None once the upstream has given one."""
         self._failed_at: dict[str, float] = {}
         """When a request last failed, by its reason."""
 
@@ -133,8 +133,13 @@ class Admission:
         return [Event(EventType.UPSTREAM_CHANGED, None, time, data)]
 
     def _note_failure(self, reply: Reply, steady: float) -> None:
-        """Log why requests get no answer, once per change of the reason."""
-        if reply.http_status is not None:
+        """Log why requests get no answer, once per change of the reason.
+
+        An answer that cannot be read is logged as the job's drift.
+        """
+        if reply.kind is Kind.UNREADABLE:
+            self.failure = reply
+        elif reply.http_status is not None:
             self.failure = None
         elif reply.kind is Kind.TRANSPORT:
             reason = _reason(reply)

@@ -140,6 +140,10 @@ class Faults:
         """Answer 200 with a body that is not JSON, by default a maintenance page."""
         return self._always(lambda: web.Response(body=body, content_type="text/html"))
 
+    def misrouted(self, status: int = 404) -> AbstractContextManager[None]:
+        """Answer as a gateway that has lost the way to the API: a page of its own."""
+        return self._always(lambda: failure(status, "html"))
+
     def throttled(
         self, retry_after: int = 2, as_date: bool = False
     ) -> AbstractContextManager[None]:
@@ -252,6 +256,7 @@ FAULTS: Final[Mapping[str, tuple[Callable[..., Any], Callable[[str], Any] | None
     "dropped-connection": (Faults.dropped_connection, float),
     "cut-body": (Faults.cut_body, None),
     "garbage": (Faults.garbage, str.encode),
+    "misrouted": (Faults.misrouted, int),
     "throttled": (Faults.throttled, int),
     "revoked-key": (Faults.revoked_key, None),
     "forbidden": (Faults.forbidden, None),

@@ -10,7 +10,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from ..core.job import JobState
-from ..core.reply import Reply
+from ..core.reply import Kind, Reply
 from ..core.tally import BUCKETS, DURATION, Labels
 from ..core.usual import quantile
 from ..metrics.census import Census
@@ -149,9 +149,12 @@ class SummaryRoute:
 
 
 def show_failure(reply: Reply | None) -> dict[str, str] | None:
-    """Return why the latest request got no answer."""
+    """Return why the latest request got no usable answer; None where it got one."""
     if reply is None:
         return None
+    if reply.kind is Kind.UNREADABLE:
+        found = [f"{reply.http_status} {drift.kind}: {drift.detail}" for drift in reply.drift]
+        return {"reason": reply.code, "detail": reply.detail or found[-1]}
     return {"reason": reply.reason or reply.failure, "detail": reply.detail}
 
 

@@ -656,6 +656,23 @@ async def test_an_outage_and_a_rejected_key_are_named(
         await expect(page.locator("#announce")).to_contain_text("rejected")
 
 
+async def test_a_gateway_that_answers_instead_of_the_api_is_named(
+    lively: Site, simulator: Simulator, open_page: Any
+) -> None:
+    job_id = simulator.add(Script.stuck(0.0))
+    await lively.put(job_id)
+    page = await open_page(lively, f"#/job/{job_id}")
+    await live(page)
+    with simulator.faults.misrouted():
+        reason = "unreadable answer: 404 <html><head><title>404 error"
+        await expect(page.locator("#upstream")).to_contain_text(reason)
+        await expect(page.locator("#panel")).to_contain_text(
+            "Deviation from the contract: not_json"
+        )
+        await expect(page.locator("#panel")).to_contain_text("unreadable answer")
+    await expect(page.locator("#upstream")).not_to_contain_text("unreadable")
+
+
 async def test_the_order_is_kept_while_the_pointer_is_over_the_table(
     lively: Site, simulator: Simulator, open_page: Any
 ) -> None:

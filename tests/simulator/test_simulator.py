@@ -198,6 +198,8 @@ async def test_a_test_can_choose_the_script_of_an_upload(
         ("partial_outage", {"share": 1.0, "mode": "params"}, 200),
         ("partial_outage", {"share": 0.0}, 200),
         ("garbage", {}, 200),
+        ("misrouted", {}, 404),
+        ("misrouted", {"status": 422}, 422),
         ("throttled", {"retry_after": 7}, 429),
         ("revoked_key", {}, 401),
         ("forbidden", {}, 403),

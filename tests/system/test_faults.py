@@ -125,6 +125,7 @@ FAULT_BY_FAULT: dict[str, Seen] = {
     "cut-body": unreadable("cut_short"),
     "garbage": unreadable("not_json"),
     "oversized": unreadable("too_large"),
+    "misrouted": unreadable("not_json"),
     "throttled": Seen(
         "throttled",
         samples=(requests("429"),),

@@ -49,34 +49,6 @@ def test_dead_workers_are_down_within_a_minute_when_jobs_of_different_ages_fail_
     simulate(day)
 
 
-STRAY: dict[str, Answer] = {
-    "nginx": (404, b"<html><h1>404 Not Found</h1></html>"),
-    "text": (404, b"404 page not found\n"),
-    "framework": (404, b'{"detail": "Not Found"}'),
-    "another service": (200, b'{"service": "catalogue"}'),
-}
-
-
-@pytest.mark.parametrize("stray", STRAY)
-def test_a_gateway_that_misroutes_for_ten_minutes_ends_no_job(tmp_path: Path, stray: str) -> None:
-    async def misrouted() -> None:
-        upstream = SimulatedUpstream()
-        async with watched(upstream, tmp_path) as (exporter, shown):
-            old = {f"old-{at}": Script.sound(90.0) for at in range(100)}
-            await upload(upstream, exporter, old, 0.5)
-            start = now()
-            upstream.fault = lambda job_id: STRAY[stray]
-            new = {f"new-{at}": Script.sound(60.0) for at in range(100)}
-            await upload(upstream, exporter, new, 4.0)
-            await asyncio.sleep(start + 10 * MINUTE - now())
-            assert shown.after("down", start) <= MINUTE
-            assert await undecided(exporter)
-            await recovers(upstream, exporter)
-            assert len(await states(exporter)) == 200
-
-    simulate(misrouted)
-
-
 def test_a_failover_to_an_empty_replica_ends_no_job(tmp_path: Path) -> None:
     async def failover() -> None:
         upstream = SimulatedUpstream()

@@ -115,6 +115,23 @@ async def test_a_rejected_key_is_shown_with_the_next_attempt(
     assert KEY not in str(found)
 
 
+async def test_an_answer_that_is_not_the_apis_is_shown_until_the_api_answers(
+    site: Site, simulator: Simulator
+) -> None:
+    stuck = simulator.add(Script.stuck(0.0))
+
+    async def failure(wanted: bool) -> bool:
+        return ((await summary(site))["upstream"]["failure"] is not None) is wanted
+
+    with simulator.faults.misrouted():
+        await site.put(stuck)
+        await until(lambda: failure(True))
+        shown = (await summary(site))["upstream"]["failure"]
+        assert shown["reason"] == "invalid_body"
+        assert shown["detail"].startswith("404 <html><head><title>404 error")
+    await until(lambda: failure(False))
+
+
 async def test_open_keys_of_the_failure_ledger_are_counted(
     site: Site, simulator: Simulator
 ) -> None:

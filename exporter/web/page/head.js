@@ -79,7 +79,8 @@ export class Upstream {
     if (!this.upstream) return;
     const heard = seconds(this.upstream.last_success_at);
     const failure = this.upstream.failure;
-    const why = failure ? `no answer: ${failure.detail || failure.reason}; ` : "";
+    const what = failure?.reason === "invalid_body" ? "unreadable answer" : "no answer";
+    const why = failure ? `${what}: ${failure.detail || failure.reason}; ` : "";
     setText(this.heard, why + (heard === null ? "no good answer yet" : `last good answer ${ago(heard)}`));
     const next = seconds(this.upstream.next_try_at);
     setText(this.next, next === null ? "" : `next try ${next > now() + 1 ? `in ${duration(next - now())}` : "now"}`);

@@ -53,7 +53,7 @@ export const reasonWords = (reason) => REASONS[reason] ?? `(${reason}).`;
 const CODES = {
   timeout: "no answer in time",
   connection: "no connection",
-  invalid_body: "200, unreadable",
+  invalid_body: "unreadable answer",
   not_asked: "not asked",
 };
 
