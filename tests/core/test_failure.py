@@ -3,7 +3,7 @@
 import pytest
 from support import JOB_ID, Judgement, Polling, answered, error, now, ok
 
-from exporter.core.failure import cases, likely_case
+from exporter.core.failure import cases, likely_case, proof
 from exporter.core.health.control import ControlTarget
 from exporter.core.health.health import Health
 from exporter.core.job import Job, Suspicion
@@ -150,3 +150,28 @@ def test_the_polls_are_planned_for_the_way_that_ends_first() -> None:
     assert not likely_case(evening.job, evening.run, evening.health, RULES).strong
     evening.health.note(ok(), now(1), job=answered("other"))
     assert likely_case(evening.job, evening.run, evening.health, RULES).strong
+
+
+def test_a_mixed_run_is_expected_to_be_decided_by_the_services_own_answers() -> None:
+    evening = Evening()
+    run = Suspicion(Kind.SERVER_ERROR, 9, 0.0, 60.0, 502, 3)
+    found = likely_case(evening.job, run, evening.health, RULES)
+    assert (found.answers, found.needed_seconds) == (6, 600.0)
+
+
+def test_with_a_weak_witness_a_run_has_at_least_ten_answers() -> None:
+    evening = Evening()
+    evening.passes(600, FINISHED)
+    for number in range(500):
+        evening.health.evidence.shares.add(None, bad=False, at=600 - number)
+    found = cases(evening.job, evening.run, evening.health, RULES)
+    assert min(case.needed or 0 for case in found if not case.strong) == RULES.weak_answers
+
+
+def test_while_the_upstream_is_down_nothing_is_proven() -> None:
+    evening = Evening()
+    evening.passes(1200, FINISHED)
+    assert proof(evening.job, evening.run, evening.health, RULES) is not None
+    evening.health.note(error(500), now(1200), job=None, target=FINISHED, asked="old")
+    assert evening.health.state == "down"
+    assert proof(evening.job, evening.run, evening.health, RULES) is None

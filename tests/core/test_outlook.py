@@ -116,3 +116,19 @@ def test_a_422_for_a_job_never_well_takes_one_answer(health: Health) -> None:
 def test_a_job_that_was_lost_with_others_waits_for_them(health: Health) -> None:
     lost = answered(suspicion=run(9, 900, Kind.NOT_FOUND, 404), lost_with_others=True)
     assert looked(lost, health, now(900)).missing == (LOST_WITH_OTHERS,)
+
+
+def test_a_known_jobs_422_takes_as_long_as_its_404(health: Health) -> None:
+    found = looked(answered(suspicion=run(1, 0, Kind.INVALID, 422)), health, now(0))
+    assert (found.answers_needed, found.seconds_needed) == (3, 600.0)
+
+
+def test_while_the_upstream_is_down_a_404_has_no_time_of_its_verdict(health: Health) -> None:
+    health.note(error(500), now(5), job=None, target=ControlTarget.FINISHED, asked="old")
+    found = looked(answered(suspicion=run(1, 0, Kind.NOT_FOUND, 404)), health, now(10))
+    assert found.verdict_at is None
+
+
+def test_a_run_of_the_time_it_takes_lacks_no_seconds(health: Health) -> None:
+    found = looked(answered(suspicion=run(3, 600, Kind.NOT_FOUND, 404)), health, now(600))
+    assert found.missing == ()

@@ -53,12 +53,28 @@ def test_that_time_is_at_least_two_seconds(last: float, found: bool) -> None:
     assert together(turned([0, 1, 1, 1, last], gap=0.1)) is found
 
 
-def test_a_job_with_a_setback_leaves_the_moment_open() -> None:
+@pytest.mark.parametrize(("setbacks", "known"), [(0, True), (1, False)])
+def test_a_job_with_a_setback_leaves_the_moment_open(setbacks: int, known: bool) -> None:
     found = Turned()
     for number in range(5):
-        subject = answered(f"job{number}", registered_at=START - 10 * number, setbacks=1)
-        found.add(subject, now(100))
-    assert not together(found)
+        subject = answered(f"job{number}", registered_at=START - 10 * number, setbacks=setbacks)
+        found.add(replace(subject, last_polled_at=START + 95), now(100))
+    assert together(found) is known
+
+
+def test_more_than_half_of_an_even_number_had_been_served() -> None:
+    rules = Judgement(outage_jobs=6)
+    ages = [0.0, 10, 20, 30, 40, 50]
+    assert not turned(ages, served=3).together(0.0, rules, Polling())
+    assert turned(ages, served=4).together(0.0, rules, Polling())
+
+
+def test_the_moment_is_open_for_the_median_gap_and_for_two_shortest_intervals() -> None:
+    found = turned([0, 10, 20, 30], gap=5.0)
+    found.add(replace(answered("silent"), registered_at=START, last_polled_at=START), now(100))
+    assert together(found)  # one gap of 100 s among four of 5 s
+    few = turned([0, 1, 2, 3, 4], gap=0.1)
+    assert not few.together(0.0, Judgement(), Polling(min_interval=3.0))
 
 
 @pytest.mark.parametrize(("served_at", "left"), [(99.9, 5), (100.0, 4), (104.0, 0)])
@@ -94,6 +110,14 @@ def test_the_wall_clock_may_be_set_between_two_turns() -> None:
             clock_offset=START + 3600 - 1000,
         )
         found.add(subject, now(100))
+    assert not together(found)
+
+
+def test_a_job_that_was_never_served_has_no_last_good_answer() -> None:
+    found = Turned()
+    for number in range(5):
+        stamps = {"registered_at": START - 10 * number, "last_polled_at": START + 95}
+        found.add(job(f"job{number}", **stamps), now(100))
     assert not together(found)
 
 
