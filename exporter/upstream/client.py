@@ -28,6 +28,8 @@ from .trust import Trust
 
 STATUS_PATH: Final = "/api/v1/status"
 UPLOAD_PATH: Final = "/api/v1/upload"
+LARGE_BYTES: Final = 64 * 1024
+"""Answers above this size are read one at a time: one of 1 MiB takes up to 50 ms."""
 HIDDEN: Final = b"<secret>"
 """Replaces the API key where an answer of the upstream repeats it."""
 
@@ -76,6 +78,7 @@ class Client:
         self._found_proxy: tuple[tuple[str, str | None], Proxy | None] | None = None
         """The proxy that was found last, after what it was looked for."""
         self._session: aiohttp.ClientSession | None = None
+        self._reading_large = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         await self.trust.load()
@@ -212,13 +215,18 @@ class Client:
             body, complete = await read_bounded(response.content)
             if complete:
                 body, complete = inflate(body, response.headers, MAX_BODY_BYTES)
-            key = self._key()  # an answer's type is repeated with its body
-            headers = {
-                name: value
-                for name, value in response.headers.items()
-                if not key or key not in value
-            }
-            return parse_reply(response.status, headers, self.hide(body), complete=complete)
+            if len(body) > LARGE_BYTES:
+                async with self._reading_large:
+                    await asyncio.sleep(0)  # others have their turn between two of them
+                    return self._parse(response, body, complete=complete)
+            return self._parse(response, body, complete=complete)
+
+    def _parse(self, response: aiohttp.ClientResponse, body: bytes, *, complete: bool) -> Reply:
+        key = self._key()  # an answer's type is repeated with its body
+        headers = {
+            name: value for name, value in response.headers.items() if not key or key not in value
+        }
+        return parse_reply(response.status, headers, self.hide(body), complete=complete)
 
     def hide(self, text: bytes) -> bytes:
         """Replace the API key in what the upstream says, before anything is read from it."""

@@ -19,7 +19,9 @@ import trustme
 from conftest import KEY, Open, until
 
 from exporter.ca_file import CaFileError
-from exporter.core.reply import Kind
+from exporter.core.contract import parse_reply
+from exporter.core.reply import Kind, Reply
+from exporter.upstream import client as client_module
 from exporter.upstream.client import Client, hide
 from exporter.upstream.encoding import inflate
 from exporter.upstream.proxies import find_proxy
@@ -256,6 +258,31 @@ def test_no_more_than_the_limit_is_inflated() -> None:
     inflated, complete = inflate(gzip.compress(GOOD)[:-9], {"Content-Encoding": "gzip"}, 1000)
     assert not complete
     assert inflate(b"no gzip", {"Content-Encoding": "gzip"}, 1000) == (b"no gzip", False)
+
+
+async def test_others_have_their_turn_between_two_large_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    turns, parsed_at = 0, list[int]()
+    original = parse_reply
+
+    def parse(*args: Any, **options: Any) -> Reply:
+        parsed_at.append(turns)
+        return original(*args, **options)
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(client_module, "parse_reply", parse)
+    said = answer(GOOD + b" " * client_module.LARGE_BYTES)
+    async with server(said) as heard, client_of(Upstream(heard.url)) as client:
+        counting = asyncio.create_task(count())
+        await asyncio.gather(*(client.status("a") for _ in range(8)))
+        counting.cancel()
+    assert len(set(parsed_at)) == 8
 
 
 def test_the_members_of_a_compressed_body_are_limited() -> None:
