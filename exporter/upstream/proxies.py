@@ -72,15 +72,14 @@ def _is_exempt(host: str, port: int | None, environ: Mapping[str, str]) -> bool:
 def _names(entry: str, host: str, port: int | None) -> bool:
     if entry == "*":
         return True
-    if "/" in entry:
-        try:
-            return ipaddress.ip_address(host) in ipaddress.ip_network(entry, strict=False)
-        except ValueError:
-            return False
     name, separator, wanted_port = entry.rpartition(":")
-    if separator and wanted_port.isdigit() and ":" not in name.strip("[]"):
+    if separator and wanted_port.isdigit() and (":" not in name or name.endswith("]")):
         if int(wanted_port) != port:
             return False
         entry = name
-    entry = entry.strip("[]").removeprefix("*").removeprefix(".")
-    return host == entry or host.endswith(f".{entry}")
+    entry = entry.strip("[]")
+    try:  # an address may be spelled in several ways
+        return ipaddress.ip_address(host) in ipaddress.ip_network(entry, strict=False)
+    except ValueError:
+        entry, host = entry.removeprefix("*").strip("."), host.rstrip(".")
+        return host == entry or host.endswith(f".{entry}")
