@@ -139,7 +139,7 @@ async def in_background(
 
 
 class Tickets:
-    """What the receiver of tickets was sent: how often each alert of an environment fired."""
+    """Counts how often each alert of an environment was sent to the receiver of tickets."""
 
     def __init__(self) -> None:
         self.sent = Counter[tuple[str, str, str]]()

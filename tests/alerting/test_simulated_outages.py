@@ -1,4 +1,4 @@
-"""The shipped alerts over scrapes of a simulated exporter: who is woken by a batch or an outage.
+"""The shipped alerts over scrapes of a simulated exporter, at the end of a batch and in an outage.
 
 `critical` alerts page somebody; `warning` ones are tickets.
 """
