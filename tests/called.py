@@ -22,7 +22,7 @@ async def called(*arguments: str) -> tuple[int, str, str]:
 
 @contextmanager
 def restored_logging() -> Iterator[None]:
-    """Undo what a subcommand changes of the process's logging, so that later tests find it as before."""
+    """Undo what a subcommand changes of the process's logging; later tests find it as before."""
     loggers = (logging.getLogger(), logging.getLogger(LOGGER_NAME))
     before = [(one, one.level, one.handlers[:], one.filters[:]) for one in loggers]
     try:
