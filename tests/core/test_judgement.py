@@ -187,6 +187,7 @@ def test_weak_witnesses_take_ten_answers_over_ten_minutes() -> None:
     verdict = court.hear(error(500), 600)
     assert verdict is not None
     assert "; meanwhile the finished job old was answered 2xx again, and of " in verdict.evidence
+    assert verdict.weak is True
 
 
 def test_an_unknown_id_that_is_answered_404_is_a_weak_witness_and_422_is_none() -> None:
@@ -548,8 +549,18 @@ def test_with_a_strong_witness_the_share_of_the_mode_counts_and_is_told() -> Non
     verdict = row_of(court, 400, 10, first=10)
     assert verdict is not None
     assert verdict.evidence.endswith(", and of 20 other answers 4 were 5xx")
+    assert verdict.weak is False
     assert court.job.suspicion is not None
     assert court.job.suspicion.answers == 23  # 43 % at most: the 23rd power is below 1e-9
+
+
+def test_one_other_answer_is_told_in_the_singular() -> None:
+    court = Court(answered())
+    court.hear(error(500), 0)
+    court.others(1, 100, bad=1)
+    verdict = row_of(court, 400, 10, first=10)
+    assert verdict is not None
+    assert verdict.evidence.endswith(", and of 100 other answers 1 was 5xx")
 
 
 def test_with_weak_witnesses_the_share_of_all_counts() -> None:

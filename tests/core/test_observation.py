@@ -67,15 +67,28 @@ def test_a_fall_of_progress_is_reported_once_a_job() -> None:
     assert after.progress == 20
     assert [event.type for event in events] == [EventType.PROGRESS_FELL]
     assert events[0].data == {"progress": 20, "from_progress": 80}
+    assert (events[0].job_id, events[0].time) == (after.job_id, START + 9)
     risen, _ = observe(after, ok(progress=90), now(11))
     assert observe(risen, ok(progress=10), now(12))[1] == []
+
+
+@pytest.mark.parametrize(("before", "after", "falls"), [(10.0, 0.0, 0), (10.5, 0.0, 1)])
+def test_a_fall_by_ten_points_is_not_reported(before: float, after: float, falls: int) -> None:
+    seen, _ = observe(job(), ok(progress=before), now(2))
+    _, events = observe(seen, ok(progress=after), now(9))
+    assert len(events) == falls
+
+
+def test_a_first_percentage_is_no_fall() -> None:
+    _, events = observe(job(), ok(progress=0), now(2))
+    assert EventType.PROGRESS_FELL not in [event.type for event in events]
 
 
 def test_a_weak_verdict_is_remembered_until_it_is_overturned() -> None:
     failed, _ = conclude(answered(), Verdict(JobState.FAILED, "because", weak=True), now(5))
     assert failed.weakly_failed
     pending, _ = observe(failed, ok(), now(9))
-    assert not pending.weakly_failed
+    assert pending.weakly_failed is False
     strongly, _ = conclude(answered(), Verdict(JobState.FAILED, "because"), now(5))
     assert not strongly.weakly_failed
 

@@ -11,6 +11,7 @@ from exporter.core.printable import printable
         ("", ""),
         ("a job of Zoë", "a job of Zoë"),
         ("one\ntwo", "one\\ntwo"),
+        ("a\\b 'c' \"d\"", "a\\b 'c' \"d\""),
         ("\x1b[31m", "\\x1b[31m"),
         ("\u202eevil", "\\u202eevil"),
     ],

@@ -335,6 +335,14 @@ def test_the_newest_jobs_are_kept_whichever_sort_they_are_of() -> None:
     assert recent.oldest() == 500.0
 
 
+def test_without_answers_none_is_the_oldest_or_the_newest() -> None:
+    recent = RecentAnswers()
+    assert recent.oldest() == math.inf
+    recent.add("a", "good", 5.0, 60.0)
+    assert recent.newest(("bad",)) == -math.inf
+    assert recent.newest(("good", "bad")) == 5.0
+
+
 def test_a_2xx_that_says_done_counts_as_of_the_poll_before() -> None:
     asked = replace(answered("a"), last_polled_at=START + 40)
     assert served_at(ok(), now(70), asked) == now(70).steady

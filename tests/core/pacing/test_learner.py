@@ -191,7 +191,10 @@ def test_reading_neither_creates_nor_displaces_modes() -> None:
     before = list(learner.modes)
     assert learner.unwatched("mode 0", 5.0).mode is learner.modes["mode 0"]
     assert learner.unwatched("other", 5.0).mode is learner.all
-    assert learner.unwatched(None, 5.0).mode is learner.all
+    unwatched = learner.unwatched(None, 5.0)
+    assert unwatched.mode is learner.all
+    assert (unwatched.name, unwatched.first, unwatched.last) == (None, 5.0, 5.0)
+    assert learner.unwatched("other", 5.0).name == "other"
     assert list(learner.modes) == before
     assert learner.modes["mode 0"].watches == 0
 

@@ -54,6 +54,9 @@ def test_a_loaded_job_that_was_polled_lately_waits_for_the_rest_of_its_wait() ->
     ("wait", "age", "bounded_wait", "limit"),
     [
         (10.0, 0, 10.0, None),
+        (15.0, 0, 15.0, None),
+        (60.0, 1000, 60.0, None),
+        (2.0, 0, 2.0, None),
         (15.1, 0, 15.0, Limit.FRESHNESS),
         (15.1, 75, 15.0, Limit.FRESHNESS),
         (15.1, 75.4, 15.08, Limit.FRESHNESS),
@@ -86,6 +89,18 @@ def test_a_wait_is_within_the_limits_and_a_tenth_of_jitter(
 ) -> None:
     delay = plan(answered(), ok(), age, chance, wait).delay
     assert RULES.min_interval <= delay <= RULES.max_interval * 1.1
+
+
+def test_a_plan_says_which_limit_decided_the_wait() -> None:
+    assert plan(answered(), ok(), 0, wait=10.0).limit is None
+    assert plan(answered(), ok(), 0, wait=40.0).limit is Limit.FRESHNESS
+    loaded = replace(answered(), last_polled_at=START + 390)
+    assert plan(loaded, None, 400, wait=90.0).limit is Limit.MOST
+    setback, _ = observe(answered(), timeout(), now(0))
+    assert plan(setback, timeout(), 0, wait=3.0).limit is Limit.SETBACKS
+    assert plan(setback, timeout(), 0, wait=4.0).limit is None
+    suspected, _ = observe(answered(), error(500), now(0))
+    assert plan(suspected, error(500), 0, wait=40.0).limit is None
 
 
 def test_each_setback_makes_the_wait_longer() -> None:
