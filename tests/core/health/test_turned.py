@@ -32,6 +32,19 @@ def test_jobs_of_different_ages_that_turn_at_one_moment_turned_together() -> Non
     assert together(turned([0, 10, 20, 30, 40]))
 
 
+def test_jobs_of_an_earlier_process_are_placed_by_the_present_clocks() -> None:
+    found = Turned()
+    for number in range(5):
+        one = answered(f"job{number}", registered_at=START + 10 * number, clock_offset=None)
+        found.add(replace(one, last_polled_at=START + 95), now(100))
+    assert found.since == now(100).steady
+    assert [turn.registered for turn in found._turns.values()] == [
+        now(10 * number).steady for number in range(5)
+    ]
+    assert {turn.last_good for turn in found._turns.values()} == {now(95).steady}
+    assert together(found)
+
+
 def test_four_jobs_are_too_few() -> None:
     assert not together(turned([0, 10, 20, 30]))
 
