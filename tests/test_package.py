@@ -167,7 +167,7 @@ async def monitored(
     thresholds = yaml.safe_load((assets / "thresholds.yml").read_text())
     thresholds |= {"interval": "1s", "long_interval": "1s"}
     for alert in ("ignored_variations", "unresolved_failures"):
-        thresholds["alerts"][alert]["for"] = "3s"
+        thresholds["alerts"][alert] |= {"for": "3s", "keep_firing_for": "5s"}
     (folder / "thresholds.yml").write_text(yaml.safe_dump(thresholds))
     installed.run("rules", "--thresholds", "thresholds.yml", "rules", cwd=folder)
     tickets = Tickets()
