@@ -154,11 +154,13 @@ class Evidence:
     def turned_together(self, after: float, rules: JudgementRules, polling: PollingRules) -> bool:
         """Whether most pending jobs are answered badly, and turned as if the service broke.
 
-        Only turns later than `after` (steady seconds) count.
+        Only turns later than `after` (steady seconds) count. Where most of the jobs that are
+        answered 5xx turned before, one by one, some more turn at about one moment by chance.
         """
         bad, good = self.recent.count(Sort.BAD), self.recent.count(Sort.WITNESS)
         most = bad > rules.outage_share * (bad + good)
-        return most and self.turned.together(after, rules, polling)
+        news = len(self.turned) >= rules.outage_share * len(self.suspects)
+        return most and news and self.turned.together(after, rules, polling)
 
     def many_suspects(self, rules: JudgementRules) -> bool:
         """Whether enough undecided jobs are answered 5xx to suspect the service itself."""

@@ -246,6 +246,16 @@ each_row = pytest.mark.parametrize(
 )
 
 
+def test_five_that_turn_together_are_no_outage_among_six_that_turned_one_by_one() -> None:
+    for former, condition in (("abcde", Condition.STUCK), ("abcdef", Condition.SUSPECT)):
+        upstream = Upstream()
+        make_well(upstream)
+        upstream.fails_for(former)
+        upstream.says(ok(), answered("z"), later=1)  # a pending job is served meanwhile
+        turn_together(upstream)
+        assert upstream.condition is condition
+
+
 @each_row
 def test_a_signal_leads_where_the_table_says(signal: str, former: str, then: str) -> None:
     assert after(Condition(former), Signal(signal)) is Condition(then)
