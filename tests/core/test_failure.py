@@ -105,6 +105,20 @@ def test_a_witness_that_comes_late_counts_from_when_it_came() -> None:
     assert evening.proven
 
 
+@pytest.mark.parametrize(
+    ("served", "until", "seconds"),
+    [(1180.0, 1200.0, 200.0), (1181.0, 1200.0, 19.0), (1181.0, 1150.0, 0.0)],
+)
+def test_a_weak_witness_counts_from_the_runs_beginning_unless_it_comes_three_minutes_later(
+    served: float, until: float, seconds: float
+) -> None:
+    evening = Evening()
+    evening.controls(FINISHED, served)
+    run = Suspicion(Kind.SERVER_ERROR, 9, 1000.0, until, 500)
+    found = cases(evening.job, run, evening.health, RULES)
+    assert {case.seconds for case in found if not case.strong} == {seconds}
+
+
 def test_a_strong_witness_from_before_an_outage_does_not_count_after_it() -> None:
     """Most jobs were answered badly, and nobody was served, after the witness was."""
     evening = Evening()

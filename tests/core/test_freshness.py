@@ -36,6 +36,7 @@ class Rules:
         # The job's own poll is due: the client's question takes its place.
         (0.5, True, True, True, Serve.ASK),
         (0.5, True, False, True, Serve.FRESH),
+        (2.0, True, False, True, Serve.FRESH),
         (2.1, True, False, True, Serve.STALE),
         (None, True, False, False, Serve.NOTHING),
     ],

@@ -77,6 +77,16 @@ def test_a_row_that_chance_does_not_make_convicts_while_a_pending_job_is_served(
     )
 
 
+def test_a_single_5xx_of_another_job_is_counted_in_the_singular() -> None:
+    court = Court(answered())
+    court.hear(error(500), 0)
+    court.others(1, 100, bad=1)
+    verdict = row_of(court, 60, every=6, first=6)
+    assert verdict is not None
+    assert verdict.evidence.endswith(", and of 100 other answers 1 was 5xx")
+    assert verdict.weak is False
+
+
 def test_five_5xx_are_one_too_few_however_long_they_last() -> None:
     court = Court(answered())
     court.hear(error(500), 0)
@@ -552,15 +562,6 @@ def test_with_a_strong_witness_the_share_of_the_mode_counts_and_is_told() -> Non
     assert verdict.weak is False
     assert court.job.suspicion is not None
     assert court.job.suspicion.answers == 23  # 43 % at most: the 23rd power is below 1e-9
-
-
-def test_one_other_answer_is_told_in_the_singular() -> None:
-    court = Court(answered())
-    court.hear(error(500), 0)
-    court.others(1, 100, bad=1)
-    verdict = row_of(court, 400, 10, first=10)
-    assert verdict is not None
-    assert verdict.evidence.endswith(", and of 100 other answers 1 was 5xx")
 
 
 def test_with_weak_witnesses_the_share_of_all_counts() -> None:

@@ -109,6 +109,15 @@ def test_the_messages_told_of_one_job_are_limited_in_size() -> None:
     assert remembered == told
 
 
+@pytest.mark.parametrize(("more", "reported"), [(0, 1), (1, 0)])
+def test_a_message_is_reported_up_to_the_last_character_of_the_limit(
+    more: int, reported: int
+) -> None:
+    message = "x" * (MAX_REMEMBERED_CHARS + more)
+    _, events = observe(job(), ok(warnings={"a": (message,)}), now(2))
+    assert types(events).count("warning_raised") == reported
+
+
 def test_progress_is_no_event_and_may_fall_a_little() -> None:
     before, _ = observe(job(), ok(progress=50), now(2))
     after, events = observe(before, ok(progress=40), now(9))
@@ -294,6 +303,14 @@ def test_an_answer_out_of_turn_begins_a_run_and_lengthens_none() -> None:
     assert (polled.suspicion.answers, polled.suspicion.length) == (2, 2)
 
 
+def test_an_answer_out_of_turn_makes_the_run_of_its_kind_the_current_one() -> None:
+    bad, _ = observe(answered(), error(500), now(5))
+    lost, _ = observe(bad, error(404), now(6))
+    again, _ = observe(lost, error(500), now(7), in_turn=False)
+    assert again.suspicion == bad.suspicion
+    assert again.other_runs == (lost.suspicion,)
+
+
 def test_a_verdict_ends_every_run() -> None:
     current = answered()
     for seconds, code in ((5, 500), (6, 404)):
@@ -357,7 +374,8 @@ def test_a_stamp_of_an_earlier_process_that_lies_in_the_future_is_corrected() ->
     assert (after.registered_at, after.finished_at) == (START - 40, START)
     assert only(events, EventType.FINISHED).data["seconds"] == 40
     earlier = replace(answered(), registered_at=START - 5000, clock_offset=None)
-    assert observe(earlier, ok(), now(0))[0].registered_at == START - 5000
+    for later in (0, 1000):
+        assert observe(earlier, ok(), now(later))[0].registered_at == START - 5000
 
 
 EXPECTED_TRANSITIONS = {

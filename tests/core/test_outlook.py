@@ -129,6 +129,10 @@ def test_while_the_upstream_is_down_a_404_has_no_time_of_its_verdict(health: Hea
     assert found.verdict_at is None
 
 
-def test_a_run_of_the_time_it_takes_lacks_no_seconds(health: Health) -> None:
-    found = looked(answered(suspicion=run(3, 600, Kind.NOT_FOUND, 404)), health, now(600))
-    assert found.missing == ()
+@pytest.mark.parametrize(("lasted", "missing"), [(599.0, ("1 s more",)), (600.0, ())])
+def test_a_run_of_the_time_it_takes_lacks_no_seconds(
+    health: Health, lasted: float, missing: tuple[str, ...]
+) -> None:
+    found = looked(answered(suspicion=run(3, lasted, Kind.NOT_FOUND, 404)), health, now(lasted))
+    assert found.missing == missing
+    assert found.http_status == 404

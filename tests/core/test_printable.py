@@ -11,9 +11,9 @@ from exporter.core.printable import printable
         ("", ""),
         ("a job of Zoë", "a job of Zoë"),
         ("one\ntwo", "one\\ntwo"),
-        ("a\\b 'c' \"d\"", "a\\b 'c' \"d\""),
         ("\x1b[31m", "\\x1b[31m"),
         ("\u202eevil", "\\u202eevil"),
+        ("C:\\jobs\n", "C:\\jobs\\n"),
     ],
 )
 def test_what_would_not_show_is_escaped(text: str, shown: str) -> None:
