@@ -18,6 +18,7 @@ from exporter.core.reply import (
     MAX_MESSAGE_CHARS,
     MAX_NAME_CHARS,
     MAX_UNKNOWN_FIELDS,
+    MAX_URL_CHARS,
     MAX_URLS_CHARS,
     MAX_WARNINGS_CHARS,
     Drift,
@@ -329,6 +330,22 @@ def test_the_texts_of_one_answer_are_limited_together() -> None:
     assert 0 < sum(map(len, status.final_urls.values())) <= MAX_URLS_CHARS
     assert {("too_many", "warnings"), ("too_many", "final_urls")} <= set(drift_of(reply))
     assert all(url in urls.values() for url in status.final_urls.values())  # none is cut
+
+
+def test_texts_that_just_fill_the_limit_of_one_answer_are_all_read() -> None:
+    room = MAX_WARNINGS_CHARS // MAX_MESSAGE_CHARS
+    messages = [f"{at:04}" * (MAX_MESSAGE_CHARS // 4) for at in range(room)]
+    urls: dict[str, object] = {
+        f"v{at}": "u" * MAX_URL_CHARS for at in range(MAX_URLS_CHARS // MAX_URL_CHARS)
+    }
+    reply = parse(warnings={"a": messages}, final_urls=urls)
+    assert status_of(reply).warnings == {"a": tuple(messages)}
+    assert status_of(reply).final_urls == urls
+    assert reply.drift == ()
+    reply = parse(warnings={"a": [*messages, "more"]}, final_urls=urls | {"none": None})
+    assert status_of(reply).warnings == {"a": tuple(messages)}
+    assert status_of(reply).final_urls == urls
+    assert set(drift_of(reply)) == {("too_many", "warnings"), ("wrong_type", "final_urls")}
 
 
 def test_lone_surrogates_and_bad_bytes_become_replacement_characters() -> None:
