@@ -17,6 +17,7 @@ from exporter.core.pacing.reasons import LEAST_SAMPLES, duration, estimate, expl
 from exporter.core.pacing.saved import as_dict, from_dict
 from exporter.core.pacing.scale import BUCKETS
 from exporter.core.pacing.watch import MARKS, Mode, Watch
+from exporter.core.reply import MAX_NAME_CHARS
 
 Progress = Callable[[float], tuple[str, int]]
 
@@ -284,6 +285,15 @@ def test_a_forecast_is_rated_by_a_poll_that_comes_when_it_was_planned(
     assert watch.expected is None
 
 
+def test_a_forecast_is_not_rated_after_skipped_time() -> None:
+    learner = Learner()
+    watch = planned(learner)
+    assert watch.mark is not None
+    learner.skip(watch, 29.0)
+    learner.pending(watch, 30.0, "a", 50)
+    assert watch.mark.score == 0.0
+
+
 def test_an_end_rates_the_forecast_as_well_and_once() -> None:
     learner = Learner()
     watch = planned(learner)
@@ -337,6 +347,12 @@ def test_a_learner_survives_being_saved() -> None:
         from_dict(as_dict(again)).modes["many"].marks.keys() == learner.modes["many"].marks.keys()
     )
     assert None in again.modes["many"].marks
+
+
+def test_a_mode_of_the_longest_name_survives_being_saved() -> None:
+    learner = Learner()
+    learner.watch("m" * MAX_NAME_CHARS, 0.0)
+    assert list(from_dict(as_dict(learner)).modes) == ["m" * MAX_NAME_CHARS]
 
 
 def test_saved_data_is_small() -> None:
@@ -513,7 +529,7 @@ def test_ages_before_the_first_polls_have_an_estimate() -> None:
 
 
 def test_durations_are_written_in_two_digits() -> None:
-    written = [duration(seconds) for seconds in (0.04, 1.52, 9.94, 9.96, 119.4, 121, 4000, 7200)]
+    written = [duration(seconds) for seconds in (0.04, 1.52, 9.94, 9.95, 119.4, 121, 4000, 7200)]
     assert written == ["0.0 s", "1.5 s", "9.9 s", "10 s", "119 s", "2.0 min", "67 min", "2.0 h"]
 
 
@@ -560,6 +576,8 @@ def test_the_reason_is_one_plain_sentence() -> None:
     watch.mark.score = 1.0
     sentence = explain(watch, 30.0) or ""
     assert "pending after 30 s at step compose with 50 % end" in sentence
+    watch.percent = 1
+    assert "at step compose with 1 % end" in (explain(watch, 30.0) or "")
     watch.step, watch.percent = "", 0
     assert "pending after 30 s end" in (explain(watch, 30.0) or "")
     watch.step = "compose"

@@ -79,6 +79,8 @@ def test_progress_may_be_as_old_as_the_longest_interval_when_its_bound_is_off() 
     without = Polling(progress_max_age=0.0)
     assert bounded(50.0, job(), now(0), without) == (50.0, None)
     assert bounded(70.0, job(), now(0), without) == (60.0, Limit.MOST)
+    tiny = Polling(min_interval=0.05, progress_max_age=0.1)
+    assert bounded(50.0, job(), now(0), tiny) == (0.1, Limit.FRESHNESS)
     small = Polling(min_interval=2.0, progress_max_age=0.5)
     assert bounded(50.0, job(), now(1), small) == (2.0, Limit.LEAST)
 
