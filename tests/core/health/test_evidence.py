@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from support import START, Judgement, answered, error, job, now, ok
 
 from exporter.core.health.chance import Share, run_length
+from exporter.core.health.control import ControlTarget
 from exporter.core.health.counts import (
     KEPT_SECONDS,
     MODES_A_SLOT,
@@ -24,6 +25,7 @@ from exporter.core.health.evidence import (
     served_at,
     sort_of,
 )
+from exporter.core.health.origin import Origin
 from exporter.core.health.turned import MOST_TURNS
 from exporter.core.health.witnesses import MOST_WITNESSES, Sign, Streak, Witnesses
 from exporter.core.job import Job, JobState, Suspicion
@@ -417,3 +419,14 @@ def test_of_two_witnesses_of_a_mode_the_older_may_be_dropped_alone() -> None:
     assert len(witnesses) == MOST_WITNESSES
     assert witnesses._by_mode["mode0"] == {"a": 1.0}
     assert witnesses.strong(answered("b", mode="m"), 0.0) == "new"
+
+
+def test_a_witness_without_a_mode_is_named_as_of_an_unknown_one() -> None:
+    assert str(Sign("a")) == "job a of mode unknown was answered 2xx"
+
+
+def test_the_bare_request_vouches_for_an_answer_of_the_same_time() -> None:
+    origin = Origin()
+    origin.note(error(422), 5.0, None, ControlTarget.BARE)
+    assert origin.known(5.0)
+    assert not origin.known(5.1)

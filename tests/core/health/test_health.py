@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import START, Judgement, Polling, answered, error, job, now, ok, timeout
 
+from exporter.core.health.circuit import Probes
 from exporter.core.health.control import ControlTarget
 from exporter.core.health.counts import RecentAnswers
 from exporter.core.health.health import Circuit, Health, Probe, UpstreamState
@@ -915,3 +916,27 @@ def test_a_refusal_after_an_outage_is_put_to_the_control_at_once() -> None:
     assert upstream.circuit.closed
     upstream.says(error(401), 32)
     assert upstream.circuit == Circuit(False, 1032.0, Probe.CONTROL)
+
+
+@pytest.mark.parametrize(
+    ("target", "reply", "is_witness"),
+    [
+        (ControlTarget.RANDOM, error(404), True),
+        (ControlTarget.RANDOM, error(503), False),
+        (ControlTarget.BARE, error(404), False),
+    ],
+)
+def test_only_the_404_of_a_random_id_is_a_witness(
+    target: ControlTarget, reply: Reply, is_witness: bool
+) -> None:
+    health = Upstream().health
+    health.note(reply, now(0), job=None, target=target)
+    assert (health.evidence.witnesses.looked_up.until > -math.inf) is is_witness
+
+
+def test_a_shorter_retry_after_replaces_the_former_while_polls_go_on() -> None:
+    probes = Probes()
+    for seconds in ("200", "10"):
+        probes.wait(error(429, Retry_After=seconds), now(0), Polling(), is_open=False)
+    probes.set(now(100).steady)
+    assert probes.wait_left(now(0).steady) == 10.0

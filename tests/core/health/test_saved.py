@@ -241,3 +241,8 @@ def test_anything_else_is_refused(data: Any) -> None:
         ValueError, match=r"^it was written by another version$|expected|never saved"
     ):
         from_data(data)
+
+
+def test_saved_seconds_are_rounded_to_milliseconds() -> None:
+    data = SavedHealth(wait=1.23456, turned_ago=2.34567).as_data()
+    assert (data["wait"], data["turned_ago"]) == (1.235, 2.346)

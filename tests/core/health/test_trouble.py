@@ -42,6 +42,15 @@ def test_a_finished_job_that_is_served_prevents_down() -> None:
         assert evening.fails(seconds) is SUSPECT
 
 
+def test_its_answer_counts_to_the_end_of_the_window_and_then_another_is_awaited() -> None:
+    evening = Evening()
+    evening.fails(100, "abcd")
+    evening.controls(ok("done"), 100)
+    for seconds in (101, 160, 161, 175.5):
+        assert evening.fails(seconds) is SUSPECT
+    assert evening.fails(176.1) is DOWN
+
+
 def test_its_answer_is_awaited_for_fifteen_seconds() -> None:
     evening = Evening()
     assert evening.fails(100) is SUSPECT
