@@ -259,14 +259,22 @@ def test_what_this_machine_lacks_is_its_own_trouble(number: int) -> None:
 
 
 @contextlib.contextmanager
-def no_descriptor_to_spare() -> Iterator[None]:
-    """Let no file or socket be opened by this process."""
+def no_descriptor_to_spare() -> Iterator[Callable[[], None]]:
+    """Let no file or socket be opened by this process.
+
+    To be called again when one that was open may have been closed meanwhile.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    free = os.open(os.devnull, os.O_RDONLY)
-    os.close(free)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+
+    def take() -> None:
+        with contextlib.suppress(OSError):  # none is free
+            free = os.open(os.devnull, os.O_RDONLY)
+            os.close(free)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+
+    take()
     try:
-        yield
+        yield take
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
@@ -286,15 +294,17 @@ async def test_without_a_descriptor_nobody_is_blamed_and_it_is_logged(
     def codes() -> list[str]:
         return [poll.code for poll in poller.schedule.polls(job_id)]
 
-    async def late() -> bool:
-        if clients:  # who asks out of turn makes no poll less late
-            await poller.ask(job_id, "client", 0.05)
-        return time.time() - (poller.schedule.oldest_due() or math.inf) > 3  # outage_window
-
     with simulator.faults.dropped_connection():  # else one is kept and used again
         await site.put(job_id)
         await until(lambda: "connection" in codes())
-        with no_descriptor_to_spare():
+        with no_descriptor_to_spare() as take:
+
+            async def late() -> bool:
+                take()  # those of a request that was under way
+                if clients:  # who asks out of turn makes no poll less late
+                    await poller.ask(job_id, "client", 0.05)
+                return time.time() - (poller.schedule.oldest_due() or math.inf) > 3  # outage_window
+
             await until(late)
             # A request that was under way has run out of time: the server could not accept it.
             await until(lambda: set(codes()[-5:]) == {"internal"})
