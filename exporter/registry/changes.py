@@ -139,7 +139,7 @@ class Changes:
         if before is not None and before.pending and (after is None or not after.pending):
             self._endings.notify(before.job_id)
 
-    def _settler(self, before: Job | None, change: Change, results: "_Results") -> Settled:
+    def _settler(self, before: Job | None, change: Change, results: _Results) -> Settled:
         def settled(result: Accepted | Fenced | StoreError) -> None:
             try:
                 if isinstance(result, Accepted):

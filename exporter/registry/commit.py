@@ -25,7 +25,7 @@ BACKLOG_SLICE: Final = 500
 Settled = Callable[[Accepted | Fenced | StoreError], None]
 """Called with a change's result, or with the error because of which it was not stored."""
 
-_UNSTORABLE: Final = StoreError("the change has a value that cannot be stored")
+_UNSTORABLE: Final = "the change has a value that cannot be stored"
 
 Ts = TypeVarTuple("Ts")
 
@@ -166,7 +166,7 @@ class GroupCommit:
                 self._settle_unstored([*items, *waiting], error)
                 return
             for at, (item, result) in enumerate(zip(items, results, strict=False), start=1):
-                self._call(item.settled, _UNSTORABLE if result is None else result)
+                self._call(item.settled, StoreError(_UNSTORABLE) if result is None else result)
                 if at % SETTLE_SLICE == 0:
                     await asyncio.sleep(0)
             items = items[len(results) :]

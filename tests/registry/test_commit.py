@@ -106,6 +106,18 @@ async def test_a_change_that_must_be_stored_is_refused_when_the_store_fails(
     assert (writer.commit.writable, writer.commit.unwritten) == (False, 0)
 
 
+async def test_each_change_that_no_store_takes_is_refused_with_an_error_of_its_own(
+    writer: Writer,
+) -> None:
+    writer.store.poison = "a"
+    errors = []
+    for _ in range(2):
+        with pytest.raises(StoreError, match="cannot be stored") as raised:
+            await asyncio.wait_for(writer.submit(new("a")), 20)
+        errors.append(raised.value)
+    assert errors[0] is not errors[1]  # one error would keep the frames of each that raised it
+
+
 async def test_any_other_change_counts_at_once_and_is_written_later(writer: Writer) -> None:
     writer.store.broken = True
     future = writer.submit(new("a"), must_store=False)
