@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from .reply import Kind
+from .reply import EMPTY, Kind
 
 
 class JobState(StrEnum):
@@ -104,19 +104,19 @@ class Job:
     version: int = 0
     sources: tuple[Source, ...] = ()
     key: str | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     mode: str | None = None
     state: JobState = JobState.PENDING
     step: str | None = None
     step_since: float | None = None
     progress: float | None = None
-    warnings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    warnings: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: EMPTY)
     ignored_variations: tuple[str, ...] = ()
-    reported_warnings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    reported_warnings: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: EMPTY)
     reported_ignored: tuple[str, ...] = ()
     reported_drift: tuple[str, ...] = ()
     final_url: str | None = None
-    final_urls: Mapping[str, str] = field(default_factory=dict)
+    final_urls: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     first_answer_at: float | None = None
     first_seen_final: bool = False
     last_polled_at: float | None = None

@@ -1,10 +1,25 @@
 """Registering a job for the first time, registering it again, and forgetting it."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 from .events import NOTHING, Event, EventType, Now
 from .job import Job, Source
+
+KEPT_LABELS: Final = 4096
+"""Labels that were not used for long have left the cache: new jobs then share another mapping."""
+
+
+def share_labels(labels: Mapping[str, str]) -> Mapping[str, str]:
+    """Return labels equal to these, in the same order; one mapping for all jobs that have them."""
+    return _labels(tuple(labels.items()))
+
+
+@functools.lru_cache(KEPT_LABELS)
+def _labels(items: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
+    return dict(items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +57,7 @@ def register(
         registered_healthy_time=now.healthy_time,
         sources=(source,),
         key=key,
-        labels=dict(labels),
+        labels=share_labels(labels),
         mode=mode,
     )
     return job, [Event(EventType.REGISTERED, job_id, now.time, {"source": source.value})]
@@ -65,7 +80,7 @@ def register_again(
     after = replace(
         job,
         sources=job.sources if source in job.sources else (*job.sources, source),
-        labels={**labels, **job.labels},
+        labels=share_labels({**labels, **job.labels}),
         key=key if job.key is None else job.key,
     )
     return after, conflicts

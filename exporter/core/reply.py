@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 """Answers are read up to this length; a longer 2xx is unreadable."""
@@ -23,6 +23,13 @@ MAX_UNKNOWN_FIELDS: Final = 10
 
 UNNAMED_VARIATION: Final = "unknown"
 """The variation under which warnings without one are listed."""
+
+EMPTY: Final[Mapping[str, Any]] = {}
+"""The empty mapping of all answers and jobs: three of its own took 192 bytes of each job.
+
+Nobody writes to it, because the fields of a job are read-only. It is a plain `dict`: an application
+that embeds the exporter may copy a job (`dataclasses.asdict`) or write it as JSON.
+"""
 
 
 class Kind(StrEnum):

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Final, TypeVar
 
 from .reply import (
+    EMPTY,
     MAX_DRIFTS,
     MAX_MESSAGE_CHARS,
     MAX_MESSAGES,
@@ -148,7 +149,7 @@ class StatusReader:
             return 0 if value < 0 else 100
         return value
 
-    def _urls(self) -> dict[str, str]:
+    def _urls(self) -> Mapping[str, str]:
         """Return `final_urls`, from variation to URL; a list is read with positions as names."""
         value = self._document.get("final_urls", {})
         if isinstance(value, list):
@@ -156,7 +157,7 @@ class StatusReader:
             value = {str(position): url for position, url in enumerate(value)}
         if not isinstance(value, dict):
             self._wrong_type("final_urls")
-            return {}
+            return EMPTY
         urls = {}
         room = MAX_URLS_CHARS
         for name, url in self._first(value.items(), MAX_VARIATIONS, "final_urls"):
@@ -168,9 +169,9 @@ class StatusReader:
                 urls[self._variation(name)] = self._bounded(url, MAX_URL_CHARS, "final_urls")
             else:
                 self._wrong_type("final_urls")
-        return urls
+        return urls or EMPTY
 
-    def _warnings(self) -> dict[str, tuple[str, ...]]:
+    def _warnings(self) -> Mapping[str, tuple[str, ...]]:
         """Return `warnings`, from variation to messages.
 
         Messages that came without a variation are listed under `unknown`.
@@ -181,12 +182,12 @@ class StatusReader:
             value = {UNNAMED_VARIATION: value} if value else {}
         if not isinstance(value, dict):
             self._wrong_type("warnings")
-            return {}
+            return EMPTY
         warnings = {}
         for name, messages in self._first(value.items(), MAX_VARIATIONS, "warnings"):
             if texts := self._messages(messages):
                 warnings[self._variation(name)] = texts
-        return warnings
+        return warnings or EMPTY
 
     def _messages(self, value: object) -> tuple[str, ...]:
         if not isinstance(value, list):

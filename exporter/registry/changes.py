@@ -14,7 +14,6 @@ from ..core.job import Job, JobState
 from ..core.ledger import ledger_step
 from ..core.published import Published
 from ..core.tally import Tally
-from ..storage.sharing import shared
 from ..storage.store import Accepted, Change, Fenced, StoreError
 from .commit import GroupCommit, Settled
 from .feed import Feed
@@ -164,7 +163,7 @@ class Changes:
             after = None
         elif after is not None:
             if before is None:
-                after = replace(after, incarnation=accepted.incarnation, **shared(after))
+                after = replace(after, incarnation=accepted.incarnation)
             else:
                 self.by_state[before.state] -= 1
             self.by_state[after.state] += 1

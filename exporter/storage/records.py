@@ -12,9 +12,9 @@ from operator import attrgetter
 from typing import Any, Final
 
 from ..core.job import Job, JobState, Source, Suspicion
+from ..core.registration import share_labels
 from ..core.reply import Kind
 from ..core.tally import Labels
-from .sharing import NOTHING, share_labels
 
 _COLUMNS: Final = frozenset({"job_id", "incarnation", "version", "clock_offset"})
 _DEFAULTS: Final = {
@@ -34,7 +34,6 @@ _STORED_NAMES: Final = {
 _FIELDS: Final = {stored: name for name, stored in _STORED_NAMES.items()}
 _TUPLES: Final = ("ignored_variations", "reported_ignored", "reported_drift")
 _MESSAGES: Final = ("warnings", "reported_warnings")
-_SHARED: Final = dict.fromkeys((*_MESSAGES, "final_urls"), NOTHING)
 
 
 class RecordError(ValueError):
@@ -76,8 +75,9 @@ def load_job(job_id: str | bytes, incarnation: int, version: int, document: str 
 
 def _fields(document: str | bytes) -> dict[str, Any]:
     stored: dict[str, Any] = json.loads(_text(document))
-    data = _SHARED | {_FIELDS.get(name, name): value for name, value in stored.items()}
-    data["labels"] = share_labels(data.get("labels", NOTHING))
+    data = {_FIELDS.get(name, name): value for name, value in stored.items()}
+    if "labels" in data:
+        data["labels"] = share_labels(data["labels"])
     data["source"] = Source(data["source"])
     data["sources"] = tuple(Source(name) for name in data.get("sources", ()))
     if "state" in data:
@@ -86,7 +86,7 @@ def _fields(document: str | bytes) -> dict[str, Any]:
         if name in data:
             data[name] = tuple(data[name])
     for name in _MESSAGES:
-        if data[name]:
+        if name in data:
             data[name] = {variation: tuple(texts) for variation, texts in data[name].items()}
     if "suspicion" in data:
         data["suspicion"] = _load_run(data["suspicion"])

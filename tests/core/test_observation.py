@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from support import JOB_ID, START, answered, error, job, now, ok, only, timeout, types
 
+from exporter.core.contract import parse_reply
 from exporter.core.events import Event, EventType, Now
 from exporter.core.job import TRANSITIONS, Job, JobState, Source, Verdict
 from exporter.core.observation import (
@@ -59,6 +60,17 @@ def test_the_same_answer_twice_gives_no_second_event() -> None:
     second, events = observe(first, reply, now(4))
     assert events == []
     assert replace(second, last_polled_at=first.last_polled_at) == first
+
+
+def test_jobs_share_their_empty_mappings_before_and_after_an_answer() -> None:
+    body = b'{"job_id": "%s", "state": "pending", "status": "a", "mode": "params", "progress": 1}'
+    jobs = [job("a"), job("b")]
+    jobs += [
+        observe(one, parse_reply(200, {}, body % one.job_id.encode()), now(2))[0] for one in jobs
+    ]
+    assert [one.mode for one in jobs] == [None, None, "params", "params"]
+    assert len({id(one.final_urls) for one in jobs}) == 1
+    assert len({id(texts) for one in jobs for texts in (one.warnings, one.reported_warnings)}) == 1
 
 
 def test_a_fall_of_progress_is_reported_once_a_job() -> None:

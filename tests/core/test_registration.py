@@ -19,6 +19,16 @@ def test_a_new_job_is_pending_and_tells_its_source() -> None:
     assert events[0].data == {"source": "config"}
 
 
+def test_jobs_share_equal_labels() -> None:
+    one, other = (
+        register(name, Source.API, now(), labels={"shop": "eu", "team": "a"})[0] for name in "ab"
+    )
+    assert one.labels is other.labels
+    third, _ = register("c", Source.API, now(), labels={"team": "a"})
+    third, _ = register_again(third, Source.FILE, labels={"shop": "eu", "team": "a"})
+    assert third.labels is one.labels
+
+
 def test_back_filling_is_held_to_the_past() -> None:
     assert register("a", Source.API, now(3), registered_at=5.0)[0].registered_at == 5.0
     late = register("a", Source.API, now(3), registered_at=START + 50)[0]
