@@ -7,6 +7,7 @@ could last for ever: what is not learned yet asks for more polls than are needed
 """
 
 import json
+from dataclasses import dataclass
 from typing import Final
 
 from ..core.events import Now
@@ -26,33 +27,44 @@ LOST_SHARE: Final = 0.25
 ENDS: Final = (JobState.DONE, JobState.FAILED)
 
 
+@dataclass(slots=True)
+class _Watched:
+    """A pending job that was answered."""
+
+    watch: Watch
+    lost: float
+    """The lost seconds until its last answer."""
+    disturbed: bool = False
+    """Whether its next answer is not learned from."""
+
+    def can_teach(self, lost: float) -> bool:
+        """Whether an answer is learned from; `lost` are the lost seconds until then."""
+        allowed = max(LOST_SECONDS, LOST_SHARE * self.watch.planned_wait)
+        return not self.disturbed and lost - self.lost <= allowed
+
+
 class Pace:
     """The learner of one upstream, and a watch for each pending job that was answered."""
 
     def __init__(self) -> None:
         self.learner = Learner()
-        self._watches: dict[str, Watch] = {}
-        self._disturbed: set[str] = set()
-        """Jobs whose next answer is not learned from."""
-        self._lost: dict[str, float] = {}
-        """The lost seconds of each watched job until its last answer."""
+        self._watched: dict[str, _Watched] = {}
 
     def answered(self, job: Job, reply: Reply, now: Now) -> None:
         """Learn from an answer; `job` is the job as changed by it."""
-        watch, age = self._watches.get(job.job_id), _age(job, now)
+        known, age, lost = self._watched.get(job.job_id), _age(job, now), _lost(job, now)
         if reply.kind is not Kind.OK:
-            self._disturbed.add(job.job_id)
-        elif watch is None or watch.name != job.mode:
-            self._begin(job, age, now)
+            self._disturb(job.job_id)
+        elif known is None or known.watch.name != job.mode:
+            self._begin(job, age, lost)
         elif job.pending:
-            if self._is_undisturbed(job, watch, now):
-                self.learner.pending(watch, age, job.step or "", int(job.progress or 0))
+            if known.can_teach(lost):
+                self._pending(known.watch, job, age)
             else:
-                self.learner.skip(watch, age)
-            self._disturbed.discard(job.job_id)
-            self._lost[job.job_id] = _lost(job, now)
-        elif job.state in ENDS and self._is_undisturbed(job, watch, now):
-            self.learner.ended(watch, age)
+                self.learner.skip(known.watch, age)
+            known.lost, known.disturbed = lost, False
+        elif job.state in ENDS and known.can_teach(lost):
+            self.learner.ended(known.watch, age)
         if not job.pending:
             self.forget(job.job_id)
 
@@ -63,18 +75,15 @@ class Pace:
 
     def planned(self, job: Job, made: Forecast, planned: NextPoll) -> None:
         """Note when a pending job is polled next, so that its answer can be learned from."""
-        watch = self._watches.get(job.job_id)
-        if planned.reason is not PollReason.SCHEDULE or watch is None:
-            self._disturbed.add(job.job_id)
-        else:
-            self.learner.plan(watch, made, planned.delay)
+        if planned.reason is not PollReason.SCHEDULE:
+            self._disturb(job.job_id)
+        elif (known := self._watched.get(job.job_id)) is not None:
+            self.learner.plan(known.watch, made, planned.delay)
 
     def forget(self, job_id: str) -> None:
         """Drop what is kept about a job; what was learned from it stays."""
-        if (watch := self._watches.pop(job_id, None)) is not None:
-            self.learner.leave(watch)
-            del self._lost[job_id]
-        self._disturbed.discard(job_id)
+        if (known := self._watched.pop(job_id, None)) is not None:
+            self.learner.leave(known.watch)
 
     def estimate(self, job: Job, now: Now) -> Estimate | None:
         """Return how long a pending job will still last; None after too few ends."""
@@ -93,26 +102,26 @@ class Pace:
     def load(self, text: str) -> None:
         """Go on from what `dump` returned; raises `ValueError` when it cannot be read."""
         self.learner = from_dict(parse(text))
-        self._watches.clear()
-        self._lost.clear()
+        self._watched.clear()
 
     def _watch(self, job: Job, age: float) -> Watch:
         """Return a job's watch, or what is known of a job that was not answered yet."""
-        return self._watches.get(job.job_id) or self.learner.unwatched(job.mode, age)
+        known = self._watched.get(job.job_id)
+        return known.watch if known else self.learner.unwatched(job.mode, age)
 
-    def _begin(self, job: Job, age: float, now: Now) -> None:
+    def _begin(self, job: Job, age: float, lost: float) -> None:
         self.forget(job.job_id)
         if job.pending:
             watch = self.learner.watch(job.mode, age)
-            self.learner.pending(watch, age, job.step or "", int(job.progress or 0))
-            self._watches[job.job_id] = watch
-            self._lost[job.job_id] = _lost(job, now)
+            self._pending(watch, job, age)
+            self._watched[job.job_id] = _Watched(watch, lost)
 
-    def _is_undisturbed(self, job: Job, watch: Watch, now: Now) -> bool:
-        if job.job_id in self._disturbed:
-            return False
-        lost = _lost(job, now) - self._lost[job.job_id]
-        return lost <= max(LOST_SECONDS, LOST_SHARE * watch.planned_wait)
+    def _pending(self, watch: Watch, job: Job, age: float) -> None:
+        self.learner.pending(watch, age, job.step or "", int(job.progress or 0))
+
+    def _disturb(self, job_id: str) -> None:
+        if (known := self._watched.get(job_id)) is not None:
+            known.disturbed = True
 
 
 def _lost(job: Job, now: Now) -> float:

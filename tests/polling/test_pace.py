@@ -49,14 +49,14 @@ def test_an_end_is_learned_from_once(pace: Pace, state: JobState) -> None:
     law = pace.learner.modes["params"].law
     assert law.samples == 1
     assert law.lived == pytest.approx(30 + 10.1 / 2)
-    assert pace._watches == {}
+    assert pace._watched == {}
 
 
 @pytest.mark.parametrize("state", [JobState.NOT_FOUND, JobState.INVALID, JobState.EXPIRED])
 def test_a_verdict_of_ours_is_not_learned_from(pace: Pace, state: JobState) -> None:
     pace.answered(ended(state), ok(), now(40))
     assert ends_learned(pace) == 0
-    assert pace._watches == {}
+    assert pace._watched == {}
 
 
 @pytest.mark.parametrize(("lost", "learned"), [(2.4, 1), (2.6, 0)])
@@ -133,7 +133,7 @@ def test_a_job_first_seen_ended_is_not_learned_from() -> None:
     pace = Pace()
     pace.answered(ended(), ok(), now(40))
     assert ends_learned(pace) == 0
-    assert pace._watches == {}
+    assert pace._watched == {}
 
 
 def test_a_back_filled_job_counts_from_when_it_was_first_seen() -> None:
@@ -151,16 +151,16 @@ def test_a_mode_that_is_learned_later_begins_a_new_watch() -> None:
     pace = Pace()
     unknown = replace(pending(), mode=None)
     pace.answered(unknown, ok(), now(0))
-    assert pace._watches[unknown.job_id].name is None
+    assert pace._watched[unknown.job_id].watch.name is None
     pace.answered(pending(), ok(), now(30))
-    assert pace._watches[unknown.job_id].first == 30.0
+    assert pace._watched[unknown.job_id].watch.first == 30.0
 
 
 def test_a_forgotten_job_leaves_nothing(pace: Pace) -> None:
     pace.answered(pending(), timeout(), now(31))
     pace.forget(pending().job_id)
     pace.forget("unknown")
-    assert (pace._watches, pace._disturbed, pace._lost) == ({}, set(), {})
+    assert pace._watched == {}
 
 
 def test_a_job_that_is_planned_before_its_first_answer_is_learned_from_after_it() -> None:
@@ -212,7 +212,7 @@ def test_a_mode_is_free_once_its_job_is_forgotten_or_shows_another_mode(pace: Pa
 
 def test_loading_ends_the_watches_of_what_was_known_before(pace: Pace) -> None:
     pace.load(pace.dump())
-    assert pace._watches == {}
+    assert pace._watched == {}
 
 
 def test_ended_jobs_and_unknown_modes_have_no_estimate() -> None:
