@@ -4,6 +4,7 @@ import math
 
 import pytest
 from fixed_time import FixedTime
+from support import START
 
 from exporter.core.pacing.next_poll import NextPoll, PollReason
 from exporter.core.reply import Kind
@@ -67,6 +68,23 @@ def test_the_last_polls_are_kept_oldest_first(schedule: Schedule) -> None:
     for one in made:
         schedule.polled("a", one)
     assert list(schedule.polls("a")) == made[-KEPT_POLLS:]
+
+
+def test_the_polls_of_jobs_with_other_results_are_not_mixed_up(schedule: Schedule) -> None:
+    results = [
+        (Kind.OK, "200", ""),
+        (Kind.TRANSPORT, "connection", "dns"),
+        (Kind.TRANSPORT, "connection", "reset"),
+        (Kind.UNREADABLE, "invalid_body", ""),
+        (Kind.OK, "200", ""),
+    ]
+    made: dict[str, list[Poll]] = {"a": [], "b": []}
+    for at, (kind, code, reason) in enumerate([*results, *reversed(results)]):
+        name = "ab"[at % 2]
+        schedule.plan(name, NextPoll(1.0, PollReason.SCHEDULE), 0.0)
+        made[name].append(Poll(START + at / 3, at / 7, kind, code, at / 9, reason))
+        schedule.polled(name, made[name][-1])
+    assert {name: list(schedule.polls(name)) for name in made} == made
 
 
 def test_polls_of_a_job_that_is_not_in_the_schedule_are_not_kept(schedule: Schedule) -> None:
