@@ -2,7 +2,7 @@
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -61,12 +61,10 @@ class _Packing:
             self._results.append(result)
         return self._FORMAT.pack(poll.time, poll.at, poll.seconds, number)
 
-    def unpack(self, polls: bytes) -> tuple[Poll, ...]:
-        return tuple(
-            Poll(time, at, kind, code, seconds, reason)
-            for time, at, seconds, number in self._FORMAT.iter_unpack(polls)
-            for kind, code, reason in (self._results[number],)
-        )
+    def unpack(self, polls: bytes) -> Iterator[Poll]:
+        for time, at, seconds, number in self._FORMAT.iter_unpack(polls):
+            kind, code, reason = self._results[number]
+            yield Poll(time, at, kind, code, seconds, reason)
 
 
 _KEPT_BYTES: Final = KEPT_POLLS * _Packing.SIZE
@@ -131,5 +129,12 @@ class Schedule(DueQueue):
 
     def polls(self, job_id: str) -> Sequence[Poll]:
         """Return the last polls of a job, oldest first."""
+        return tuple(self._packing.unpack(self._packed(job_id)))
+
+    def last_poll(self, job_id: str) -> Poll | None:
+        """Return the last poll of a job; each status answer reads it, so only one is unpacked."""
+        return next(self._packing.unpack(self._packed(job_id)[-_Packing.SIZE :]), None)
+
+    def _packed(self, job_id: str) -> bytes:
         plan = self._plans.get(job_id)
-        return self._packing.unpack(plan.polls) if plan else ()
+        return plan.polls if plan else b""

@@ -21,14 +21,7 @@ from ..core.reply import Kind, Reply
 from ..registry.registry import Registry
 from .last_answers import Answer, from_store
 from .poller import Poller
-from .served import (
-    Forwarded,
-    KeyRejectedError,
-    Result,
-    Served,
-    StatusConfig,
-    UnavailableError,
-)
+from .served import Forwarded, KeyRejectedError, Result, Served, StatusConfig, UnavailableError
 from .unregistered import RefusalWatcher, UnregisteredIds
 
 
@@ -133,12 +126,11 @@ class StatusCache:
 
     def _cool_down(self, job_id: str) -> float:
         """See `freshness.cool_down`; 0 while a request is in flight, which is always awaited."""
-        if self._poller.is_in_flight(job_id):  # its answer is in `polls` before it is stored
+        if self._poller.is_in_flight(job_id):  # its poll is noted before it is stored
             return 0.0
-        polls, known = self._poller.schedule.polls(job_id), self._usable(job_id)
+        last, known = self._poller.schedule.last_poll(job_id), self._usable(job_id)
         now = self._clock.monotonic()  # read once: the two ages are compared
-        answered = polls and polls[-1].kind not in NOT_THE_JOB
-        ago = now - polls[-1].at if answered else None
+        ago = None if last is None or last.kind in NOT_THE_JOB else now - last.at
         age = None if known is None else now - known.at
         return cool_down(age, ago, self._poller.schedule.cool_down(job_id), self._config().status)
 

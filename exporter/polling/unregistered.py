@@ -23,14 +23,7 @@ from ..registry.staging import RegistryFullError
 from ..storage.store import StoreError
 from .last_answers import Answer, answer_of
 from .poller import Poller
-from .served import (
-    Forwarded,
-    KeyRejectedError,
-    Result,
-    Served,
-    StatusConfig,
-    UnavailableError,
-)
+from .served import Forwarded, KeyRejectedError, Result, Served, StatusConfig, UnavailableError
 
 UNKNOWN_SECONDS: Final = 5.0
 """How long a 404 or 422 is served again without asking."""

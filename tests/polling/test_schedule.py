@@ -67,6 +67,7 @@ def test_the_last_polls_are_kept_oldest_first(schedule: Schedule) -> None:
     made = [poll(float(at)) for at in range(KEPT_POLLS + 5)]
     for one in made:
         schedule.polled("a", one)
+        assert schedule.last_poll("a") == one
     assert list(schedule.polls("a")) == made[-KEPT_POLLS:]
 
 
@@ -89,7 +90,7 @@ def test_the_polls_of_jobs_with_other_results_are_not_mixed_up(schedule: Schedul
 
 def test_polls_of_a_job_that_is_not_in_the_schedule_are_not_kept(schedule: Schedule) -> None:
     schedule.polled("a", poll(1.0))
-    assert schedule.polls("a") == ()
+    assert (schedule.polls("a"), schedule.last_poll("a")) == ((), None)
 
 
 def test_a_removed_job_keeps_its_polls_and_a_forgotten_one_keeps_nothing(
