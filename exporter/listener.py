@@ -37,7 +37,7 @@ class Listener:
         host: str,
         port: int,
         tls: ssl.SSLContext | None,
-        most_handshakes: int = MOST_HANDSHAKES,
+        most_handshakes: int,
     ) -> None:
         """Listen on an address; an empty host is every address. Raises `OSError`.
 

@@ -14,14 +14,13 @@ from functools import partial
 from typing import Final
 
 from aiohttp import web
+from yarl import URL
 
 HANDSHAKE_SECONDS: Final = 10.0
 """How long a TLS handshake may take."""
 SHUTDOWN_SECONDS: Final = 1.0
 """How long a closed connection waits for the client to close TLS as well."""
 MOST_HANDSHAKES: Final = 1000
-ACCEPTED_AT_ONCE: Final = 64
-"""After this many new connections other tasks run."""
 RETRY_SECONDS: Final = 1.0
 """How long no connection is accepted after an error such as too many open files."""
 
@@ -37,7 +36,7 @@ class TlsSite(web.BaseSite):
         runner: web.BaseRunner,
         listening: socket.socket,
         tls: ssl.SSLContext,
-        most: int = MOST_HANDSHAKES,
+        most: int,
     ) -> None:
         super().__init__(runner, ssl_context=tls)
         self._listening = listening
@@ -50,7 +49,7 @@ class TlsSite(web.BaseSite):
     def name(self) -> str:
         """The URL, for messages."""
         host, port, *_ = self._listening.getsockname()
-        return f"https://{host}:{port}"
+        return str(URL.build(scheme="https", host=host, port=port))
 
     async def start(self) -> None:
         """Accept connections."""
@@ -68,16 +67,16 @@ class TlsSite(web.BaseSite):
             asyncio.get_running_loop().add_reader(self._listening, self._accept)
 
     def _accept(self) -> None:
-        for _ in range(ACCEPTED_AT_ONCE):
-            try:
-                connection, _ = self._listening.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                self._wait_after(error)
-                return
-            connection.setblocking(False)
-            self._begin(connection)
+        """Accept one connection. The loop calls again, after other tasks, while more wait."""
+        try:
+            connection, _ = self._listening.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            self._wait_after(error)
+            return
+        connection.setblocking(False)
+        self._begin(connection)
 
     def _wait_after(self, error: OSError) -> None:
         """Let some time pass, because the socket stays readable and the error would come again."""

@@ -3,8 +3,11 @@
 import asyncio
 import base64
 import contextlib
+import errno
+import socket
 import ssl
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -191,6 +194,30 @@ async def test_a_tls_handshake_that_does_not_end_is_closed(
         writer.write(b"\x16\x03\x01")  # the beginning of a client's first message
         assert await asyncio.wait_for(reader.read(), 20) == b""
         writer.close()
+
+
+async def test_after_an_error_connections_over_tls_are_accepted_again(
+    write_config: WriteConfig,
+    place: Place,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(tls_site, "RETRY_SECONDS", 0.1)
+    accept, errors = socket.socket.accept, [errno.EMFILE, errno.EPROTO, errno.EMFILE]
+
+    def failing(listening: socket.socket) -> tuple[socket.socket, Any]:
+        if errors:
+            raise OSError(errors.pop(), "cannot")
+        return accept(listening)
+
+    monkeypatch.setattr(socket.socket, "accept", failing)
+    place.write()
+    async with serving(write_config, place) as server:
+        began = time.monotonic()
+        assert (await place.get(f"{server.url}/-/healthy"))[0] == 200
+    assert time.monotonic() - began >= 0.3  # without a wait the loop would spin
+    assert errors == []
+    assert caplog.text.count("cannot accept") == 1  # a lack of descriptors is no fault of ours
 
 
 async def test_certificates_that_rotate_under_load_lose_no_scrape(
