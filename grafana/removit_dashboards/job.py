@@ -176,7 +176,7 @@ def _now() -> Section:
 def _meaning() -> Builder[Panel]:
     """Return why the job is in its state, in words."""
     state = newest(f"removit_job_state{{{SINGLE}}}")
-    twice = f'label_replace(max by (state) ({state}), "do", "$1", "state", "(.+)")'
+    both = f'label_replace(max by (state) ({state}), "do", "$1", "state", "(.+)")'
     why, advice = (
         {state: (texts[at], STATE_COLOURS[state]) for state, texts in MEANINGS.items()}
         for at in (0, 1)
@@ -185,7 +185,7 @@ def _meaning() -> Builder[Panel]:
         "Why it is in this state",
         "What each state means. The answers that led to it, as one sentence: `evidence` in"
         " GET /api/v1/jobs/{job_id}." + KEPT,
-        rows(twice),
+        rows(both),
         columns={
             "state": Column("Why", words=why, coloured="text", width=900),
             "do": Column("What to do", words=advice),

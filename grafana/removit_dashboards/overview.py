@@ -23,14 +23,17 @@ from .looks import (
 )
 from .overview_details import by_group, totals, traffic
 from .overview_times import api, times
-from .overview_trouble import FINISHED, WITHOUT, among_ended, stuck, wrong
+from .overview_trouble import bars_of_jobs, stuck, wrong
 from .panels import AGE, COUNT, SHARE, Column, fact, lines, rows_of, timeline
 from .queries import (
     BY_GROUP,
+    FINISHED,
     GROUP,
     ONE,
     REPORTING,
+    REQUESTS,
     SEEN,
+    WITHOUT,
     Query,
     R,
     age,
@@ -43,14 +46,11 @@ from .queries import (
     or_row,
     or_zero,
     rows,
-    some,
     while_seen,
-    with_exemplars,
 )
 from .resend import resend_table, resend_tile
 from .upstreams import STATE_WORDS, column, held_for, reason, state_code
 
-REQUESTS = "removit_upstream_requests_total"
 UPSTREAM_URL = (
     "/d/removit-overview/removit-overview?var-upstream=${__value.raw}"
     "&${job:queryparam}&${instance:queryparam}&${group:queryparam}"
@@ -230,16 +230,14 @@ def _arrivals_and_ends() -> Builder[Panel]:
 
 
 def _ended_badly() -> Builder[Panel]:
-    bad = f'{GROUP},state!="done"'
-    return lines(
+    return bars_of_jobs(
         "Ended badly per minute, by state",
-        "Jobs that ended in another state than done. The points are exemplars: each leads to a"
-        " job.",
-        "cpm",
-        with_exemplars(f"sum by (state) (rate({FINISHED}{{{bad}}}[{R}])) * 60 > 0", "{{state}}"),
+        "Jobs that ended in another state than done.",
+        FINISHED,
+        "state",
+        "no bad end",
+        matchers=f'{GROUP},state!="done"',
         colours=STATE_COLOURS,
-        bars=True,
-        quiet=among_ended("no bad end", some(FINISHED, bad)),
     )
 
 

@@ -2,9 +2,21 @@
 
 from .layout import Band, Section
 from .looks import NO_ROW
-from .overview_trouble import FINISHED
 from .panels import AGE, COUNT, SHARE, Column, Quiet, lines, rows_of
-from .queries import BY_GROUP, GROUP, ONE, SEEN, Query, R, answered, or_row, or_zero, rows, some
+from .queries import (
+    BY_GROUP,
+    FINISHED,
+    GROUP,
+    ONE,
+    SEEN,
+    Query,
+    R,
+    answered,
+    or_row,
+    or_zero,
+    rows,
+    some,
+)
 
 ENDED = f'{FINISHED}{{{GROUP},state=~"done|failed|expired"}}'
 SLOWLY = f"(sum(rate({FINISHED}{{{GROUP}}}[15m])) > 0)"

@@ -7,11 +7,10 @@ from exporter.alerting.thresholds import load_thresholds
 from .layout import Band, Section
 from .looks import BLUE, GREEN, YELLOW
 from .panels import AGE, SHARE, Quiet, heat, lines
-from .queries import GROUP, ONE, Query, R, answered, buckets, some, with_exemplars
+from .queries import GROUP, ONE, REQUESTS, Query, R, answered, buckets, some, with_exemplars
 
 DURATION = "removit_job_duration_seconds"
 REQUEST = "removit_upstream_request_duration_seconds"
-REQUESTS = "removit_upstream_requests_total"
 NONE_DONE = Quiet("no job was done", some(f"{DURATION}_count", f'{GROUP},state="done"'))
 NO_REQUEST = Quiet("no request", some(REQUESTS))
 
@@ -94,8 +93,8 @@ def times() -> Section:
 
 def api() -> Section:
     """Return requests, errors, latency and the rate limit."""
-    requests, errors = REQUESTS, "removit_upstream_errors_total"
-    made = f"sum by (upstream) (rate({requests}{{{ONE}}}[{R}]))"
+    errors = "removit_upstream_errors_total"
+    made = f"sum by (upstream) (rate({REQUESTS}{{{ONE}}}[{R}]))"
     allowed = f"sum by (upstream) (removit_exporter_rate_limit_per_second{{{ONE}}})"
     asked = f"sum by (upstream) (removit_exporter_poll_demand_per_second{{{ONE}}})"
     return Section(
@@ -108,7 +107,7 @@ def api() -> Section:
                 " colour is that of the class of codes.",
                 "reqps",
                 Query(
-                    f"sum by (endpoint, code) (rate({requests}{{{ONE}}}[{R}])) > 0",
+                    f"sum by (endpoint, code) (rate({REQUESTS}{{{ONE}}}[{R}])) > 0",
                     "{{endpoint}} {{code}}",
                 ),
                 by_code=True,
@@ -159,7 +158,7 @@ def api() -> Section:
                 "Requests by purpose",
                 "A second: poll, control (is the upstream well?), recheck, client, probe.",
                 "reqps",
-                Query(f"sum by (purpose) (rate({requests}{{{ONE}}}[{R}])) > 0", "{{purpose}}"),
+                Query(f"sum by (purpose) (rate({REQUESTS}{{{ONE}}}[{R}])) > 0", "{{purpose}}"),
                 colours={"poll": BLUE, "control": YELLOW, "client": GREEN},
                 stacked=True,
                 quiet=NO_REQUEST,

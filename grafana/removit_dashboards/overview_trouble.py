@@ -1,15 +1,22 @@
 """The overview's sections about trouble with jobs."""
 
+from collections.abc import Mapping
+
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models.dashboard import Panel
+
 from exporter.alerting.thresholds import load_thresholds
 
 from .layout import Band, Section
 from .looks import GREEN, NO_ROW, ORANGE, YELLOW
 from .panels import AGE, COUNT, SHARE, Column, Quiet, lines, rows_of
 from .queries import (
+    FINISHED,
     GROUP,
     ONE,
     RECORDED,
     SEEN,
+    WITHOUT,
     Query,
     R,
     age,
@@ -21,17 +28,41 @@ from .queries import (
     with_exemplars,
 )
 
-FINISHED = "removit_jobs_finished_total"
-WITHOUT = "removit_jobs_done_without_result_total"
 JOB_URL = (
     "/d/removit-job/removit-job?var-job_id=${__value.raw}&var-upstream=${__data.fields.upstream}"
     "&${datasource:queryparam}&${__url_time_range}"
 )
 
 
-def among_ended(text: str, unless: str) -> Quiet:
-    """Return what a graph of some of the ended jobs says without them: `text`, or none ended."""
-    return Quiet(text, unless, GREEN, among=(some(FINISHED, GROUP), "no job ended"))
+def bars_of_jobs(
+    title: str,
+    description: str,
+    metric: str,
+    label: str,
+    nothing: str,
+    *,
+    matchers: str = GROUP,
+    colours: Mapping[str, str] | None = None,
+) -> Builder[Panel]:
+    """Return trouble with jobs a minute, by a label, as bars with exemplars.
+
+    `nothing` is what it says while jobs end and none of them counts.
+    """
+    pace = f"sum by ({label}) (rate({metric}{{{matchers}}}[{R}])) * 60 > 0"
+    return lines(
+        title,
+        f"{description} The points are exemplars: each leads to a job.",
+        "cpm",
+        with_exemplars(pace, f"{{{{{label}}}}}"),
+        colours=colours,
+        bars=True,
+        quiet=Quiet(
+            nothing,
+            some(metric, matchers),
+            GREEN,
+            among=(some(FINISHED, GROUP), "no job ended"),
+        ),
+    )
 
 
 def stuck() -> Section:
@@ -89,7 +120,6 @@ def stuck() -> Section:
 
 def wrong() -> Section:
     """Return what goes wrong with jobs."""
-    ignored, warnings = "removit_job_ignored_variations_total", "removit_job_warnings_total"
     ratio = "upstream:removit_jobs_bad:ratio"
     return Section(
         "What goes wrong",
@@ -131,38 +161,26 @@ def wrong() -> Section:
         ),
         Band(
             8,
-            lines(
+            bars_of_jobs(
                 "Ignored variations, by variation",
-                "Delivered without what was asked for; a minute. The points are exemplars: each"
-                " leads to a job, whose warnings say why.",
-                "cpm",
-                _pace(ignored, "variation"),
-                bars=True,
-                quiet=among_ended("none ignored", some(ignored, GROUP)),
+                "Delivered without what was asked for; a minute. A job's warnings say why.",
+                "removit_job_ignored_variations_total",
+                "variation",
+                "none ignored",
             ),
-            lines(
+            bars_of_jobs(
                 "Warnings, by variation",
-                "A minute; each message counts once a job. The points are exemplars: each leads to"
-                " a job.",
-                "cpm",
-                _pace(warnings, "variation"),
-                bars=True,
-                quiet=among_ended("no warning", some(warnings, GROUP)),
+                "A minute; each message counts once a job.",
+                "removit_job_warnings_total",
+                "variation",
+                "no warning",
             ),
-            lines(
+            bars_of_jobs(
                 "Done without result, by mode",
-                "Done, and nothing to fetch; a minute. The points are exemplars: each leads to a"
-                " job.",
-                "cpm",
-                _pace(WITHOUT, "mode"),
-                bars=True,
-                quiet=among_ended("none without result", some(WITHOUT, GROUP)),
+                "Done, and nothing to fetch; a minute.",
+                WITHOUT,
+                "mode",
+                "none without result",
             ),
         ),
     )
-
-
-def _pace(metric: str, label: str) -> Query:
-    """Return how many a minute, by a label, with exemplars."""
-    pace = f"sum by ({label}) (rate({metric}{{{GROUP}}}[{R}])) * 60 > 0"
-    return with_exemplars(pace, f"{{{{{label}}}}}")

@@ -61,11 +61,12 @@ Panel = TypeVar(
 
 @dataclass(frozen=True)
 class Quiet:
-    """The text of a graph at times without values, though an exporter reports.
+    """The text of a graph whose queries have no value although an exporter reports.
 
-    A line at the bottom, or a place in the legend, is named `text` where `unless` has no value.
-    Without it no trouble, no traffic and no data would look the same. `among` is a query of the
-    traffic that the values are a part of, and the text where there is none either.
+    `text` names a line at the bottom (only a place in the legend if the axis is logarithmic) where
+    `unless` has no value. Without it no trouble, no traffic and no data would look the same.
+    `among` is a query of the traffic that the values are a part of, and the text where even that
+    has no value.
     """
 
     text: str

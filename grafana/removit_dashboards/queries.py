@@ -43,6 +43,10 @@ KNOWN_LABELS = (
 
 BY_GROUP = f"sum without ({', '.join(KNOWN_LABELS)})"
 
+FINISHED = "removit_jobs_finished_total"
+WITHOUT = "removit_jobs_done_without_result_total"
+REQUESTS = "removit_upstream_requests_total"
+
 SEEN = f'removit_upstream_state{{{ONE},state="well"}}'
 """A series that every exporter always has."""
 

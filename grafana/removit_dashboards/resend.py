@@ -7,10 +7,7 @@ from grafana_foundation_sdk.models.dashboard import Panel
 
 from .looks import GREEN, ORANGE
 from .panels import COUNT, Column, fact, rows_of
-from .queries import BY_GROUP, GROUP, REPORTING, SEEN, grown, now, rows
-
-WITHOUT = "removit_jobs_done_without_result_total"
-UPLOADS = "removit_upstream_requests_total"
+from .queries import BY_GROUP, GROUP, REPORTING, REQUESTS, SEEN, WITHOUT, grown, now, rows
 
 _FAILED = f'{GROUP},endpoint="upload",code!~"2.."'
 
@@ -24,7 +21,7 @@ CAUSES: Mapping[str, tuple[str, str]] = {
         "the exporter's log",
     ),
     "upload failed, in this time": (
-        f"round(sum({grown(UPLOADS, _FAILED)} and {REPORTING}))",
+        f"round(sum({grown(REQUESTS, _FAILED)} and {REPORTING}))",
         "your uploads' log",
     ),
 }

@@ -1,7 +1,7 @@
 """The state of an upstream as one number, so that the worst of several can be found."""
 
 from .looks import GONE, UPSTREAM_STATES, Words
-from .queries import ONE, SEEN, Query, R, age, or_empty, rows
+from .queries import ONE, REQUESTS, SEEN, Query, R, age, or_empty, rows
 
 CODES = {state: code for code, state in enumerate(UPSTREAM_STATES)}
 """The number of each state; the worse, the higher."""
@@ -39,7 +39,7 @@ def column(expr: str) -> Query:
 
 def reason() -> str:
     """Return, as the label `why`, the last error of each upstream that is not well."""
-    code = _last_time("removit_upstream_requests_total", "code")
+    code = _last_time(REQUESTS, "code")
     error = _last_time("removit_upstream_errors_total", "code, error")
     # Not every error has a word for it: a timeout has none, and a gateway's page has none.
     errors = (
