@@ -10,9 +10,11 @@ another checkout. `--write` puts the table and a plot into the docs, if every fi
 import argparse
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby, islice
 from pathlib import Path
 from statistics import median
 
@@ -23,10 +25,10 @@ from performance_runs import (
     all_jobs,
     bulk,
     followed,
-    polled,
+    polling,
     put,
     restart,
-    shown,
+    scraping,
     status,
     version,
 )
@@ -52,22 +54,26 @@ def more(ours: float, other: float) -> float:
     return ours - other
 
 
+SCALES: Mapping[str, float] = {"s": 1, "ms": 1e3, "us": 1e6, "/s": 1, "KiB": 1 / 1024}
+"""What turns seconds, bytes and rates into each unit."""
+
+
 @dataclass(frozen=True)
 class Figure:
     """A line of the table.
 
-    Its name, what is compared, the mark, the figure of the first version, and how the two costs
-    are shown and compared. `at_most` says on which side of the mark is well.
+    Its name and its run; what is compared, how, and the unit of both costs; its mark, whether that
+    is the most or the least that is well, and the first version's figure.
     """
 
     name: str
+    run: Run
     text: str
-    mark: float
-    first: float | None
-    unit: str
-    scale: float
     compare: Callable[[float, float], float]
+    unit: str
+    mark: float
     at_most: bool = False
+    first: float | None = None
 
     def is_met(self, value: float) -> bool:
         return value <= self.mark if self.at_most else value >= self.mark
@@ -104,76 +110,95 @@ HEAD = (
 )
 
 
-def runs(jobs: int) -> Iterator[tuple[Run, tuple[Figure, ...]]]:
-    """Yield each run with the figures that it gives."""
+def figures(jobs: int) -> list[Figure]:
+    """Return all figures; those of one run follow each other."""
+    poll, page = "a bare loop's CPU of a poll / ours", "`generate_latest`'s CPU of a page / ours"
     few, tenth = min(1000, jobs), max(1, jobs // 10)
-    text = "a bare loop's CPU of a poll / ours"
-    page = "`generate_latest`'s CPU of a page / ours"
-    yield (
-        version,
-        (Figure("version", "`--version` / `python -c pass`", 10, None, "ms", 1e3, times, True),),
-    )
-    yield bulk, (Figure("bulk", "NDJSON jobs/s / bare inserts/s", 0.08, 0.014, "/s", 1, times),)
-    yield put, (Figure("put", "CPU of a PUT without a store / ours", 0.35, 0.05, "us", 1e6, saved),)
-    yield (
-        followed,
-        (Figure("followed", "PUTs/s with 500 followers / none", 0.5, 0.02, "/s", 1, times),),
-    )
-    yield (
-        status,
-        (
-            Figure(
-                "status", "CPU of a fixed answer / a status answer", 0.65, 0.44, "us", 1e6, saved
-            ),
+    return [
+        Figure("version", version, "`--version` / `python -c pass`", times, "ms", 10, at_most=True),
+        Figure("bulk", bulk, "NDJSON jobs/s / bare inserts/s", times, "/s", 0.08, first=0.014),
+        Figure("put", put, "CPU of a PUT without a store / ours", saved, "us", 0.35, first=0.05),
+        Figure(
+            "followed", followed, "PUTs/s with 500 followers / none", times, "/s", 0.5, first=0.02
         ),
-    )
-    yield (
-        polled("poll-few", few),
-        (Figure("poll-few", f"{text}, {few:,} jobs", 0.65, 0.36, "us", 1e6, saved),),
-    )
-    yield (
-        shown("page-tenth", tenth),
-        (Figure("page-tenth", f"{page}, {tenth:,} jobs", 60, 4.3, "ms", 1e3, saved),),
-    )
-    yield (
-        all_jobs,
-        (
-            Figure("poll", f"{text}, {jobs:,} jobs", 0.5, 0.21, "us", 1e6, saved),
-            Figure("page", f"{page}, {jobs:,} jobs", 100, 4.1, "ms", 1e3, saved),
-            Figure("gzip", "the same, compressed", 30, 3.6, "ms", 1e3, saved),
-            Figure(
-                *("health", "slowest `/-/healthy` while scraped / idle", 10, None, "ms", 1e3),
-                *(times, True),
-            ),
-            Figure(
-                *("memory", "resident KiB of a job after eight polls", 3.0, 3.9, "KiB", 1 / 1024),
-                *(times, True),
-            ),
+        Figure(
+            "status",
+            status,
+            "CPU of a fixed answer / a status answer",
+            saved,
+            "us",
+            0.65,
+            first=0.44,
         ),
-    )
-    yield (
-        restart,
-        (Figure("restart", "seconds until ready - when empty", 1.5, 6.8, "s", 1, more, True),),
-    )
+        Figure(
+            "poll-few",
+            polling("poll-few", few),
+            f"{poll}, {few:,} jobs",
+            saved,
+            "us",
+            0.65,
+            first=0.36,
+        ),
+        Figure(
+            "page-tenth",
+            scraping("page-tenth", tenth),
+            f"{page}, {tenth:,} jobs",
+            saved,
+            "ms",
+            60,
+            first=4.3,
+        ),
+        Figure("poll", all_jobs, f"{poll}, {jobs:,} jobs", saved, "us", 0.5, first=0.21),
+        Figure("page", all_jobs, f"{page}, {jobs:,} jobs", saved, "ms", 100, first=4.1),
+        Figure("gzip", all_jobs, "the same, compressed", saved, "ms", 30, first=3.6),
+        Figure(
+            "health",
+            all_jobs,
+            "slowest `/-/healthy` while scraped / idle",
+            times,
+            "ms",
+            10,
+            at_most=True,
+        ),
+        Figure(
+            "memory",
+            all_jobs,
+            "resident KiB of a job after eight polls",
+            times,
+            "KiB",
+            3.0,
+            at_most=True,
+            first=3.9,
+        ),
+        Figure(
+            "restart",
+            restart,
+            "seconds until ready - when empty",
+            more,
+            "s",
+            1.5,
+            at_most=True,
+            first=6.8,
+        ),
+    ]
 
 
-def measure(run: Run, figures: Sequence[Figure], setting: Setting, rounds: int) -> Iterator[Row]:
-    """Do some rounds of a run; yield the rows of those of its figures that are wanted."""
-    going = run(setting)
-    found = [next(going) for _ in range(rounds)]
-    going.close()  # type: ignore[attr-defined]
-    for figure in figures:
-        if figure.name in setting.wanted:
+def measure(wanted: Sequence[Figure], setting: Setting, rounds: int) -> Iterator[Row]:
+    """Do some rounds of each run; yield the rows of the figures."""
+    for run, given in groupby(wanted, lambda figure: figure.run):
+        with closing(run(setting)) as going:
+            found = list(islice(going, rounds))
+        for figure in given:
             pairs = [one[figure.name] for one in found]
             yield Row(
                 figure,
                 sorted(figure.compare(*pair) for pair in pairs),
-                *(median(pair[side] for pair in pairs) * figure.scale for side in (0, 1)),
+                *(median(pair[side] for pair in pairs) * SCALES[figure.unit] for side in (0, 1)),
             )
 
 
 def machine() -> str:
-    """Return the date, and what the figures were measured on."""
+    """Return the date, what the figures were measured on, and how busy it was."""
     names = [
         line.partition(":")[2].strip()
         for line in Path("/proc/cpuinfo").read_text().splitlines()
@@ -182,7 +207,7 @@ def machine() -> str:
     model = names[0] if names else platform.machine()
     return (
         f"Measured on {datetime.now(UTC):%Y-%m-%d}: {os.cpu_count()} cores ({model}),"
-        f" Python {platform.python_version()}"
+        f" Python {platform.python_version()}, load average {os.getloadavg()[2]:.1f} at the end"
     )
 
 
@@ -210,17 +235,19 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write docs/performance.md")
     parser.add_argument("names", nargs="*", help="figures to measure; all by default")
     options = parser.parse_args()
-    known = {figure.name for _, figures in runs(options.jobs) for figure in figures}
-    if unknown := set(options.names) - known:
-        parser.error(f"unknown: {', '.join(unknown)}; known are {', '.join(sorted(known))}")
-    setting = Setting(options.code.resolve(), options.jobs, options.names or known)
-    print(HEAD)
+    known = figures(options.jobs)
+    names = options.names or [figure.name for figure in known]
+    if unknown := set(names) - {figure.name for figure in known}:
+        every = ", ".join(figure.name for figure in known)
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; known are {every}")
+    wanted = [figure for figure in known if figure.name in names]
     rows: list[Row] = []
-    for run, figures in runs(options.jobs):
-        if any(figure.name in setting.wanted for figure in figures):
-            for row in measure(run, figures, setting, options.rounds):
-                rows.append(row)
-                print(row, flush=True)
+    print(HEAD)
+    for row in measure(
+        wanted, Setting(options.code.resolve(), options.jobs, names), options.rounds
+    ):
+        rows.append(row)
+        print(row, flush=True)
     if options.write and len(rows) == len(known):
         write(rows, options.jobs, options.rounds)
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,6 @@ from shipped_exporter import (
     BASELINES,
     Exporter,
     cpu,
-    followers,
     job_name,
     load,
     put_request,
@@ -42,8 +41,8 @@ class Setting:
     wanted: Collection[str]
 
 
-Round = Mapping[str, tuple[float, float]]
-Run = Callable[[Setting], Iterator[Round]]
+Rounds = Generator[Mapping[str, tuple[float, float]], None, None]
+Run = Callable[[Setting], Rounds]
 CALM: Mapping[str, Any] = {"upstream": {"rate": 1.0, "burst": 1}}
 """Polls that are too rare to disturb what is measured."""
 FAST: Mapping[str, Any] = dict.fromkeys(
@@ -53,6 +52,8 @@ FAST: Mapping[str, Any] = dict.fromkeys(
 baseline: a loop that waits between two requests needs twice the CPU for each."""
 FULL_RATE = 10_000
 WINDOW_SECONDS = 3.0
+ENDS_AFTER = 50
+"""The mean number of polls after which the baselines' upstream ends a job."""
 POLLS = 8
 """The mean number of polls of a job after which memory is read."""
 FOLLOWERS = 500
@@ -75,7 +76,7 @@ def exporting(setting: Setting, **sections: Any) -> Iterator[tuple[Exporter, str
         yield exporter, upstream
 
 
-def version(setting: Setting) -> Iterator[Round]:
+def version(setting: Setting) -> Rounds:
     def seconds(code: str, *arguments: str) -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(
@@ -94,7 +95,7 @@ def version(setting: Setting) -> Iterator[Round]:
         yield {"version": (seconds(main, "--version"), seconds("pass"))}
 
 
-def restart(setting: Setting) -> Iterator[Round]:
+def restart(setting: Setting) -> Rounds:
     with (
         serving(str(BASELINES / "upstream.py")) as (upstream, _),
         tempfile.TemporaryDirectory() as full,
@@ -110,7 +111,7 @@ def restart(setting: Setting) -> Iterator[Round]:
                 yield {"restart": (ours, exporter.start_seconds)}
 
 
-def put(setting: Setting) -> Iterator[Round]:
+def put(setting: Setting) -> Rounds:
     count, done = 5000, 0
     with (
         exporting(setting, **CALM) as (exporter, _),
@@ -122,7 +123,7 @@ def put(setting: Setting) -> Iterator[Round]:
             yield {"put": cpu_of_both(exporter, server, server_pid, requests, b"201")}
 
 
-def followed(setting: Setting) -> Iterator[Round]:
+def followed(setting: Setting) -> Rounds:
     """Register jobs with followers of the events and without; each follower gets every event."""
     count, done = 2000, 0
     while True:
@@ -131,14 +132,14 @@ def followed(setting: Setting) -> Iterator[Round]:
             for many in (0, FOLLOWERS):
                 requests = [put_request(job_name(at, "put")) for at in range(done, done + count)]
                 done += count
-                with followers(exporter.url, many):
+                with serving(str(BASELINES / "followers.py"), exporter.url, str(many)):
                     started = time.perf_counter()
                     load(exporter.url, requests, b"201")
                     rates.append(count / (time.perf_counter() - started))
             yield {"followed": (rates[1], rates[0])}
 
 
-def bulk(setting: Setting) -> Iterator[Round]:
+def bulk(setting: Setting) -> Rounds:
     count = 10_000
     while True:
         with exporting(setting, **CALM) as (exporter, _):
@@ -148,7 +149,7 @@ def bulk(setting: Setting) -> Iterator[Round]:
             yield {"bulk": (rate, float(baseline("rows.py", count)))}
 
 
-def status(setting: Setting) -> Iterator[Round]:
+def status(setting: Setting) -> Rounds:
     count = 10_000
     with (
         exporting(setting, polling=FAST) as (exporter, _),
@@ -177,21 +178,18 @@ def cpu_of_both(
     return used[0] / len(requests), used[1] / len(requests)
 
 
-def polled(name: str, jobs: int) -> Run:
+def polling(name: str, jobs: int) -> Run:
     """Return a run that measures `name`, the CPU of a poll, with this many jobs."""
 
-    def run(setting: Setting) -> Iterator[Round]:
+    def run(setting: Setting) -> Rounds:
         with exporting(setting, polling=FAST, upstream={"rate": FULL_RATE}) as (exporter, upstream):
             exporter.register(jobs)
-            registered = jobs
+            ended = 0
             time.sleep(1)
-            polled = 0
             while True:
                 yield {name: _cpu_of_poll(exporter, upstream, jobs)}
-                # As many as have ended meanwhile.
-                ended = (exporter.polls() - polled) // 50
-                exporter.register(ended, start=registered)
-                registered, polled = registered + ended, polled + 50 * ended
+                before, ended = ended, exporter.polls() // ENDS_AFTER
+                exporter.register(ended - before, start=jobs + before)
 
     return run
 
@@ -204,49 +202,45 @@ def _cpu_of_poll(exporter: Exporter, upstream: str, jobs: int) -> tuple[float, f
     return used / polls, float(baseline("polls.py", upstream, 5000, jobs))
 
 
-def shown(name: str, jobs: int) -> Run:
+def scraping(name: str, jobs: int) -> Run:
     """Return a run that measures `name`, the CPU of a page, with this many jobs."""
 
-    def run(setting: Setting) -> Iterator[Round]:
+    def run(setting: Setting) -> Rounds:
         with _all_jobs(setting, jobs) as (exporter, _):
-            plain = _Pages(exporter, jobs, "identity")
             while True:
-                yield {name: plain.scrape()}
+                yield {name: _page(exporter, jobs, "identity")}
 
     return run
 
 
-def all_jobs(setting: Setting) -> Iterator[Round]:
+def all_jobs(setting: Setting) -> Rounds:
     """Measure all that needs `setting.jobs`: half of them are polled between two measurements."""
     jobs, wanted = setting.jobs, setting.wanted
     with _all_jobs(setting, jobs) as (exporter, upstream):
-        empty = exporter.empty
-        pages = {
-            name: _Pages(exporter, jobs, encoding)
-            for name, encoding in (("page", "identity"), ("gzip", "gzip"))
-            if name in wanted
-        }
         while True:
             found: dict[str, tuple[float, float]] = {}
-            found |= {name: one.scrape() for name, one in pages.items()}
+            for name, encoding in (("page", "identity"), ("gzip", "gzip")):
+                if name in wanted:
+                    found[name] = _page(exporter, jobs, encoding)
             if "health" in wanted:
                 found["health"] = _health(exporter, jobs)
-            if "poll" in wanted:  # last: by now most jobs were answered before
+            if "poll" in wanted:  # after the pages, when most jobs have been answered once
                 found["poll"] = _cpu_of_poll(exporter, upstream, jobs)
             if "memory" in wanted:
                 while exporter.polls() < POLLS * jobs:
                     time.sleep(1)
                 exporter.scrape()
-                found["memory"] = ((resident(exporter.pid) - empty) / jobs, 1024.0)
+                grown = resident(exporter.pid) - exporter.start_bytes
+                found["memory"] = (grown / jobs, 1024.0)
             yield found
 
 
 @contextmanager
 def _all_jobs(setting: Setting, jobs: int) -> Iterator[tuple[Exporter, str]]:
     with exporting(setting, polling=FAST, upstream={"rate": 1}) as (exporter, upstream):
-        exporter.empty = resident(exporter.pid)
         exporter.register(jobs)
-        exporter.scrape()
+        for encoding in ("identity", "gzip"):
+            exporter.scrape(encoding)
         exporter.set_rate(FULL_RATE)
         yield exporter, upstream
 
@@ -259,29 +253,24 @@ def _baselines_page(jobs: int) -> tuple[float, float]:
     return write, pack
 
 
-class _Pages:
-    """Measures scrapes after which half of the jobs were polled; polls wait during a scrape."""
+def _page(exporter: Exporter, jobs: int, encoding: str) -> tuple[float, float]:
+    """Return the CPU of a scrape, and that of the baseline's page for as many jobs.
 
-    def __init__(self, exporter: Exporter, jobs: int, encoding: str) -> None:
-        self._exporter, self._jobs, self._encoding = exporter, jobs, encoding
-        write, pack = _baselines_page(jobs)
-        self._alone = write + (pack if encoding == "gzip" else 0.0)
-        exporter.scrape(encoding)
-
-    def scrape(self) -> tuple[float, float]:
-        """Return the CPU of one scrape, and that of the baseline's page for as many jobs."""
-        exporter = self._exporter
-        with _resting(exporter, self._jobs / 2):
-            idle = exporter.cpu()
-            time.sleep(1)
-            per_second, started, before = exporter.cpu() - idle, time.perf_counter(), exporter.cpu()
-            body = exporter.scrape(self._encoding, "jobs")
-            seconds = time.perf_counter() - started
-            ours = exporter.cpu() - before - per_second * seconds
-            plain = exporter.scrape(part="jobs")
-        jobs = plain.count(b"\nremovit_job_info{")
-        note(f"ours: {len(body):,} bytes, {len(plain):,} plain, {jobs:,} jobs")
-        return max(ours, 0.001), self._alone * jobs / self._jobs
+    Half of the jobs were polled since the last scrape; polls wait while it is measured.
+    """
+    write, pack = _baselines_page(jobs)
+    with _resting(exporter, jobs / 2):
+        idle = exporter.cpu()
+        time.sleep(1)
+        per_second, started, before = exporter.cpu() - idle, time.perf_counter(), exporter.cpu()
+        body = exporter.scrape(encoding, "jobs")
+        seconds = time.perf_counter() - started
+        ours = exporter.cpu() - before - per_second * seconds
+        plain = exporter.scrape(part="jobs")
+    listed = plain.count(b"\nremovit_job_info{")
+    note(f"ours: {len(body):,} bytes, {len(plain):,} plain, {listed:,} jobs")
+    alone = write + (pack if encoding == "gzip" else 0.0)
+    return max(ours, 0.001), alone * listed / jobs
 
 
 @contextmanager

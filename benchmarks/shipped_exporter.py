@@ -38,13 +38,19 @@ def resident(pid: int) -> int:
 
 @contextlib.contextmanager
 def serving(*command: str) -> Iterator[tuple[str, int]]:
-    """Run a baseline that prints its URL; give the URL and the process id."""
+    """Run a baseline that prints a line, such as its URL, once it is ready.
+
+    Give the line and the process id. The baseline ends with its standard input.
+    """
     process = subprocess.Popen(
         [sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     try:
-        yield process.stdout.readline().strip(), process.pid
+        line = process.stdout.readline().strip()
+        if not line:
+            raise RuntimeError(f"{command} ended before it was ready")
+        yield line, process.pid
     finally:
         process.communicate("")
 
@@ -83,8 +89,8 @@ class Exporter:
         self.url = ""
         self.pid = 0
         self.start_seconds = 0.0
-        self.empty = 0
-        """Its resident bytes before the first job."""
+        self.start_bytes = 0
+        """What was resident once it was ready."""
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "Exporter":
@@ -106,6 +112,7 @@ class Exporter:
             time.sleep(0.01)
         self.url = text.partition('"url": "')[2].partition('"')[0]
         self.start_seconds = time.perf_counter() - started
+        self.start_bytes = resident(self.pid)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -203,23 +210,6 @@ async def _load(url: str, requests: Iterator[bytes], expected: bytes) -> None:
         writer.close()
 
     await asyncio.gather(*(connection() for _ in range(CONNECTIONS)))
-
-
-@contextlib.contextmanager
-def followers(url: str, many: int) -> Iterator[None]:
-    """Follow the events over this many connections, in a process of its own."""
-    process = subprocess.Popen(
-        [sys.executable, str(BASELINES / "followers.py"), url, str(many)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    process.stdout.readline()  # all of them follow
-    try:
-        yield
-    finally:
-        process.communicate("")
 
 
 async def slowest_health(url: str, stop: asyncio.Event) -> float:
