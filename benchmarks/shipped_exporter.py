@@ -90,7 +90,7 @@ class Exporter:
         self.pid = 0
         self.start_seconds = 0.0
         self.start_bytes = 0
-        """What was resident once it was ready."""
+        """Its resident bytes once it was ready."""
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "Exporter":
