@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from simulated_time import MINUTE, START, SimulatedUpstream, exporting, states, tell
+from simulated_time import MINUTE, START, SimulatedUpstream, exporting, pass_time, states, tell
 
 from exporter import Exporter
 from exporter.simulator.script import Kind, Script
@@ -46,7 +46,7 @@ async def watching(exporter: Exporter) -> AsyncIterator[Shown]:
     async def watch() -> None:
         while True:
             shown.note(exporter.health.state.value, now())
-            await asyncio.sleep(1.0)
+            await pass_time(1.0)
 
     task = asyncio.create_task(watch())
     try:
@@ -77,7 +77,7 @@ async def upload(
     """Upload jobs one after the other, and register each."""
     for name, script in scripts.items():
         await tell(exporter, upstream.add(name, script))
-        await asyncio.sleep(apart)
+        await pass_time(apart)
 
 
 async def ended(exporter: Exporter, name: str) -> float:
@@ -90,7 +90,7 @@ async def ended(exporter: Exporter, name: str) -> float:
 async def wait_for_state(exporter: Exporter, state: str, seconds: float) -> None:
     async with asyncio.timeout(seconds):
         while exporter.health.state != state:
-            await asyncio.sleep(1.0)
+            await pass_time(1.0)
 
 
 async def undecided(exporter: Exporter) -> bool:
@@ -101,7 +101,7 @@ async def undecided(exporter: Exporter) -> bool:
 async def recovers(upstream: SimulatedUpstream, exporter: Exporter) -> None:
     """End the fault; five minutes later every job is done, and the upstream well."""
     upstream.fault = lambda job_id: None
-    await asyncio.sleep(5 * MINUTE)
+    await pass_time(5 * MINUTE)
     assert set((await states(exporter)).values()) == {"done"}
     assert exporter.health.state == "well"
 

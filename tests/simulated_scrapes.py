@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 from conftest import program
+from simulated_time import pass_time
 
 from exporter import Exporter
 
@@ -104,7 +105,7 @@ async def scraping(exporter: Exporter) -> AsyncIterator[Scrapes]:
     async def scrape() -> None:
         while True:
             scrapes.scrape()
-            await asyncio.sleep(SCRAPE)
+            await pass_time(SCRAPE)
 
     task = asyncio.create_task(scrape())
     try:

@@ -174,6 +174,12 @@ def simulate(
         return runner.run(work())
 
 
+async def pass_time(seconds: float) -> None:
+    """Let simulated time pass, which costs no real time."""
+    assert isinstance(asyncio.get_running_loop(), SimulatedLoop)
+    await asyncio.sleep(seconds)
+
+
 @asynccontextmanager
 async def exporting(
     upstream: SimulatedUpstream,

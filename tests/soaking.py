@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 from prometheus_client import generate_latest
-from simulated_time import ENDS, HOUR, SimulatedClock, SimulatedUpstream, simulate
+from simulated_time import ENDS, HOUR, SimulatedClock, SimulatedUpstream, pass_time, simulate
 
 from exporter import Exporter
 from exporter.config.loading import parse_config
@@ -88,14 +88,14 @@ def soak(
                 at += 1
                 upstream.add(f"job-{at}", draw(rng))
                 await exporter.registry.register([Registration(f"job-{at}")], Source.API)
-                await asyncio.sleep(max(0.0, at * days * DAY / jobs - loop.time()))
-            await asyncio.sleep(max(0.0, hour * HOUR - loop.time()))
+                await pass_time(max(0.0, at * days * DAY / jobs - loop.time()))
+            await pass_time(max(0.0, hour * HOUR - loop.time()))
             await _acknowledge_all(exporter)
             _measure(exporter, store, upstream, found)
             each_hour(found)
-        await asyncio.sleep(HOUR)
+        await pass_time(HOUR)
         await _acknowledge_all(exporter)
-        await asyncio.sleep(HOUR)
+        await pass_time(HOUR)
         _look_back(exporter, store, upstream, found)
         await exporter.stop()
 

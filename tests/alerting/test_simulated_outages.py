@@ -3,7 +3,6 @@
 `critical` alerts page somebody; `warning` ones are tickets.
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -22,7 +21,16 @@ from batches import (
     without_workers,
 )
 from simulated_scrapes import Scrapes, always, firing, never, scraping
-from simulated_time import HOUR, MINUTE, SimulatedUpstream, exporting, simulate, states, tell
+from simulated_time import (
+    HOUR,
+    MINUTE,
+    SimulatedUpstream,
+    exporting,
+    pass_time,
+    simulate,
+    states,
+    tell,
+)
 
 from exporter import Exporter
 from exporter.simulator.script import Script
@@ -66,10 +74,10 @@ def test_the_last_bad_images_of_a_batch_page_nobody_and_end_in_a_ticket(
 ) -> None:
     async def evening(upstream: SimulatedUpstream, exporter: Exporter) -> None:
         upstream.fault = failing_as(upstream, answer)
-        await asyncio.sleep(10 * MINUTE)
+        await pass_time(10 * MINUTE)
         last = {f"bad-{at}": Script.failing(60.0 + 7 * (at % 3)) for at in range(bad)}
         await upload(upstream, exporter, good_jobs(BATCH - bad) | last, 2.0)
-        await asyncio.sleep(2 * HOUR)
+        await pass_time(2 * HOUR)
         ends = Counter((await states(exporter)).values())
         assert ends == {"done": BATCH - bad, "failed": bad}
 
@@ -136,7 +144,7 @@ def test_dead_workers_are_a_ticket_within_fifteen_minutes_when_jobs_turn_one_by_
         await upload(upstream, exporter, good_jobs(40), 2.0)
         under_way = {f"job-{at}": Script.sound(400.0) for at in range(pending)}
         await upload(upstream, exporter, under_way, 3.0)
-        await asyncio.sleep(MINUTE - 3.0 * pending)
+        await pass_time(MINUTE - 3.0 * pending)
         start, dead = now(), without_workers(upstream, answer)
         begun.append(start)
         turns = {name: start + 3.0 * at for at, name in enumerate(under_way)}
@@ -171,7 +179,7 @@ def test_a_few_jobs_that_turn_one_by_one_before_a_quiet_hour_are_a_ticket_in_tha
         upstream.fault = lambda job_id: (
             dead(job_id) if now() >= turns.get(job_id or "", 0.0) else None
         )
-        await asyncio.sleep(50 * MINUTE)
+        await pass_time(50 * MINUTE)
         assert await undecided(exporter)
 
     scrapes = recorded(tmp_path, evening)
@@ -195,10 +203,10 @@ def test_dead_workers_are_a_ticket_within_fifteen_minutes_when_jobs_were_uploade
     async def day(upstream: SimulatedUpstream, exporter: Exporter) -> None:
         await upload(upstream, exporter, good_jobs(20), 2.0)
         await tell(exporter, *(upstream.add(f"job-{at}", Script.sound(400.0)) for at in range(8)))
-        await asyncio.sleep(3 * MINUTE)
+        await pass_time(3 * MINUTE)
         begun.append(now())
         upstream.fault = without_workers(upstream, JSON_500)
-        await asyncio.sleep(50 * MINUTE)
+        await pass_time(50 * MINUTE)
         assert await undecided(exporter)
 
     scrapes = recorded(tmp_path, day)

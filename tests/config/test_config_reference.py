@@ -1,6 +1,5 @@
 """The reference of the config: its page, its schema, and the estimate."""
 
-import asyncio
 import json
 import random
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ import pytest
 import yaml
 from prometheus_client import generate_latest
 from pydantic import BaseModel
-from simulated_time import SimulatedUpstream, exporting, simulate, tell
+from simulated_time import SimulatedUpstream, exporting, pass_time, simulate, tell
 
 from exporter.commands.estimate import estimate
 from exporter.config import Config
@@ -122,7 +121,7 @@ def test_the_estimate_equals_the_cost_of_a_real_day(tmp_path: Path) -> None:
             for at in range(int(4500 / interval)):
                 length = seconds * rng.uniform(0.8, 1.2)
                 await tell(exporter, upstream.add(f"{at:036}", Script.sound(length, "params")))
-                await asyncio.sleep(interval)
+                await pass_time(interval)
                 if at * interval >= 900:
                     text = page(generate_latest, (Part.JOBS,)).read().decode()
                     lines = [line for line in text.splitlines() if not line.startswith("#")]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import until
 from simulated_status import House, run
-from simulated_time import START, tell
+from simulated_time import START, pass_time, tell
 
 from exporter.core.pacing.next_poll import PollReason
 from exporter.core.reply import Reply
@@ -187,7 +187,7 @@ def test_new_limits_apply_at_once(tmp_path: Path) -> None:
     async def work(house: House) -> None:
         poller, config = house.exporter.poller, house.exporter.config
         tasks = [asking(poller, f"job{number}") for number in range(6)]
-        await asyncio.sleep(1)
+        await pass_time(1)
         assert sum(house.upstream.polls.values()) == 1
         upstream = config().upstream.model_copy(update={"rate": 100.0, "burst": 100})
         config.apply(config().model_copy(update={"upstream": upstream}))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from simulated_status import House, run
-from simulated_time import tell
+from simulated_time import pass_time, tell
 
 from exporter.polling.served import KeyRejectedError, Result, UnavailableError
 from exporter.simulator.script import Script
@@ -19,14 +19,14 @@ async def registered(house: House, script: Script) -> None:
     """Register the job `a`, and wait for its first answer."""
     house.upstream.add("a", script)
     await tell(house.exporter, "a")
-    await asyncio.sleep(1)
+    await pass_time(1)
     assert house.upstream.polls["a"] == 1
 
 
 def test_a_young_answer_comes_from_memory_with_its_age(tmp_path: Path) -> None:
     async def work(house: House) -> None:
         await registered(house, Script.stuck(0.5))
-        await asyncio.sleep(5)
+        await pass_time(5)
         served = await house.get("a")
         assert (served.result, served.forwarded) == (Result.FRESH, None)
         assert 5 < served.age < 6
@@ -41,7 +41,7 @@ def test_an_answer_is_served_until_the_jobs_own_poll_is_due(tmp_path: Path) -> N
         assert (await house.get("a")).result is Result.FRESH
         house.upstream.latency = 2.0
         while house.upstream.polls["a"] < 2:
-            await asyncio.sleep(0.1)
+            await pass_time(0.1)
         served = await house.get("a")  # the poll is under way, and is shared
         assert (served.result, served.age) == (Result.REFRESHED, 0.0)
         assert house.upstream.polls["a"] == 2
@@ -52,11 +52,11 @@ def test_an_answer_is_served_until_the_jobs_own_poll_is_due(tmp_path: Path) -> N
 def test_a_client_that_accepts_no_old_answer_has_the_upstream_asked(tmp_path: Path) -> None:
     async def work(house: House) -> None:
         await registered(house, Script.stuck(0.5))
-        await asyncio.sleep(5)
+        await pass_time(5)
         assert (await house.get("a", 10.0)).result is Result.FRESH
         served = await house.get("a", 3.0)
         assert (served.result, served.age) == (Result.REFRESHED, 0.0)
-        await asyncio.sleep(1)
+        await pass_time(1)
         assert (await house.get("a", 0.0)).result is Result.REFRESHED
         assert house.upstream.polls["a"] == 3
 
@@ -71,7 +71,7 @@ def test_such_a_client_gets_the_old_answer_beyond_the_rate_limit(tmp_path: Path)
         started, served = asyncio.get_running_loop().time(), []
         for _ in range(200):
             served.append(await house.get("a", 0.0))
-            await asyncio.sleep(0.01)
+            await pass_time(0.01)
         seconds = asyncio.get_running_loop().time() - started
         assert {one.result for one in served} == {Result.REFRESHED, Result.FRESH}
         assert house.upstream.polls["a"] <= 1 + upstream.burst + upstream.rate * seconds
@@ -98,7 +98,7 @@ def calls(folder: Path, max_age: str | None) -> int:
         names = [house.upstream.add(f"job-{at}", Script.sound(30.0 + at)) for at in range(40)]
         await tell(house.exporter, *names)
         for _ in range(90):
-            await asyncio.sleep(1)
+            await pass_time(1)
             if max_age is not None:
                 await asyncio.gather(*(house.get(name) for name in names))
         counted.append(house.upstream.polls.total())
@@ -111,7 +111,7 @@ def calls(folder: Path, max_age: str | None) -> int:
 def test_an_old_answer_is_refreshed_once_for_all_callers(tmp_path: Path) -> None:
     async def work(house: House) -> None:
         await registered(house, Script.stuck(0.5))
-        await asyncio.sleep(15)
+        await pass_time(15)
         served = await asyncio.gather(*(house.get("a") for _ in range(10)))
         assert {one.result for one in served} == {Result.REFRESHED}
         assert {one.age for one in served} == {0.0}
@@ -123,7 +123,7 @@ def test_an_old_answer_is_refreshed_once_for_all_callers(tmp_path: Path) -> None
 def test_a_refresh_may_find_the_end_of_the_job(tmp_path: Path) -> None:
     async def work(house: House) -> None:
         await registered(house, Script.sound(10.0))
-        await asyncio.sleep(15)
+        await pass_time(15)
         served = await house.get("a")
         assert (served.result, served.forwarded is not None) == (Result.FINAL, True)
         assert b'"done"' in served.answer.body
@@ -137,7 +137,7 @@ def test_an_end_that_has_left_memory_comes_from_the_store_with_its_age(tmp_path:
     async def work(house: House) -> None:
         await registered(house, Script.sound(0.0))
         body = (await house.get("a")).answer.body
-        await asyncio.sleep(600)
+        await pass_time(600)
         assert "a" not in house.exporter.registry.jobs
         served = await house.get("a")
         assert (served.result, served.answer.body) == (Result.FINAL, body)
@@ -149,7 +149,7 @@ def test_an_end_that_has_left_memory_comes_from_the_store_with_its_age(tmp_path:
 def test_an_end_whose_answer_was_never_stored_is_unavailable(tmp_path: Path) -> None:
     async def work(house: House) -> None:
         await registered(house, Script.sound(0.0))
-        await asyncio.sleep(600)
+        await pass_time(600)
         for row in house.store.tables.rows.values():
             row.final = None
         with pytest.raises(UnavailableError, match="is not kept"):
@@ -164,11 +164,11 @@ def test_an_answer_that_does_not_help_leaves_the_old_one_while_it_may_be_served(
     async def work(house: House) -> None:
         await registered(house, Script.stuck(0.5))
         house.upstream.fault = lambda job_id: (429, b"{}")
-        await asyncio.sleep(15)
+        await pass_time(15)
         served = await house.get("a")
         assert served.result is Result.STALE
         assert served.age > 15
-        await asyncio.sleep(60)
+        await pass_time(60)
         with pytest.raises(UnavailableError) as caught:
             await house.get("a")
         assert caught.value.retry_after >= 0
@@ -181,7 +181,7 @@ def test_a_suspected_job_keeps_its_last_good_answer(tmp_path: Path) -> None:
         await registered(house, Script.stuck(0.5))
         await tell(house.exporter, house.upstream.add("other", Script.stuck(0.5)))
         house.upstream.fault = lambda job_id: (500, b"{}") if job_id == "a" else None
-        await asyncio.sleep(25)
+        await pass_time(25)
         assert house.exporter.registry.jobs["a"].suspicion is not None
         served = await house.get("a")
         assert (served.result, served.answer.http_status) == (Result.STALE, 200)
@@ -193,7 +193,7 @@ def test_a_5xx_is_not_served_about_a_job_that_was_never_answered(tmp_path: Path)
     async def work(house: House) -> None:
         house.upstream.fault = lambda job_id: DOWN
         await tell(house.exporter, "a")
-        await asyncio.sleep(1)
+        await pass_time(1)
         with pytest.raises(UnavailableError):
             await house.get("a")
 
@@ -204,7 +204,7 @@ def test_a_rejected_key_is_reported_whatever_memory_has(tmp_path: Path) -> None:
     async def work(house: House) -> None:
         await registered(house, Script.stuck(0.5))
         house.upstream.fault = lambda job_id: (401, b'{"error": "unauthorized"}')
-        await asyncio.sleep(120)
+        await pass_time(120)
         with pytest.raises(KeyRejectedError):
             await house.get("a")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from simulated_status import House, run
-from simulated_time import tell
+from simulated_time import pass_time, tell
 
 from exporter.core.job import Source
 from exporter.polling import unregistered
@@ -20,9 +20,9 @@ def test_an_id_that_the_upstream_knows_is_asked_about_once_and_registered(tmp_pa
         await house.get("other")  # from now on the upstream is well: no event says so later
         house.store.gate.clear()
         callers = [asyncio.create_task(house.get("a")) for _ in range(10)]
-        await asyncio.sleep(1)  # the answer has come, and is being stored
+        await pass_time(1)  # the answer has come, and is being stored
         callers.append(asyncio.create_task(house.get("a")))
-        await asyncio.sleep(1)
+        await pass_time(1)
         house.store.gate.set()
         served = await asyncio.gather(*callers)
         assert {one.result for one in served} == {Result.LEARNED}
@@ -56,7 +56,7 @@ def test_a_404_is_remembered_for_a_few_seconds_and_registers_nothing(tmp_path: P
             served = await house.get("a")
             assert (served.result, served.answer.http_status) == (Result.UNKNOWN, 404)
         assert house.upstream.polls["a"] == 1
-        await asyncio.sleep(UNKNOWN_SECONDS)
+        await pass_time(UNKNOWN_SECONDS)
         await house.get("a")
         assert house.upstream.polls["a"] == 2
         assert house.exporter.registry.jobs == {}
@@ -110,7 +110,7 @@ def test_a_job_is_registered_although_the_caller_has_left(tmp_path: Path) -> Non
         caller = asyncio.create_task(house.get("a"))
         await asyncio.sleep(0)
         caller.cancel()
-        await asyncio.sleep(1)
+        await pass_time(1)
         assert "a" in house.exporter.registry.jobs
 
     run(tmp_path, work)
@@ -122,7 +122,7 @@ def test_a_job_that_is_registered_meanwhile_stays_as_it_is(tmp_path: Path) -> No
         house.store.gate.clear()
         caller = asyncio.create_task(house.get("a"))
         registering = asyncio.create_task(tell(house.exporter, "a"))
-        await asyncio.sleep(1)  # both wait for the store
+        await pass_time(1)  # both wait for the store
         house.store.gate.set()
         assert (await caller).result is Result.LEARNED
         await registering
@@ -137,7 +137,7 @@ def test_in_an_outage_there_is_no_answer_about_an_unregistered_id(tmp_path: Path
     async def work(house: House) -> None:
         house.upstream.fault = lambda job_id: (503, b'{"error": "unavailable"}')
         await tell(house.exporter, *(f"job-{at}" for at in range(10)))
-        await asyncio.sleep(60)
+        await pass_time(60)
         before = house.upstream.polls["a"]
         with pytest.raises(UnavailableError) as caught:
             await house.get("a")
@@ -153,7 +153,7 @@ def test_a_5xx_about_an_unregistered_id_is_served_only_by_a_well_upstream(tmp_pa
         with pytest.raises(UnavailableError):
             await house.get("a")  # nothing is known about the upstream yet
         await house.get(house.upstream.add("other", Script.stuck(0.5)))
-        await asyncio.sleep(UNKNOWN_SECONDS + 10)
+        await pass_time(UNKNOWN_SECONDS + 10)
         served = await house.get("a")
         assert (served.result, served.answer.http_status) == (Result.UNKNOWN, 500)
 

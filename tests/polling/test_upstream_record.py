@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from simulated_time import HOUR, START, SimulatedUpstream, exporting, simulate, tell
+from simulated_time import HOUR, START, SimulatedUpstream, exporting, pass_time, simulate, tell
 
 from exporter.core.health.health import UpstreamState
 from exporter.polling.upstream_record import NAME
@@ -45,9 +45,9 @@ def fine(_: str | None) -> None:
 async def goes_down(exporter: Any, upstream: SimulatedUpstream) -> None:
     """Have ten jobs pending, then an outage."""
     await tell(exporter, *[upstream.add(f"job-{at}", Script.stuck(10.0)) for at in range(10)])
-    await asyncio.sleep(60)
+    await pass_time(60)
     upstream.fault = unavailable
-    await asyncio.sleep(120)
+    await pass_time(120)
     assert exporter.health.state is DOWN
 
 
@@ -58,19 +58,19 @@ def test_an_outage_holds_over_restarts_and_ends_with_the_first_probe(
         upstream = SimulatedUpstream()
         async with exporting(upstream, reopen(), tmp_path) as exporter:
             await goes_down(exporter, upstream)
-            await asyncio.sleep(5 * HOUR)
-        await asyncio.sleep(1800)
+            await pass_time(5 * HOUR)
+        await pass_time(1800)
         for _ in range(2):
             before = len(upstream.asked)
             async with exporting(upstream, reopen(), tmp_path) as exporter:
                 assert exporter.health.state is DOWN
-                await asyncio.sleep(0.9)
+                await pass_time(0.9)
                 assert len(upstream.asked) - before == 1
                 assert exporter.health.state is DOWN
         upstream.fault = fine
         async with exporting(upstream, reopen(), tmp_path) as exporter:
             assert exporter.health.state is DOWN
-            await asyncio.sleep(1)
+            await pass_time(1)
             assert exporter.health.state is WELL
             changes = await exporter.store.history(HistoryRequest(99, type="upstream_changed"))
         ends = [one.event.data["to"] for one in changes if one.event.data["to"] != "suspect"]
@@ -87,7 +87,7 @@ def test_a_state_older_than_the_counters_may_be_is_not_restored(
         upstream = SimulatedUpstream()
         async with exporting(upstream, reopen(), tmp_path) as exporter:
             await goes_down(exporter, upstream)
-        await asyncio.sleep(hours * HOUR)
+        await pass_time(hours * HOUR)
         async with exporting(upstream, reopen(), tmp_path) as exporter:
             assert exporter.health.state is expected
             assert exporter.health.origin.served_before
@@ -123,9 +123,9 @@ def test_a_wait_goes_on_over_a_restart(reopen: Reopen, tmp_path: Path) -> None:
         # A trial's own wait doubles to a minute; without an answer to it nothing shortens it.
         async with exporting(upstream, reopen(), tmp_path) as exporter:
             await tell(exporter, upstream.add("a", Script.stuck(10.0)))
-            await asyncio.sleep(10)
+            await pass_time(10)
             upstream.fault = lambda job_id: (429, b"")
-            await asyncio.sleep(300)
+            await pass_time(300)
             assert exporter.health.state is UpstreamState.THROTTLED
             circuit = exporter.health.circuit()
         until = circuit.probe_at
@@ -133,10 +133,10 @@ def test_a_wait_goes_on_over_a_restart(reopen: Reopen, tmp_path: Path) -> None:
         async with exporting(upstream, reopen(), tmp_path) as exporter:
             assert exporter.health.state is UpstreamState.THROTTLED
             assert exporter.health.circuit().probe_at == pytest.approx(until, abs=0.01)
-            await asyncio.sleep(until - asyncio.get_running_loop().time() - 0.1)
+            await pass_time(until - asyncio.get_running_loop().time() - 0.1)
             assert len(upstream.asked) == before
             upstream.fault = fine
-            await asyncio.sleep(1)
+            await pass_time(1)
             assert exporter.health.state is WELL
 
     simulate(throttled)
@@ -147,12 +147,12 @@ def test_after_a_kill_the_state_is_that_of_five_seconds_before(tmp_path: Path) -
         upstream, tables = SimulatedUpstream(), MemoryStore().tables
         async with exporting(upstream, MemoryStore(tables), tmp_path) as exporter:
             await goes_down(exporter, upstream)
-            await asyncio.sleep(2 * HOUR)  # the record is written anew meanwhile
+            await pass_time(2 * HOUR)  # the record is written anew meanwhile
             left = copy.deepcopy(tables)  # as kill -9 leaves them
         async with exporting(upstream, MemoryStore(copy.deepcopy(left)), tmp_path) as exporter:
             assert exporter.health.state is DOWN
             upstream.fault = fine
-            await asyncio.sleep(10)
+            await pass_time(10)
             assert exporter.health.state is WELL
             left = copy.deepcopy(exporter.store.tables)  # type: ignore[attr-defined]
         async with exporting(upstream, MemoryStore(left), tmp_path) as exporter:
@@ -175,10 +175,10 @@ def test_the_record_is_written_when_it_changes_and_seldom_otherwise(tmp_path: Pa
         store.keep = counting  # type: ignore[method-assign]
         async with exporting(upstream, store, tmp_path) as exporter:
             await tell(exporter, *[upstream.add(f"{at}", Script.stuck(10.0)) for at in range(10)])
-            await asyncio.sleep(HOUR)
+            await pass_time(HOUR)
             assert len(written) <= 2  # at the start, and with the first good answer
             upstream.fault = unavailable
-            await asyncio.sleep(HOUR)
+            await pass_time(HOUR)
             assert 11 <= len(written) <= 15  # each five minutes
 
     simulate(hours)
@@ -197,7 +197,7 @@ def test_a_store_that_cannot_be_written_is_tried_again(tmp_path: Path) -> None:
             await goes_down(exporter, upstream)
             assert NAME not in store.tables.kept
             store.keep = keep  # type: ignore[method-assign]
-            await asyncio.sleep(10)
+            await pass_time(10)
             assert json.loads(store.tables.kept[NAME])["health"]["condition"] == "failing"
 
     simulate(full)

@@ -1,9 +1,8 @@
 """A verdict with a weak witness is checked as soon as a job of its mode is served again."""
 
-import asyncio
 from pathlib import Path
 
-from simulated_time import HOUR, SimulatedUpstream, exporting, simulate, tell
+from simulated_time import HOUR, SimulatedUpstream, exporting, pass_time, simulate, tell
 from support import answered
 
 from exporter.core.job import JobState
@@ -24,18 +23,18 @@ def test_the_next_mornings_first_job_overturns_the_verdict_of_the_evening(tmp_pa
         upstream = SimulatedUpstream()
         async with exporting(upstream, MemoryStore(), tmp_path) as exporter:
             await tell(exporter, upstream.add("sound", Script.sound(10.0)))
-            await asyncio.sleep(60)
+            await pass_time(60)
             await tell(exporter, upstream.add("late", Script.stuck(30.0)))
-            await asyncio.sleep(20)
+            await pass_time(20)
             upstream.fault = lambda job_id: (500, b'{"error": "x"}') if job_id == "late" else None
-            await asyncio.sleep(0.5 * HOUR)
+            await pass_time(0.5 * HOUR)
             assert await state_of(exporter, "late") == "failed"
-            await asyncio.sleep(4.5 * HOUR)  # the next recheck is hours away
+            await pass_time(4.5 * HOUR)  # the next recheck is hours away
             upstream.fault = lambda job_id: None
-            await asyncio.sleep(60)
+            await pass_time(60)
             assert await state_of(exporter, "late") == "failed"
             await tell(exporter, upstream.add("morning", Script.stuck(30.0)))
-            await asyncio.sleep(10)
+            await pass_time(10)
             assert await state_of(exporter, "late") == "pending"
 
     simulate(night)

@@ -1,6 +1,5 @@
 """Clocks that jump: NTP sets them forth and back, a machine sleeps. Nobody is blamed for it."""
 
-import asyncio
 import random
 from collections import Counter
 from pathlib import Path
@@ -14,6 +13,7 @@ from simulated_time import (
     SimulatedClock,
     SimulatedUpstream,
     exporting,
+    pass_time,
     simulate,
     states,
     tell,
@@ -95,9 +95,9 @@ def test_a_clock_that_jumps_blames_nobody_and_loses_nothing(
             for at in range(60):
                 clock.skew = left.get(at, clock.skew)
                 await tell(exporter, upstream.add(f"job-{at}", draw(rng)))
-                await asyncio.sleep(60)
+                await pass_time(60)
             assert "expired" not in (await states(exporter)).values()
-            await asyncio.sleep(8 * HOUR)
+            await pass_time(8 * HOUR)
             truth = {name: ENDS[script.kind] for name, (script, _) in upstream.jobs.items()}
             assert await states(exporter) == truth
         finished, durations = Counter[str](), 0.0
@@ -129,16 +129,16 @@ def test_a_restart_with_the_clock_set_right_polls_on(tmp_path: Path) -> None:
             for at in range(5):
                 await tell(exporter, upstream.add(f"job-{at}", Script.sound(2 * HOUR)))
             await tell(exporter, upstream.add("lost", Script.lost()))
-            await asyncio.sleep(HOUR)
+            await pass_time(HOUR)
             before = Counter(upstream.polls)
         assert before["lost"] >= 3
         async with exporting(upstream, store, tmp_path, right, **sections) as exporter:
-            await asyncio.sleep(70)  # polling.max_interval, and its jitter
+            await pass_time(70)  # polling.max_interval, and its jitter
             polled = upstream.polls - before
             assert {name for name in polled if name} >= {f"job-{at}" for at in range(5)}
-            await asyncio.sleep(1.2 * HOUR)
+            await pass_time(1.2 * HOUR)
             assert upstream.polls["lost"] == before["lost"] + 1  # the third check of the verdict
-            await asyncio.sleep(HOUR)
+            await pass_time(HOUR)
             assert set((await states(exporter)).values()) == {"done", "not_found"}
 
     simulate(hours)

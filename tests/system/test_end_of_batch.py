@@ -1,6 +1,5 @@
 """The end of a batch in simulated time: what becomes of the last jobs, and what is shown."""
 
-import asyncio
 from collections import Counter
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from batches import (
     watched,
     without_workers,
 )
-from simulated_time import HOUR, MINUTE, SimulatedUpstream, simulate, states, tell
+from simulated_time import HOUR, MINUTE, SimulatedUpstream, pass_time, simulate, states, tell
 
 from exporter.simulator.script import Script
 
@@ -52,7 +51,7 @@ def test_the_last_jobs_of_a_batch_fail_in_bounded_time_and_the_upstream_is_never
         upstream.fault = failing_as(upstream, answer)
         async with watched(upstream, tmp_path) as (exporter, shown):
             await upload(upstream, exporter, batch(bad), 2.0)
-            await asyncio.sleep((minutes + 1) * MINUTE)
+            await pass_time((minutes + 1) * MINUTE)
             assert Counter((await states(exporter)).values()) == {
                 "done": BATCH - bad,
                 "failed": bad,
@@ -61,7 +60,7 @@ def test_the_last_jobs_of_a_batch_fail_in_bounded_time_and_the_upstream_is_never
                 script, start = upstream.jobs[f"bad-{at}"]
                 late = await ended(exporter, f"bad-{at}") - start - script.seconds
                 assert late <= minutes * MINUTE
-            await asyncio.sleep(2 * 60 * MINUTE)  # the rechecks do not look like an outage either
+            await pass_time(2 * 60 * MINUTE)  # the rechecks do not look like an outage either
             assert set(shown.first) <= {"unknown", "well", "suspect"}
             assert exporter.health.state == "well"
 
@@ -78,10 +77,10 @@ def test_dead_workers_are_suspect_when_all_jobs_were_uploaded_at_once(
             await upload(upstream, exporter, good_jobs(20), 2.0)
             names = [upstream.add(f"job-{at}", Script.sound(400.0)) for at in range(8)]
             await tell(exporter, *names)
-            await asyncio.sleep(3 * MINUTE)
+            await pass_time(3 * MINUTE)
             start = now()
             upstream.fault = without_workers(upstream, answer)
-            await asyncio.sleep(HOUR - MINUTE)
+            await pass_time(HOUR - MINUTE)
             assert await undecided(exporter)
             assert "down" not in shown.first
             assert shown.after("suspect", start) <= 5 * MINUTE

@@ -1,6 +1,5 @@
 """A gateway answers instead of the API: no job is blamed, and the reason is shown everywhere."""
 
-import asyncio
 import json
 import logging
 from pathlib import Path
@@ -10,7 +9,7 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 from batches import Answer, now, recovers, undecided, upload, watched
 from simulated_scrapes import value
-from simulated_time import MINUTE, SimulatedUpstream, simulate, states
+from simulated_time import MINUTE, SimulatedUpstream, pass_time, simulate, states
 
 from exporter import Exporter
 from exporter.simulator.script import Script
@@ -63,7 +62,7 @@ def test_a_gateway_that_misroutes_for_ten_minutes_ends_no_job_and_the_reason_is_
             upstream.fault = lambda job_id: answer
             new = {f"new-{at}": Script.sound(60.0) for at in range(100)}
             await upload(upstream, exporter, new, 4.0)
-            await asyncio.sleep(start + 10 * MINUTE - now())
+            await pass_time(start + 10 * MINUTE - now())
             assert shown.after("down", start) <= MINUTE
             assert await undecided(exporter)
             assert value(exporter, "removit_jobs_suspected") == 0

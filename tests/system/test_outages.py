@@ -1,6 +1,5 @@
 """Outages in simulated time: how soon they are shown, and that no job is blamed for them."""
 
-import asyncio
 from collections import Counter
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from batches import (
     watching,
     without_workers,
 )
-from simulated_time import MINUTE, SimulatedUpstream, exporting, simulate, states, tell
+from simulated_time import MINUTE, SimulatedUpstream, exporting, pass_time, simulate, states, tell
 
 from exporter.simulator.script import Script
 from exporter.storage.memory import MemoryStore
@@ -84,11 +83,11 @@ def test_an_outage_between_two_404_does_not_make_a_verdict_wait_anew(
             else:
                 await tell(exporter, "gone")
             start = now()
-            await asyncio.sleep(minutes * MINUTE - 90)
+            await pass_time(minutes * MINUTE - 90)
             upstream.fault = lambda job_id: HTML_502
-            await asyncio.sleep(20 * MINUTE)
+            await pass_time(20 * MINUTE)
             upstream.fault = lambda job_id: None
-            await asyncio.sleep(10 * MINUTE)
+            await pass_time(10 * MINUTE)
             states_by_id = await states(exporter)
             assert states_by_id.pop("gone") == "not_found"
             assert set(states_by_id.values()) == {"pending"}
@@ -107,12 +106,12 @@ def test_a_restart_while_the_upstream_is_well_blames_no_job_and_shows_no_outage(
             jobs = {f"job-{at}": Script.sound(300.0) for at in range(6)}
             bad = {f"bad-{at}": Script.failing(100.0 + 9 * at) for at in range(2)}
             await upload(upstream, exporter, jobs | bad, 1.0)
-            await asyncio.sleep(105)
+            await pass_time(105)
             assert exporter.health.state == "well"
         async with exporting(upstream, MemoryStore(store.tables), tmp_path) as exporter:
             assert exporter.health.state == "unknown"
             async with watching(exporter) as shown:
-                await asyncio.sleep(10 * MINUTE)
+                await pass_time(10 * MINUTE)
                 assert set(shown.first) <= {"unknown", "well", "suspect"}
             assert Counter((await states(exporter)).values()) == {"done": 6, "failed": 2}
 
@@ -140,11 +139,11 @@ def test_a_total_outage_at_the_end_of_a_batch_is_down_at_most_5_s_later_than_bef
             last = {f"last-{at}": Script.sound(100.0 + at) for at in range(pending)}
             await upload(upstream, exporter, good_jobs(40), 2.0)
             await upload(upstream, exporter, last, 1.0)
-            await asyncio.sleep(60.0 - pending)
+            await pass_time(60.0 - pending)
             assert Counter((await states(exporter)).values()) == {"done": 40, "pending": pending}
             start = now()
             upstream.fault = lambda job_id: WAYS[way]
-            await asyncio.sleep(5 * MINUTE)
+            await pass_time(5 * MINUTE)
             assert set((await states(exporter)).values()) == {"done", "pending"}
             assert shown.after("down", start) <= FORMER_SECONDS[way] + 5.0
             await recovers(upstream, exporter)

@@ -1,12 +1,11 @@
 """A restart of the exporter while the upstream is in trouble."""
 
-import asyncio
 import copy
 from pathlib import Path
 
 import pytest
 from batches import HTML_502, Answer, upload, wait_for_state, watching
-from simulated_time import MINUTE, SimulatedUpstream, exporting, simulate, states
+from simulated_time import MINUTE, SimulatedUpstream, exporting, pass_time, simulate, states
 
 from exporter.simulator.script import Script
 from exporter.storage.memory import MemoryStore
@@ -29,22 +28,22 @@ def test_a_bad_state_of_the_upstream_survives_a_restart(
         async with exporting(upstream, store, tmp_path) as exporter:
             jobs = {f"job-{at}": Script.sound(300.0) for at in range(6)}
             await upload(upstream, exporter, jobs, 1.0)
-            await asyncio.sleep(MINUTE)
+            await pass_time(MINUTE)
             upstream.fault = lambda job_id: BAD[state]
             await wait_for_state(exporter, state, 5 * MINUTE)
-            await asyncio.sleep(2 * MINUTE)
+            await pass_time(2 * MINUTE)
             await wait_for_state(exporter, state, 5 * MINUTE)
             as_killed = copy.deepcopy(store.tables)
-        await asyncio.sleep(30)
+        await pass_time(30)
         kept = MemoryStore(as_killed if killed else store.tables)
         async with exporting(upstream, kept, tmp_path) as exporter:
             assert exporter.health.state == state
             async with watching(exporter) as shown:
-                await asyncio.sleep(4 * MINUTE)
+                await pass_time(4 * MINUTE)
                 if state != "throttled":  # which ends with its wait, and is found again
                     assert set(shown.first) == {state}
             upstream.fault = lambda job_id: None
-            await asyncio.sleep(10 * MINUTE)
+            await pass_time(10 * MINUTE)
             assert exporter.health.state == "well"
             assert set((await states(exporter)).values()) == {"done"}
 

@@ -14,6 +14,7 @@ from simulated_time import (
     SimulatedUpstream,
     TooLongError,
     exporting,
+    pass_time,
     simulate,
     states,
     tell,
@@ -35,8 +36,8 @@ def test_a_day_with_the_default_thresholds_ends_every_job_as_it_truly_ended(tmp_
                     upstream.fault = lambda job_id: (503, b"<html>sorry</html>")
                 if at == 120:
                     upstream.fault = lambda job_id: None
-                await asyncio.sleep(180)
-            await asyncio.sleep(43 * HOUR)  # a day until the last expire, and 16 h of rechecks
+                await pass_time(180)
+            await pass_time(43 * HOUR)  # a day until the last expire, and 16 h of rechecks
             truth = {name: ENDS[script.kind] for name, (script, _) in upstream.jobs.items()}
             assert set(truth.values()) == {"done", "failed", "not_found", "expired"}
             assert await states(exporter) == truth
@@ -58,7 +59,7 @@ def test_a_job_takes_few_polls_and_its_end_is_seen_soon(tmp_path: Path) -> None:
             for seconds in lengths:
                 name = upstream.add(f"job-{seconds:g}", Script.sound(seconds))
                 await tell(exporter, name)
-            await asyncio.sleep(1200)
+            await pass_time(1200)
             for seconds in lengths:
                 job = await exporter.registry.get(f"job-{seconds:g}")
                 assert job is not None
@@ -77,7 +78,7 @@ def test_what_was_learned_survives_a_restart(tmp_path: Path) -> None:
             await tell(
                 exporter, *(upstream.add(f"job-{at}", Script.sound(60.0)) for at in range(30))
             )
-            await asyncio.sleep(300)
+            await pass_time(300)
         async with exporting(upstream, store, tmp_path) as exporter:
             assert exporter.poller.pace.learner.all.law.samples == 30
 
@@ -90,7 +91,7 @@ def test_the_rate_limit_holds_at_every_moment(tmp_path: Path) -> None:
         async with exporting(upstream, MemoryStore(), tmp_path) as exporter:
             names = [upstream.add(f"job-{at}", Script.stuck(10.0)) for at in range(500)]
             await tell(exporter, *names)
-            await asyncio.sleep(120)
+            await pass_time(120)
         times = upstream.asked
         assert len(times) >= 1200
         for first, last in ((0, 20), (100, 400), (20, 1200)):
@@ -108,16 +109,16 @@ def test_suspicion_and_give_up_stand_still_while_the_upstream_is_down(tmp_path: 
         async with exporting(upstream, MemoryStore(), tmp_path, polling=polling) as exporter:
             names = [upstream.add(f"job-{at}", Script.stuck(10.0)) for at in range(8)]
             await tell(exporter, *names)
-            await asyncio.sleep(HOUR)
+            await pass_time(HOUR)
             upstream.fault = lambda job_id: (502, b"")
-            await asyncio.sleep(12 * HOUR)
+            await pass_time(12 * HOUR)
             assert set((await states(exporter)).values()) == {"pending"}
             asked = len(upstream.asked)
             assert asked <= 8 * 120 + 12 * 60 + 100  # at most one trial a minute while down
             upstream.fault = lambda job_id: None
-            await asyncio.sleep(4 * HOUR)
+            await pass_time(4 * HOUR)
             assert set((await states(exporter)).values()) == {"pending"}
-            await asyncio.sleep(2 * HOUR)
+            await pass_time(2 * HOUR)
             assert set((await states(exporter)).values()) == {"expired"}
 
     simulate(night)
@@ -133,12 +134,12 @@ def test_a_verdict_is_asked_again_after_a_stop_however_long_it_is_kept(
         async with exporting(upstream, store, tmp_path, judgement=rules) as exporter:
             upstream.fault = lambda job_id: (404, b'{"error": "not_found"}') if job_id else None
             await tell(exporter, upstream.add("a", Script.sound(30.0)))
-            await asyncio.sleep(300)
+            await pass_time(300)
             assert await states(exporter) == {"a": "not_found"}
         upstream.fault = lambda job_id: None
-        await asyncio.sleep(hours * HOUR)
+        await pass_time(hours * HOUR)
         async with exporting(upstream, MemoryStore(store.tables), tmp_path) as exporter:
-            await asyncio.sleep(30)
+            await pass_time(30)
             assert await states(exporter) == {"a": ends}
 
     simulate(stopped)
@@ -153,7 +154,7 @@ def test_a_suspected_jobs_run_goes_on_though_the_exporter_is_killed_every_four_m
             async with exporting(upstream, MemoryStore(tables), tmp_path) as exporter:
                 if life == 0:
                     await tell(exporter, "unknown", upstream.add("well", Script.stuck(10.0)))
-                await asyncio.sleep(240)
+                await pass_time(240)
                 tables = copy.deepcopy(tables)  # as kill -9 leaves them, before the stop
                 found = await states(exporter)
         assert found == {"unknown": "not_found", "well": "pending"}
@@ -168,7 +169,7 @@ def test_time_stands_still_while_the_store_is_at_work(tmp_path: Path) -> None:
             started = asyncio.get_running_loop().time()
             await tell(exporter, upstream.add("a", Script.sound(30.0)))
             assert asyncio.get_running_loop().time() - started < 1.0
-            await asyncio.sleep(60)
+            await pass_time(60)
             assert await states(exporter) == {"a": "done"}
 
     simulate(minutes)
@@ -178,7 +179,7 @@ def test_an_endless_simulation_is_stopped_even_if_its_tasks_swallow_errors() -> 
     async def deaf() -> None:
         while True:
             with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.sleep(1.0)
+                await pass_time(1.0)
 
     async def endless() -> None:
         await asyncio.gather(deaf(), asyncio.sleep(1e12))
