@@ -16,6 +16,7 @@ import yaml
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from hypothesis import settings
+from yarl import URL
 
 from exporter import EXPORTER, Config, Exporter, create_app
 from exporter.config import ConfigFile
@@ -160,6 +161,17 @@ async def answers(url: str) -> bool:
             return response.status == 200
     except aiohttp.ClientError:
         return False
+
+
+async def send_raw(url: str, content: bytes) -> bytes:
+    """Send bytes over a connection of their own; return what comes until it is closed."""
+    address = URL(url)
+    reader, writer = await asyncio.open_connection(address.host, address.port)
+    writer.write(content)
+    try:
+        return await asyncio.wait_for(reader.read(), 20)
+    finally:
+        writer.close()
 
 
 async def until_ready(address: str) -> None:

@@ -3,35 +3,33 @@
 import asyncio
 import gc
 import threading
+from functools import partial
 
 import pytest
+from conftest import until
 
 from exporter import daemon_threads
 from exporter.daemon_threads import HangingError, LimitedCalls
 
 
 async def test_calls_of_one_name_are_made_one_after_the_other() -> None:
-    calls, order = LimitedCalls(), list[str]()
-    first_may_end = threading.Event()
+    calls, may_end, begun = LimitedCalls(), threading.Semaphore(0), list[int]()
 
-    def first() -> int:
-        first_may_end.wait(20)
-        order.append("first")
-        return 1
+    def work(number: int) -> int:
+        begun.append(number)
+        may_end.acquire(timeout=20)
+        return number
 
-    def second() -> int:
-        order.append("second")
-        return 2
-
-    async def release() -> None:
-        first_may_end.set()
+    async def until_begun(number: int) -> int:
+        await until(lambda: len(begun) >= number)
+        return len(begun)
 
     async with asyncio.timeout(20):
-        *results, _ = await asyncio.gather(
-            calls.call(first, "x"), calls.call(second, "x"), calls.call(second, "x"), release()
-        )
-    assert results == [1, 2, 2]
-    assert order == ["first", "second", "second"]
+        calling = asyncio.gather(*(calls.call(partial(work, at), "x") for at in range(3)))
+        for number in range(1, 4):
+            assert await until_begun(number) == number  # the others wait
+            may_end.release()
+        assert await calling == [0, 1, 2]
     assert not calls._under_way
 
 
@@ -53,8 +51,7 @@ async def test_while_a_call_hangs_others_of_its_name_are_refused_at_once(
             await calls.call(lambda: 1, "x")
         assert await calls.call(lambda: 2, "y") == 2
         may_end.set()
-        while calls._under_way:
-            await asyncio.sleep(0.01)
+        await until(lambda: not calls._under_way)
         assert await calls.call(lambda: 3, "x") == 3
     gc.collect()
     assert caplog.text == ""

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from conftest import until
+from conftest import send_raw, until
 from system_ports import free_port
 
 from exporter.config import ConfigFile
@@ -30,6 +30,7 @@ SECRETS = (KEY, TOKEN, PASSWORD, PROXY_PASSWORD, HASH)
 LOGIN = {"Authorization": "Basic " + base64.b64encode(f"alice:{PASSWORD}".encode()).decode()}
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 API_KEY = {"X-API-Key": KEY, **BEARER}
+MALFORMED = f"GET / HTTP/9.9\r\nX-API-Key: {KEY}\r\nAuthorization: {TOKEN}\0\r\n\r\n".encode()
 
 
 def spellings(secret: str) -> set[bytes]:
@@ -177,14 +178,6 @@ async def ask_everything(outputs: Outputs, url: str) -> None:
                 await outputs.ask(session, method, url + path, data=body, headers=headers)
 
 
-async def send_malformed(outputs: Outputs, address: str) -> None:
-    host, _, port = address.rpartition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(f"GET / HTTP/9.9\r\nX-API-Key: {KEY}\r\nAuthorization: {TOKEN}\0\r\n\r\n".encode())
-    outputs.all["malformed"] = await asyncio.wait_for(reader.read(), 20)
-    writer.close()
-
-
 async def test_no_output_of_a_whole_run_has_a_secret_in_it(
     write_config: Callable[..., ConfigFile], tmp_path: Path, talkative: tuple[Talkative, int]
 ) -> None:
@@ -213,7 +206,7 @@ async def test_no_output_of_a_whole_run_has_a_secret_in_it(
 
             await until(all_asked)
         await ask_everything(outputs, f"http://{address}")
-        await send_malformed(outputs, address)
+        outputs.all["malformed"] = await send_raw(f"http://{address}", MALFORMED)
         (tmp_path / "own.token").unlink()  # errors name the file, not its content
         (tmp_path / "api.key").write_text(f"{KEY} {KEY}")
         async with aiohttp.ClientSession() as session:

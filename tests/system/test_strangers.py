@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
-from conftest import BEARER, Open, Site, until
+from conftest import BEARER, Open, Site, send_raw, until
 from system_ports import free_port
 
 from exporter import Config, waiting_connections
@@ -60,22 +60,13 @@ class Connection:
         """Nothing here waits long enough."""
 
 
-async def send(server: Server, request: bytes) -> bytes:
-    """Send bytes over a connection of their own; return what comes until it is closed."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
-    writer.write(request)
-    answer = await asyncio.wait_for(reader.read(), 20)
-    writer.close()
-    return answer
-
-
 async def test_malformed_requests_are_counted_and_logged_in_one_line(
     make_config: MakeConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serving(make_config) as server:
         with caplog.at_level(logging.DEBUG):
             for request in MALFORMED * 4:
-                assert (await send(server, request)).split()[1] == b"400"
+                assert (await send_raw(server.url, request)).split()[1] == b"400"
         labels = {"route": "malformed", "method": "other", "code": "400"}
         name = "removit_exporter_http_requests_total"
         counted = server.exporter.metrics.get_sample_value(name, labels)
@@ -94,7 +85,7 @@ async def test_an_error_inside_the_http_server_is_a_line_that_names_the_upstream
     async with serving(make_config) as server:
         assert server._runner.server is not None
         server._runner.server.request_handler = fails
-        assert (await send(server, b"GET / HTTP/1.0\r\n\r\n")).split()[1] == b"500"
+        assert (await send_raw(server.url, b"GET / HTTP/1.0\r\n\r\n")).split()[1] == b"500"
     [line] = [record for record in caplog.records if record.exc_info]
     assert (line.name, line.levelname) == ("removit_exporter", "ERROR")
     assert vars(line)["upstream"] == "removit"

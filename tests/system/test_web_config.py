@@ -17,7 +17,7 @@ import bcrypt
 import pytest
 import trustme
 import yaml
-from conftest import TOKEN, grows, until
+from conftest import TOKEN, grows, send_raw, until
 from monitoring import FAST_SCRAPES, Prometheus, prometheus
 from system_ports import free_port
 
@@ -168,14 +168,19 @@ async def test_prometheus_scrapes_with_a_client_certificate(
                 await gets_nothing(prom, name)
 
 
+@pytest.mark.parametrize("at_once", [6, 1])
 async def test_silent_connections_leave_room_for_others_over_tls(
-    write_config: WriteConfig, place: Place, monkeypatch: pytest.MonkeyPatch
+    write_config: WriteConfig, place: Place, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
     monkeypatch.setattr(listener, "MOST_HANDSHAKES", 3)
+    monkeypatch.setattr(tls_site, "HANDSHAKE_SECONDS", 600.0)
     place.write()
     async with serving(write_config, place) as server:
-        port = int(server.url.rpartition(":")[2])
-        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(6)]
+        address = "127.0.0.1", int(server.url.rpartition(":")[2])
+        silent = []
+        for _ in range(6 // at_once):
+            sockets = [socket.create_connection(address) for _ in range(at_once)]
+            silent.extend([await asyncio.open_connection(sock=one) for one in sockets])
         closed = asyncio.gather(*(reader.read() for reader, _ in silent[:3]))
         assert await asyncio.wait_for(closed, 20) == [b"", b"", b""]
         assert (await place.get(f"{server.url}/-/healthy"))[0] == 200
@@ -189,11 +194,8 @@ async def test_a_tls_handshake_that_does_not_end_is_closed(
     monkeypatch.setattr(tls_site, "HANDSHAKE_SECONDS", 0.1)
     place.write()
     async with serving(write_config, place) as server:
-        port = int(server.url.rpartition(":")[2])
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"\x16\x03\x01")  # the beginning of a client's first message
-        assert await asyncio.wait_for(reader.read(), 20) == b""
-        writer.close()
+        beginning = b"\x16\x03\x01"  # of a client's first message
+        assert await send_raw(server.url, beginning) == b""
 
 
 async def test_after_an_error_connections_over_tls_are_accepted_again(
