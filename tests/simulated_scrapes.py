@@ -26,17 +26,17 @@ Check = dict[str, Any]
 
 
 def value(exporter: Exporter, name: str, **labels: str) -> float:
-    """Return the sum of a metric's series that have these labels."""
+    """Return the sum of a metric's series that have these labels; 0 if it has none."""
+    families = {family.name: family for family in exporter.metrics.collect()}
     return sum(
         sample.value
-        for family in exporter.metrics.collect()
-        for sample in family.samples
+        for sample in families[name.removesuffix("_total")].samples
         if sample.name == name and labels.items() <= sample.labels.items()
     )
 
 
 class Scrapes:
-    """The values of all series at each scrape, as promtool reads them."""
+    """The values at each scrape of the series that the rules read, in promtool's notation."""
 
     def __init__(self, exporter: Exporter) -> None:
         self._exporter = exporter
@@ -52,23 +52,14 @@ class Scrapes:
     def scrape(self) -> None:
         """Take one more, `SCRAPE` seconds after the one before."""
         for family in self._exporter.metrics.collect():
-            for name, labels, value, *_ in family.samples:
+            for name, labels, number, *_ in family.samples:
                 if name in READ:
                     named = ",".join(f'{key}="{text}"' for key, text in (labels | TARGET).items())
                     # promtool's time begins at 0 with the first scrape.
-                    at = value - self._began if name.endswith("_timestamp_seconds") else value
+                    is_time = name.endswith("_timestamp_seconds")
+                    at = number - self._began if is_time else number
                     self._series.setdefault(f"{name}{{{named}}}", {})[self.count] = at
         self.count += 1
-
-    def values(self, selector: str) -> list[float]:
-        """Return all values of the series that have the selector's name and its only matcher."""
-        name, _, matcher = selector.rstrip("}").partition("{")
-        return [
-            value
-            for series, values in self._series.items()
-            if series.startswith(name + "{") and matcher in series
-            for value in values.values()
-        ]
 
     def check(self, folder: Path, checks: Sequence[Check]) -> None:
         """Have promtool evaluate the shipped rules, and fail unless all checks hold."""
@@ -114,16 +105,17 @@ async def scraping(exporter: Exporter) -> AsyncIterator[Scrapes]:
         task.cancel()
 
 
-def never(selector: str, begin: float, end: float) -> Check:
-    """Return the check that a selector has no sample between two times."""
-    expression = f"count_over_time({selector}[{end - begin:.0f}s])"
-    return {"expr": expression, "eval_time": f"{end:.0f}s", "exp_samples": []}
+def never(expression: str, begin: float, end: float) -> Check:
+    """Return the check that an expression has no result at any scrape between two times."""
+    found = f"count_over_time(({expression})[{end - begin:.0f}s:{SCRAPE}s])"
+    return {"expr": found, "eval_time": f"{end:.0f}s", "exp_samples": []}
 
 
-def always(selector: str, begin: float, end: float) -> list[Check]:
-    """Return the checks that a selector has one result or more, each minute between two times."""
+def always(expression: str, begin: float, end: float) -> list[Check]:
+    """Return the checks that an expression has results, each minute between two times."""
+    assert begin <= end, "nothing would be checked"
     found = [{"labels": "{}", "value": 1}]
-    counted = f"count({selector}) > bool 0"
+    counted = f"count({expression}) > bool 0"
     return [
         {"expr": counted, "eval_time": f"{at:.0f}s", "exp_samples": found}
         for at in range(math.ceil(begin), math.floor(end) + 1, 60)
