@@ -42,6 +42,14 @@ def said(job_id: str, **changes: Any) -> tuple[str, int, bytes]:
     return job_id, 200, json.dumps(body | changes).encode()
 
 
+async def done_job(site: Site, simulator: Simulator, script: Script, **document: Any) -> str:
+    """Register a job, and wait until it is done; return its id."""
+    job_id = simulator.add(script)
+    await site.put(job_id, **document)
+    await site.ends(job_id, "done")
+    return job_id
+
+
 @asynccontextmanager
 async def held(page: Page, pattern: str) -> AsyncIterator[asyncio.Event]:
     """Hold answers to a path until the end; the event says that one was read."""
@@ -169,9 +177,7 @@ async def test_the_jobs_of_an_ignored_variation_can_be_chosen(
 async def test_the_filters_are_on_one_line(
     lively: Site, simulator: Simulator, open_page: Any
 ) -> None:
-    job_id = simulator.add(Script.warned(0.0))
-    await lively.put(job_id, labels={"shop": "eu"})
-    await lively.ends(job_id, "done")
+    await done_job(lively, simulator, Script.warned(0.0), labels={"shop": "eu"})
     page = await open_page(lively, "#/?variation=shadow_wall")
     for box in ("#filter-note", "#filter-label", "#clear"):
         await expect(page.locator(box)).to_be_visible()
@@ -189,9 +195,7 @@ async def test_the_filters_are_on_one_line(
 async def test_nothing_is_cut_off_at_the_side_however_long_the_times_are(
     lively: Site, simulator: Simulator, open_page: Any
 ) -> None:
-    job_id = simulator.add(Script.sound(0.6))
-    await lively.put(job_id)
-    await lively.ends(job_id, "done")
+    await done_job(lively, simulator, Script.sound(0.6))
     page = await open_page(lively)
     await expect(page.locator("#kinds table")).to_be_attached()
     for width in (1600, 1400, 1280, 1000, 400):
@@ -214,9 +218,7 @@ WIDTHS_WITH_LONG_TIMES = """
 async def test_variations_are_offered_as_soon_as_the_jobs_are_read(
     lively: Site, simulator: Simulator, open_page: Any
 ) -> None:
-    job_id = simulator.add(Script.warned(0.0))
-    await lively.put(job_id)
-    await lively.ends(job_id, "done")
+    await done_job(lively, simulator, Script.warned(0.0))
     page = await open_page(lively, with_clock=True)
     await pause(page)  # no second summary is read
     await page.reload()
@@ -284,9 +286,7 @@ async def test_result_links_are_shown_and_never_fetched(
 async def test_a_reader_without_the_token_sees_why_results_are_hidden(
     lively: Site, simulator: Simulator, open_page: Any
 ) -> None:
-    job_id = simulator.add(Script.sound(0.05))
-    await lively.put(job_id)
-    await lively.ends(job_id, "done")
+    job_id = await done_job(lively, simulator, Script.sound(0.05))
     page = await open_page(lively, f"#/job/{job_id}")
     await expect(page.locator("#panel")).to_contain_text("unlocked with the exporter's token")
     assert await page.locator("#panel .results a").count() == 0
@@ -295,9 +295,7 @@ async def test_a_reader_without_the_token_sees_why_results_are_hidden(
 async def test_a_token_unlocks_the_page_in_its_tab(
     lively: Site, simulator: Simulator, open_page: Any
 ) -> None:
-    job_id = simulator.add(Script.sound(0.05))
-    await lively.put(job_id)
-    await lively.ends(job_id, "done")
+    job_id = await done_job(lively, simulator, Script.sound(0.05))
     page = await open_page(lively, f"#/job/{job_id}")
     await page.get_by_label("Token").fill("wrong")
     await page.get_by_role("button", name="Unlock").click()
@@ -727,9 +725,7 @@ async def test_a_hidden_page_closes_its_stream_and_catches_up_when_shown(
     await page.evaluate(HIDE, True)
     await page.clock.fast_forward(61_000)
     await expect(page.locator("#connection")).to_have_attribute("data-state", "asleep")
-    job_id = simulator.add(Script.sound(0.05))
-    await lively.put(job_id)
-    await lively.ends(job_id, "done")
+    job_id = await done_job(lively, simulator, Script.sound(0.05))
     await page.evaluate(HIDE, False)
     await live(page)
     await expect(row(page, job_id)).to_contain_text("Done")

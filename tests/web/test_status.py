@@ -411,10 +411,10 @@ async def test_every_line_of_validators_is_read(site: Site, simulator: Simulator
         assert (await get(site, {"job_id": job_id}, lines))[0] == expected
 
 
-async def with_an_old_answer(open_site: Open, simulator: Simulator) -> tuple[Site, str]:
-    """Open an exporter whose one job was answered once, and is asked again when a client asks."""
+async def with_an_answer(open_site: Open, simulator: Simulator, **status: str) -> tuple[Site, str]:
+    """Open an exporter whose one job was answered once, and is seldom polled."""
     slow = {"min_interval": "60s", "max_interval": "60s"}
-    site = await open_site(polling=slow, status={"max_age": "1ms"})
+    site = await open_site(polling=slow, status=status)
     job_id = simulator.add(Script.stuck(0.0))
     await site.put(job_id)
     await until(lambda: site.exporter.poller.answers.get(job_id))
@@ -477,7 +477,7 @@ async def test_retry_after_about_one_job_applies_to_clients_as_well(
 async def test_a_refresh_that_finds_the_end_is_not_reported_as_a_hit(
     open_site: Open, simulator: Simulator
 ) -> None:
-    site, job_id = await with_an_old_answer(open_site, simulator)
+    site, job_id = await with_an_answer(open_site, simulator, max_age="1ms")
     body = json.dumps({"job_id": job_id, "state": "done", "status": "done", "mode": "clipping"})
     with simulator.faults.override(job_id, 200, body.encode()):
         said = [(await ask(site, job_id))[2]["Cache-Status"] for _ in range(2)]
@@ -488,11 +488,7 @@ async def test_a_refresh_that_finds_the_end_is_not_reported_as_a_hit(
 async def test_a_fresh_answer_that_the_client_did_not_accept_is_reported_as_its_request(
     open_site: Open, simulator: Simulator
 ) -> None:
-    slow = {"min_interval": "60s", "max_interval": "60s"}
-    site = await open_site(polling=slow, status={"max_age": "60s"})
-    job_id = simulator.add(Script.stuck(0.0))
-    await site.put(job_id)
-    await until(lambda: site.exporter.poller.answers.get(job_id))
+    site, job_id = await with_an_answer(open_site, simulator, max_age="60s")
     *_, headers = await ask(site, job_id, **{"Cache-Control": "no-cache"})
     assert headers["Cache-Status"] == "removit-exporter; fwd=request; fwd-status=200; stored"
 
@@ -524,11 +520,7 @@ async def test_an_expired_answer_about_an_unregistered_id_is_reported_as_stale(
 async def test_an_answer_lives_no_longer_than_until_the_next_poll_of_its_job(
     open_site: Open, simulator: Simulator
 ) -> None:
-    slow = {"min_interval": "60s", "max_interval": "60s"}
-    site = await open_site(polling=slow, status={"max_age": "1h", "max_stale": "2h"})
-    job_id = simulator.add(Script.stuck(0.0))
-    await site.put(job_id)
-    await until(lambda: site.exporter.poller.answers.get(job_id))
+    site, job_id = await with_an_answer(open_site, simulator, max_age="1h", max_stale="2h")
     await until(lambda: not site.exporter.poller.is_in_flight(job_id))
     *_, headers = await ask(site, job_id)
     ttl = headers["Cache-Status"].removeprefix("removit-exporter; hit; ttl=")
@@ -539,7 +531,7 @@ async def test_an_answer_lives_no_longer_than_until_the_next_poll_of_its_job(
 async def test_a_refresh_without_a_usable_answer_is_reported_as_neither_hit_nor_stored(
     open_site: Open, simulator: Simulator
 ) -> None:
-    site, job_id = await with_an_old_answer(open_site, simulator)
+    site, job_id = await with_an_answer(open_site, simulator, max_age="1ms")
     with simulator.faults.override(job_id, 500, b"{}"):
         status, _, headers = await ask(site, job_id)
     assert status == 200
@@ -701,11 +693,8 @@ async def test_wait_answers_a_client_with_an_older_answer_at_once_and_ends_in_ti
 async def test_a_wait_that_runs_out_reports_the_true_age_and_refreshes_an_old_answer(
     open_site: Open, simulator: Simulator
 ) -> None:
-    slow, key = {"min_interval": "60s", "max_interval": "60s"}, {"X-API-Key": KEY}
-    site = await open_site(polling=slow, status={"max_age": "100ms", "max_stale": "60s"})
-    job_id = simulator.add(Script.stuck(0.0))
-    await site.put(job_id)
-    await until(lambda: site.exporter.poller.answers.get(job_id))
+    site, job_id = await with_an_answer(open_site, simulator, max_age="100ms", max_stale="60s")
+    key = {"X-API-Key": KEY}
     query = {"job_id": job_id, "wait": "500ms"}
     _, _, headers = await get(site, query, key)
     assert simulator.ledger.jobs[job_id].polls >= 2  # it was older than max_age by then
@@ -720,11 +709,7 @@ async def test_a_wait_that_runs_out_reports_the_true_age_and_refreshes_an_old_an
 async def test_the_answer_after_a_wait_is_no_older_than_the_client_accepts(
     open_site: Open, simulator: Simulator, accepted: str
 ) -> None:
-    slow = {"min_interval": "60s", "max_interval": "60s"}
-    site = await open_site(polling=slow, status={"max_age": "60s", "max_stale": "60s"})
-    job_id = simulator.add(Script.stuck(0.0))
-    await site.put(job_id)
-    await until(lambda: site.exporter.poller.answers.get(job_id))
+    site, job_id = await with_an_answer(open_site, simulator, max_age="60s", max_stale="60s")
     before = simulator.ledger.jobs[job_id].polls
     key = {"X-API-Key": KEY, "Cache-Control": accepted}
     await get(site, {"job_id": job_id, "wait": "200ms"}, key)
