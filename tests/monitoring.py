@@ -1,6 +1,5 @@
 """Prometheus and Alertmanager on loopback, started by a test and ended with it."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -10,6 +9,7 @@ from typing import Any
 import aiohttp
 import yaml
 from conftest import program, until
+from processes import in_background
 from system_ports import free_port
 
 FAST_SCRAPES = {"scrape_interval": "1s", "evaluation_interval": "1s"}
@@ -60,19 +60,6 @@ class Alertmanager(Api):
 
 
 @asynccontextmanager
-async def _running(binary: str, *flags: str) -> AsyncIterator[None]:
-    process = await asyncio.create_subprocess_exec(
-        binary, *flags, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
-    )
-    try:
-        yield
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
-
-
-@asynccontextmanager
 async def prometheus(folder: Path, config: Mapping[str, Any]) -> AsyncIterator[Prometheus]:
     """Run a Prometheus with a config, its data in a folder."""
     binary = program("prometheus", "prometheus")
@@ -86,7 +73,7 @@ async def prometheus(folder: Path, config: Mapping[str, Any]) -> AsyncIterator[P
         "--enable-feature=exemplar-storage",
         "--log.level=error",
     )
-    async with aiohttp.ClientSession() as session, _running(binary, *flags):
+    async with aiohttp.ClientSession() as session, in_background(binary, *flags):
         made = Prometheus(f"http://{address}", session)
         await until(lambda: made.data("/api/v1/status/runtimeinfo"), 60)
         yield made
@@ -106,7 +93,7 @@ async def alertmanager(folder: Path, config: Mapping[str, Any]) -> AsyncIterator
         "--cluster.listen-address=",
         "--log.level=error",
     )
-    async with aiohttp.ClientSession() as session, _running(binary, *flags):
+    async with aiohttp.ClientSession() as session, in_background(binary, *flags):
         made = Alertmanager(f"http://{address}", session)
         await until(lambda: made.get("/api/v2/status"), 60)
         yield made

@@ -1,11 +1,11 @@
 """Debian's nginx in front of an exporter."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from conftest import program, until
+from processes import in_background
 
 CONFIG = """
 daemon off; master_process off; error_log stderr; pid {folder}/nginx.pid;
@@ -26,12 +26,6 @@ async def nginx(folder: Path, server: str) -> AsyncIterator[None]:
     binary = program("nginx", "nginx-light")
     config, pid = folder / "nginx.conf", folder / "nginx.pid"
     config.write_text(CONFIG.format(folder=folder, server=server))
-    process = await asyncio.create_subprocess_exec(
-        *(binary, "-p", str(folder), "-c", str(config)), stderr=asyncio.subprocess.DEVNULL
-    )
-    try:
+    async with in_background(binary, "-p", str(folder), "-c", str(config)):
         await until(pid.exists)  # written once it listens
         yield
-    finally:
-        process.terminate()
-        await process.wait()

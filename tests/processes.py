@@ -1,4 +1,4 @@
-"""The command in a process of its own, and requests to it."""
+"""Programs in processes of their own: any one, and the command with requests to it."""
 
 import asyncio
 import contextlib
@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,26 @@ class Running:
         _, err = await asyncio.wait_for(self.process.communicate(), STOP_SECONDS)
         assert self.process.returncode == 0
         return [json.loads(line) for line in err.splitlines()]
+
+
+@contextlib.asynccontextmanager
+async def in_background(
+    program: str | Path,
+    *arguments: str,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> AsyncIterator[None]:
+    """Run a program and stop it at the end; its output is for nobody."""
+    silent = asyncio.subprocess.DEVNULL
+    process = await asyncio.create_subprocess_exec(
+        program, *arguments, cwd=cwd, env=env, stdout=silent, stderr=silent
+    )
+    try:
+        yield
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
 
 
 @contextlib.asynccontextmanager

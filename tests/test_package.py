@@ -1,6 +1,5 @@
 """The sdist and the wheel: built, installed outside of the checkout, and run there."""
 
-import asyncio
 import contextlib
 import re
 import shutil
@@ -20,6 +19,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from conftest import missing, until, until_ready
 from monitoring import FAST_SCRAPES, Prometheus, alertmanager, prometheus
+from processes import in_background
 from release import distribution
 from release.distribution import NAME, ROOT, Environment
 from system_ports import free_port
@@ -117,25 +117,12 @@ def test_the_version_is_written_in_one_place() -> None:
     assert named == []
 
 
-@contextlib.asynccontextmanager
-async def in_background(
-    installed: Environment, folder: Path, *words: str, **variables: str
-) -> AsyncIterator[None]:
-    """Run the installed command in a folder until the end; its output is for nobody."""
-    process = await asyncio.create_subprocess_exec(
-        str(installed.folder / "bin" / NAME),
-        *words,
-        cwd=folder,
-        env={"PATH": "/usr/bin:/bin", **variables},
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        yield
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
+def running(
+    installed: Environment, folder: Path, *words: str
+) -> contextlib.AbstractAsyncContextManager[None]:
+    """Run the installed command in a folder, with no variable that leads to this checkout."""
+    command = installed.folder / "bin" / NAME
+    return in_background(command, *words, cwd=folder, env={"PATH": "/usr/bin:/bin"})
 
 
 class Tickets:
@@ -200,7 +187,7 @@ async def test_ignored_variations_of_a_shop_are_a_ticket_on_the_first_day(
 ) -> None:
     address = f"127.0.0.1:{free_port()}"
     async with (
-        in_background(installed, tmp_path, "demo", "--web.listen-address", address),
+        running(installed, tmp_path, "demo", "--web.listen-address", address),
         monitored(installed, tmp_path, demo=address) as (server, tickets),
     ):
         await tickets.wait("demo", "RemovitVariationIgnored", "firing")
@@ -231,8 +218,8 @@ async def test_a_lost_picture_is_a_ticket_until_a_later_job_of_its_key_is_done(
     (tmp_path / "config.yaml").write_text(SHOP_CONFIG.format(upstream=upstream, address=address))
     simulate = ("simulate", "--speed", "20", "--listen-address", upstream)
     async with (
-        in_background(installed, tmp_path, *simulate),
-        in_background(installed, tmp_path, "run"),
+        running(installed, tmp_path, *simulate),
+        running(installed, tmp_path, "run"),
         monitored(installed, tmp_path, shop=address) as (_, tickets),
     ):
         await until_ready(address)
@@ -245,8 +232,8 @@ async def test_a_lost_picture_is_a_ticket_until_a_later_job_of_its_key_is_done(
             await send("stuck", "witness")
             await send("failing", "sku-4711")
             await tickets.wait("shop", "RemovitUnresolvedFailures", "firing")
-            missing = [failure async for failure in client.failures()]
-            assert [failure["key"] for failure in missing] == ["sku-4711"]
+            lost = [failure async for failure in client.failures()]
+            assert [failure["key"] for failure in lost] == ["sku-4711"]
             await send("sound", "sku-4711")
             await tickets.wait("shop", "RemovitUnresolvedFailures", "resolved")
             assert not [failure async for failure in client.failures()]

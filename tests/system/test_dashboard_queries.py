@@ -19,6 +19,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from conftest import BEARER, KEY, TOKEN_FILE, until
 from monitoring import FAST_SCRAPES, Prometheus, prometheus
+from processes import in_background
 from system_ports import free_port
 
 from exporter.alerting.promql import Promql, for_drill
@@ -151,15 +152,9 @@ async def exporter(folder: Path, simulator: Simulator) -> AsyncIterator[str]:
     }
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(config))
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "exporter", "run", f"--config.file={path}"),
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
+    command = (sys.executable, "-m", "exporter", "run", f"--config.file={path}")
+    async with in_background(*command):
         yield f"http://{address}"
-    finally:
-        process.terminate()
-        await process.wait()
 
 
 @dataclass(frozen=True)
