@@ -38,10 +38,21 @@ from exporter.storage.memory import MemoryStore
 
 PAGES = firing(severity="critical")
 DOWN = 'removit_upstream_state{state="down"} == 1'
+ANSWERS = {"500": JSON_500, "502": HTML_502}
 BATCH = 50
 TURN_SECONDS = 3.0
 
 T = TypeVar("T")
+
+
+def with_each_answer(name: str, *numbers: int, quick: str) -> pytest.MarkDecorator:
+    """Give a test each number with each answer; all of these are slow except the one named."""
+    cases = {f"{at}-{code}": (at, answer) for at in numbers for code, answer in ANSWERS.items()}
+    marks = {case: pytest.mark.slow for case in cases if case != quick}
+    return pytest.mark.parametrize(
+        (name, "answer"),
+        [pytest.param(*cases[case], id=case, marks=marks.get(case, ())) for case in cases],
+    )
 
 
 def recorded(
@@ -69,17 +80,7 @@ def turn_one_by_one(upstream: SimulatedUpstream, pending: Iterable[str], answer:
     upstream.fault = lambda job_id: dead(job_id) if now() >= turns.get(job_id or "", 0.0) else None
 
 
-@pytest.mark.parametrize(
-    ("bad", "answer"),
-    [
-        pytest.param(1, JSON_500, id="1-500", marks=pytest.mark.slow),
-        pytest.param(1, HTML_502, id="1-502", marks=pytest.mark.slow),
-        pytest.param(2, JSON_500, id="2-500", marks=pytest.mark.slow),
-        pytest.param(2, HTML_502, id="2-502", marks=pytest.mark.slow),
-        pytest.param(5, JSON_500, id="5-500"),
-        pytest.param(5, HTML_502, id="5-502", marks=pytest.mark.slow),
-    ],
-)
+@with_each_answer("bad", 1, 2, 5, quick="5-500")
 def test_the_last_bad_images_of_a_batch_page_nobody_and_end_in_a_ticket(
     tmp_path: Path, bad: int, answer: Answer
 ) -> None:
@@ -101,15 +102,7 @@ def test_the_last_bad_images_of_a_batch_page_nobody_and_end_in_a_ticket(
     )
 
 
-@pytest.mark.parametrize(
-    ("pending", "answer"),
-    [
-        pytest.param(5, JSON_500, id="5-500", marks=pytest.mark.slow),
-        pytest.param(5, HTML_502, id="5-502"),
-        pytest.param(20, JSON_500, id="20-500", marks=pytest.mark.slow),
-        pytest.param(20, HTML_502, id="20-502", marks=pytest.mark.slow),
-    ],
-)
+@with_each_answer("pending", 5, 20, quick="5-502")
 def test_dead_workers_page_within_five_minutes_when_jobs_turn_together(
     tmp_path: Path, pending: int, answer: Answer
 ) -> None:
@@ -136,15 +129,7 @@ def test_dead_workers_page_within_five_minutes_when_jobs_turn_together(
     )
 
 
-@pytest.mark.parametrize(
-    ("pending", "answer"),
-    [
-        pytest.param(5, JSON_500, id="5-500", marks=pytest.mark.slow),
-        pytest.param(5, HTML_502, id="5-502", marks=pytest.mark.slow),
-        pytest.param(8, JSON_500, id="8-500"),
-        pytest.param(8, HTML_502, id="8-502", marks=pytest.mark.slow),
-    ],
-)
+@with_each_answer("pending", 5, 8, quick="8-500")
 def test_dead_workers_are_a_ticket_within_fifteen_minutes_when_jobs_turn_one_by_one(
     tmp_path: Path, pending: int, answer: Answer
 ) -> None:
