@@ -145,11 +145,14 @@ class Database:
         try:
             self.file.check_in_place(self._bytes_needed)
         except LogGoneError as error:
-            self._begin_another_log(error)
+            self._leave_log(error)
         except LogReplacedError:
-            with contextlib.suppress(sqlite3.Error):  # our log goes with this process
-                self._connection().execute("PRAGMA wal_checkpoint")
-            raise
+            if self._connected is not None:
+                with contextlib.suppress(sqlite3.Error):  # our log goes with this process
+                    self._connected.execute("PRAGMA wal_checkpoint")
+                raise
+        if self._connected is None:
+            self._connect_again()
         if self._index is not None:
             self._recent.begin(self._index.read())
 
@@ -207,15 +210,15 @@ class Database:
         )
         return int(pages * size)
 
-    def _begin_another_log(self, error: LogGoneError) -> None:
-        """Copy the removed log, which is still open, into the database, and begin a new log.
-
-        The database itself is in its place. The old log is closed only after all of it is copied.
-        """
-        if self._connected is not None:  # not closed by an earlier try
+    def _leave_log(self, error: LogGoneError) -> None:
+        """Copy the removed log, which is still open, into the database, and close it then."""
+        if self._connected is not None:
             if self._connected.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
                 raise StoreError(f"{error}, and another process reads the database") from error
             self._disconnect()
+
+    def _connect_again(self) -> None:
+        """Go on with the log that is there now, or a new one; the database is in its place."""
         try:
             self._connected = self._connect()
             self._begin_log()

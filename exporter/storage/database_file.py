@@ -222,7 +222,7 @@ class DatabaseFile:
         shrunk the file.
         """
         if not self._open:
-            return
+            raise StoreError(f"{self.path}: not open")
         try:
             status = self.path.stat()
         except OSError as error:

@@ -50,13 +50,17 @@ async def test_no_acknowledged_job_is_lost_when_a_removed_log_is_being_read(tmp_
     await store.close()
 
 
-@pytest.mark.parametrize("step", ["_connect", "_begin_log"])
+@pytest.mark.parametrize("read_by_another", [False, True])
+@pytest.mark.parametrize("step", ["_connect", "_begin_log", "_watch"])
 async def test_a_log_that_cannot_be_begun_again_at_once_is_begun_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, read_by_another: bool
 ) -> None:
     path = tmp_path / "jobs.db"
     store = await opened(path)
     await put(store, "a")
+    reader = sqlite3.connect(path)
+    if read_by_another:  # then a new log stays where it is when the exporter closes it
+        reader.execute("SELECT * FROM jobs").fetchall()
     path.with_name("jobs.db-wal").unlink()
 
     def fails() -> None:
@@ -68,6 +72,7 @@ async def test_a_log_that_cannot_be_begun_again_at_once_is_begun_later(
             with pytest.raises(StoreError, match="unable to open database file"):
                 await put(store, name)
     await put(store, "d")
+    reader.close()
     assert await known(left_by_kill(path), *"abcd") == "ad"
     await store.close()
     assert await known(path, *"abcd") == "ad"
