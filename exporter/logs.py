@@ -183,10 +183,7 @@ _WARNINGS: Final = {
     EventType.VARIATION_IGNORED: "variation ignored",
 }
 _DEBUG_EVENTS: Final = frozenset(
-    {
-        *(EventType.REGISTERED, EventType.FIRST_ANSWER),
-        *(EventType.STEP_CHANGED, EventType.PROGRESS_FELL),
-    }
+    (EventType.REGISTERED, EventType.FIRST_ANSWER, EventType.STEP_CHANGED, EventType.PROGRESS_FELL)
 )
 """Events without a line above the level `debug`."""
 

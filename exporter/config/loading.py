@@ -185,11 +185,10 @@ def _unknown_key(whole: type[BaseModel], path: tuple[str | int, ...]) -> str:
     fields = getattr(model, "model_fields", None) or {}
     known = [field.alias or name for name, field in fields.items()]
     key = str(path[-1])
-    close = [name for name in known if name.startswith(f"{key}_")]
-    close = close or difflib.get_close_matches(key, known, 1)
-    hint = f"did you mean {' or '.join(map(repr, close))}?"
-    hint = hint if close else f"known here: {', '.join(known)}"
-    return f"unknown key; {hint}"
+    longer = [name for name in known if name.startswith(f"{key}_")]
+    if close := longer or difflib.get_close_matches(key, known, 1):
+        return f"unknown key; did you mean {' or '.join(map(repr, close))}?"
+    return f"unknown key; known here: {', '.join(known)}"
 
 
 def _section_of(field: FieldInfo | None) -> Any:

@@ -16,7 +16,7 @@ from ..core.tally import Labels, Tally, label_set
 from .overdue import Overdue
 
 _counted: Final = attrgetter(
-    *("state", "mode", "step", "suspicion", "labels", "registered_at", "last_progress_at")
+    "state", "mode", "step", "suspicion", "labels", "registered_at", "last_progress_at"
 )
 """Reads the fields of a job on which its counts depend."""
 
