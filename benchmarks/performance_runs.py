@@ -49,7 +49,7 @@ FAST: Mapping[str, Any] = dict.fromkeys(
     ("min_interval", "max_interval", "progress_max_age"), "100ms"
 )
 """Jobs are due sooner than they can be polled, so that 64 requests are always under way, as in the
-baseline: a loop that waits between two requests needs twice the CPU for each."""
+baseline: a loop that waits between two requests needs more CPU for each."""
 FULL_RATE = 10_000
 WINDOW_SECONDS = 3.0
 ENDS_AFTER = 50
