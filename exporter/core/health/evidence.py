@@ -63,10 +63,11 @@ TELLS_NOTHING: Final = 3
 def rank_for_probe(job: Job, healthy_time: float, rules: JudgementRules) -> int:
     """Return how little an answer about a job would say of the upstream, up to `TELLS_NOTHING`.
 
-    A job that is answered 404 or 422 says nothing: its answers end no outage. One that failed, was
-    suspected before, or got no answer says little: it could make all probes in vain.
+    A job that was answered 404 or 422, also before the latest 5xx, says nothing: its answers end no
+    outage. One that failed, was suspected before, or got no answer says little: it could make all
+    probes in vain.
     """
-    if job.suspicion is not None and job.suspicion.kind is not Kind.SERVER_ERROR:
+    if job.run_of(Kind.NOT_FOUND) or job.run_of(Kind.INVALID):
         return TELLS_NOTHING
     if is_old_news(job, healthy_time, rules):
         return 2

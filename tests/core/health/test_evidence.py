@@ -393,6 +393,10 @@ def test_a_5xx_of_a_job_that_was_like_that_before_tells_nothing_of_the_upstream(
     assert len(evidence.recent) == 1
 
 
+ERRORS_NOW = Suspicion(Kind.SERVER_ERROR, 1, 99.0, 99.0, 500)
+UNKNOWN_BEFORE = Suspicion(Kind.NOT_FOUND, 3, 50.0, 90.0, 404)
+
+
 @pytest.mark.parametrize(
     ("subject", "rank"),
     [
@@ -404,9 +408,10 @@ def test_a_5xx_of_a_job_that_was_like_that_before_tells_nothing_of_the_upstream(
         (answered(state=JobState.FAILED), 2),
         (job(suspicion=Suspicion(Kind.NOT_FOUND, 1, 99.0, 99.0, 404)), TELLS_NOTHING),
         (answered(suspicion=Suspicion(Kind.INVALID, 1, 99.0, 99.0, 422)), TELLS_NOTHING),
+        (job(suspicion=ERRORS_NOW, other_runs=(UNKNOWN_BEFORE,)), TELLS_NOTHING),
     ],
 )
-def test_who_tells_most_of_the_upstream_makes_the_trial(subject: Job, rank: int) -> None:
+def test_the_job_that_says_most_about_the_upstream_is_the_probe(subject: Job, rank: int) -> None:
     assert rank_for_probe(subject, 100.0, Judgement()) == rank
 
 
