@@ -166,6 +166,13 @@ def test_the_polls_are_planned_for_the_way_that_ends_first() -> None:
     assert likely_case(evening.job, evening.run, evening.health, RULES).strong
 
 
+def test_there_are_two_ways_with_a_strong_witness_and_two_with_a_weak_one() -> None:
+    evening = Evening()
+    evening.fails(0)
+    found = cases(evening.job, evening.run, evening.health, RULES)
+    assert [case.strong for case in found] == [True, True, False, False]
+
+
 def test_a_mixed_run_is_expected_to_be_decided_by_the_services_own_answers() -> None:
     evening = Evening()
     run = Suspicion(Kind.SERVER_ERROR, 9, 0.0, 60.0, 502, 3)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import START, Judgement, answered, error, job, now, ok
+from support import START, Judgement, Polling, answered, error, job, now, ok
 
 from exporter.core.health.chance import Share, run_length
 from exporter.core.health.control import ControlTarget
@@ -293,6 +293,8 @@ def test_a_random_id_is_the_weakest_witness_and_only_for_a_job_suspected_alone()
     found = evidence.weak_witness(suspicion(50, 110), Judgement())
     assert found is evidence.witnesses.looked_up
     assert str(found.sign) == "a random id was answered 404"
+    assert evidence.weak_witness(suspicion(100, 110), Judgement()) is found
+    assert evidence.weak_witness(suspicion(100.1, 110), Judgement()) is None
     evidence.take(error(500), now(100), answered("b"), Judgement())
     assert evidence.weak_witness(suspicion(50, 110), Judgement()) is None
     evidence.remember_control("old", 100.0, Judgement())
@@ -353,6 +355,34 @@ def test_a_2xx_that_says_done_counts_as_of_the_poll_before() -> None:
     assert served_at(ok("done"), now(70), unpolled) == now(50).steady
     future = replace(answered("c"), last_polled_at=START + 100)
     assert served_at(ok("done"), now(70), future) == now(70).steady
+    restored = replace(asked, clock_offset=None)  # of an earlier process
+    assert served_at(ok("done"), now(70), restored) == now(40).steady
+
+
+def test_a_job_that_ended_is_a_witness_as_of_the_poll_before() -> None:
+    evidence = Evidence()
+    evidence.take(error(500), now(50), answered("turned"), Judgement())
+    asked = replace(answered("a"), last_polled_at=START + 40)
+    evidence.take(ok("done"), now(70), asked, Judgement())
+    assert len(evidence.turned) == 1  # the other job turned later than that
+    assert evidence.strong_witness(answered("b"), 40.0) == "a"
+    assert evidence.strong_witness(answered("b"), 40.1) is None
+
+
+@pytest.mark.parametrize(("served", "found"), [(4, True), (5, False)])
+def test_jobs_that_turn_together_are_an_outage_only_if_they_are_most_of_the_pending_ones(
+    served: int, *, found: bool
+) -> None:
+    evidence = Evidence()
+    for number in range(served):
+        evidence.take(ok(), now(90), answered(f"served{number}"), Judgement())
+    for number in range(5):
+        asked = replace(
+            answered(f"turned{number}", registered_at=START + 10 * number),
+            last_polled_at=START + 95,
+        )
+        evidence.take(error(500), now(100), asked, Judgement())
+    assert evidence.turned_together(-math.inf, Judgement(), Polling()) is found
 
 
 def test_the_wilson_bound_of_many_failures_is_the_books() -> None:

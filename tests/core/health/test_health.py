@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support import START, Judgement, Polling, answered, error, job, now, ok, timeout
 
 from exporter.core.health.circuit import Probes
-from exporter.core.health.control import ControlTarget
+from exporter.core.health.control import Control, ControlTarget
 from exporter.core.health.counts import RecentAnswers
 from exporter.core.health.health import Circuit, Health, Probe, UpstreamState
 from exporter.core.job import Job, JobState, Suspicion
@@ -940,3 +940,38 @@ def test_a_shorter_retry_after_replaces_the_former_while_polls_go_on() -> None:
         probes.wait(error(429, Retry_After=seconds), now(0), Polling(), is_open=False)
     probes.set(now(100).steady)
     assert probes.wait_left(now(0).steady) == 10.0
+
+
+def test_no_wait_is_left_where_the_upstream_has_not_asked_for_one() -> None:
+    probes = Probes()
+    probes.set(60.0)
+    assert probes.wait_left(0.0) == 0.0
+
+
+def test_a_finished_jobs_answer_is_awaited_from_when_it_is_asked_for() -> None:
+    control = Control(0.0)
+    assert control.awaited(5.0, ("finished",), 1.0) == math.inf
+    control.remember_finished("a")
+    assert control.awaited(5.0, ("finished",), 1.0) == 0.0
+    assert control.awaited(8.0, ("finished",), 1.0) == 3.0
+    assert control.awaited(8.0, ("random",), 1.0) == math.inf
+
+
+def test_the_bare_request_is_wanted_until_it_was_made_itself() -> None:
+    control, targets = Control(0.0), ("finished", "random", "bare")
+    control.want_bare(0.0, 1.0)
+    for other in (None, ControlTarget.RANDOM, ControlTarget.FINISHED):
+        control.answered(1.0, other)
+        assert control.target(targets) == (ControlTarget.BARE, None)
+    control.answered(2.0, ControlTarget.BARE)
+    assert control.target(targets) == (ControlTarget.RANDOM, None)
+
+
+def test_only_a_control_request_for_an_id_takes_a_finished_jobs_answer_back() -> None:
+    control = Control(0.0)
+    control.served(1.0)
+    for other in (None, ControlTarget.BARE):
+        control.answered(2.0, other)
+        assert control.served_at == 1.0
+    control.answered(3.0, ControlTarget.RANDOM)
+    assert control.served_at == -math.inf

@@ -256,6 +256,33 @@ def test_five_that_turn_together_are_no_outage_among_six_that_turned_one_by_one(
         assert upstream.condition is condition
 
 
+@pytest.mark.parametrize("reply", [error(500), error(404), timeout(), ok("done")])
+def test_jobs_that_turned_together_stay_an_outage_until_a_pending_job_is_served(
+    reply: Reply,
+) -> None:
+    upstream = Upstream()
+    make_stuck(upstream)
+    # It was served before the others turned, so that it has ended by now says nothing of them.
+    upstream.says(reply, aged("k", upstream.seconds - 5), later=1)
+    assert upstream.condition is Condition.STUCK
+
+
+def test_a_pending_job_that_is_served_when_the_others_turn_ends_their_outage() -> None:
+    upstream = Upstream()
+    make_stuck(upstream)
+    upstream.says(ok(), answered("z"))
+    assert upstream.condition is Condition.SUSPECT
+
+
+def test_jobs_that_turn_when_an_outage_is_given_up_are_explained_by_it() -> None:
+    upstream = Upstream()
+    make_stuck(upstream)
+    upstream.seconds += Polling().give_up_after / 2
+    for name in "abcd":
+        upstream.says(error(500), aged(name, upstream.seconds - 5))
+        assert upstream.condition is Condition.SUSPECT
+
+
 @each_row
 def test_a_signal_leads_where_the_table_says(signal: str, former: str, then: str) -> None:
     assert after(Condition(former), Signal(signal)) is Condition(then)

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.core.pacing.forecast import Forecast, forecast
+from exporter.core.pacing.forecast import LEAST_TRUST, NOTHING, Forecast, forecast
 from exporter.core.pacing.law import BUCKET_HAZARD
 from exporter.core.pacing.learner import Learner
+from exporter.core.pacing.marks import POINTS, RATIOS, SCALE, Mark
 from exporter.core.pacing.scale import BUCKETS, EDGES, position
 from exporter.core.pacing.watch import Mode, Watch
 
@@ -77,6 +78,14 @@ def test_a_chance_gathered_before_is_not_counted_twice() -> None:
     assert later == pytest.approx(EDGES[11] - 1.0 + into)
 
 
+def test_a_wait_that_ends_exactly_where_a_bucket_does_ends_there() -> None:
+    width = EDGES[12] - EDGES[11]  # at a pull of 1/4 a chance of exactly 1/2 is enough
+    gathered_before = flat([0.5, 0.5]).wait(width / 2, 60.0)
+    assert gathered_before == pytest.approx(EDGES[11] - 1.0)
+    gathered_by_its_end = flat([0.25, 0.25, 0.5]).wait(width, 60.0)
+    assert gathered_by_its_end == pytest.approx(EDGES[12] - 1.0)
+
+
 def test_buckets_beyond_the_longest_wait_are_ignored() -> None:
     made = flat([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0])
     assert made.wait(0.5, 0.3) == pytest.approx(EDGES[12] - 1.0)
@@ -86,6 +95,8 @@ def test_buckets_beyond_the_longest_wait_are_ignored() -> None:
 
 def test_without_any_chance_left_the_wait_is_the_longest() -> None:
     assert flat([0.0]).wait(0.5, 60.0) == 60.0
+    assert flat([NOTHING]).wait(0.5, 60.0) == 60.0
+    assert flat([2 * NOTHING]).wait(0.5, 60.0) < EDGES[11] - 1.0
     assert forecast(watched(), 2.0**17).wait(0.5, 60.0) == 60.0
     assert forecast(watched(), 2.0**17 - 1).wait(0.5, 600.0) == pytest.approx(1.0)
 
@@ -121,6 +132,9 @@ def test_the_chance_until_an_age_is_the_sum_of_its_buckets() -> None:
     assert made.chances(EDGES[13] * 0.999) == pytest.approx((0.7, 1.0), rel=0.01)
     assert made.chances(EDGES[13] * 1.001) == pytest.approx((0.7, 1.0))
     assert made.chances(1e6) == pytest.approx((0.7, 1.0))
+    made = flat([0.4, 0.8, 0.2, 0.6])
+    made.told, made.told_total = [0.0, 2.0, 2.0, 0.0], 4.0
+    assert made.chances(EDGES[12]) == pytest.approx((0.6, 0.5))
     late = flat([0.2, 0.4, 0.1, 0.3], age=2**0.1)
     late.told, late.told_total = [1.0, 0.0, 0.0, 0.0], 1.0
     assert late.chances(2**0.15) == pytest.approx((0.1, 0.5))
@@ -265,6 +279,118 @@ def test_the_forecast_weighs_when_the_mark_was_entered_and_that_it_still_lasts()
     lives = [EDGES[made.bucket + at] for at, chance in enumerate(made.told) if chance > 1e-12]
     assert min(lives) >= 10.5  # a life of 12 s to 18 s, and a bucket's width
     assert max(lives) <= 18.5
+
+
+def marked(since: float, age: float = 9.0) -> tuple[Watch, Mark]:
+    """A watched job that has shown half of its progress since an age, and its mark."""
+    watch = watched()
+    if since > 0.1:
+        watch.move(0.0, "running", 0)
+    watch.move(since, "running", 50)
+    watch.last = age
+    assert watch.mark is not None
+    watch.mark.is_mute = False
+    return watch, watch.mark
+
+
+@pytest.mark.parametrize(("since", "counts"), [(0.1, False), (0.2, True), (1.0, True)])
+def test_when_a_mark_was_entered_counts_unless_the_first_poll_saw_it(
+    since: float, *, counts: bool
+) -> None:
+    watch, mark = marked(since)
+    mark.entered.cumulated = [0.0] * (POINTS + 1)  # no job ever entered it so early or so late
+    assert (forecast(watch, 9.0).told is None) is counts
+
+
+def test_a_life_counts_as_the_middle_of_its_bucket() -> None:
+    watch, mark = marked(8.0)
+    mark.left.counts[0] = 1e9
+    mark.entered.counts[12] = 1e9
+    mark.left.rebuild(1e-9)
+    mark.entered.rebuild(1e-9)
+    watch.shift = 0.0
+    third = (12 + 1 / 3) / 5 - 1.5  # the logarithm below which a third of the ratios lies
+    middle = math.log2(EDGES[26] * 2**0.1)
+    watch.before_point, watch.since_point = (middle - third) * SCALE, middle * SCALE
+    made = forecast(watch, EDGES[25])
+    assert made.told is not None
+    shares = [told / plain for told, plain in zip(made.told, made.plain, strict=True)]
+    assert shares[:5] == pytest.approx([0.0, 1 / 3, 1.0, 1.0, 1.0], abs=1e-6)
+
+
+def open_ended(watch: Watch, mark: Mark, last: float, bucket: int) -> float:
+    """Return the share of the law's chance of a far end that the mark leaves.
+
+    `last` is the share of jobs in the mark's last bucket of ratios, and none lie in other buckets
+    from this bucket of age on.
+    """
+    centre = math.log2(EDGES[bucket] * 2**0.1) * SCALE - watch.since_point + watch.shift * SCALE
+    jump = int(centre + 1.5 * SCALE + 0.5) + 300
+    end = 300 + RATIOS * 3
+    mark.entered.shares = [0.0] * (RATIOS - 1) + [last]
+    below = [0.0] * jump + [1 - last] * (end - jump)
+    mark.entered.cumulated = below + [1.0] * (POINTS + 1 - len(below))
+    made = forecast(watch, EDGES[25] * 1.01)
+    assert made.told is not None
+    return made.told[-1] / made.plain[-1]
+
+
+@pytest.mark.parametrize(
+    ("last", "bucket", "left"),
+    [
+        (0.25, 25, 0.25),  # the youngest end lies in the last bucket already
+        (0.25, 26, 0.0),  # the next one does: it may be another bucket
+        (0.5, 26, 0.0),  # half of the jobs are not most of them
+        (0.75, 26, 0.75),
+    ],
+)
+def test_the_last_bucket_of_ratios_is_open_ended_for_most_jobs_or_for_this_one_for_certain(
+    last: float, bucket: int, left: float
+) -> None:
+    watch, mark = marked(8.0)
+    mark.left.cumulated = [1.0] * (POINTS + 1)
+    assert open_ended(watch, mark, last, bucket) == pytest.approx(left)
+
+
+def test_only_the_ratios_of_the_laws_chances_count_for_a_marked_job() -> None:
+    """Few jobs live as long as this one: so all of its chances are tiny."""
+    watch = told(taught(), 50, 40.0, 36.0)
+    assert watch.mark is not None
+    watch.mark.score = 4.0
+    before = forecast(watch, 40.0)
+    law = watch.mode.law
+    law.chance = [chance * 1e-6 for chance in law.chance]
+    law.survival = [chance * 1e-6 for chance in law.survival]
+    after = forecast(watch, 40.0)
+    assert after.told is not None
+    assert after.mass == pytest.approx(before.mass)
+
+
+def test_where_the_law_leaves_no_chance_a_mark_says_nothing() -> None:
+    watch, _ = marked(8.0)
+    watch.mode.law.chance = [0.0] * BUCKETS
+    watch.mode.law.survival = [0.0] * (BUCKETS + 1)
+    made = forecast(watch, 9.0)
+    assert made.told is None
+    assert made.wait(0.5, 60.0) == 60.0
+
+
+class Doubted(Mark):
+    """A mark with exactly the least trust."""
+
+    __slots__ = ()
+
+    @property
+    def trust(self) -> float:
+        return LEAST_TRUST
+
+
+def test_a_mark_of_the_least_trust_is_not_used() -> None:
+    watch, _ = marked(8.0)
+    watch.mark = Doubted()
+    made = forecast(watch, 9.0)
+    assert made.told is not None
+    assert made.mass == law_alone(watch, 9.0).mass
 
 
 @given(st.floats(0, 1e7), st.floats(0.001, 1e4), st.floats(0.01, 1e5))

@@ -128,6 +128,14 @@ def test_each_end_weighs_more_than_the_one_before() -> None:
     assert law.passed[12] == pytest.approx(law.weight)
 
 
+def test_the_newest_job_weighs_one_however_many_were_seen_before() -> None:
+    law = Law()
+    law.weight = 4.0
+    law.live(0.0, 64.0)
+    assert law.seen(10.0) == 1.0
+    assert law.seen(100.0) == 0.0
+
+
 def test_tables_are_due_after_an_eighth_of_the_ends_and_at_most_32() -> None:
     law, due = Law(), []
     for number in range(1, 700):

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.core.pacing.law import HEAVIEST
+from exporter.core.pacing.law import HEAVIEST, Law
 from exporter.core.pacing.learner import MODES, Learner
 from exporter.core.pacing.marks import RATIOS
-from exporter.core.pacing.reasons import LEAST_SAMPLES, duration, estimate, explain
-from exporter.core.pacing.saved import as_dict, from_dict
-from exporter.core.pacing.scale import BUCKETS
+from exporter.core.pacing.reasons import LEAST_SAMPLES, LEAST_SEEN, duration, estimate, explain
+from exporter.core.pacing.saved import MOST, as_dict, from_dict
+from exporter.core.pacing.scale import BUCKETS, EDGES
 from exporter.core.pacing.watch import MARKS, Mode, Watch
 from exporter.core.reply import MAX_NAME_CHARS
 
@@ -349,6 +349,20 @@ def test_a_learner_survives_being_saved() -> None:
     assert None in again.modes["many"].marks
 
 
+def test_a_modes_end_is_estimated_after_a_restart_too() -> None:
+    learner = taught()
+    before = estimate(learner.watch("mode", 0.0), 20.0)
+    after = estimate(from_dict(as_dict(learner)).watch("mode", 0.0), 20.0)
+    assert before is not None
+    assert after is not None
+    assert after.samples == before.samples
+
+
+def test_the_largest_number_that_is_read_is_the_limit() -> None:
+    again = from_dict(change(("modes", "mode", "lived"), MOST))
+    assert again.modes["mode"].law.lived == MOST
+
+
 def test_a_mode_of_the_longest_name_survives_being_saved() -> None:
     learner = Learner()
     learner.watch("m" * MAX_NAME_CHARS, 0.0)
@@ -377,8 +391,8 @@ def change(path: tuple[Any, ...], value: Any) -> Any:
 @pytest.mark.parametrize(
     ("path", "value", "reason"),
     [
-        (("version",), 2, "another version"),
-        (("version",), None, "another version"),
+        (("version",), 2, "it was written by another version"),
+        (("version",), None, "it was written by another version"),
         (("all",), None, "expected an object"),
         (("modes",), [], "expected an object"),
         (("modes", "mode"), 5, "expected an object"),
@@ -399,14 +413,14 @@ def change(path: tuple[Any, ...], value: Any) -> Any:
         (("modes", "mode", "marks", 0, "step"), "x" * 129, "expected a name"),
         (("modes", "mode", "marks", 0, "band"), -2, "expected a number"),
         (("modes", "mode", "marks", 0, "score"), None, "expected a number"),
-        (("modes", "mode", "marks", 0, "left"), [0.0] * (RATIOS + 1), f"expected {RATIOS} num"),
+        (("modes", "mode", "marks", 0, "left"), [0.0] * (RATIOS + 1), f"expected {RATIOS} numbers"),
         (("modes", "mode", "marks", 0, "entered"), None, "expected a list"),
     ],
 )
 def test_unreadable_data_is_refused_with_a_reason(
     path: tuple[Any, ...], value: Any, reason: str
 ) -> None:
-    with pytest.raises(ValueError, match=reason):
+    with pytest.raises(ValueError, match=f"^{reason}$"):
         from_dict(change(path, value))
 
 
@@ -526,6 +540,15 @@ def test_ages_before_the_first_polls_have_an_estimate() -> None:
         learner.pending(watch, 60.0 + number, "a", 0)
         learner.ended(watch, 62.0 + number)
     assert estimate(learner.watch("mode", 1.0), 1.0) is not None
+
+
+@pytest.mark.parametrize(("weight", "known"), [(LEAST_SEEN, True), (2.9, False)])
+def test_an_age_that_three_jobs_have_reached_has_an_estimate(weight: float, *, known: bool) -> None:
+    mode = Mode(Law())
+    mode.law.samples = LEAST_SAMPLES
+    mode.law.passed[40] = weight
+    watch = Watch(mode, "mode", first=0.0, last=0.0)
+    assert (estimate(watch, EDGES[40]) is not None) is known
 
 
 def test_durations_are_written_in_two_digits() -> None:

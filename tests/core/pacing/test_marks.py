@@ -38,6 +38,14 @@ def test_a_ratio_counts_in_the_bucket_of_its_logarithm() -> None:
     assert (table.counts[0], table.counts[RATIOS - 1]) == (1.0, 1.0)
     table.add_least(3.0)
     assert table.counts[0] == 4.0
+    table.add(0.01, 0.19, 2.0)
+    assert table.counts[7:9] == pytest.approx([2.0, 2.0])
+
+
+def test_a_ratio_between_two_logarithms_counts_by_the_part_of_each_bucket() -> None:
+    table = RatioTable()
+    table.add(-1.4, -1.2, 1.0)  # half of the first bucket, and half of the next
+    assert table.counts[:2] == pytest.approx([0.5, 0.5])
 
 
 def test_shares_start_uniform_and_follow_the_counts() -> None:
