@@ -19,6 +19,11 @@ def test_a_new_job_is_pending_and_tells_its_source() -> None:
     assert events[0].data == {"source": "config"}
 
 
+def test_a_job_may_be_registered_with_its_mode() -> None:
+    assert register("a", Source.UPLOAD, now(), mode="params")[0].mode == "params"
+    assert register("a", Source.API, now())[0].mode is None
+
+
 def test_jobs_share_equal_labels() -> None:
     one, other = (
         register(name, Source.API, now(), labels={"shop": "eu", "team": "a"})[0] for name in "ab"

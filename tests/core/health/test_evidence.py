@@ -233,6 +233,13 @@ def test_shares_are_kept_for_an_hour_before_the_newest() -> None:
     assert shares.share(0.0) == Share(0, 3)
 
 
+def test_a_late_answer_of_the_oldest_slot_that_is_kept_counts() -> None:
+    shares = AnswerShares()
+    shares.add(None, bad=False, at=3600.0)
+    shares.add(None, bad=False, at=0.0)
+    assert shares.share(0.0) == Share(0, 2)
+
+
 def test_more_modes_than_are_counted_apart_count_with_those_of_none() -> None:
     shares = AnswerShares()
     for number in range(MODES_A_SLOT + 7):

@@ -215,6 +215,7 @@ def test_a_mark_looks_four_octaves_ahead_and_eight_for_a_young_job() -> None:
     assert made.plain[-1] == law.survival[made.bucket + 20]
     assert made.plain_total == pytest.approx(sum(made.plain))
     assert len(learner.forecast(young, 1.0).mass) == 40
+    assert len(learner.forecast(young, 2.0).mass) == 40
     assert len(learner.forecast(young, 2.1).mass) == 20
     aged = learner.forecast(old, EDGES[BUCKETS - 3] * 1.01)
     assert len(aged.mass) == 3

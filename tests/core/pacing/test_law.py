@@ -113,10 +113,12 @@ def test_an_end_between_distant_polls_is_spread_and_its_passings_add_up() -> Non
     assert law.passed[11] == pytest.approx((1 - share) / 2)
 
 
-def test_an_end_seen_at_once_counts() -> None:
+@pytest.mark.parametrize("age", [0.5, 10.0])
+def test_an_end_seen_at_once_counts_and_a_little_of_its_bucket_was_passed(age: float) -> None:
     law = Law()
-    law.end(10.0, 10.0)
+    law.end(age, age)
     assert sum(law.ends) == pytest.approx(1.0)
+    assert 0.0 < sum(law.passed) < 0.02
 
 
 def test_each_end_weighs_more_than_the_one_before() -> None:
@@ -134,6 +136,8 @@ def test_the_newest_job_weighs_one_however_many_were_seen_before() -> None:
     law.live(0.0, 64.0)
     assert law.seen(10.0) == 1.0
     assert law.seen(100.0) == 0.0
+    law.end(64.0, 66.0)
+    assert law.lived / 4.0 == pytest.approx(64.0 + 1.0)
 
 
 def test_tables_are_due_after_an_eighth_of_the_ends_and_at_most_32() -> None:
@@ -162,19 +166,28 @@ def test_the_risk_is_the_share_of_passing_jobs_that_end_once_there_are_many() ->
     assert law.lived / law.ended == pytest.approx(60, rel=0.15)
 
 
-def test_the_prior_after_ends_is_the_mean_life_seen_at_most_the_unknown_scale() -> None:
+@pytest.mark.parametrize("jobs", [1, 20])
+def test_the_prior_after_ends_is_the_mean_life_seen_at_most_the_unknown_scale(jobs: int) -> None:
     law = Law()
-    for _ in range(20):
+    for _ in range(jobs):
         law.live(0.0, 64.0)
         law.end(64.0, 64.5)
     law.rebuild()
     far = law.hazard[position_of(2000.0)]
     assert far == pytest.approx(BUCKET_HAZARD)
-    strength = 0.2 + 165 / 50
+    strength = 0.2 + 165 / (30 + jobs)
     passed = law.passed[0] / law.weight
     rate = law.ended / law.lived
     young = WIDTHS[0] * rate * strength / (passed + strength)
     assert law.hazard[0] == pytest.approx(young)
+
+
+def test_the_mean_life_may_be_shorter_than_a_second() -> None:
+    law = Law()
+    law.end(0.0, 0.5)  # the middle counts as its life: 0.25 s
+    law.rebuild()
+    assert WIDTHS[6] < BUCKET_HAZARD < WIDTHS[6] / 0.25
+    assert law.hazard[6] == pytest.approx(BUCKET_HAZARD)
 
 
 def position_of(age: float) -> int:

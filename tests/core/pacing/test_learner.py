@@ -238,6 +238,11 @@ def test_a_mark_is_entered_between_two_polls() -> None:
     assert first is not second
 
 
+def test_a_mark_may_be_entered_within_the_first_second() -> None:
+    watch = moved((0.25, "a", 0), (0.5, "a", 50))
+    assert (watch.before_point, watch.since_point) == (-2 * 15, -1 * 15)
+
+
 def test_a_fall_of_progress_is_ignored() -> None:
     watch = moved((5.0, "a", 50), (10.0, "a", 20), (15.0, "a", 50))
     assert (watch.since, watch.percent, watch.runs) == (5.0, 50, {})
@@ -254,6 +259,8 @@ def test_a_mark_that_was_entered_at_the_start_and_lasts_says_nothing() -> None:
     assert not watch.is_marked(0.1)
     watch.mark.is_mute = True
     watch.move(3.0, "a", 0)
+    assert not watch.is_marked(5.0)
+    watch.since = 0.1
     assert not watch.is_marked(5.0)
     watch.since = 0.2
     assert watch.is_marked(5.0)

@@ -26,6 +26,7 @@ def test_progress_falls_into_eighths() -> None:
         *(-1, -1, 0, 0, 1, 4, 7, 7)
     ]
     assert [share_shift(percent) for percent in (-1, 0, 25, 100)] == [0.0, 0.0, -2.0, 0.0]
+    assert share_shift(1) == math.log2(0.01)
 
 
 def test_a_ratio_counts_in_the_bucket_of_its_logarithm() -> None:
@@ -111,6 +112,8 @@ def test_very_short_times_are_bounded_from_below() -> None:
     assert mark.entered.counts[RATIOS - 1] > 0  # at most 0.4 s / 0.01 s
     assert mark.entered.counts[2] > 0  # at least 0.1 s / 0.2 s
     assert mark.entered.counts[1] == 0
+    # Left by 0.3 s of a life of 0.1 s to 0.4 s, last seen at 0.2 s: a ratio of 2 at most.
+    assert [at for at, count in enumerate(mark.left.counts) if count > 0] == [*range(13)]
 
 
 def test_tables_are_rebuilt_only_after_ends() -> None:
@@ -128,6 +131,15 @@ def test_tables_are_rebuilt_only_after_ends() -> None:
     mark.left.counts[5] = 4.0
     mark.rebuild(1.0)
     assert not mark.is_mute
+
+
+def test_a_mark_is_mute_when_it_lasts_to_the_end_in_more_than_97_of_100_jobs() -> None:
+    for count, is_mute in ((460.0, False), (461.0, True)):
+        mark = Mark()
+        mark.new_ends = 1
+        mark.left.counts[0] = count
+        mark.rebuild(15.0)  # 15 jobs are spread over 20 ratios: 460.75 of 475 are 97 %
+        assert mark.is_mute is is_mute
 
 
 def test_rescaling_divides_both_tables() -> None:
