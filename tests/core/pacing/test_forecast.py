@@ -299,7 +299,7 @@ def test_when_a_mark_was_entered_counts_unless_the_first_poll_saw_it(
     since: float, *, counts: bool
 ) -> None:
     watch, mark = marked(since)
-    mark.entered.cumulated = [0.0] * (POINTS + 1)  # no job ever entered it so early or so late
+    mark.entered.cumulated = [0.0] * (POINTS + 1)  # no job ever entered it at any age
     assert (forecast(watch, 9.0).told is None) is counts
 
 
