@@ -17,7 +17,7 @@ from .daemon_threads import call_in_daemon
 from .embedding import JOBS, Jobs
 from .service import Exporter
 from .storage.store import Store
-from .web.auth import require_reader
+from .web.auth import LOGINLESS_ROUTES, require_reader
 from .web.context import Context
 from .web.errors import Handler, answer_errors
 
@@ -111,6 +111,8 @@ def _plain(path: str) -> str:
 
 def _for_readers(context: Context, route: str, handler: Handler) -> Handler:
     """Wrap a handler so that it is called for requests that may read its route."""
+    if route in LOGINLESS_ROUTES:
+        return handler
 
     async def handle(request: web.Request) -> web.StreamResponse:
         await require_reader(context, request, route)

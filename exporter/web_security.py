@@ -1,7 +1,7 @@
 """The web config file in force: TLS, logins and headers of the command's server."""
 
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from aiohttp import web
@@ -21,6 +21,7 @@ class WebSecurity:
         self._path = path
         self._logins = logins
         self._file = WebFile()
+        self._headers: Mapping[str, str] = {}
         self.tls: ssl.SSLContext | None = None
         self.listen_again: Callable[[ssl.SSLContext | None], Awaitable[None]] | None = None
         """Called with each new TLS context."""
@@ -44,6 +45,7 @@ class WebSecurity:
 
         async def switch() -> None:
             self._file, self.tls = file, tls
+            self._headers = file.http_server_config.headers.as_dict()
             self._logins.change(file.basic_auth_users)
             if self.listen_again is not None:
                 await self.listen_again(tls)
@@ -62,7 +64,7 @@ class WebSecurity:
 
     async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         """Add the headers of the file to an answer; a signal of aiohttp's."""
-        for name, value in self._file.http_server_config.headers.as_dict().items():
+        for name, value in self._headers.items():
             response.headers[name] = value
 
 

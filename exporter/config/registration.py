@@ -1,5 +1,6 @@
 """The section `registration`, and the check of a registration by its rules."""
 
+import functools
 import re
 from typing import Annotated
 
@@ -64,17 +65,18 @@ class RegistrationRules(Section):
     def check(self, job_id: object, labels: object, key: object) -> dict[str, list[str]]:
         """Return the errors of a registration by field; empty if it is valid."""
         found: dict[str, list[str]] = {}
-        if (wrong := self._check_id(job_id)) is not None:
+        if (wrong := self.check_id(job_id)) is not None:
             found["job_id"] = [wrong]
         found |= self._check_labels(labels)
         if key is not None and (wrong := check_key(key)) is not None:
             found["key"] = [wrong]
         return found
 
-    def _check_id(self, job_id: object) -> str | None:
+    def check_id(self, job_id: object) -> str | None:
+        """Return what is wrong with a job's id; None if it is valid."""
         if not isinstance(job_id, str):
             return f"expected a string, got {show(job_id)}{hint_of_quotes(job_id)}"
-        if len(job_id) > MAX_ID_CHARS or not re.fullmatch(self.job_id_pattern, job_id):
+        if len(job_id) > MAX_ID_CHARS or not _compiled(self.job_id_pattern).fullmatch(job_id):
             admitted = f"registration.job_id_pattern: {self.job_id_pattern}"
             return f"{show(job_id)} does not match {admitted}"
         if CONTROL.search(job_id):
@@ -105,6 +107,11 @@ class RegistrationRules(Section):
         if len(value.encode()) > self.max_label_bytes:
             return f"longer than {self.max_label_bytes} bytes"
         return None
+
+
+@functools.lru_cache(16)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern)
 
 
 def check_key(key: object) -> str | None:

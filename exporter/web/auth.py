@@ -25,11 +25,12 @@ _REALM: Final = 'realm="removit-exporter"'
 OPEN_ROUTES: Final = frozenset({"/-/healthy", "/-/ready"})
 KEY_ROUTES: Final = frozenset({"/api/v1/status", "/api/v1/upload"})
 """Routes of the upstream's contract: they take its key, and no login."""
+LOGINLESS_ROUTES: Final = OPEN_ROUTES | KEY_ROUTES
 
 
 async def require_reader(context: Context, request: web.Request, route: str) -> None:
     """Raise `ApiError` 401 unless the request may read `route` (without the prefix)."""
-    if not context.logins.required or route in OPEN_ROUTES | KEY_ROUTES:
+    if not context.logins.required or route in LOGINLESS_ROUTES:
         return
     if has_token(context, request):
         return

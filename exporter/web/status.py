@@ -114,14 +114,15 @@ class StatusRoutes:
     def _read_query(self, request: web.Request) -> tuple[str, float]:
         """Read `job_id` and `wait`; raises `ApiError` 422, as the upstream does."""
         details: dict[str, list[str]] = {}
-        job_id = request.query.get("job_id", "")
+        query = request.query
+        job_id = query.get("job_id", "")
         if not job_id:
             details["job_id"] = ["The job_id is required."]
-        elif wrong := self._context.config().registration.check(job_id, {}, None):
-            details |= wrong
+        elif wrong := self._context.config().registration.check_id(job_id):
+            details["job_id"] = [wrong]
         wait = 0.0
         try:
-            wait = parse_duration(request.query["wait"]) if "wait" in request.query else 0.0
+            wait = parse_duration(query["wait"]) if "wait" in query else 0.0
         except ValueError as error:
             details["wait"] = [str(error)]
         if wait > MAX_WAIT_SECONDS:
@@ -142,7 +143,8 @@ def _accepted_age(request: web.Request) -> float:
     A directive that is not readable is passed over.
     """
     accepted = math.inf
-    for directive in ",".join(request.headers.getall("Cache-Control", [])).split(","):
+    lines = request.headers.getall("Cache-Control", ())
+    for directive in ",".join(lines).split(",") if lines else ():
         name, _, seconds = directive.strip().lower().partition("=")
         if name == "no-cache":
             return 0.0

@@ -18,6 +18,7 @@ from aiohttp import web
 from conftest import BEARER, KEY, Open, Site, break_store, grows, until
 from failing_store import FailingStore
 from multidict import CIMultiDict
+from prometheus_client.metrics import MetricWrapperBase
 
 from exporter import EXPORTER, Config, Exporter, create_app
 from exporter.clock import SystemClock
@@ -65,6 +66,26 @@ async def test_bodies_are_the_upstreams_byte_for_byte(site: Site, simulator: Sim
     await site.put(done)
     await site.ends(done, "done")
     assert (await ask(site, done))[:2] == (200, await upstream_says(simulator, done))
+
+
+async def test_the_series_that_count_an_answer_are_looked_up_once(
+    site: Site, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = simulator.add(Script.sound(0))
+    await site.put(done)
+    await site.ends(done, "done")
+    await ask(site, done)
+    looked_up: list[tuple[object, ...]] = []
+
+    original = MetricWrapperBase.labels
+
+    def labels(self: MetricWrapperBase, *values: object) -> MetricWrapperBase:
+        looked_up.append(values)
+        return original(self, *values)
+
+    monkeypatch.setattr(MetricWrapperBase, "labels", labels)
+    assert (await ask(site, done))[0] == 200
+    assert [values for values in looked_up if "/api/v1/status" in values or "final" in values] == []
 
 
 async def test_a_finished_job_is_answered_from_the_store_after_a_restart(
