@@ -76,6 +76,7 @@ class Exporter:
         config_file: ConfigFile | None = None,
     ) -> None:
         self.config = LiveConfig(config)
+        self._limits = _limits(config)
         self.clock = clock or SystemClock()
         self.secrets = Secrets(self.config)
         self.logins = Logins({})
@@ -224,6 +225,7 @@ class Exporter:
 
     def _reconfigure(self, config: Config) -> None:
         """Tell the parts that have to do something when the config changes."""
+        self._limits = _limits(config)
         values = config.metrics.known_values.model_dump()
         self.tally.bounds.change(config.metrics.max_label_values, values)
         self.job_metrics.census.set_stalled_after(config.polling.stalled_after)
@@ -238,10 +240,8 @@ class Exporter:
             self.store, self.instruments, self.clock.monotonic, self.clock.sleep, self.log
         )
         return Registry(
-            self.store,
-            commit,
-            self.tally,
-            lambda: _limits(self.config()),
+            *(self.store, commit, self.tally),
+            lambda: self._limits,
             lambda: self.poller.now(),
             self.log,
         )

@@ -55,6 +55,7 @@ def register(
         registered_at=at,
         clock_offset=now.time - now.steady,
         registered_healthy_time=now.healthy_time,
+        version=1,
         sources=(source,),
         key=key,
         labels=share_labels(labels),

@@ -87,8 +87,10 @@ class Changes:
         """Return the change that stores an outcome, with everything that it counts."""
         expected = before.version if before else 0
         after, events = outcome.job, tuple(outcome.events)
+        if after.version != expected + 1:
+            after = replace(after, version=expected + 1)
         return Change(
-            job=replace(after, version=expected + 1),
+            job=after,
             expected=expected,
             events=events,
             deltas=tuple(self._tally.deltas(after, events)),
@@ -163,7 +165,8 @@ class Changes:
             after = None
         elif after is not None:
             if before is None:
-                after = replace(after, incarnation=accepted.incarnation)
+                # Nobody has seen the job yet. A copy would take longer than making it did.
+                object.__setattr__(after, "incarnation", accepted.incarnation)
             else:
                 self.by_state[before.state] -= 1
             self.by_state[after.state] += 1

@@ -74,7 +74,8 @@ class Feed:
         self._passed = 0  # how many items were ever added
         self._dropped_id = 0  # the newest event that was dropped from memory
         self._newest_id = 0
-        self._more = asyncio.Event()
+        self._more: asyncio.Event | None = None
+        """Wakes the readers who wait for the next item; None while nobody waits."""
         self._closed = False
 
     async def start(self) -> None:
@@ -166,7 +167,7 @@ class Feed:
                 if wanted.admits(item):
                     yield item
             if at == self._passed:
-                more = self._more
+                more = self._more = self._more or asyncio.Event()
                 yield None
                 if at == self._passed and not self._closed:
                     with contextlib.suppress(TimeoutError):
@@ -198,5 +199,6 @@ class Feed:
         self._passed += 1
 
     def _wake(self) -> None:
-        self._more.set()
-        self._more = asyncio.Event()
+        if self._more is not None:
+            self._more.set()
+            self._more = None

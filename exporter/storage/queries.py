@@ -105,8 +105,8 @@ def _put_job(database: sqlite3.Connection, change: Change) -> int | None:
     answer = (final.http_status, final.content_type, final.body) if final else (None, None, None)
     columns = (job.version, job.state, job.mode, job.key, job.finished_at, dump_job(job))
     if change.expected == 0:
-        row = database.execute(_INSERT_JOB, (job.job_id, job.source, *columns, *answer)).fetchone()
-        return row[0] if row else None
+        done = database.execute(_INSERT_JOB, (job.job_id, job.source, *columns, *answer))
+        return done.lastrowid if done.rowcount else None
     if change.forgotten:
         done = database.execute(_FORGET_JOB, (job.incarnation, change.expected))
     else:
@@ -127,11 +127,12 @@ def _known(database: sqlite3.Connection, change: Change) -> Job | None:
 
 
 def _put_event(database: sqlite3.Connection, event: Event, job: int | None) -> int:
-    row: tuple[int] = database.execute(
-        "INSERT INTO events (job, time, type, data) VALUES (?, ?, ?, ?) RETURNING id",
+    done = database.execute(
+        "INSERT INTO events (job, time, type, data) VALUES (?, ?, ?, ?)",
         (job, event.time, event.type, dump(event.data)),
-    ).fetchone()
-    return row[0]
+    )
+    assert done.lastrowid is not None  # noqa: S101 - it was an INSERT
+    return done.lastrowid
 
 
 def _add_up(totals: dict[tuple[str, str, int], float], change: Change) -> None:
@@ -269,7 +270,7 @@ _STATES: Final = frozenset(JobState)
 _INSERT_JOB: Final = (
     "INSERT INTO jobs (job_id, source, version, state, mode, key, finished_at, document,"
     " final_status, final_type, final_body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-    " ON CONFLICT DO NOTHING RETURNING id"
+    " ON CONFLICT DO NOTHING"
 )
 _UPDATE_JOB: Final = (
     "UPDATE jobs SET version = ?, state = ?, mode = ?, key = ?, finished_at = ?, document = ?,"

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from ..config.registration import RegistrationRules
 from ..core.job import Source
 from ..registry.staging import Refused, Registration
 from ..stop import Stop
@@ -144,8 +145,9 @@ class BulkRegistration:
         """Register a batch and write the results; False when nothing more can be registered."""
         registrations: list[Registration] = []
         numbers: list[int] = []
+        rules = self._context.config().registration
         for line in lines:
-            registration = await self._read(line)
+            registration = await self._read(line, rules)
             if registration is not None:
                 registrations.append(registration)
                 numbers.append(line.number)
@@ -174,7 +176,7 @@ class BulkRegistration:
             await self._end("full", f"registration.max_pending: {limit} jobs are pending already")
         return not full
 
-    async def _read(self, line: Line) -> Registration | None:
+    async def _read(self, line: Line, rules: RegistrationRules) -> Registration | None:
         """Return the registration of a line; a bad line is reported, and gives None."""
         if line.content is None:
             message = f"the line is longer than {MAX_LINE_BYTES} bytes"
@@ -185,9 +187,8 @@ class BulkRegistration:
         except ApiError as error:
             await self._refuse(line.number, "malformed", message=error.message)
             return None
-        context = self._context
-        now = context.poller.now().time
-        registration, details = read_registration(document, context.config().registration, now)
+        now = self._context.poller.now
+        registration, details = read_registration(document, rules, now)
         if registration is None:
             await self._refuse(line.number, "validation", details=details)
         return registration

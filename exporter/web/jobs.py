@@ -71,7 +71,7 @@ class JobRoutes:
             self._refuse(details)
         [registered] = await self._register([registration], {0: ""})
         status = 201 if registered.new else 200
-        return answer(self._show(registered, request), status)
+        return answer(show_job(context, registered.job, results=True), status)
 
     async def register_many(self, request: web.Request) -> web.StreamResponse:
         """`POST /api/v1/jobs`: register a JSON list, all or none, or NDJSON, line by line."""
@@ -156,7 +156,7 @@ class JobRoutes:
     ) -> tuple[Registration | None, Details]:
         context = self._context
         return read_registration(
-            document, context.config().registration, context.poller.now().time, path_id
+            document, context.config().registration, context.poller.now, path_id
         )
 
     async def _register(
@@ -183,10 +183,6 @@ class JobRoutes:
     def _refuse(self, details: Details, jobs: int = 1) -> NoReturn:
         self._context.instruments.refused("invalid", jobs)
         raise ApiError(422, details=details)
-
-    def _show(self, registered: Registered, request: web.Request) -> dict[str, Any]:
-        results = may_see_results(self._context, request)
-        return show_job(self._context, registered.job, results=results)
 
 
 def _unknown(job_id: str) -> ApiError:

@@ -1,27 +1,30 @@
 """Reading registrations from JSON, with errors by field."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
 from ..config.registration import RegistrationRules
+from ..core.events import Now
 from ..registry.staging import Registration
 from .errors import Details
 
 FUTURE_SECONDS: Final = 60.0
 """A `registered_at` may be this far ahead of our clock."""
+_FIELDS_OF_PATH: Final = frozenset({"labels", "key", "registered_at"})
+_FIELDS: Final = _FIELDS_OF_PATH | {"job_id"}
 
 
 def read_registration(
-    document: Any, rules: RegistrationRules, now: float, path_id: str | None = None
+    document: Any, rules: RegistrationRules, now: Callable[[], Now], path_id: str | None = None
 ) -> tuple[Registration | None, Details]:
     """Read one registration, or return what is wrong with it.
 
-    `now` is in seconds since 1970. `path_id` is the job's id if the URL names it; otherwise the
-    document does.
+    `path_id` is the job's id if the URL names it; otherwise the document does.
     """
     if not isinstance(document, dict):
         return None, {"": ['expected an object such as {"labels": {}, "key": "…"}']}
-    fields = {"labels", "key", "registered_at"} | ({"job_id"} if path_id is None else set())
+    fields = _FIELDS if path_id is None else _FIELDS_OF_PATH
     details: Details = {
         str(name): [f"unknown field; known are: {', '.join(sorted(fields))}"]
         for name in document.keys() - fields
@@ -31,7 +34,7 @@ def read_registration(
     details |= rules.check(job_id, labels, key)
     registered_at = None
     if document.get("registered_at") is not None:
-        registered_at, error = _read_time(document["registered_at"], now)
+        registered_at, error = _read_time(document["registered_at"], now().time)
         details |= {"registered_at": [error]} if error else {}
     if details or not isinstance(job_id, str):
         return None, details

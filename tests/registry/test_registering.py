@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from open_registry import House, answered, opened
 
 from exporter.core.job import Job, Source
+from exporter.registry import changes
 from exporter.registry.staging import (
     Outcome,
     Refused,
@@ -52,6 +55,24 @@ async def test_registrations_that_come_during_a_commit_share_the_next_and_read_n
         calls = Calls(house, monkeypatch)
         await asyncio.gather(*(house.add(f"job-{at}") for at in range(100)))
         assert (calls.commits, calls.reads) == (1, 0)
+
+
+async def test_a_new_job_is_made_once_and_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    copies = 0
+
+    def counted(job: Job, **fields: Any) -> Job:
+        nonlocal copies
+        copies += 1
+        return replace(job, **fields)
+
+    monkeypatch.setattr(changes, "replace", counted)
+    async with opened() as house:
+        [job] = await house.add("a")
+        assert copies == 0
+        assert (job.version, job.incarnation) == (1, 1)
+        [job] = await house.add("a", key="sku")
+        assert copies == 1
+        assert (job.version, job.key) == (2, "sku")
 
 
 async def test_a_job_that_only_the_store_knows_is_known_and_not_registered_anew(
