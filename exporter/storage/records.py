@@ -6,9 +6,10 @@ added with a default, but a stored name is never changed or reused.
 
 import functools
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, fields
-from operator import attrgetter
+from itertools import compress
+from operator import attrgetter, is_not
 from typing import Any, Final
 
 from ..core.job import Job, JobState, Source, Suspicion
@@ -17,12 +18,12 @@ from ..core.reply import Kind
 from ..core.tally import Labels
 
 _COLUMNS: Final = frozenset({"job_id", "incarnation", "version", "clock_offset"})
-_DEFAULTS: Final = {
-    field.name: field.default if field.default_factory is MISSING else field.default_factory()
-    for field in fields(Job)
-    if field.name not in _COLUMNS
-}
-_values: Final = attrgetter(*_DEFAULTS)
+_STORED_FIELDS: Final = tuple(field for field in fields(Job) if field.name not in _COLUMNS)
+_DEFAULTS: Final = tuple(
+    field.default if field.default_factory is MISSING else field.default_factory()
+    for field in _STORED_FIELDS
+)
+_values: Final = attrgetter(*(field.name for field in _STORED_FIELDS))
 _STORED_NAMES: Final = {
     "sources": "told_by",
     "registered_healthy_time": "registered_well",
@@ -31,9 +32,8 @@ _STORED_NAMES: Final = {
     "reported_drift": "told_drift",
 }
 """Fields that are stored under an earlier name."""
+_NAMES: Final = tuple(_STORED_NAMES.get(field.name, field.name) for field in _STORED_FIELDS)
 _FIELDS: Final = {stored: name for name, stored in _STORED_NAMES.items()}
-_TUPLES: Final = ("ignored_variations", "reported_ignored", "reported_drift")
-_MESSAGES: Final = ("warnings", "reported_warnings")
 
 
 class RecordError(ValueError):
@@ -42,10 +42,14 @@ class RecordError(ValueError):
 
 def dump_job(job: Job) -> str:
     """Write a job, except the fields with columns of their own (id, incarnation, version)."""
+    values = _values(job)
+    # Most fields have their default itself, which `compress` leaves out without a step of Python.
     document: dict[str, Any] = {
-        _STORED_NAMES.get(name, name): value
-        for (name, default), value in zip(_DEFAULTS.items(), _values(job), strict=True)
-        if value is not default and (default is MISSING or value != default)
+        name: value
+        for name, value, default in compress(
+            zip(_NAMES, values, _DEFAULTS, strict=True), map(is_not, values, _DEFAULTS)
+        )
+        if value != default
     }
     if job.suspicion is not None:
         document["suspicion"] = _dump_run(job.suspicion)
@@ -74,25 +78,45 @@ def load_job(job_id: str | bytes, incarnation: int, version: int, document: str 
 
 
 def _fields(document: str | bytes) -> dict[str, Any]:
-    stored: dict[str, Any] = json.loads(_text(document))
-    data = {_FIELDS.get(name, name): value for name, value in stored.items()}
-    if "labels" in data:
-        data["labels"] = share_labels(data["labels"])
-    data["source"] = Source(data["source"])
-    data["sources"] = tuple(Source(name) for name in data.get("sources", ()))
-    if "state" in data:
-        data["state"] = JobState(data["state"])
-    for name in _TUPLES:
-        if name in data:
-            data[name] = tuple(data[name])
-    for name in _MESSAGES:
-        if name in data:
-            data[name] = {variation: tuple(texts) for variation, texts in data[name].items()}
-    if "suspicion" in data:
-        data["suspicion"] = _load_run(data["suspicion"])
-    if "other_runs" in data:
-        data["other_runs"] = tuple(_load_run(run) for run in data["other_runs"])
+    data: dict[str, Any] = json.loads(_text(document))
+    for stored, load in _LOADERS.items():
+        if stored in data:
+            data[_FIELDS.get(stored, stored)] = load(data.pop(stored))
     return data
+
+
+def _sources(stored: Sequence[str]) -> tuple[Source, ...]:
+    return tuple([_SOURCES[name] for name in stored])
+
+
+def _messages(stored: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    return {variation: tuple(texts) for variation, texts in stored.items()}
+
+
+def _runs(stored: Sequence[Sequence[Any]]) -> tuple[Suspicion, ...]:
+    return tuple([_load_run(run) for run in stored])
+
+
+def _same(stored: Any) -> Any:
+    return stored
+
+
+_SOURCES: Final[Mapping[str, Source]] = {source.value: source for source in Source}
+_LOADERS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "source": _SOURCES.__getitem__,
+    "told_by": _sources,
+    "labels": share_labels,
+    "registered_well": _same,
+    "state": JobState,
+    "ignored_variations": tuple,
+    "told_ignored": tuple,
+    "told_drift": tuple,
+    "warnings": _messages,
+    "told_warnings": _messages,
+    "suspicion": _load_run,
+    "other_runs": _runs,
+}
+"""What reads each stored value that JSON does not give as the field has it, or under its name."""
 
 
 def dump(value: Mapping[str, Any]) -> str:
