@@ -7,6 +7,8 @@ from typing import Any, Final
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 """Answers are read up to this length; a longer 2xx is unreadable."""
+MAX_VALUES: Final = 10_000
+"""The values of one answer, about twice what the limits below let through; see `contract.py`."""
 MAX_NAME_CHARS: Final = 128
 """The limit of steps, modes and variations, which become label values."""
 MAX_MESSAGE_CHARS: Final = 1024

@@ -29,7 +29,7 @@ from .trust import Trust
 STATUS_PATH: Final = "/api/v1/status"
 UPLOAD_PATH: Final = "/api/v1/upload"
 LARGE_BYTES: Final = 64 * 1024
-"""Answers above this size are read one at a time: one of 1 MiB takes up to 50 ms."""
+"""Answers above this size are read one at a time: one of 1 MiB takes up to 25 ms."""
 HIDDEN: Final = b"<secret>"
 """Replaces the API key where an answer of the upstream repeats it."""
 

@@ -5,21 +5,26 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support import fuzzed
 
+from exporter.core import contract as contract_module
 from exporter.core.contract import is_field_value, parse_reply, parse_upload, render_status
 from exporter.core.reply import (
     MAX_BODY_BYTES,
     MAX_DRIFTS,
     MAX_MESSAGE_CHARS,
+    MAX_MESSAGES,
     MAX_NAME_CHARS,
     MAX_UNKNOWN_FIELDS,
     MAX_URL_CHARS,
     MAX_URLS_CHARS,
+    MAX_VALUES,
+    MAX_VARIATIONS,
     MAX_WARNINGS_CHARS,
     Drift,
     DriftKind,
@@ -141,8 +146,8 @@ def test_no_answer_has_its_failure_as_code() -> None:
         (b"[1, 2]", ("wrong_type", "[1, 2]")),
         (b"null", ("wrong_type", "null")),
         (b'{"state": ', ("not_json", '{"state":')),
-        (b"[" * 100_000, ("not_json", "[" * 79 + "…")),
-        (b'{"a":' * 100_000, ("not_json", '{"a":' * 15 + '{"a"…')),
+        (b"[" * MAX_VALUES, ("not_json", "[" * 79 + "…")),
+        (b'{"a":' * MAX_VALUES, ("not_json", '{"a":' * 15 + '{"a"…')),
         (b"\xff\xfe", ("invalid_utf8", "byte 0")),
     ],
 )
@@ -166,6 +171,38 @@ def test_a_body_past_the_limit_is_unreadable_and_cut() -> None:
     assert reply.kind is Kind.UNREADABLE
     assert ("too_large", f"more than {MAX_BODY_BYTES} bytes") in drift_of(reply)
     assert len(reply.body) == MAX_BODY_BYTES
+
+
+SHORT_VALUES = {
+    "numbers": b"[" + b"0," * MAX_VALUES + b"0]",
+    "empty arrays": b"[" + b"[]," * MAX_VALUES + b"0]",
+    "fields": b"{" + b'"a":0,' * MAX_VALUES + b'"a":0}',
+    "objects in objects": b"[" + (b'{"a":' * 500 + b"0" + b"}" * 500 + b",") * 20 + b"0]",
+}
+
+
+@pytest.mark.parametrize("short", SHORT_VALUES.values(), ids=SHORT_VALUES)
+def test_an_answer_with_too_many_values_is_unreadable_and_not_parsed(
+    short: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contract_module, "_load", parsed := Mock(wraps=contract_module._load))
+    body = json.dumps(PENDING).encode().removesuffix(b"}") + b',"x":' + short + b"}"
+    reply = parse_reply(200, {}, body)
+    assert (reply.kind, reply.status, reply.body) == (Kind.UNREADABLE, None, body)
+    assert drift_of(reply) == [("too_large", f"more than {MAX_VALUES} values")]
+    assert parse_reply(404, {}, body).kind is Kind.UNREADABLE
+    assert parse_reply(503, {}, body).kind is Kind.SERVER_ERROR
+    assert parse_upload(200, body).job_id is None
+    parsed.assert_not_called()
+
+
+def test_an_answer_as_full_as_its_texts_and_lists_may_be_is_read() -> None:
+    names = [f"v{at}" for at in range(MAX_VARIATIONS)]
+    warnings = {name: [f"{at}" for at in range(MAX_MESSAGES)] for name in names}
+    urls = dict.fromkeys(names, "https://cdn.example/a,b?size=[1,2]&x={3,4}")
+    reply = parse(state="done", warnings=warnings, final_urls=urls, ignored_variations=names)
+    assert drift_of(reply) == []
+    assert len(status_of(reply).final_urls) == MAX_VARIATIONS
 
 
 @pytest.mark.parametrize(
