@@ -299,7 +299,7 @@ def upstream(pipe: Any) -> None:
     answered, large = 0, False
     # Together just below the 1 MiB of an answer that are read: a longer one is an error of the API,
     # after which polls are rightly fewer.
-    # Written once, so that this upstream can answer as often as it is asked.
+    # Written once: writing it for each answer takes longer than reading it.
     fields = "".join(f',"f{at}":0' for at in range(90_000))
     messages = itertools.count()
 
