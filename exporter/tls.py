@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .config.document import ConfigError
+from .config.files import FileError, read_limited
 from .config.web_file import CIPHERS, ClientAuth, TlsServer
 
 _VERIFY: Final = {
@@ -13,6 +14,7 @@ _VERIFY: Final = {
     ClientAuth.IF_GIVEN: ssl.CERT_OPTIONAL,
     ClientAuth.REQUIRED: ssl.CERT_REQUIRED,
 }
+MAX_PEM_BYTES: Final = 8 * 1024 * 1024
 _SAN_KINDS: Final = frozenset({"DNS", "IP Address", "email", "URI"})
 
 
@@ -41,33 +43,38 @@ def client_names(certificate: Mapping[str, Any] | None) -> set[str]:
 
 
 def _load_certificate(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
-    for name, path in (("cert_file", certificate), ("key_file", key)):
-        _check_readable(name, path)
+    if b"CERTIFICATE-----" not in _content("cert_file", certificate):
+        raise _error("cert_file", f"{certificate} has no certificate in PEM")
+    content = _content("key_file", key)
+    if b"PRIVATE KEY-----" not in content:
+        raise _error("key_file", f"{key} has no private key in PEM")
+    if b"ENCRYPTED" in content:
+        raise _error("key_file", f"{key} has a passphrase; `openssl pkey` writes it without one")
     try:
         # A passphrase is never asked for on the terminal: an empty one is given instead.
         context.load_cert_chain(certificate, key, password="")
     except (ssl.SSLError, OSError, ValueError) as error:
+        if getattr(error, "reason", None) == "KEY_VALUES_MISMATCH":
+            raise _error("key_file", f"{key} is not the key of {certificate}") from None
         raise ConfigError(
             [f"tls_server_config: {certificate} and {key} are no certificate with its key: {error}"]
         ) from None
 
 
 def _load_client_ca(context: ssl.SSLContext, path: Path) -> None:
-    _check_readable("client_ca_file", path)
+    _content("client_ca_file", path)
     try:
         context.load_verify_locations(path)
-    except (ssl.SSLError, OSError) as error:
-        raise ConfigError(
-            [f"tls_server_config.client_ca_file: {path} has no certificate in PEM: {error}"]
-        ) from None
+    except (ssl.SSLError, OSError):
+        raise _error("client_ca_file", f"{path} has no certificate in PEM") from None
 
 
-def _check_readable(name: str, path: Path) -> None:
+def _content(name: str, path: Path) -> bytes:
     try:
-        if not path.is_file():
-            raise ConfigError([f"tls_server_config.{name}: {path} is not a regular file"])
-        with path.open("rb"):
-            pass
-    except OSError as error:
-        why = error.strerror or error
-        raise ConfigError([f"tls_server_config.{name}: cannot read {path}: {why}"]) from None
+        return read_limited(path, MAX_PEM_BYTES)
+    except FileError as error:
+        raise _error(name, str(error)) from None
+
+
+def _error(name: str, message: str) -> ConfigError:
+    return ConfigError([f"tls_server_config.{name}: {message}"])

@@ -7,6 +7,7 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from .config.document import ConfigError
 from .config.web_file import TlsServer, WebFile, load_web_file
 from .tls import client_names, make_context
 from .web.logins import Logins
@@ -41,7 +42,10 @@ class WebSecurity:
         """
         file = WebFile() if self._path is None else load_web_file(self._path)
         rules = file.tls_server_config
-        tls = None if rules is None else make_context(rules)
+        try:
+            tls = None if rules is None else make_context(rules)
+        except ConfigError as error:
+            raise ConfigError([f"{self._path}: {text}" for text in error.errors]) from None
 
         async def switch() -> None:
             self._file, self.tls = file, tls

@@ -246,12 +246,45 @@ async def test_check_config_prints_ok(command: Any, write_config: Any) -> None:
     assert (await process.ends(), process.out, process.err) == (0, "OK\n", "")
 
 
+async def test_check_config_warns_of_job_files_that_run_would_leave_out(
+    command: Any, write_config: Any, tmp_path: Path
+) -> None:
+    write_config(more="job_files: [gone/*.yaml, jobs.*]\n")
+    (tmp_path / "jobs.yaml").write_text("- targets: a\n")
+    (tmp_path / "jobs.json").write_text("{")
+    process = await command("check-config")
+    assert (await process.ends(), process.out) == (0, "OK\n")
+    assert [line.partition(" (")[0] for line in process.err.splitlines()] == [
+        "warning: job_files: gone/*.yaml matches no file",
+        f"warning: {tmp_path}/jobs.json:1: not JSON: Expecting property name enclosed in double"
+        " quotes",
+        f'warning: {tmp_path}/jobs.yaml:1: 0: expected a group such as {{"targets": ["…"],'
+        ' "labels": {}}',
+    ]
+
+
+async def test_check_config_refuses_what_run_would_refuse(
+    command: Any, write_config: Any, tmp_path: Path
+) -> None:
+    write_config()
+    (tmp_path / "web.yml").write_text("tls_server_config: {cert_file: a.pem, key_file: a.key}")
+    process = await command("check-config", "--storage.path=.", "--web.config.file=web.yml")
+    assert (await process.ends(), process.out) == (1, "")
+    assert process.err.splitlines() == [
+        "web.yml: tls_server_config.cert_file: a.pem: cannot be read: No such file or directory",
+        f"{tmp_path}: a folder; storage.path must name a file",
+    ]
+
+
 async def test_a_missing_config_or_key_is_an_error_with_a_remedy(
     command: Any, tmp_path: Path
 ) -> None:
     process = await command("run", "--config.file", "no.yaml")
     assert await process.ends() == 1
-    assert process.err == "no.yaml: cannot be read: No such file or directory\n"
+    assert process.err == (
+        "no.yaml: cannot be read: No such file or directory; create it, or name another with"
+        " --config.file\n"
+    )
     (tmp_path / "config.yaml").write_text("upstream: {api_key_file: no.key}\n")
     process = await command("run")
     assert await process.ends() == 1

@@ -45,6 +45,7 @@ def test_the_unit_starts_the_exporter_with_flags_that_it_takes(tmp_path: Path) -
         assert place in text
         text = text.replace(place, str(here))
     (tmp_path / "config.yaml").write_text(text)
+    (tmp_path / unit()["StateDirectory"][0]).mkdir()
     words = [flag.replace("/etc/removit-exporter", str(tmp_path)) for flag in flags]
     checked = CliRunner().invoke(main, ["check-config", *words])
     assert (checked.exit_code, checked.output) == (0, "OK\n")

@@ -1,5 +1,6 @@
 """TLS of the exporter's own server: the context that a web config file asks for."""
 
+import re
 import ssl
 from pathlib import Path
 
@@ -64,16 +65,13 @@ def test_cipher_suites_are_those_that_are_named(files: dict[str, Path]) -> None:
 @pytest.mark.parametrize(
     ("broken", "content", "message"),
     [
-        ("cert_file", None, "tls_server_config.cert_file: {path} is not a regular file"),
-        ("key_file", None, "tls_server_config.key_file: {path} is not a regular file"),
-        ("cert_file", b"", "are no certificate with its key"),
-        ("key_file", b"garbage", "are no certificate with its key"),
-        (
-            "client_ca_file",
-            b"",
-            "tls_server_config.client_ca_file: {path} has no certificate in PEM",
-        ),
-        ("client_ca_file", None, "tls_server_config.client_ca_file: {path} is not a regular file"),
+        ("cert_file", None, "cert_file: {path}: cannot be read: No such file"),
+        ("key_file", None, "key_file: {path}: cannot be read: No such file"),
+        ("cert_file", b"", "cert_file: {path} has no certificate in PEM"),
+        ("cert_file", b"-----BEGIN CERTIFICATE-----\n", "are no certificate with its key"),
+        ("key_file", b"garbage", "key_file: {path} has no private key in PEM"),
+        ("client_ca_file", b"", "client_ca_file: {path} has no certificate in PEM"),
+        ("client_ca_file", None, "client_ca_file: {path}: cannot be read: No such file"),
     ],
 )
 def test_a_file_that_is_broken_is_named(
@@ -91,7 +89,17 @@ def test_a_file_that_is_broken_is_named(
     )
     with pytest.raises(ConfigError) as caught:
         make_context(given)
+    assert str(caught.value).startswith("tls_server_config")
     assert message.format(path=path) in str(caught.value)
+
+
+def test_the_key_of_another_certificate_is_named_as_such(
+    files: dict[str, Path], ca: trustme.CA
+) -> None:
+    ca.issue_cert("other.example").private_key_pem.write_to_path(files["key_file"])
+    expected = f"key_file: {files['key_file']} is not the key of {files['cert_file']}"
+    with pytest.raises(ConfigError, match=re.escape(expected)):
+        make_context(rules(files))
 
 
 def test_a_key_with_a_passphrase_is_refused_and_asks_nobody(
@@ -106,7 +114,7 @@ def test_a_key_with_a_passphrase_is_refused_and_asks_nobody(
         serialization.BestAvailableEncryption(b"passphrase"),
     )
     files["key_file"].write_bytes(encrypted)
-    with pytest.raises(ConfigError, match="no certificate with its key"):
+    with pytest.raises(ConfigError, match="has a passphrase"):
         make_context(rules(files))
 
 

@@ -49,9 +49,10 @@ def find_assets() -> Iterator[tuple[str, Path]]:
 @click.argument("directory", required=False, type=click.Path(path_type=Path, file_okay=False))
 @click.option("--force", is_flag=True, help="Replace files that are there and differ.")
 def assets(directory: Path | None, force: bool) -> None:
-    """List the rules, dashboards, runbooks and examples, or write them into DIRECTORY.
+    """List the rules, dashboards and examples, or write them.
 
-    Nothing is written when a file is there with other content, unless --force is given.
+    They are written into DIRECTORY, with the runbooks. Nothing is written when a file is there with
+    other content, unless --force is given.
     """
     found = dict(find_assets())
     if directory is None:
@@ -72,7 +73,10 @@ def assets(directory: Path | None, force: bool) -> None:
 )
 @click.option("--force", is_flag=True, help="Replace files that are there and differ.")
 def rules(directory: Path, thresholds: Path | None, force: bool) -> None:
-    """Write Prometheus's rule files into DIRECTORY, made from a file of thresholds."""
+    """Make Prometheus's rule files from a file of thresholds.
+
+    They are written into DIRECTORY.
+    """
     try:
         ql = Promql(load_thresholds(thresholds or SHIPPED))
     except ConfigError as error:

@@ -1,11 +1,16 @@
 """`removit-exporter check-config`, `check-storage` and `token`: questions about a config."""
 
+import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
-from ..config import ConfigError
+from ..config import Config, ConfigError
+from ..configured.job_files import find, read_job_file
+from ..daemon_threads import HangingError, LimitedCalls
 from ..storage.inspection import inspect
+from ..storage.place import check_usable
 from ..storage.store import StoreError
 from ..web.logins import Logins
 from ..web_security import WebSecurity
@@ -38,17 +43,46 @@ def check_config(
     job_seconds: float,
     **flags: str | None,
 ) -> None:
-    """Check a config file; print OK, or every error in it."""
+    """Check a config file; print OK, or every error in it.
+
+    The files that it names are checked too: key, token, certificates, database and job files.
+    """
     config, _ = load(config_file, flags)
-    try:
-        WebSecurity(web_config_file, Logins({})).load()
-    except ConfigError as error:
-        raise Failure(str(error)) from None
+    if wrong := list(_unusable(config, web_config_file)):
+        raise Failure("\n".join(wrong))
+    for text in asyncio.run(_doubts(config)):
+        click.echo(f"warning: {text}", err=True)
     click.echo("OK")
     if jobs_a_day is not None:
         from .estimate import estimate  # needs the whole exporter
 
         click.echo(estimate(config, jobs_a_day, job_seconds).text(), nl=False)
+
+
+def _unusable(config: Config, web_config_file: Path | None) -> Iterator[str]:
+    """Yield what would end `run` once it has read the config."""
+    try:
+        WebSecurity(web_config_file, Logins({})).load()
+    except ConfigError as error:
+        yield from error.errors
+    try:
+        check_usable(config.storage.path)
+    except StoreError as error:
+        yield str(error)
+
+
+async def _doubts(config: Config) -> list[str]:
+    """Return what is wrong with the job files. `run` goes on without them."""
+    doubts = [f"job_files: {glob} matches no file" for glob in config.job_files if not find([glob])]
+    calls = LimitedCalls()
+    for path in find(config.job_files):
+        try:
+            doubts += (await read_job_file(path, config.registration, calls)).errors
+        except ConfigError as error:
+            doubts += error.errors
+        except HangingError as error:
+            doubts.append(str(error))
+    return doubts
 
 
 @click.command()
@@ -71,9 +105,9 @@ def token(config_file: Path, **flags: str | None) -> None:
 @click.command("check-storage")
 @config_flags
 def check_storage(config_file: Path, **flags: str | None) -> None:
-    """Check the whole database of a stopped exporter; print OK, or every error in it.
+    """Check the whole database of a stopped exporter.
 
-    The database is not changed.
+    Prints OK, or every error in it. The database is not changed.
     """
     config, _ = load(config_file, flags)
     path = config.storage.path

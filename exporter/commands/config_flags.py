@@ -14,7 +14,7 @@ config_file_option = click.option(
     "config_file",
     default="config.yaml",
     show_default=True,
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     help="The config file.",
 )
 
@@ -50,7 +50,8 @@ def load(
         file = ConfigFile(path, overrides=overrides, secrets=secrets)
         return file.load(), file
     except ConfigError as error:
-        raise Failure(str(error)) from None
+        hint = "" if path.exists() else "; create it, or name another with --config.file"
+        raise Failure(f"{error}{hint}") from None
 
 
 def _from_here(name: str, value: str) -> str:
@@ -61,6 +62,6 @@ def _from_here(name: str, value: str) -> str:
 web_config_file_option = click.option(
     "--web.config.file",
     "web_config_file",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     help="TLS, logins and headers, in the format of the Prometheus exporter toolkit.",
 )

@@ -68,7 +68,7 @@ config_option: Final = click.option(
     "config_file",
     default=DEFAULT_CONFIG,
     show_default=True,
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     help="The exporter's config file, which says where it is and where its token is.",
 )
 

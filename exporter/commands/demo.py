@@ -267,7 +267,7 @@ def _say(line: str) -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
 def demo(**options: Any) -> None:
-    """Run simulator, exporter and a stream of jobs; compare what was counted with the truth."""
+    """Run simulator, exporter and jobs, and compare their counts."""
     try:
         equal = run_in_loop(run_demo(DemoOptions(**options)))
     except (ServeError, StoreError, ConfigError, OSError) as error:

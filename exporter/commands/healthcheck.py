@@ -12,8 +12,9 @@ import aiohttp
 import click
 
 from ..client.http import say
-from ..config import Config, ConfigError, load_config
+from ..config import Config, ConfigError
 from ..config.web_file import load_web_file
+from .config_flags import load
 from .connection import url_of
 from .values import DurationType, Failure
 
@@ -42,20 +43,6 @@ async def _ask(url: str, seconds: float, tls: ssl.SSLContext | None) -> None:
         text = (await response.content.read(MAX_SHOWN_CHARS)).decode(errors="replace")
         if response.status != 200:
             raise Failure(f"{url} answered {response.status}: {text.strip()}")
-
-
-def read_place(config_file: Path, flags: dict[str, str | None]) -> Config:
-    """Return the config, changed by the flags; without a file, the defaults.
-
-    Raises `Failure`. Secrets are not read: a check of health needs none.
-    """
-    overrides = {
-        name.replace("__", "."): value for name, value in flags.items() if value is not None
-    }
-    try:
-        return load_config(config_file, overrides=overrides, secrets=False)
-    except ConfigError as error:
-        raise Failure(str(error)) from None
 
 
 def speaks_tls(web_config_file: Path | None) -> bool:
@@ -95,7 +82,7 @@ _PATH = click.Path(path_type=Path, dir_okay=False)
     "config_file",
     default="config.yaml",
     show_default=True,
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     help="The exporter's config file.",
 )
 @click.option("--web.listen-address", "web__listen_address", help="Where the exporter listens.")
@@ -120,8 +107,11 @@ def healthcheck(
     key_file: Path | None,
     **flags: str | None,
 ) -> None:
-    """Ask the exporter on this machine whether it is healthy; exit with 0 if so, otherwise 1."""
-    config = read_place(config_file, flags)
+    """Ask the exporter on this machine whether it is healthy.
+
+    Exit code 0 if it is, otherwise 1.
+    """
+    config, _ = load(config_file, flags, secrets=False)  # a check of health needs none
     use_tls = ca_file or cert_file or speaks_tls(web_config_file)
     tls = make_tls(ca_file, cert_file, key_file) if use_tls else None
     check_health(config, seconds, tls)

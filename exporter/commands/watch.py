@@ -48,9 +48,10 @@ def watch(
     patience: float,
     **connection: Any,
 ) -> None:
-    """Watch jobs until they end; without JOB_IDs, all pending jobs of the exporter.
+    """Watch jobs until they end.
 
-    It shows the age, the key and the expected end, and what a suspected job lacks for a verdict.
+    Without JOB_IDs these are all pending jobs of the exporter. It shows the age, the key and the
+    expected end, and what a suspected job lacks for a verdict.
     """
     if direct and not job_ids:
         raise click.UsageError("--upstream: name at least one JOB_ID; the API lists none")

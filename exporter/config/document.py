@@ -1,6 +1,6 @@
 """Reads YAML into plain data, with the line of each key and value."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -30,7 +30,10 @@ class Document:
     data: Any = None
     value_lines: dict[Path, int] = field(default_factory=dict)
     key_lines: dict[Path, int] = field(default_factory=dict)
+    flags: dict[Path, str] = field(default_factory=dict)
+    """The flags of the command line that gave a value in place of the file."""
     errors: list[tuple[int, str]] = field(default_factory=list)
+    """The line of each error and its text. Line 0 is the command line."""
 
     def line(self, path: Path, *, of_key: bool = False) -> int:
         """Return the line of a value or key; for a missing one, the line of its mapping or list."""
@@ -41,12 +44,15 @@ class Document:
 
     def error(self, path: Path, message: str, *, of_key: bool = False) -> None:
         """Note an error at a place."""
+        if flag := self.flags.get(path):
+            self.errors.append((0, f"{flag}: {message}"))
+            return
         self.errors.append((self.line(path, of_key=of_key), _placed(path, message)))
 
     def messages(self) -> list[str]:
         """Return the errors, one line each, in the order of their lines."""
         lines = sorted(dict.fromkeys(self.errors), key=lambda error: error[0])
-        return [f"{self.name}:{line}: {text}" for line, text in lines]
+        return [f"{self.name}:{line}: {text}" if line else text for line, text in lines]
 
     def raise_errors(self) -> None:
         """Raise `ConfigError` if there are errors."""
@@ -75,10 +81,7 @@ def read_document(
         if node is not None:
             document.data = _build(node, (), document)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
-        problem = " ".join(filter(None, (error.context, error.problem)))
-        raise ConfigError([f"{name}:{line}: not YAML: {problem}"]) from None
+        raise ConfigError([_not_yaml(name, error)]) from None
     except yaml.YAMLError as error:  # a character that YAML does not allow
         reason = getattr(error, "reason", str(error))
         position = getattr(error, "position", 0)
@@ -90,6 +93,26 @@ def read_document(
         document.error((), "expected a mapping of sections such as `upstream:`")
     document.raise_errors()
     return document
+
+
+def _not_yaml(name: str, error: yaml.MarkedYAMLError) -> str:
+    """Return PyYAML's words, with the place where it stopped and the usual cause."""
+    mark = error.problem_mark or error.context_mark
+    context = error.context
+    if context and error.context_mark and mark and error.context_mark.line != mark.line:
+        context += f" (from line {error.context_mark.line + 1} on)"
+    problem = " ".join(filter(None, (context, error.problem)))
+    hint = next((hint for text, hint in _HINTS.items() if text in problem), "")
+    return f"{name}:{mark.line + 1 if mark else 1}: not YAML: {problem}{hint}"
+
+
+_HINTS: Final[Mapping[str, str]] = {
+    "'\\t'": "; indent with spaces: YAML takes no tabs",
+    "mapping values are not allowed": "; a line above may lack its colon, or a text its quotes",
+    "expected <block end>": "; is each key of the section indented alike?",
+    "scanning a quoted scalar": "; a closing quote is missing",
+}
+"""The usual cause of an error, by a part of PyYAML's words."""
 
 
 def _checked_events(text: str, loader: Any) -> Iterator[tuple[int, str]]:

@@ -110,6 +110,7 @@ def parse_config(
     for key, value in (overrides or {}).items():
         section, _, field = key.partition(".")
         document.data.setdefault(section, {})[field] = value
+        document.flags[section, field] = f"--{key.replace('_', '-')}"
     storage = document.data.setdefault("storage", {})
     if isinstance(storage, dict):  # a default path is below `directory` like one that is given
         storage.setdefault("path", str(Config().storage.path))

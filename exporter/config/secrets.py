@@ -41,12 +41,16 @@ class Secrets:
     def new_problems(self) -> list[str]:
         """Return one sentence for each file that has become unreadable since the last call."""
         self._read_all(self._config())
-        now = {"api_key_file": self._key.problem, "token_file": self._token.problem}
-        told, self._told = self._told, dict(now)
+        sources = {
+            "api_key_file": (self._key, "no key is in force"),
+            "token_file": (self._token, "nobody can write"),
+        }
+        told, self._told = self._told, {name: one.problem for name, (one, _) in sources.items()}
         return [
-            f"{name}: {problem}; the value before it stays in force"
-            for name, problem in now.items()
-            if problem is not None and problem != told.get(name)
+            f"{name}: {source.problem}; "
+            + (without if source.current() is None else "the value before it stays in force")
+            for name, (source, without) in sources.items()
+            if source.problem is not None and source.problem != told.get(name)
         ]
 
     def create_token(self) -> None:

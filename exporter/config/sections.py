@@ -87,6 +87,14 @@ class Upstream(Section):
     ca_file: FilePath | None = None
     """Certificates (PEM) to trust instead of the system's. Read again when the file changes."""
 
+    @field_validator("api_key_env")
+    @classmethod
+    def _without_dollar(cls, value: str | None) -> str | None:
+        if value is not None and value.startswith("$"):
+            name = value.strip("${}")
+            raise ValueError(f'expected the variable\'s name, "{name}", got "{value}"')
+        return value
+
     @field_validator("base_url")
     @classmethod
     def _without_path_of_the_api(cls, value: str) -> str:

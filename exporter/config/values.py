@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
 from ..metrics.catalogue import FAMILIES, LABEL_NAMES, Part
 from .credentials import Secret
-from .durations import JSON_SCHEMA_PATTERN, parse_duration
+from .durations import JSON_SCHEMA_PATTERN, parse_duration, write_duration
 
 RESERVED_LABELS: Final = LABEL_NAMES | {"job", "instance", "le", "upstream", "drill", "drill_page"}
 """Label names that Prometheus or the catalogue uses. Registration labels cannot have them."""
@@ -22,6 +22,7 @@ PER_JOB_NAMES: Final = tuple(
 )
 MAX_ID_CHARS: Final = 1024
 MAX_KEY_CHARS: Final = 256
+MAX_WAIT_DAYS: Final = 3650
 
 _SIZE: Final = re.compile(r"(\d{1,15})(B|KiB|MiB|GiB)")
 _SIZE_UNITS: Final = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
@@ -39,6 +40,13 @@ def _duration(value: object) -> float:
             return 0.0
         raise ValueError(f'expected a duration with its unit such as "{value}s", got {value}')
     raise ValueError(f'expected a duration such as "2s", got {show(value)}')
+
+
+def _wait(seconds: float) -> float:
+    if not 0.001 <= seconds <= MAX_WAIT_DAYS * 86400:
+        got = write_duration(seconds)
+        raise ValueError(f"expected a duration from 1ms to {MAX_WAIT_DAYS}d, got {got}")
+    return seconds
 
 
 def _size(value: object) -> int:
@@ -196,4 +204,4 @@ StatusCodes = Annotated[
 ]
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Wait = Annotated[Duration, Field(ge=0.001, le=10 * 365 * 86400)]
+Wait = Annotated[Duration, AfterValidator(_wait)]

@@ -61,7 +61,7 @@ def _monitoring_options(command: Callable[..., None]) -> Callable[..., None]:
     help="Write config and rules for a separate Prometheus, and exit.",
 )
 def drill(listed: bool, folder: Path | None, acts: tuple[str, ...], **flags: Any) -> None:
-    """Test the alerts: cause each fault, and check that its alert fires.
+    """Cause each fault, and check that its alert fires.
 
     The exporters, the jobs and the API are simulated; every series carries drill="true". Exit code
     0 when every alert was seen, 1 when not. Without --prometheus and --alertmanager nothing is

@@ -18,6 +18,7 @@ from .lock_file import Identity, LockFile, identity
 from .log_index import LogIndex, LogState
 from .note import Note
 from .opening import explain
+from .place import check_is_file
 from .store import StoreError, StoreUnusableError
 
 
@@ -49,7 +50,7 @@ class DatabaseFile:
 
     def lock(self) -> None:
         """Refuse a second exporter on the same file: the two would count everything twice."""
-        self._refuse_no_file()
+        check_is_file(self.path, self.place)
         self._lock.take()
 
     @property
@@ -83,17 +84,6 @@ class DatabaseFile:
     def unlock(self) -> None:
         """Release the file for another exporter."""
         self._lock.release()
-
-    def _refuse_no_file(self) -> None:
-        try:
-            mode = self.place.stat().st_mode
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise StoreUnusableError(f"{self.path}: {self.why(error)}") from error
-        if not stat.S_ISREG(mode):
-            what = "a folder" if stat.S_ISDIR(mode) else "a device or a pipe"
-            raise StoreUnusableError(f"{self.path}: {what}; storage.path must name a file")
 
     def remember(self) -> None:
         """Note which files are open now; raises `OSError`."""
@@ -130,7 +120,7 @@ class DatabaseFile:
 
         Yields what is wrong with the log, if anything. Raises `StoreUnusableError`, `DamagedError`.
         """
-        self._refuse_no_file()
+        check_is_file(self.path, self.place)
         if not self.path.exists() and not self.has_log():
             raise StoreUnusableError(f"{self.path}: no such file")
         if self._lock.exists():

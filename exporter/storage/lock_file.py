@@ -37,7 +37,9 @@ class LockFile:
         try:
             lock = open(self._path, mode, opener=_open_privately)  # noqa: SIM115
         except OSError as error:
-            raise StoreUnusableError(f"{self._database}: {self._why(error)}") from error
+            is_there = os.path.lexists(self._path)
+            what = f"its lock {self._path.name} cannot be opened: " if is_there else ""
+            raise StoreUnusableError(f"{self._database}: {what}{self._why(error)}") from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

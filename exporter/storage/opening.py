@@ -16,6 +16,8 @@ def explain(error: Exception, path: Path) -> str:
         return f"{text}: another process holds it; stop that one, or use another file"
     if "not a database" in text:
         return f"{text}; it was not changed; give storage.path another file"
+    if is_closed(path) and ("unable to open" in text or isinstance(error, PermissionError)):
+        return f"{text}: this user may not read and write it; change its owner or its mode"
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{text}; give storage.path a folder that this user may write to"
     if isinstance(error, FileNotFoundError) and not path.parent.exists():
@@ -23,6 +25,11 @@ def explain(error: Exception, path: Path) -> str:
     if _is_full(error, path):
         return f"{text}: the disk of {path.parent} is full; make room there"
     return text
+
+
+def is_closed(path: Path) -> bool:
+    """Whether a file is there and this user may not read and write it."""
+    return path.exists() and not os.access(path, os.R_OK | os.W_OK)
 
 
 def _is_full(error: Exception, path: Path) -> bool:

@@ -213,8 +213,50 @@ def test_the_example_shows_every_key_with_its_default() -> None:
         ),
         ("- a\n- b", ["config.yaml:1: expected a mapping of sections such as `upstream:`"]),
         ("just text", ["config.yaml:1: expected a mapping of sections such as `upstream:`"]),
-        ("a: [1, 2\nb: 3", ["config.yaml:2: not YAML: while parsing a flow sequence expected"]),
-        ("a: 'x", ["config.yaml:1: not YAML: while scanning a quoted scalar"]),
+        (
+            "a: [1, 2\nb: 3",
+            ["config.yaml:2: not YAML: while parsing a flow sequence (from line 1 on) expected"],
+        ),
+        (
+            "\na: 'x\n\n",
+            [
+                "config.yaml:4: not YAML: while scanning a quoted scalar (from line 2 on) found"
+                " unexpected end of stream; a closing quote is missing"
+            ],
+        ),
+        (
+            "log:\n\tlevel: info",
+            [
+                "config.yaml:2: not YAML: while scanning for the next token found character '\\t'"
+                " that cannot start any token; indent with spaces: YAML takes no tabs"
+            ],
+        ),
+        (
+            "log\n  level: info",
+            [
+                "config.yaml:2: not YAML: mapping values are not allowed here;"
+                " a line above may lack its colon, or a text its quotes"
+            ],
+        ),
+        (
+            "log:\n  level: info\n format: json",
+            [
+                "config.yaml:3: not YAML: while parsing a block mapping (from line 1 on) expected"
+                " <block end>, but found '<block mapping start>';"
+                " is each key of the section indented alike?"
+            ],
+        ),
+        (
+            "upstream: {heartbeat: 0}",
+            ["config.yaml:1: upstream.heartbeat: expected a duration from 1ms to 3650d, got 0s"],
+        ),
+        (
+            "upstream: {api_key_env: '${MY_KEY}'}",
+            [
+                "config.yaml:1: upstream.api_key_env: expected the variable's name,"
+                ' "MY_KEY", got "${MY_KEY}"'
+            ],
+        ),
         ("a: \x00", ["config.yaml:1: not YAML: special characters are not allowed"]),
         (
             "log: {}\nlog: {}",
@@ -311,7 +353,14 @@ def test_flags_take_precedence_over_the_file() -> None:
     text = "web: {listen_address: ':1'}\nlog: {level: debug}"
     config = parse(text, overrides={"web.listen_address": ":2", "storage.path": "x.db"})
     assert (config.web.listen_address, config.log.level) == (":2", "debug")
-    assert "web.listen_address" in errors(text, overrides={"web.listen_address": "x"})[0]
+
+
+def test_an_error_in_a_flag_names_the_flag_and_not_the_file() -> None:
+    found = errors("log: {level: loud}", overrides={"web.listen_address": "x"})
+    assert found[0] == (
+        '--web.listen-address: expected an address such as "127.0.0.1:10977", got "x"'
+    )
+    assert found[1].startswith("config.yaml:1: log.level: ")
 
 
 def test_the_prefix_defaults_to_that_of_the_external_url() -> None:

@@ -105,6 +105,14 @@ def test_a_problem_of_a_secret_is_new_once(tmp_path: Path, monkeypatch: pytest.M
     assert secrets.new_problems() == [problem]
 
 
+def test_a_problem_of_a_secret_that_was_never_read_says_what_it_costs(tmp_path: Path) -> None:
+    settings = config(tmp_path, "key", "token")
+    (tmp_path / "token").unlink()
+    (tmp_path / "token").mkdir()
+    problem = f"token_file: {tmp_path}/token: not a regular file; nobody can write"
+    assert Secrets(LiveConfig(settings)).new_problems() == [problem]
+
+
 def test_a_pipe_is_refused_without_waiting_for_its_other_end(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "key")
     with pytest.raises(SecretError, match="key: not a regular file"):

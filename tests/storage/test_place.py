@@ -1,0 +1,100 @@
+"""A place that no exporter could use for its database is known before one starts."""
+
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from exporter.storage.opening import explain
+from exporter.storage.place import check_usable
+from exporter.storage.schema import SCHEMA_VERSION
+from exporter.storage.sqlite import SqliteStore
+from exporter.storage.store import StoreUnusableError
+
+
+def execute(path: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        for statement in statements:
+            database.execute(statement)
+
+
+async def made_by_an_exporter(path: Path) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (Path.mkdir, "a folder; storage.path must name a file"),
+        (os.mkfifo, "a device or a pipe; storage.path must name a file"),
+        (lambda path: path.write_bytes(b"text " * 1000), "file is not a database; it was not"),
+        (lambda path: execute(path, "CREATE TABLE theirs (x)"), "a database of another program"),
+        (lambda path: path.with_name("jobs.db.lock").mkdir(), "its lock jobs.db.lock is not a"),
+        (lambda path: path.with_name("jobs.db.lock").symlink_to("x"), "its lock jobs.db.lock is"),
+        (lambda path: path.symlink_to("gone/jobs.db"), "gone does not exist; create it, or"),
+    ],
+)
+def test_what_an_exporter_would_refuse_is_refused_and_stays(
+    make: Callable[[Path], object], reason: str, tmp_path: Path
+) -> None:
+    make(tmp_path / "jobs.db")
+    before = {path: path.lstat() for path in tmp_path.iterdir()}
+    with pytest.raises(StoreUnusableError) as caught:
+        check_usable(tmp_path / "jobs.db")
+    assert str(caught.value).startswith(f"{tmp_path}/jobs.db: ")
+    assert reason in str(caught.value)
+    assert {path: path.lstat().st_ino for path in tmp_path.iterdir()} == {
+        path: status.st_ino for path, status in before.items()
+    }
+
+
+async def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    await made_by_an_exporter(tmp_path / "jobs.db")
+    execute(tmp_path / "jobs.db", f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    with pytest.raises(StoreUnusableError, match="written by a newer removit-exporter"):
+        check_usable(tmp_path / "jobs.db")
+
+
+async def test_a_place_that_an_exporter_can_use_is_accepted_and_nothing_is_made_there(
+    tmp_path: Path,
+) -> None:
+    check_usable(tmp_path / "jobs.db")
+    assert list(tmp_path.iterdir()) == []
+    await made_by_an_exporter(tmp_path / "jobs.db")
+    before = set(tmp_path.iterdir())
+    check_usable(tmp_path / "jobs.db")
+    assert set(tmp_path.iterdir()) == before
+
+
+async def test_a_database_is_accepted_while_an_exporter_has_it_open(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "jobs.db")
+    await store.open()
+    check_usable(tmp_path / "jobs.db")
+    await store.close()
+
+
+def test_a_damaged_database_is_accepted_because_an_exporter_sets_it_aside(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    execute(path, "CREATE TABLE jobs (x)")
+    path.write_bytes(path.read_bytes()[:100])
+    check_usable(path)
+
+
+def test_a_file_that_this_user_may_not_write_has_a_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "jobs.db"
+    path.touch()
+    monkeypatch.setattr(os, "access", lambda where, mode: where != path)
+    with pytest.raises(StoreUnusableError, match="change its owner or its mode"):
+        check_usable(path)
+    error = sqlite3.OperationalError("unable to open database file")
+    assert explain(error, path).startswith("unable to open database file: this user may not")
+    monkeypatch.setattr(os, "access", lambda where, mode: where != tmp_path)
+    with pytest.raises(StoreUnusableError, match="a folder that this user may write to"):
+        check_usable(path)
