@@ -37,17 +37,21 @@ def config_flags(command: Callable[..., None]) -> Callable[..., None]:
     return config_file_option(command)
 
 
-def load(
-    path: Path, flags: dict[str, str | None], *, secrets: bool = True
-) -> tuple[Config, ConfigFile]:
-    """Read the config with the flags over it, or end with all errors on stderr."""
-    overrides = {
+def overrides(flags: dict[str, str | None]) -> dict[str, str]:
+    """Return the values of the flags that were given, by the config key that each overrides."""
+    return {
         name.replace("__", "."): _from_here(name, value)
         for name, value in flags.items()
         if value is not None
     }
+
+
+def load(
+    path: Path, flags: dict[str, str | None], *, secrets: bool = True
+) -> tuple[Config, ConfigFile]:
+    """Read the config with the flags over it, or end with all errors on stderr."""
     try:
-        file = ConfigFile(path, overrides=overrides, secrets=secrets)
+        file = ConfigFile(path, overrides=overrides(flags), secrets=secrets)
         return file.load(), file
     except ConfigError as error:
         hint = "" if path.exists() else "; create it, or name another with --config.file"

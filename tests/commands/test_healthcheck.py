@@ -38,6 +38,19 @@ async def test_a_healthy_exporter_is_found_past_the_proxy_of_the_environment(
     assert (result.exit_code, result.output) == (0, "healthy\n")
 
 
+async def test_an_exporter_without_a_config_file_is_found_by_the_flags(
+    open_site: Open, tmp_path: Path
+) -> None:
+    """As the image's check finds the demo, on which Prometheus waits in `compose.yaml`."""
+    site = await open_site()
+    address = f"--web.listen-address=127.0.0.1:{site.client.port}"
+    result = await check(f"--config.file={tmp_path}/config.yaml", address)
+    assert (result.exit_code, result.output) == (0, "healthy\n")
+    result = await check(f"--config.file={tmp_path}/config.yaml", "--web.listen-address=10977")
+    assert result.exit_code == 1
+    assert result.output.startswith("--web.listen-address: expected an address such as")
+
+
 async def serve(status: int, tls: ssl.SSLContext | None = None) -> TestServer:
     async def healthy(request: web.Request) -> web.Response:
         return web.Response(status=status, text="a text")
