@@ -366,6 +366,14 @@ def test_a_2xx_that_says_done_counts_as_of_the_poll_before() -> None:
     assert served_at(ok("done"), now(70), restored) == now(40).steady
 
 
+def test_a_job_whose_end_is_known_is_no_witness_when_it_is_asked_again() -> None:
+    evidence = Evidence()
+    assert evidence.take(ok("done"), now(1), answered(state=JobState.DONE), Judgement()) == "well"
+    assert not evidence.witnessed()
+    assert evidence.take(ok("done"), now(2), answered("b"), Judgement()) == "ended"
+    assert evidence.witnessed()
+
+
 def test_a_job_that_ended_is_a_witness_as_of_the_poll_before() -> None:
     evidence = Evidence()
     evidence.take(error(500), now(50), answered("turned"), Judgement())

@@ -28,6 +28,7 @@ def test_the_scale_has_five_buckets_an_octave_from_a_quarter_of_a_second() -> No
     places = [position(age) for age in (0.0, 0.25, 0.5, 1.0, 32.0, 48.0)]
     assert places == pytest.approx([0, 0, 5, 10, 35, 35 + 5 * math.log2(1.5)])
     assert position(0.3) == pytest.approx(5 * math.log2(1.2))
+    assert position(0.26) == pytest.approx(5 * math.log2(1.04))
     assert position(1e12) == FARTHEST < BUCKETS
     assert (EDGES[0], EDGES[5], EDGES[BUCKETS]) == (0.25, 0.5, 2.0**17)
     assert WIDTHS[5] == pytest.approx(0.5 * (2**0.2 - 1))
