@@ -36,6 +36,7 @@ from exporter.core.reply import (
     transport_failure,
     unasked,
 )
+from exporter.core.status_reader import DriftLog
 
 REPLIES = Path(__file__).parent.parent / "data" / "replies"
 JOB_ID = "019cdc54-2673-dc32-b9e5-6e1d36cc9e8a"
@@ -205,6 +206,13 @@ def test_an_answer_as_full_as_its_texts_and_lists_may_be_is_read() -> None:
     assert len(status_of(reply).final_urls) == MAX_VARIATIONS
 
 
+def test_nothing_is_read_of_an_error_past_the_limit_though_its_beginning_parses() -> None:
+    body = b'{"error": "not_found"}'
+    assert parse_reply(404, {}, body.ljust(MAX_BODY_BYTES)).kind is Kind.NOT_FOUND
+    reply = parse_reply(404, {}, body.ljust(MAX_BODY_BYTES + 1))
+    assert (reply.kind, reply.error, reply.is_json) == (Kind.UNREADABLE, None, False)
+
+
 @pytest.mark.parametrize(
     ("state", "kind", "drift"),
     [
@@ -355,6 +363,15 @@ def test_the_list_of_drift_is_limited() -> None:
     unknown = [kind for kind, _ in drift_of(reply) if kind == "unknown_field"]
     assert len(unknown) == MAX_UNKNOWN_FIELDS
     assert ("wrong_type", "progress") in drift_of(reply)  # there is room for other kinds
+
+
+def test_the_first_entries_of_drift_are_kept_and_each_once() -> None:
+    drift = DriftLog()
+    for number in range(MAX_DRIFTS + 5):
+        drift.add(DriftKind.UNKNOWN_FIELD, str(number))
+        drift.add(DriftKind.UNKNOWN_FIELD, str(number))
+    assert len(drift.found) == MAX_DRIFTS
+    assert drift.found[-1].detail == str(MAX_DRIFTS - 1)
 
 
 def test_the_texts_of_one_answer_are_limited_together() -> None:
