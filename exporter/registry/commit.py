@@ -122,7 +122,10 @@ class GroupCommit:
     def worked(self) -> None:
         """Take note that a write succeeded."""
         # On a nearly full disk a small write may succeed and the backlog still fail.
-        self.writable = not self._backlog
+        is_writable = not self._backlog
+        if is_writable and not self.writable:
+            self._log.info("store writable again")
+        self.writable = is_writable
 
     def submit(self, changes: Sequence[tuple[Change, Settled]], *, must_store: bool) -> None:
         """Queue changes for the same commit; each is called back with its result, in order.

@@ -156,7 +156,7 @@ class UploadRoutes:
             if not self._context.stop.time_is_up:
                 raise
             tracking.cancel()
-            log = self._context.log.bind(job_id=reply.job_id)
+            log = self._context.log.bind(job_id=reply.job_id, key=key)
             log.error("upload not tracked", error="the exporter is shutting down")
 
     async def _track(self, reply: UploadReply, labels: Mapping[str, str], key: str | None) -> None:
@@ -166,7 +166,7 @@ class UploadRoutes:
             if 200 <= reply.http_status <= 299:
                 context.log.warning("upload not tracked", error="the answer has no job_id")
             return
-        log = context.log.bind(job_id=job_id)
+        log = context.log.bind(job_id=job_id, key=key)
         if wrong := context.config().registration.check(job_id, {}, None):
             context.instruments.refused("invalid")
             log.warning("upload not tracked", errors=wrong)

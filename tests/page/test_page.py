@@ -215,6 +215,42 @@ WIDTHS_WITH_LONG_TIMES = """
 """
 
 
+@pytest.mark.parametrize(("width", "cells"), [(1280, "td:not(.c-notes) > div"), (390, "td div.only-narrow")])
+async def test_a_late_suspected_job_is_not_cut_off(
+    width: int, cells: str, lively: Site, simulator: Simulator, open_page: Any
+) -> None:
+    job_id = simulator.add(Script.stuck(0.0))
+    with simulator.faults.override(job_id, 500, b"{}"):
+        await lively.put(job_id, labels={"shop": "eu"}, key="sku-1")
+        page = await open_page(lively, viewport={"width": width, "height": 844})
+        await expect(row(page, job_id)).to_contain_text("suspected")
+        sizes = await page.evaluate(WIDTHS_OF_LATE_ROWS, f"#rows .job :is({cells}, .c-time)")
+    assert sizes
+    assert not [(text, needed) for needed, there, text in sizes if needed > there]
+
+
+WIDTHS_OF_LATE_ROWS = """
+(cells) => {
+  for (const late of document.querySelectorAll("#rows .late")) {
+    late.previousElementSibling.textContent = "59 m 59 s";
+    late.textContent = "overdue";
+  }
+  return [...document.querySelectorAll(cells)].map((box) => [box.scrollWidth, box.clientWidth, box.textContent]);
+}
+"""
+
+
+async def test_the_exporters_own_trouble_is_at_the_top(site: Site, open_page: Any) -> None:
+    page = await open_page(site)
+    await live(page)
+    await expect(page.locator("#troubles")).to_be_hidden()
+    site.exporter.instruments.reload_ok.set(0)
+    text = "The changed config has an error: the former one stays in force"
+    await expect(page.locator("#troubles li")).to_have_text([text])
+    site.exporter.instruments.reload_ok.set(1)
+    await expect(page.locator("#troubles")).to_be_hidden()
+
+
 async def test_variations_are_offered_as_soon_as_the_jobs_are_read(
     lively: Site, simulator: Simulator, open_page: Any
 ) -> None:

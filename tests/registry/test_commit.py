@@ -132,6 +132,14 @@ async def test_any_other_change_counts_at_once_and_is_written_later(writer: Writ
     assert writer.commit.writable
 
 
+async def test_the_log_says_once_that_the_store_can_be_written_again(writer: Writer) -> None:
+    writer.commit.failed(StoreError("disk full"))
+    with capture_logs() as logged:
+        writer.commit.worked()
+        writer.commit.worked()
+    assert [line["event"] for line in logged] == ["store writable again"]
+
+
 async def test_one_change_is_tried_each_time_the_wait_is_over(writer: Writer) -> None:
     writer.commit.failed(StoreError("disk full"))
     with pytest.raises(StoreError, match="disk full"):

@@ -704,7 +704,9 @@ async def test_an_upload_whose_job_cannot_be_registered_before_the_stop_is_answe
 ) -> None:
     _, site = recorder
     with held(site.exporter.store):
-        reader, writer = await begin(site, "Content-Length: 2\r\n", b"{}")
+        reader, writer = await begin(
+            site, "Removit-Exporter-Key: sku-1\r\nContent-Length: 2\r\n", b"{}"
+        )
         await until(lambda: taken(site))
         stopping = stop(site)
         answer = await asyncio.wait_for(reader.read(), 20)
@@ -713,7 +715,7 @@ async def test_an_upload_whose_job_cannot_be_registered_before_the_stop_is_answe
     assert answer.split()[1] == b"200"
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["job_id"] == "taken"
     [line] = [record for record in caplog.records if record.msg == "upload not tracked"]
-    assert line.__dict__["job_id"] == "taken"
+    assert (line.__dict__["job_id"], line.__dict__["key"]) == ("taken", "sku-1")
 
 
 @pytest.mark.usefixtures("short_stop")

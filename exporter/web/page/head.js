@@ -1,7 +1,7 @@
 // The head of the page: the connection, the upstream, and the counts by state.
 
 import { el, find, icon, inFrame, setAttribute, setText } from "./dom.js";
-import { ago, duration, number, now, seconds } from "./format.js";
+import { ago, count, duration, number, now, seconds } from "./format.js";
 import { format, NO_FILTER, onRoute, route } from "./route.js";
 import { STATES, stateWord, upstreamWords } from "./words.js";
 
@@ -85,6 +85,23 @@ export class Upstream {
     const next = seconds(this.upstream.next_try_at);
     setText(this.next, next === null ? "" : `next try ${next > now() + 1 ? `in ${duration(next - now())}` : "now"}`);
   }
+}
+
+// What is wrong with the exporter itself; nothing is shown while all is well.
+export function showTroubles({ exporter }) {
+  const { broken, job_file_errors: files } = exporter;
+  const texts = [
+    !exporter.store_writable && "The database cannot be written: registrations are refused, polling goes on",
+    !exporter.config_reload_successful && "The changed config has an error: the former one stays in force",
+    files > 0 && `${count(files, "job file")} cannot be read without errors`,
+    broken.length > 0 && `${broken.join(", ")} stopped: restart the exporter`,
+  ].filter(Boolean);
+  const list = find("troubles");
+  const former = [...list.children].map((item) => item.textContent);
+  if (String(former) === String(texts)) return;
+  list.replaceChildren(...texts.map((text) => el("li", {}, icon("trouble"), text)));
+  list.hidden = texts.length === 0;
+  announce(texts.length ? texts.join(". ") : "The exporter's trouble is over");
 }
 
 // How an event changes the number of jobs by state, as pairs of state and amount.

@@ -3,7 +3,7 @@
 import { AnswerError, getEvents, getSummary } from "./api.js";
 import { find, icon, inFrame, setAttribute, setText } from "./dom.js";
 import { count, number } from "./format.js";
-import { announce, Connection, Tiles, Upstream } from "./head.js";
+import { announce, Connection, showTroubles, Tiles, Upstream } from "./head.js";
 import { Jobs } from "./jobs.js";
 import { Live } from "./live.js";
 import { Panel } from "./panel.js";
@@ -51,6 +51,7 @@ function showSummary(fresh) {
   toolbar.offer(summary, jobs.all());
   showKinds(summary);
   showSteps(summary);
+  showTroubles(summary);
   showExporter(summary);
   changed();
 }

@@ -9,7 +9,7 @@ import { keepToken, tryToken } from "./api.js";
 export const unlockForm = make();
 
 function make() {
-  const input = el("input", { type: "password", name: "token", autocomplete: "off", required: true, "aria-label": "Token" });
+  const input = el("input", { type: "password", name: "token", autocomplete: "off", required: true, placeholder: "Token", "aria-label": "Token" });
   const button = el("button", { type: "submit", text: "Unlock" });
   const problem = el("p", { class: "bad", role: "alert" });
   const submit = async (event) => {

@@ -75,7 +75,7 @@ const EVENTS = {
   finished: (data) => [data.state, stateWord(data.state), finish(data)],
   overturned: (data) => ["back", `Verdict overturned: not ${stateWord(data.from).toLowerCase()} after all`],
   forgotten: (data) => ["minus", "Forgotten", data.reason],
-  upstream_changed: (data) => ["unknown", upstreamWords(data.to)[1], data.code ? `last answer: ${codeWords(data.code)}` : ""],
+  upstream_changed: (data) => [...upstreamWords(data.to), data.code ? `last answer: ${codeWords(data.code)}` : ""],
 };
 
 function finish(data) {
