@@ -44,6 +44,10 @@ help: ## show this list
 demo: .venv/run.stamp ## simulator, exporter and a stream of jobs; ARGS="--for 20s" hands flags on
 	$(BIN)/removit-exporter demo $(ARGS)
 
+.PHONY: dist
+dist: .venv/run.stamp ## build wheel and sdist into dist/
+	$(BIN)/python -m hatchling build -d dist
+
 .PHONY: test
 test: lint docs-check ## linters, types and all tests; SLOW=1 adds the slow ones and the coverage
 ifeq ($(SLOW),)

@@ -40,7 +40,7 @@ def test_a_step_that_fails_ends_the_release() -> None:
     ],
 )
 def test_a_changelog_without_this_version_on_top_is_refused(text: str) -> None:
-    with pytest.raises(StepError, match=r"not with \[1.2.0\] - DATE"):
+    with pytest.raises(StepError, match=r"not with \[1.2.0\] - DATE; name"):
         checklist.check_changelog(text, "1.2.0")
 
 

@@ -67,7 +67,10 @@ def check_changelog(text: str, released: str) -> None:
     headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
     wanted = rf"\[{re.escape(released)}\] - \d{{4}}-\d\d-\d\d"
     if not headings or not re.fullmatch(wanted, headings[0]):
-        raise StepError(f"CHANGELOG.md begins with {headings[:1]}, not with [{released}] - DATE")
+        raise StepError(
+            f"CHANGELOG.md begins with {headings[:1]}, not with [{released}] - DATE; name"
+            " its newest section so, if pyproject.toml has the right version"
+        )
 
 
 def tests() -> None:

@@ -215,7 +215,9 @@ WIDTHS_WITH_LONG_TIMES = """
 """
 
 
-@pytest.mark.parametrize(("width", "cells"), [(1280, "td:not(.c-notes) > div"), (390, "td div.only-narrow")])
+@pytest.mark.parametrize(
+    ("width", "cells"), [(1280, "td:not(.c-notes) > div"), (390, "td div.only-narrow")]
+)
 async def test_a_late_suspected_job_is_not_cut_off(
     width: int, cells: str, lively: Site, simulator: Simulator, open_page: Any
 ) -> None:
@@ -235,7 +237,8 @@ WIDTHS_OF_LATE_ROWS = """
     late.previousElementSibling.textContent = "59 m 59 s";
     late.textContent = "overdue";
   }
-  return [...document.querySelectorAll(cells)].map((box) => [box.scrollWidth, box.clientWidth, box.textContent]);
+  const boxes = [...document.querySelectorAll(cells)];
+  return boxes.map((box) => [box.scrollWidth, box.clientWidth, box.textContent]);
 }
 """
 
