@@ -80,7 +80,7 @@ class KeptLines:
             one
             for at, head in enumerate(self._heads)
             for one in (head, *(slices[at] for slices in blocks))
-            if one.plain
+            if one.size
         )
 
     def _replace(self, block: _Block, at: int, job_id: str, line: bytes) -> None:

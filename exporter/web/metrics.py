@@ -72,7 +72,7 @@ class MetricsRoute:
         if stream:
             yield (stream.HEADER,)
         for slices in page:
-            size += sum(len(one.plain) for one in slices)
+            size += sum(one.size for one in slices)
             yield stream.add(slices) if stream else [one.plain for one in slices]
         if stream:
             yield (stream.end(),)

@@ -30,3 +30,27 @@ def test_a_slice_is_deflated_once_and_fits_into_any_page() -> None:
         body = packed([Slice(before), kept])
         assert gzip.decompress(body) == before + kept.plain
         assert kept.deflated() is deflated
+
+
+@given(st.lists(st.binary(max_size=200)))
+def test_slices_that_were_inflated_again_give_the_same_page(texts: list[bytes]) -> None:
+    slices = [Slice(text) for text in texts]
+    body = packed(slices)
+    assert [one.plain for one in slices] == texts
+    assert packed(slices) == body
+
+
+def test_a_slice_larger_than_the_zeros_of_the_checksum_is_in_the_stream() -> None:
+    text = bytes(range(256)) * 1000
+    assert gzip.decompress(packed([Slice(b"before"), Slice(text)])) == b"before" + text
+
+
+def test_a_slice_keeps_the_forms_that_are_asked_for() -> None:
+    kept = Slice(b"kept" * 100)
+    deflated = kept.deflated()
+    assert (kept._plain, kept._deflated) == (None, deflated)
+    plain = kept.plain
+    kept.deflated()
+    assert (kept._plain, kept._deflated) == (plain, deflated)
+    kept.deflated()
+    assert (kept._plain, kept._deflated) == (None, deflated)
