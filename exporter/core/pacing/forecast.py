@@ -11,7 +11,7 @@ from itertools import chain
 from operator import mul, sub
 from typing import TYPE_CHECKING, Final
 
-from .marks import FINE, ORIGIN, POINTS, SCALE
+from .marks import FINE, ORIGIN, POINTS, SCALE, share_shift
 from .scale import BUCKETS, EDGES, PER_OCTAVE, YOUNGEST, position
 
 if TYPE_CHECKING:
@@ -130,13 +130,14 @@ def _weigh(made: Forecast, watch: "Watch", ahead: int) -> None:
     end = min(made.bucket + ahead, BUCKETS)
     plain = made.plain[: end - made.bucket]
     plain.append(watch.mode.law.survival[end])  # all that is farther off
-    centre = ORIGIN + (YOUNGEST + (made.bucket + 0.5) / PER_OCTAVE + watch.shift) * SCALE
+    middle = YOUNGEST + (made.bucket + 0.5) / PER_OCTAVE
+    centre = ORIGIN + (middle + share_shift(watch.percent)) * SCALE
     width = FINE * len(plain)
     lasts = _slice(mark.left.cumulated, centre - math.log2(made.age) * SCALE, width)
     told = map(mul, plain, lasts)
     if watch.since > 0.1:
-        early = _slice(mark.entered.cumulated, centre - watch.before_point, width)
-        late = _slice(mark.entered.cumulated, centre - watch.since_point, width)
+        early = _slice(mark.entered.cumulated, centre - _point(watch.before), width)
+        late = _slice(mark.entered.cumulated, centre - _point(watch.since), width)
         last = 1.0 - mark.entered.shares[-1]
         if last < MOST_BEYOND or late[0] >= last:
             late = [min(below, last) for below in late]  # the last bucket has no upper end
@@ -161,3 +162,8 @@ def _slice(cumulated: list[float], start: float, width: int) -> list[float]:
     """Return a cumulated table from a point on, one value for each bucket of age."""
     first = min(max(int(start), 0), POINTS - width)
     return cumulated[first : first + width : FINE]
+
+
+def _point(age: float) -> float:
+    """Return an age (seconds) as a point of a mark's cumulated table."""
+    return math.log2(max(age, 0.01)) * SCALE

@@ -61,8 +61,8 @@ class Learner:
         age = max(age, watch.last)
         self._rate(watch, age, ended=True)
         weight = watch.mode.law.weight
-        for mark, run in watch.ended_runs():
-            mark.learn(run, (watch.last, age), weight)
+        for run in watch.ended_runs():
+            run.mark.learn(run, (watch.last, age), weight)
         watch.mode.end(watch.last, age)
         if watch.mode is not self.all:
             self.all.live(watch.first, watch.last)

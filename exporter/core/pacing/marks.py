@@ -131,12 +131,13 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A job's time at one mark, in ages (seconds): each change lies between two polls.
+    """A job's time at a mark, in ages (seconds): each change lies between two polls.
 
     The mark was entered after `before` and by `since`, last seen at `seen`, and gone at `left`;
     `left` is None when it lasted until the job ended.
     """
 
+    mark: Mark
     percent: int
     before: float
     since: float

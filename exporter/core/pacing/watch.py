@@ -1,11 +1,11 @@
 """The state that is kept for each mode, and for each pending job."""
 
-import math
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from .law import HEAVIEST, Law
-from .marks import SCALE, Mark, Run, band, share_shift
+from .marks import Mark, Run, band
 
 MARKS: Final = 12
 """A mode has this many marks of its own; all further steps and bands share one more."""
@@ -78,13 +78,8 @@ class Watch:
     """The mark was entered after `before` and by `since`."""
     seen: float = 0.0
     """When the mark was last seen."""
-    before_point: float = 0.0
-    since_point: float = 0.0
-    """Both ages as points of a mark's cumulated table."""
-    shift: float = 0.0
-    """The mark's `share_shift`."""
-    runs: dict[int, tuple[Mark, Run]] = field(default_factory=dict)
-    """The last run at each mark that the job has left, by the mark's `id`."""
+    runs: tuple[Run, ...] = ()
+    """The last run at each mark that the job has left."""
     expected: tuple[float, float] | None = None
     """The chance that the next poll sees the end, by the law and by the mark.
 
@@ -114,17 +109,14 @@ class Watch:
                 self.before = self.last
             self.mark = self.mode.mark(step, percent)
             self.step, self.percent, self.since = step, percent, age
-            self.shift = share_shift(percent)
-            self.before_point = math.log2(max(self.before, 0.01)) * SCALE
-            self.since_point = math.log2(max(age, 0.01)) * SCALE
         self.seen = age
 
-    def ended_runs(self) -> list[tuple[Mark, Run]]:
+    def ended_runs(self) -> Sequence[Run]:
         """Return the runs at all marks, once the job has ended."""
         if self.mark is not None:
             self._leave(self.mark, None)
-        return list(self.runs.values())
+        return self.runs
 
     def _leave(self, mark: Mark, age: float | None) -> None:
-        run = Run(self.percent, self.before, self.since, self.seen, age)
-        self.runs[id(mark)] = (mark, run)
+        run = Run(mark, self.percent, self.before, self.since, self.seen, age)
+        self.runs = (*(one for one in self.runs if one.mark is not mark), run)

@@ -274,7 +274,6 @@ def test_the_forecast_weighs_when_the_mark_was_entered_and_that_it_still_lasts()
     left.rebuild(1e-6)
     watch.mark.score = 4.0
     watch.before = 6.0
-    watch.before_point = math.log2(6.0) * 15
     made = forecast(watch, 9.0)
     assert made.told is not None
     lives = [EDGES[made.bucket + at] for at, chance in enumerate(made.told) if chance > 1e-12]

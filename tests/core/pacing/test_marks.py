@@ -77,7 +77,7 @@ def test_the_point_of_a_ratio_of_1_is_at_the_origin() -> None:
 def test_a_mark_learns_when_it_was_entered_and_left_as_shares_of_the_life() -> None:
     mark = Mark()
     # Entered at 20 s at 25 %, left at 40 s; the life is 80 s: ratios 4 * 1/4 and 2 * 1/4.
-    mark.learn(Run(25, 20.0, 20.0, 40.0, 40.0), (80.0, 80.0), 2.0)
+    mark.learn(Run(mark, 25, 20.0, 20.0, 40.0, 40.0), (80.0, 80.0), 2.0)
     assert mark.entered.counts[7] == pytest.approx(2.0)
     assert mark.left.counts[2] == pytest.approx(2.0)
     assert mark.new_ends == 1
@@ -85,18 +85,18 @@ def test_a_mark_learns_when_it_was_entered_and_left_as_shares_of_the_life() -> N
 
 def test_a_mark_entered_by_the_first_poll_says_nothing_about_when() -> None:
     mark = Mark()
-    mark.learn(Run(0, 0.0, 0.1, 30.0, None), (40.0, 50.0), 1.0)
+    mark.learn(Run(mark, 0, 0.0, 0.1, 30.0, None), (40.0, 50.0), 1.0)
     assert sum(mark.entered.counts) == 0
     assert mark.left.counts[0] == 1.0
-    mark.learn(Run(0, 0.0, 0.1, 0.1, None), (40.0, 50.0), 1.0)
-    mark.learn(Run(0, 0.0, 0.1, 0.1, 5.0), (40.0, 50.0), 1.0)
+    mark.learn(Run(mark, 0, 0.0, 0.1, 0.1, None), (40.0, 50.0), 1.0)
+    mark.learn(Run(mark, 0, 0.0, 0.1, 0.1, 5.0), (40.0, 50.0), 1.0)
     assert sum(mark.left.counts) == 1.0
     assert mark.new_ends == 3
 
 
 def test_between_two_polls_a_change_is_spread() -> None:
     mark = Mark()
-    mark.learn(Run(50, 20.0, 40.0, 40.0, 60.0), (60.0, 80.0), 1.0)
+    mark.learn(Run(mark, 50, 20.0, 40.0, 40.0, 60.0), (60.0, 80.0), 1.0)
     # Entered after 20 s to 40 s of 60 s to 80 s: ratios 0.75 to 2.
     touched = [at for at, count in enumerate(mark.entered.counts) if count > 0]
     assert touched == [*range(5, 13)]
@@ -107,7 +107,7 @@ def test_between_two_polls_a_change_is_spread() -> None:
 
 def test_very_short_times_are_bounded_from_below() -> None:
     mark = Mark()
-    mark.learn(Run(100, 0.0, 0.2, 0.2, 0.3), (0.0, 0.4), 1.0)
+    mark.learn(Run(mark, 100, 0.0, 0.2, 0.2, 0.3), (0.0, 0.4), 1.0)
     assert sum(mark.entered.counts) == pytest.approx(1.0)
     assert mark.entered.counts[RATIOS - 1] > 0  # at most 0.4 s / 0.01 s
     assert mark.entered.counts[2] > 0  # at least 0.1 s / 0.2 s
