@@ -20,6 +20,8 @@ from ..storage.store import HistoryRequest, Store, StoredEvent
 KEPT_ITEMS: Final = 10_000
 SLICE: Final = 500
 """How many events are read from the store at once."""
+BLOCK: Final = 32
+"""The items that a reader gets at once; each block begins at the same item for all readers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,17 @@ class Progress:
 Item = StoredEvent | Progress
 
 
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Some items that follow each other. Blocks with the same `span` have the same items.
+
+    `span` counts the items of the stream; it is None for what was read from the store.
+    """
+
+    items: Sequence[Item]
+    span: tuple[int, int] | None = None
+
+
 class HistoryGapError(Exception):
     """The stream cannot go on after an id: later events are not kept any more, or never existed."""
 
@@ -52,6 +65,11 @@ class Wanted:
     variation: str | None = None
     """The variation that an event is about."""
     progress: bool = False
+
+    @property
+    def everything(self) -> bool:
+        """Whether the reader wants all events, with or without progress."""
+        return self.type is self.job_id is self.variation is None
 
     def admits(self, item: Item) -> bool:
         """Return whether the reader wants an item."""
@@ -142,30 +160,38 @@ class Feed:
     async def follow(
         self, after: int, wanted: Wanted, idle: float = math.inf
     ) -> AsyncIterator[Item | None]:
-        """Yield what happens after an id, until the feed is closed.
+        """Yield what happens after an id and is wanted, until the feed is closed.
 
         None means that the reader has everything so far; it comes again after each `idle` seconds
         without an item. Raises `HistoryGapError` if the reader is so far behind that the next
         events are not kept any more, and `StoreError`.
         """
+        async for block in self.blocks(after, wanted, idle):
+            if block is None:
+                yield None
+                continue
+            for item in block.items:
+                if wanted.admits(item):
+                    yield item
+
+    async def blocks(
+        self, after: int, wanted: Wanted, idle: float = math.inf
+    ) -> AsyncIterator[Block | None]:
+        """Yield the same as `follow`, in blocks; these have unwanted items as well."""
         at = self._position(after)
         while not self._closed:
             if at is None or at < self._passed - len(self._items):
                 newest = self._newest_id
                 async for event in self.past(after, wanted):
-                    yield event
+                    yield Block((event,))
                 after = max(after, newest)
                 at = self._position(after)
                 continue
             while at < self._passed and at >= self._passed - len(self._items):
-                item = self._items[at - self._passed]
-                at += 1
-                if isinstance(item, StoredEvent):
-                    if item.id <= after:
-                        continue
-                    after = item.id
-                if wanted.admits(item):
-                    yield item
+                block = self._block(at)
+                at += len(block.items)
+                after = max([after, *_ids(block.items)])
+                yield block
             if at == self._passed:
                 more = self._more = self._more or asyncio.Event()
                 yield None
@@ -173,6 +199,12 @@ class Feed:
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(None if idle == math.inf else idle):
                             await more.wait()
+
+    def _block(self, at: int) -> Block:
+        """Return the items from a position in memory to the end of its block."""
+        end = min(self._passed, at - at % BLOCK + BLOCK)
+        first = self._passed - len(self._items)
+        return Block([self._items[each - first] for each in range(at, end)], (at, end))
 
     def _position(self, after: int) -> int | None:
         """Return the position in the stream after an event, as a number of items.
@@ -202,3 +234,7 @@ class Feed:
         if self._more is not None:
             self._more.set()
             self._more = None
+
+
+def _ids(items: Sequence[Item]) -> list[int]:
+    return [item.id for item in items if isinstance(item, StoredEvent)]

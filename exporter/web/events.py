@@ -5,19 +5,23 @@ a restart of either side loses nothing.
 """
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from aiohttp import web
 
 from ..core.events import EventType
-from ..registry.feed import KEPT_ITEMS, HistoryGapError, Item, Progress, Wanted
+from ..registry.feed import KEPT_ITEMS, Block, HistoryGapError, Item, Progress, Wanted
 from ..storage.store import StoredEvent, StoreError
 from .auth import has_token
 from .context import Context, dump_json, rfc3339, show_event
 from .errors import ApiError, unavailable
 from .parameters import flag_errors, is_number, unknown_parameters
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 MAX_FOLLOWERS: Final = 500
 RESERVED_FOLLOWERS: Final = 50
@@ -25,12 +29,13 @@ RESERVED_FOLLOWERS: Final = 50
 CHECK_SECONDS: Final = 1.0
 """How often a stream without items checks whether its client is still there."""
 PAUSE_SECONDS: Final = 0.001
-"""How long each follower waits after a piece, for each follower that there is."""
+"""How long a follower waits on average after a piece, for each follower that there is."""
 KEEPALIVE_SECONDS: Final = 15.0
 """After this long without an item a keep-alive is sent, so that a dead connection is noticed."""
 RETRY_MS: Final = 2000
 """How long a browser waits before it connects again."""
 BATCH_BYTES: Final = 64 * 1024
+KEPT_BLOCKS: Final = 100
 _PARAMETERS: Final = ("after", "type", "job_id", "variation", "warning", "follow")
 _TYPE_OF: Final = {
     "variation": EventType.VARIATION_IGNORED,
@@ -76,7 +81,8 @@ class EventRoutes:
                 raise ApiError(410, f"{error}; begin again without `after`") from None
         if not follow:
             start = await feed.oldest() if after is None else after
-            return await self._send(request, feed.past(start, wanted), NDJSON, start)
+            past = _batched(_blocks(feed.past(start, wanted)), wanted, self._encoded[NDJSON])
+            return await self._send(request, past, NDJSON, start)
         most = MAX_FOLLOWERS
         if self._context.logins.required or has_token(self._context, request):
             most += RESERVED_FOLLOWERS
@@ -84,15 +90,17 @@ class EventRoutes:
             raise unavailable(f"{most} streams are open already")
         if after is None:
             after = feed.newest_id if as_sse else await feed.oldest()
-        items = feed.follow(after, wanted, idle=CHECK_SECONDS)
+        form = SSE if as_sse else NDJSON
+        blocks = feed.blocks(after, wanted, idle=CHECK_SECONDS)
         self._followers += 1
         try:
-            return await self._send(request, items, SSE if as_sse else NDJSON, after)
+            pieces = _batched(blocks, wanted, self._encoded[form])
+            return await self._send(request, pieces, form, after)
         finally:
             self._followers -= 1
 
     async def _send(
-        self, request: web.Request, items: AsyncIterator[Item | None], form: Form, after: int
+        self, request: web.Request, pieces: AsyncIterator[bytes], form: Form, after: int
     ) -> web.StreamResponse:
         headers = {"Content-Type": form.media_type, "Cache-Control": "no-store"}
         # Without the last header nginx would buffer the stream.
@@ -100,17 +108,17 @@ class EventRoutes:
         await response.prepare(request)
         if request.method == "HEAD":
             return response
-        time = asyncio.get_running_loop().time
         try:
             await response.write(form.begin(after))
-            async for piece in _batched(items, self._encoded[form], time):
+            async for piece in pieces:
                 if request.transport is None:
                     break  # the client has gone away
                 if piece:
                     await response.write(piece)
                 # What happens meanwhile is sent together: hundreds of followers must not take the
-                # loop's time from the work that they follow.
-                await asyncio.sleep(self._followers * PAUSE_SECONDS)
+                # loop's time from the work that they follow. Nor may all of them send at once.
+                pause = random.uniform(0.5, 1.5) * PAUSE_SECONDS  # noqa: S311 - jitter
+                await asyncio.sleep(self._followers * pause)
             await response.write_eof()
         except ConnectionError:
             pass  # the client has gone away
@@ -129,39 +137,65 @@ class Encoded:
         self.form = form
         self._written: dict[tuple[str, int], tuple[Item, bytes]] = {}
         """By an event's id, or the identity of a progress item, which is kept here for that."""
+        self._blocks: dict[tuple[int, int], bytes] = {}
+        """Whole blocks, by their span."""
 
-    def write(self, item: Item) -> bytes:
-        """Return an item's bytes."""
+    def write(self, block: Block, wanted: Wanted) -> bytes:
+        """Return the bytes of those items of a block that are wanted.
+
+        The blocks of those who want all events are joined once; a format that has no progress
+        writes nothing for it.
+        """
+        if block.span is None or not wanted.everything:
+            return b"".join(self._write(item) for item in block.items if wanted.admits(item))
+        known = self._blocks.get(block.span)
+        if known is None:
+            known = b"".join(map(self._write, block.items))
+            _keep(self._blocks, block.span, known, KEPT_BLOCKS)
+        return known
+
+    def _write(self, item: Item) -> bytes:
         key = ("event", item.id) if isinstance(item, StoredEvent) else ("progress", id(item))
         known = self._written.get(key)
         if known is not None:
             return known[1]
         written = self.form.write(item)
-        if len(self._written) >= KEPT_ITEMS:
-            del self._written[next(iter(self._written))]
-        self._written[key] = (item, written)
+        _keep(self._written, key, (item, written), KEPT_ITEMS)
         return written
 
 
+def _keep(kept: dict[Key, Value], key: Key, value: Value, most: int) -> None:
+    """Add an entry; the oldest one goes where there are `most` already."""
+    if len(kept) >= most:
+        del kept[next(iter(kept))]
+    kept[key] = value
+
+
+async def _blocks(items: AsyncIterator[Item]) -> AsyncIterator[Block]:
+    async for item in items:
+        yield Block((item,))
+
+
 async def _batched(
-    items: AsyncIterator[Item | None], encoded: Encoded, time: Callable[[], float]
+    blocks: AsyncIterator[Block | None], wanted: Wanted, encoded: Encoded
 ) -> AsyncIterator[bytes]:
     """Yield items as bytes, those that are ready together as one piece, and keep-alives.
 
     An empty piece comes each second without an item, so that a client that has gone is noticed.
     """
+    time = asyncio.get_running_loop().time
     pending, size, written = list[bytes](), 0, time()
-    async for item in items:
-        if item is not None:
-            pending.append(encoded.write(item))
-            size += len(pending[-1])
-        if pending and (item is None or size >= BATCH_BYTES):
+    async for block in blocks:
+        if block is not None and (piece := encoded.write(block, wanted)):
+            pending.append(piece)
+            size += len(piece)
+        if pending and (block is None or size >= BATCH_BYTES):
             yield b"".join(pending)
             pending, size, written = [], 0, time()
-        elif item is None and time() - written >= KEEPALIVE_SECONDS:
+        elif block is None and time() - written >= KEEPALIVE_SECONDS:
             yield encoded.form.keepalive
             written = time()
-        elif item is None:
+        elif block is None:
             yield b""
     yield b"".join(pending)
 

@@ -8,7 +8,7 @@ import pytest
 from support import START, job
 
 from exporter.core.events import Event, EventType
-from exporter.registry.feed import Feed, HistoryGapError, Item, Progress, Wanted
+from exporter.registry.feed import BLOCK, Block, Feed, HistoryGapError, Item, Progress, Wanted
 from exporter.storage.memory import MemoryStore
 from exporter.storage.store import Accepted, Change, HistoryRequest, PruneRequest, StoredEvent
 
@@ -50,6 +50,16 @@ async def until_caught_up(items: AsyncIterator[Item | None]) -> AsyncIterator[It
         yield item
 
 
+async def spans(blocks: AsyncIterator[Block | None]) -> list[tuple[int, int] | None]:
+    """Return the spans of the blocks that a reader receives until it has everything."""
+    found = []
+    async for block in blocks:
+        if block is None:
+            break
+        found.append(block.span)
+    return found
+
+
 def shown(items: Sequence[Item]) -> list[str]:
     return [
         f"{item.job_id} {item.progress}" if isinstance(item, Progress) else str(item.event.job_id)
@@ -85,6 +95,21 @@ async def test_a_reader_that_falls_behind_continues_from_the_store(stream: Strea
     assert first is not None
     rest = [item async for item in until_caught_up(items)]
     assert shown([first, *rest]) == list("abcdefg")
+
+
+async def test_readers_of_all_events_get_the_same_blocks_wherever_they_began() -> None:
+    stream = Stream(kept=4 * BLOCK)
+    await stream.add(*(f"j{at}" for at in range(2 * BLOCK + 5)))
+    assert await spans(stream.feed.blocks(0, ALL)) == [
+        (0, BLOCK),
+        (BLOCK, 2 * BLOCK),
+        (2 * BLOCK, 2 * BLOCK + 5),
+    ]
+    assert await spans(stream.feed.blocks(7, ALL)) == [
+        (7, BLOCK),
+        (BLOCK, 2 * BLOCK),
+        (2 * BLOCK, 2 * BLOCK + 5),
+    ]
 
 
 async def test_past_events_end_with_the_newest_that_was_published(stream: Stream) -> None:

@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 from aiohttp.client import ClientError, ClientResponse
 from conftest import BEARER, NOBODY, Open, Site, break_store, until
+from support import START
 
 from exporter import StoredEvent
+from exporter.core.events import Event, EventType
 from exporter.registry import feed as feed_module
+from exporter.registry.feed import Block, Wanted
 from exporter.simulator import Script, Simulator
 from exporter.storage.store import HistoryRequest
 from exporter.web import events as events_module
@@ -324,3 +327,18 @@ async def test_a_wrong_parameter_says_what_is_expected(
     async with site.client.get("/api/v1/events", params=query) as response:
         assert response.status == 422
         assert set((await response.json())["details"]) == {field}
+
+
+def test_the_bytes_of_a_block_are_joined_once_for_all_who_want_everything() -> None:
+    encoded, everything = events_module.Encoded(events_module.SSE), Wanted(progress=True)
+    items = [
+        StoredEvent(at, Event(EventType.REGISTERED, job_id, START))
+        for at, job_id in enumerate("ab", 1)
+    ]
+    [first, second] = [encoded.write(Block(list(items), (0, 2)), everything) for _ in range(2)]
+    assert first is second
+    assert first.count(b"event: registered") == 2
+    only_b = encoded.write(Block(items, (0, 2)), Wanted(job_id="b"))
+    assert first.endswith(only_b)
+    assert only_b.count(b"event: registered") == 1
+    assert encoded.write(Block(items[:1]), everything) in first
