@@ -177,6 +177,8 @@ def set_level(level: str) -> None:
 
 MAX_WARNING_LINES: Final = 600
 """Lines about warnings and ignored variations in `WINDOW_SECONDS`; the rest is counted."""
+MAX_WARNING_CHARS: Final = 256 * 1024
+"""The characters of their messages: one answer may have 32,768, which JSON may write in 393,216."""
 WINDOW_SECONDS: Final = 60.0
 _WARNINGS: Final = {
     EventType.WARNING_RAISED: "warning raised",
@@ -196,7 +198,7 @@ class EventLog:
         self._drift_logged: dict[tuple[str, str], float] = {}
         """When each kind of drift of a field was logged."""
         self._window_ends = 0.0
-        self._lines_left = 0
+        self._lines_left = self._chars_left = 0
         self._left_out = 0
 
     def published(self, published: Published) -> None:
@@ -249,21 +251,23 @@ class EventLog:
 
     def _noted(self, log: Logger, event: Event) -> None:
         """Write a line for a warning or an ignored variation, while there is room."""
-        if self._has_room(event.time):
-            data = event.data
+        data = event.data
+        if self._has_room(event.time, sum(map(len, data["messages"]))):
             fields = {"variation": data["variation"], "messages": data["messages"]}
             log.warning(_WARNINGS[event.type], **fields)
 
-    def _has_room(self, time: float) -> bool:
+    def _has_room(self, time: float, chars: int) -> bool:
         """Whether a warning of the upstream may be logged: it may invent any number of them."""
         if time >= self._window_ends:
             if self._left_out:
                 self._logger.warning("warnings left out of the log", lines=self._left_out)
             self._window_ends, self._left_out = time + WINDOW_SECONDS, 0
-            self._lines_left = MAX_WARNING_LINES
+            self._lines_left, self._chars_left = MAX_WARNING_LINES, MAX_WARNING_CHARS
         self._lines_left -= 1
-        self._left_out += self._lines_left < 0
-        return self._lines_left >= 0
+        self._chars_left -= chars
+        has_room = min(self._lines_left, self._chars_left) >= 0
+        self._left_out += not has_room
+        return has_room
 
     def _drift(self, log: Logger, event: Event) -> None:
         kind, detail = event.data["kind"], event.data["detail"]

@@ -14,7 +14,14 @@ from support import JOB_ID, START, answered
 from exporter.core.events import Event, EventType
 from exporter.core.job import Job, JobState
 from exporter.core.published import Published
-from exporter.logs import MAX_WARNING_LINES, WINDOW_SECONDS, EventLog, configure, make_logger
+from exporter.logs import (
+    MAX_WARNING_CHARS,
+    MAX_WARNING_LINES,
+    WINDOW_SECONDS,
+    EventLog,
+    configure,
+    make_logger,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -137,6 +144,18 @@ def test_invented_warnings_are_a_limited_number_of_lines_and_the_rest_is_counted
     )
     left_out, next_one = told[MAX_WARNING_LINES:]
     assert (left_out["event"], left_out["lines"]) == ("warnings left out of the log", surplus)
+    assert next_one["event"] == "warning raised"
+
+
+def test_long_invented_warnings_are_limited_in_size_as_well() -> None:
+    def raised(time: float) -> Event:
+        return event(EventType.WARNING_RAISED, time, variation="v", messages=["m" * 1024] * 32)
+
+    fitting = MAX_WARNING_CHARS // (32 * 1024)
+    logged = lines("info", *[raised(START)] * (fitting + 3), raised(START + WINDOW_SECONDS))
+    assert [line["event"] for line in logged[:fitting]] == ["warning raised"] * fitting
+    left_out, next_one = logged[fitting:]
+    assert (left_out["event"], left_out["lines"]) == ("warnings left out of the log", 3)
     assert next_one["event"] == "warning raised"
 
 

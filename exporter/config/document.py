@@ -8,6 +8,13 @@ import yaml
 
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024
 MAX_DEPTH: Final = 20
+MAX_NUMBER_CHARS: Final = 100
+"""YAML reads `1:59:59` as a number to the base 60; one of a megabyte takes minutes."""
+MAX_ERRORS: Final = 100
+"""The errors that are shown: each is also a part of a log line."""
+MAX_ERROR_CHARS: Final = 1000
+MAX_KEY_CHARS: Final = 100
+"""The characters of a key that an error shows."""
 
 _STANDARD_TAG: Final = "tag:yaml.org,2002:"
 
@@ -15,11 +22,17 @@ Path = tuple[str | int, ...]
 
 
 class ConfigError(Exception):
-    """All errors of a config, one line each: `config.yaml:12: polling.rate: expected …`."""
+    """The errors of a config, one line each: `config.yaml:12: polling.rate: expected …`."""
 
     def __init__(self, errors: list[str]) -> None:
-        super().__init__("\n".join(errors))
-        self.errors = errors
+        self.errors = [_cut(error, MAX_ERROR_CHARS) for error in errors[:MAX_ERRORS]]
+        if len(errors) > MAX_ERRORS:
+            self.errors.append(f"{len(errors) - MAX_ERRORS} further errors are not shown")
+        super().__init__("\n".join(self.errors))
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[:limit]}…"
 
 
 @dataclass(slots=True)
@@ -62,7 +75,8 @@ class Document:
 
 def _placed(path: Path, message: str) -> str:
     """Return a message with the dotted key that it refers to."""
-    return f"{'.'.join(map(str, path))}: {message}" if path else message
+    keys = ".".join(_cut(str(key), MAX_KEY_CHARS) for key in path)
+    return f"{keys}: {message}" if path else message
 
 
 def read_document(
@@ -179,4 +193,8 @@ _CONSTRUCT: Final[dict[str, Callable[[Any], Any]]] = {
 def _scalar(node: yaml.Node) -> Any:
     """Return a plain scalar. Other tags, such as dates, stay text."""
     construct = _CONSTRUCT.get(node.tag)
-    return str(node.value) if construct is None else construct(node)
+    if construct is None:
+        return str(node.value)
+    if len(node.value) > MAX_NUMBER_CHARS:
+        raise ValueError("not a number that anything here could be")
+    return construct(node)

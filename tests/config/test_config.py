@@ -15,6 +15,7 @@ from support import Judgement, Polling, fuzzed
 
 from exporter.config import Config, ConfigError, LiveConfig, load_config
 from exporter.config.credentials import Secret, SecretError, SecretSource, read_secret_file
+from exporter.config.document import MAX_ERROR_CHARS, MAX_ERRORS, MAX_KEY_CHARS
 from exporter.config.loading import parse_config
 from exporter.config.values import split_address
 
@@ -266,6 +267,14 @@ def test_the_example_shows_every_key_with_its_default() -> None:
         ("a: &x [1]\nb: *x", ["config.yaml:2: aliases (`*name`) are not read"]),
         ("a: " + "[" * 30, ["config.yaml:1: nested deeper than 20 levels"]),
         ("log: {level: !!int x}", ["config.yaml:1: log.level: cannot be read: 'x'"]),
+        (
+            f"upstream: {{concurrency: 1{':59' * 100_000}}}",  # a number to the base 60
+            ["config.yaml:1: upstream.concurrency: cannot be read: '1:59:59"],
+        ),
+        (
+            f"upstream: {{rate: 0x{'f' * 5000}}}",
+            ["config.yaml:1: upstream.rate: cannot be read: '0xfff"],
+        ),
     ],
 )
 def test_an_error_names_its_line(text: str, expected: list[str]) -> None:
@@ -282,6 +291,17 @@ def test_all_errors_come_at_once_in_the_order_of_their_lines() -> None:
         "config.yaml:3:",
         "config.yaml:4:",
     ]
+
+
+def test_the_errors_that_are_shown_are_limited_in_number_and_length() -> None:
+    found = errors("".join(f"k{at}: 1\n" for at in range(MAX_ERRORS + 5)))
+    assert len(found) == MAX_ERRORS + 1
+    assert found[-1] == "5 further errors are not shown"
+    key = "k" * 100_000
+    [line] = errors(f"? {key}\n: 1")
+    assert line.startswith(f"config.yaml:1: {'k' * MAX_KEY_CHARS}…: unknown key; known here")
+    [line] = ConfigError(["x" * 100_000]).errors
+    assert len(line) == MAX_ERROR_CHARS + 1
 
 
 def test_a_missing_key_names_both_ways_to_give_it(tmp_path: Path) -> None:
