@@ -19,6 +19,7 @@ from .core.health.health import UpstreamState
 from .core.job import Job, JobState
 from .core.printable import printable
 from .core.published import Published
+from .repeated_lines import RepeatedLines
 
 LOGGER_NAME: Final = "removit_exporter"
 DRIFT_SECONDS: Final = 3600.0
@@ -98,6 +99,7 @@ def make_logger(
         logging.getLogger(LOGGER_NAME),
         processors=[
             structlog.stdlib.filter_by_level,
+            RepeatedLines(),
             counted,
             _with_data,
             structlog.stdlib.render_to_log_kwargs,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import structlog
 from called import restored_logging
 from structlog.stdlib import BoundLogger
 from support import JOB_ID, START, answered
@@ -22,6 +23,7 @@ from exporter.logs import (
     configure,
     make_logger,
 )
+from exporter.repeated_lines import REPEATED_SECONDS, RepeatedLines
 
 
 @pytest.fixture(autouse=True)
@@ -276,3 +278,36 @@ def test_an_event_whose_line_the_level_leaves_out_binds_no_fields(
     monkeypatch.setattr(BoundLogger, "bind", None)
     happened = [event(EventType.REGISTERED), event(EventType.FIRST_ANSWER)]
     log.published(Published(None, answered(mode="params"), happened))
+
+
+def test_a_line_about_the_store_that_repeats_is_written_once_a_minute() -> None:
+    now = 5.0
+    repeated = RepeatedLines(lambda: now)
+
+    def written(**event: object) -> dict[str, object] | None:
+        try:
+            return dict(repeated(None, "error", {"event": "store unavailable", **event}))
+        except structlog.DropEvent:
+            return None
+
+    full = {"event": "store unavailable", "error": "disk full"}
+    assert written(error="disk full") == full
+    assert [written(error="disk full") for _ in range(3)] == [None] * 3
+    assert written(error="gone") is not None
+    assert written(error="disk full", operation="prune") is not None
+    now += REPEATED_SECONDS
+    assert written(error="disk full") == {**full, "repeated": 3}
+    assert written(error="disk full") is None
+    now += REPEATED_SECONDS
+    assert written(error="disk full") == {**full, "repeated": 1}
+    for _ in range(2):
+        assert repeated(None, "info", {"event": "job finished"}) == {"event": "job finished"}
+
+
+def test_the_logger_leaves_repeated_lines_about_the_store_out() -> None:
+    stream, counted = io.StringIO(), list[str]()
+    configure("info", "json", [], stream)
+    log = make_logger(counted.append)
+    for _ in range(5):
+        log.error("store unavailable", error="disk full")
+    assert (len(stream.getvalue().splitlines()), counted) == (1, ["error"])
