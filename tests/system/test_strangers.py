@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import aiohttp
 import pytest
@@ -91,7 +92,10 @@ async def test_an_error_inside_the_http_server_is_a_line_that_names_the_upstream
     assert vars(line)["upstream"] == "removit"
 
 
-async def test_no_body_is_inflated(make_config: MakeConfig) -> None:
+async def test_no_body_is_inflated(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aiohttp.http_parser.ZLibDecompressor", inflated := Mock())
     bomb = gzip.compress(bytes(1 << 22))
     headers = {"Content-Encoding": "gzip"}
     async with (
@@ -105,6 +109,7 @@ async def test_no_body_is_inflated(make_config: MakeConfig) -> None:
         async with session.put(url, data=bomb, headers=headers) as response:
             assert response.status == 415
             assert "uncompressed" in (await response.json())["message"]
+    inflated.assert_not_called()
 
 
 async def test_a_client_that_reads_nothing_is_disconnected(
