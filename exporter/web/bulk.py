@@ -30,7 +30,7 @@ MAX_LINE_BYTES: Final = 64 * 1024
 IDLE_SECONDS: Final = 3600.0
 """How long a sender may be silent; one that waits longer can send blank lines. A body with broken
 chunks looks the same, because aiohttp does not report it."""
-BATCH_LINES: Final = 100
+BATCH_LINES: Final = 250
 """At most this many lines in one commit, so that no step of the event loop takes long."""
 
 

@@ -17,7 +17,7 @@ from support import fuzzed
 from exporter import stop
 from exporter.simulator import Script, Simulator
 from exporter.web import bulk
-from exporter.web.bulk import MAX_LINE_BYTES, CutShortError, read_lines
+from exporter.web.bulk import BATCH_LINES, MAX_LINE_BYTES, CutShortError, read_lines
 
 HEADERS = {"Content-Type": "application/x-ndjson"}
 
@@ -159,12 +159,13 @@ async def test_a_store_that_fails_ends_the_answer_after_the_last_stored_batch(
     store = FailingStore()
     site = await open_site(store=store, upstream={"rate": 0.001, "burst": 1})
     store.left = 2
-    answers = await send(site, body(*({"job_id": f"job-{at}"} for at in range(1000))))
-    assert [one.get("acknowledged_through") for one in answers[:2]] == [100, 200]
+    answers = await send(site, body(*({"job_id": f"job-{at}"} for at in range(4 * BATCH_LINES))))
+    stored = [one.get("acknowledged_through") for one in answers[:2]]
+    assert stored == [BATCH_LINES, 2 * BATCH_LINES]
     message = "the store cannot be written at the moment"
     assert answers[2] == {"error": "exporter_unavailable", "message": message, "retry_after": 5}
     assert len(answers) == 3
-    assert len(site.exporter.registry.jobs) == 200
+    assert len(site.exporter.registry.jobs) == 2 * BATCH_LINES
 
 
 async def test_a_compressed_stream_is_refused_because_a_cut_would_not_be_noticed(
