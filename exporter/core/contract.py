@@ -214,14 +214,17 @@ def _too_large(body: bytes) -> str:
 def _load(text: str) -> tuple[object, bool]:
     """Return the JSON document and True, or (None, False)."""
     try:
-        # int() refuses a number of 5,000 digits, and the rest of the body would be lost with it.
-        return json.loads(text, parse_int=_number), True
+        return _DECODER.decode(text), True
     except (ValueError, RecursionError):
         return None, False
 
 
 def _number(digits: str) -> float:
     return int(digits) if len(digits) <= 18 else float(digits)
+
+
+# int() refuses a number of 5,000 digits, and the rest of the body would be lost with it.
+_DECODER: Final = json.JSONDecoder(parse_int=_number)
 
 
 def _error_code(document: object) -> str | None:
