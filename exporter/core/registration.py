@@ -22,6 +22,12 @@ def _labels(items: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
     return dict(items)
 
 
+@functools.lru_cache(64)
+def share_sources(sources: tuple[Source, ...]) -> tuple[Source, ...]:
+    """Return sources equal to these; one tuple for all jobs that have them."""
+    return sources
+
+
 @dataclass(frozen=True, slots=True)
 class Conflict:
     """A field that a second registration would change."""
@@ -56,7 +62,7 @@ def register(
         clock_offset=now.time - now.steady,
         registered_healthy_time=now.healthy_time,
         version=1,
-        sources=(source,),
+        sources=share_sources((source,)),
         key=key,
         labels=share_labels(labels),
         mode=mode,
@@ -80,7 +86,9 @@ def register_again(
         conflicts.append(Conflict("key", str(job.key), key))
     after = replace(
         job,
-        sources=job.sources if source in job.sources else (*job.sources, source),
+        sources=share_sources(
+            job.sources if source in job.sources else (*job.sources, source)
+        ),
         labels=share_labels({**labels, **job.labels}),
         key=key if job.key is None else job.key,
     )

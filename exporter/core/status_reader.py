@@ -6,6 +6,7 @@ them as far as it can be read, and never raises.
 
 import math
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Final, TypeVar
@@ -93,8 +94,8 @@ class StatusReader:
         return Status(
             state=state,
             job_id=self.text("job_id", MAX_MESSAGE_CHARS),
-            step=self.text("status", MAX_NAME_CHARS),
-            mode=self.text("mode", MAX_NAME_CHARS),
+            step=self._name("status"),
+            mode=self._name("mode"),
             progress=self._progress(),
             final_url=self.text("final_url", MAX_URL_CHARS, nullable=True),
             final_urls=self._urls(),
@@ -113,6 +114,11 @@ class StatusReader:
             self._wrong_type(name)
             return None
         return self._bounded(value, limit, name) or None
+
+    def _name(self, field: str) -> str | None:
+        """Return a field's text; all jobs with equal ones share it."""
+        name = self.text(field, MAX_NAME_CHARS)
+        return None if name is None else sys.intern(name)
 
     def _state(self) -> ReplyState | None:
         value = self._document.get("state")

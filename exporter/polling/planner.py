@@ -1,6 +1,5 @@
 """Decides when each job is polled next, and puts it into the schedule."""
 
-import math
 from collections.abc import Callable, Mapping
 
 from ..core.events import Now
@@ -11,7 +10,7 @@ from ..core.pacing.next_poll import NextPoll, PollReason, Random, next_poll
 from ..core.reply import Kind, Reply
 from .pace import Pace
 from .protocols import PollerConfig
-from .schedule import Schedule
+from .schedule import NOT_HELD, Schedule
 from .weak_verdicts import WeakVerdicts
 
 
@@ -60,7 +59,7 @@ class Planner:
         if reply is not None:
             delay = reply.retry_delay(now.time)
             longest = self._config().polling.max_retry_after
-            self.schedule.hold(job_id, now.steady + min(delay, longest) if delay else -math.inf)
+            self.schedule.hold(job_id, now.steady + min(delay, longest) if delay else NOT_HELD)
         if due is None or reply is None:
             return
         if reply.kind is Kind.UNASKED:  # it is as late as before

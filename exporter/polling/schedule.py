@@ -12,6 +12,8 @@ from ..core.pacing.next_poll import Limit, NextPoll, PollReason
 from ..core.reply import Kind
 
 KEPT_POLLS: Final = 20
+NOT_HELD: Final = -math.inf
+"""`Schedule.hold` until then holds nothing; all jobs share this number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class _Plan:
 
     reason: PollReason = PollReason.SCHEDULE
     limit: Limit | None = None
-    held_until: float = -math.inf
+    held_until: float = NOT_HELD
     polls: bytes = b""
     """The last polls, packed by `_Packing`."""
 

@@ -6,6 +6,7 @@ added with a default, but a stored name is never changed or reused.
 
 import functools
 import json
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, fields
 from itertools import compress
@@ -13,7 +14,7 @@ from operator import attrgetter, is_not
 from typing import Any, Final
 
 from ..core.job import Job, JobState, Source, Suspicion
-from ..core.registration import share_labels
+from ..core.registration import share_labels, share_sources
 from ..core.reply import Kind
 from ..core.tally import Labels
 
@@ -86,7 +87,7 @@ def _fields(document: str | bytes) -> dict[str, Any]:
 
 
 def _sources(stored: Sequence[str]) -> tuple[Source, ...]:
-    return tuple([_SOURCES[name] for name in stored])
+    return share_sources(tuple([_SOURCES[name] for name in stored]))
 
 
 def _messages(stored: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
@@ -106,6 +107,8 @@ _LOADERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "source": _SOURCES.__getitem__,
     "told_by": _sources,
     "labels": share_labels,
+    "mode": sys.intern,
+    "step": sys.intern,
     "registered_well": _same,
     "state": JobState,
     "ignored_variations": tuple,

@@ -720,3 +720,10 @@ def test_the_fields_of_an_upload_answer_are_limited() -> None:
     body = json.dumps({"job_id": "x" * 99_999, "mode": "y" * 999}).encode()
     read = parse_upload(202, body)
     assert (len(read.job_id or ""), len(read.mode or "")) == (MAX_MESSAGE_CHARS, MAX_NAME_CHARS)
+
+
+def test_equal_modes_and_steps_of_different_answers_are_one_text() -> None:
+    one, other = (status_of(parse(mode="clip" + "ping", status="some step")) for _ in range(2))
+    assert (one.mode, one.step) == ("clipping", "some step")
+    assert one.mode is other.mode
+    assert one.step is other.step

@@ -217,13 +217,14 @@ async def test_a_job_whose_change_could_not_be_taken_in_can_be_changed_again(
     assert isinstance(await pipeline.submit(stored, Outcome(stored)), Accepted)
 
 
-async def test_jobs_share_equal_labels_and_empty_mappings(pipeline: Pipeline) -> None:
+async def test_jobs_share_equal_labels_sources_and_empty_mappings(pipeline: Pipeline) -> None:
     for name in "ab":
         made = register(name, Source.API, now(), labels={"shop": "eu"})
         await pipeline.submit(None, Outcome(*made))
     one, other = pipeline.resident.jobs.values()
     assert one.labels == {"shop": "eu"}
     assert one.labels is other.labels
+    assert one.sources is other.sources
     assert len({id(job.warnings) for job in (one, other)}) == 1
     assert len({id(job.final_urls) for job in (one, other)}) == 1
 

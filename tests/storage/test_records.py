@@ -105,13 +105,14 @@ def test_a_list_is_json() -> None:
     assert json_list(("a", 'b"')) == '["a", "b\\""]'
 
 
-def test_loaded_jobs_share_equal_labels_and_empty_mappings() -> None:
-    one, other = (
-        load_job(name, 1, 1, dump_job(job(name, labels={"shop": "eu"}, warnings={"a": ("b",)})))
-        for name in "ab"
-    )
+def test_loaded_jobs_share_what_is_equal() -> None:
+    first = job("a", labels={"shop": "eu"}, warnings={"a": ("b",)}, mode="clipping", step="a step")
+    one, other = (load_job(name, 1, 1, dump_job(first)) for name in "ab")
     assert one.labels == {"shop": "eu"}
     assert one.labels is other.labels
+    assert one.mode is other.mode
+    assert one.step is other.step
+    assert one.sources is other.sources
     assert one.final_urls is other.final_urls
     assert one.reported_warnings is other.reported_warnings
     assert one.warnings == {"a": ("b",)}

@@ -70,7 +70,7 @@ def test_after_an_outage_jobs_are_polled_within_the_rate_limit_oldest_first(tmp_
                 order.append(job_id or "control")
 
             upstream.fault = note
-            dues = dict(exporter.poller.schedule._due)
+            dues = {name: due for due, name, _ in exporter.poller.schedule._queued.values()}
             back = len(upstream.asked)
             await pass_time(120)
             first = [name for name in dict.fromkeys(order) if name in dues]

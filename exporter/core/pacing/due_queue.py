@@ -3,18 +3,21 @@
 import heapq
 from collections.abc import Callable
 
+_Entry = tuple[float, str, float]
+"""A job's due time, its id, and its polls per second in its present wait."""
+
 
 class DueQueue:
     """Jobs with their due times, in steady seconds. A job is queued at most once."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, str]] = []
-        self._due: dict[str, float] = {}
-        self._rates: dict[str, float] = {}
+        self._heap: list[_Entry] = []
+        """The entries of `_queued`, and former ones of jobs that were moved or removed."""
+        self._queued: dict[str, _Entry] = {}
         self._demand = 0.0
 
     def __len__(self) -> int:
-        return len(self._due)
+        return len(self._queued)
 
     @property
     def demand(self) -> float:
@@ -24,30 +27,30 @@ class DueQueue:
     def schedule(self, job_id: str, due: float, wait: float) -> None:
         """Queue a job, or move it. `wait` is its present wait, in seconds."""
         self.remove(job_id)
-        self._due[job_id] = due
-        self._rates[job_id] = 1 / max(wait, 1.0)
-        self._demand += self._rates[job_id]
-        heapq.heappush(self._heap, (due, job_id))
-        if len(self._heap) > 2 * len(self._due) + 64:
-            self._heap = [(at, name) for name, at in self._due.items()]
+        entry = self._queued[job_id] = (due, job_id, 1 / max(wait, 1.0))
+        self._demand += entry[2]
+        heapq.heappush(self._heap, entry)
+        if len(self._heap) > 2 * len(self._queued) + 64:
+            self._heap = list(self._queued.values())
             heapq.heapify(self._heap)
 
     def remove(self, job_id: str) -> None:
         """Take a job out of the queue, if it is queued."""
-        if self._due.pop(job_id, None) is not None:
-            self._demand -= self._rates.pop(job_id)
+        if (entry := self._queued.pop(job_id, None)) is not None:
+            self._demand -= entry[2]
 
     def due_of(self, job_id: str) -> float | None:
         """Return when a job is due, or None when it is not queued."""
-        return self._due.get(job_id)
+        entry = self._queued.get(job_id)
+        return entry[0] if entry else None
 
     def overdue(self, now: float) -> int:
         """Return how many jobs are due at `now` (steady seconds)."""
-        return sum(due <= now for due in self._due.values())
+        return sum(due <= now for due, _, _ in self._queued.values())
 
     def next_due(self) -> float | None:
         """Return the earliest due time, or None when the queue is empty."""
-        while self._heap and self._due.get(self._heap[0][1]) != self._heap[0][0]:
+        while self._heap and self._queued.get(self._heap[0][1]) is not self._heap[0]:
             heapq.heappop(self._heap)  # the job was moved or removed since
         return self._heap[0][0] if self._heap else None
 
@@ -65,7 +68,7 @@ class DueQueue:
 
         It returns the job and its due time, or None. It looks at every queued job.
         """
-        ranked = ((rank(name), due, name) for name, due in self._due.items())
+        ranked = ((rank(name), due, name) for due, name, _ in self._queued.values())
         lowest, due, job_id = min(ranked, default=(below, 0.0, ""))
         if lowest >= below:
             return None
