@@ -13,23 +13,12 @@ from typing import Final
 
 from ..core.job import Job
 from ..core.tally import Labels, Tally, label_set
-from .overdue import Overdue
+from .overdue import Overdue, Place
 
 _counted: Final = attrgetter(
     "state", "mode", "step", "suspicion", "labels", "registered_at", "last_progress_at"
 )
 """Reads the fields of a job on which its counts depend."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """The counters that a pending job is part of."""
-
-    group: Labels
-    mode: str
-    step: str
-    suspected: bool
-    registered_at: float
 
 
 @dataclass(slots=True)
@@ -45,7 +34,7 @@ class Census:
     unresolved: Counter[Labels] = field(default_factory=Counter)
     overdue: Overdue = field(default_factory=Overdue)
     _group_labels: dict[tuple[str, ...], Labels] = field(default_factory=dict)
-    _places: dict[str, _Place] = field(default_factory=dict)
+    _places: dict[str, Place] = field(default_factory=dict)
     _moved: dict[str, float] = field(default_factory=dict)
     _still: list[tuple[float, str]] = field(default_factory=list)
     _stalled: set[str] = field(default_factory=set)
@@ -66,7 +55,9 @@ class Census:
         former = self._moved.get(job_id)
         self._moved[job_id] = moved
         if former is None:
-            heapq.heappush(self._still, (moved, job_id))
+            registered = self._places[job_id].registered
+            is_new = registered[0] == moved
+            heapq.heappush(self._still, registered if is_new else (moved, job_id))
         elif moved > former and job_id in self._stalled:
             self._stalled.discard(job_id)
             self.stalled[self._places[job_id].group] -= 1
@@ -110,7 +101,7 @@ class Census:
 
     def _is_in(self, entry: tuple[float, str], mode: str) -> bool:
         place = self._places.get(entry[1])
-        return place is not None and (place.mode, place.registered_at) == (mode, entry[0])
+        return place is not None and (place.mode, place.registered) == (mode, entry)
 
     def _compact(self) -> None:
         """Remove stale entries from the heaps once they are the majority: this bounds the size."""
@@ -127,22 +118,24 @@ class Census:
 
     def _put(self, job: Job) -> None:
         mode = self.tally.mode(job)
-        place = _Place(
+        former = self._places.get(job.job_id)
+        registered = (job.registered_at, job.job_id)
+        if former is not None and former.registered == registered:
+            registered = former.registered  # one tuple for all heaps
+        place = Place(
             group=self._group(mode, job),
             mode=mode,
+            registered=registered,
             step=self.tally.bounds.admit("step", job.step),
             suspected=job.suspicion is not None,
-            registered_at=job.registered_at,
         )
-        former = self._places.get(job.job_id)
         if place == former:
             return
         if former is None or former.mode != mode:
-            entry = (job.registered_at, job.job_id)
-            heapq.heappush(self._oldest.setdefault(mode, []), entry)
+            heapq.heappush(self._oldest.setdefault(mode, []), registered)
         if former is not None:
             self._count(former, -1, job.job_id)
-        self.overdue.put(job.job_id, mode, place.group, job.registered_at)
+        self.overdue.put(place)
         self._places[job.job_id] = place
         self._count(place, 1, job.job_id)
 
@@ -165,7 +158,7 @@ class Census:
         self._stalled.discard(job_id)
         self._compact()
 
-    def _count(self, place: _Place, amount: int, job_id: str) -> None:
+    def _count(self, place: Place, amount: int, job_id: str) -> None:
         self.pending[place.group] += amount
         self.by_step[place.step] += amount
         self.suspected[place.group] += amount * place.suspected

@@ -14,10 +14,15 @@ from ..core.tally import Labels
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
-    mode: str
+class Place:
+    """What a pending job is counted under; `group` has its mode and its group labels."""
+
     group: Labels
-    registered_at: float
+    mode: str
+    registered: tuple[float, str]
+    """When the job was registered, and its id: the entry of the job in each heap."""
+    step: str = ""
+    suspected: bool = False
 
 
 @dataclass(slots=True)
@@ -32,36 +37,33 @@ class Overdue:
     """The pending jobs by mode, and which of them are overdue."""
 
     def __init__(self) -> None:
-        self._entries: dict[str, _Entry] = {}
+        self._places: dict[str, Place] = {}
         self._lines: dict[str, _Line] = {}
         self._beyond: set[str] = set()
         self._counts: Counter[Labels] = Counter()
 
-    def put(self, job_id: str, mode: str, group: Labels, registered_at: float) -> None:
-        """Add or update a pending job; `group` are the labels that it is counted under."""
-        entry = _Entry(mode, group, registered_at)
-        former = self._entries.get(job_id)
-        if entry == former:
-            return
-        moved = former is None or (former.mode, former.registered_at) != (mode, registered_at)
-        if moved:
+    def put(self, place: Place) -> None:
+        """Add or update a pending job."""
+        job_id = place.registered[1]
+        former = self._places.get(job_id)
+        if former is None or not _same_heap(former, place):
             self.remove(job_id)
-            line = self._lines.setdefault(mode, _Line())
-            heapq.heappush(line.young, (registered_at, job_id))
-        elif job_id in self._beyond and former is not None:
+            line = self._lines.setdefault(place.mode, _Line())
+            heapq.heappush(line.young, place.registered)
+        elif job_id in self._beyond:
             self._counts[former.group] -= 1
-            self._counts[group] += 1
-        self._entries[job_id] = entry
+            self._counts[place.group] += 1
+        self._places[job_id] = place
 
     def remove(self, job_id: str) -> None:
         """Remove a job; an unknown one is ignored."""
-        entry = self._entries.pop(job_id, None)
-        if entry is None:
+        place = self._places.pop(job_id, None)
+        if place is None:
             return
         if job_id in self._beyond:
             self._beyond.discard(job_id)
-            self._counts[entry.group] -= 1
-        self._compact(entry.mode)
+            self._counts[place.group] -= 1
+        self._compact(place.mode)
 
     def count(self, now: float, limits: Mapping[str, float]) -> Mapping[Labels, int]:
         """Return how many jobs are older than their mode's limit, by group.
@@ -75,35 +77,36 @@ class Overdue:
 
     def _settle(self, mode: str, line: _Line, cutoff: float | None) -> None:
         while cutoff is not None and line.young and line.young[0][0] < cutoff:
-            registered_at, job_id = heapq.heappop(line.young)
-            if self._is_in(mode, registered_at, job_id) and job_id not in self._beyond:
-                heapq.heappush(line.old, (-registered_at, job_id))
+            registered = heapq.heappop(line.young)
+            job_id = registered[1]
+            if self._is_in(mode, registered) and job_id not in self._beyond:
+                heapq.heappush(line.old, (-registered[0], job_id))
                 self._cross(job_id, 1)
         while line.old and (cutoff is None or -line.old[0][0] >= cutoff):
             negated, job_id = heapq.heappop(line.old)
-            if self._is_in(mode, -negated, job_id) and job_id in self._beyond:
-                heapq.heappush(line.young, (-negated, job_id))
+            if self._is_in(mode, (-negated, job_id)) and job_id in self._beyond:
+                heapq.heappush(line.young, self._places[job_id].registered)
                 self._cross(job_id, -1)
 
     def _cross(self, job_id: str, way: int) -> None:
         (self._beyond.add if way > 0 else self._beyond.discard)(job_id)
-        self._counts[self._entries[job_id].group] += way
+        self._counts[self._places[job_id].group] += way
 
-    def _is_in(self, mode: str, registered_at: float, job_id: str) -> bool:
-        entry = self._entries.get(job_id)
-        return entry is not None and (entry.mode, entry.registered_at) == (mode, registered_at)
+    def _is_in(self, mode: str, registered: tuple[float, str]) -> bool:
+        place = self._places.get(registered[1])
+        return place is not None and (place.mode, place.registered) == (mode, registered)
 
     def _compact(self, mode: str) -> None:
         """Remove stale entries from the heaps once they are the majority: this bounds the size."""
         line = self._lines[mode]
-        if len(line.young) + len(line.old) <= 2 * len(self._entries) + 64:
+        if len(line.young) + len(line.old) <= 2 * len(self._places) + 64:
             return
-        inside = [
-            (entry.registered_at, job_id)
-            for job_id, entry in self._entries.items()
-            if entry.mode == mode
-        ]
+        inside = [place.registered for place in self._places.values() if place.mode == mode]
         line.young = [entry for entry in inside if entry[1] not in self._beyond]
         line.old = [(-time, job_id) for time, job_id in inside if job_id in self._beyond]
         heapq.heapify(line.young)
         heapq.heapify(line.old)
+
+
+def _same_heap(one: Place, other: Place) -> bool:
+    return one.mode == other.mode and one.registered == other.registered

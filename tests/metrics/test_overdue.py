@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from conftest import Open, until
 
 from exporter.core.tally import Labels
-from exporter.metrics.overdue import Overdue
+from exporter.metrics.overdue import Overdue, Place
 from exporter.simulator import Script, Simulator
 
 FAST: Labels = (("mode", "fast"),)
@@ -20,8 +20,8 @@ def counts(overdue: Overdue, now: float, **limits: float) -> dict[Labels, int]:
 
 def test_a_job_older_than_its_modes_limit_is_overdue() -> None:
     overdue = Overdue()
-    overdue.put("a", "fast", FAST, 0.0)
-    overdue.put("b", "slow", SLOW, 0.0)
+    overdue.put(Place(FAST, "fast", (0.0, "a")))
+    overdue.put(Place(SLOW, "slow", (0.0, "b")))
     assert counts(overdue, 10.0, fast=10.0, slow=100.0) == {}
     assert counts(overdue, 10.1, fast=10.0, slow=100.0) == {FAST: 1}
     assert counts(overdue, 200.0, fast=10.0) == {FAST: 1}
@@ -33,7 +33,7 @@ def test_a_job_older_than_its_modes_limit_is_overdue() -> None:
 def test_a_limit_that_rises_or_is_lost_brings_jobs_back() -> None:
     overdue = Overdue()
     for at, name in enumerate("abc"):
-        overdue.put(name, "fast", FAST, float(at))
+        overdue.put(Place(FAST, "fast", (float(at), name)))
     assert counts(overdue, 12.0, fast=10.0) == {FAST: 2}
     assert counts(overdue, 12.0, fast=11.5) == {FAST: 1}
     assert counts(overdue, 12.0) == {}
@@ -42,12 +42,12 @@ def test_a_limit_that_rises_or_is_lost_brings_jobs_back() -> None:
 
 def test_a_job_that_gets_a_mode_or_label_is_counted_under_it() -> None:
     overdue = Overdue()
-    overdue.put("a", "unknown", SLOW, 0.0)
+    overdue.put(Place(SLOW, "unknown", (0.0, "a")))
     assert counts(overdue, 50.0, fast=10.0, unknown=10.0) == {SLOW: 1}
-    overdue.put("a", "fast", FAST, 0.0)
+    overdue.put(Place(FAST, "fast", (0.0, "a")))
     assert counts(overdue, 50.0, fast=10.0, unknown=10.0) == {FAST: 1}
     shop: Labels = (*FAST, ("shop", "eu"))
-    overdue.put("a", "fast", shop, 0.0)
+    overdue.put(Place(shop, "fast", (0.0, "a")))
     assert counts(overdue, 50.0, fast=10.0) == {shop: 1}
 
 
@@ -62,7 +62,7 @@ def test_the_count_always_equals_a_count_of_all_jobs() -> None:
         else:
             jobs[name] = (rng.choice(("fast", "slow")), now - rng.choice((0.0, 5.0, 30.0)))
             mode, registered_at = jobs[name]
-            overdue.put(name, mode, (("mode", mode),), registered_at)
+            overdue.put(Place((("mode", mode),), mode, (registered_at, name)))
         limits = {mode: rng.uniform(1.0, 40.0) for mode in ("fast", "slow") if rng.random() < 0.9}
         true = Counter(
             (("mode", mode),)
