@@ -5,6 +5,7 @@ collector, the interpreter's switch interval, the limit of file descriptors.
 """
 
 import asyncio
+import ctypes
 import errno
 import gc
 import signal
@@ -38,6 +39,10 @@ SETTLE_JOBS: Final = 2000
 
 SWITCH_SECONDS: Final = 0.001
 """How long the store's thread may keep the interpreter while the event loop wants it."""
+
+
+TRIM_SECONDS: Final = 60.0
+"""How often free memory is given back to the system."""
 
 
 class ServeError(Exception):
@@ -82,6 +87,18 @@ def _settle_memory() -> None:
     gc.freeze()
 
 
+async def _trim_memory() -> None:
+    """Give free memory back to the system, again and again, where the C library can (glibc).
+
+    The lines of the page are freed in another order than they were made: glibc by itself keeps the
+    holes between those that are left. A trim of 100,000 jobs takes a few milliseconds.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    while trim is not None:
+        await asyncio.sleep(TRIM_SECONDS)
+        trim(0)
+
+
 class _Settler:
     """A listener of the registry that settles memory after every `SETTLE_JOBS` new jobs."""
 
@@ -107,7 +124,7 @@ class Server:
         self._config = config
         app = create_app(config, config.web.prefix, config_file=config_file)
         self.exporter = app[EXPORTER]
-        self._watching: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         malformed = MalformedRequests(
             lambda: self.exporter.instruments.answered("malformed", "other", 400, 0.0),
             self.exporter.log,
@@ -161,7 +178,8 @@ class Server:
             ) from error
         self._security.listen_again = self._listener.change_tls
         await exporter.reloader.add(self._security)
-        self._watching = asyncio.create_task(waiting.watch(self._connections))
+        for work in (waiting.watch(self._connections), _trim_memory()):
+            self._tasks.append(asyncio.create_task(work))
         host, port = self._listener.address
         shown = f"[{host}]" if ":" in host else host
         scheme = "http" if self._security.tls is None else "https"
@@ -169,8 +187,8 @@ class Server:
 
     async def stop(self) -> None:
         """Stop listening, and the exporter with it; see `stop.py`."""
-        if self._watching is not None:
-            self._watching.cancel()
+        for task in self._tasks:
+            task.cancel()
         self._listener.close()
         await self._runner.cleanup()
         self.exporter.logins.close()

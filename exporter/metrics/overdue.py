@@ -15,7 +15,7 @@ from ..core.tally import Labels
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What a pending job is counted under; `group` has its mode and its group labels."""
+    """Under which values a pending job is counted; `group` has its mode and its group labels."""
 
     group: Labels
     mode: str

@@ -7,7 +7,6 @@ could last for ever: what is not learned yet asks for more polls than are needed
 """
 
 import json
-from dataclasses import dataclass
 from typing import Final
 
 from ..core.events import Now
@@ -27,44 +26,28 @@ LOST_SHARE: Final = 0.25
 ENDS: Final = (JobState.DONE, JobState.FAILED)
 
 
-@dataclass(slots=True)
-class _Watched:
-    """A pending job that was answered."""
-
-    watch: Watch
-    lost: float
-    """The lost seconds until its last answer."""
-    disturbed: bool = False
-    """Whether its next answer is not learned from."""
-
-    def can_teach(self, lost: float) -> bool:
-        """Whether an answer is learned from; `lost` are the lost seconds until then."""
-        allowed = max(LOST_SECONDS, LOST_SHARE * self.watch.planned_wait)
-        return not self.disturbed and lost - self.lost <= allowed
-
-
 class Pace:
     """The learner of one upstream, and a watch for each pending job that was answered."""
 
     def __init__(self) -> None:
         self.learner = Learner()
-        self._watched: dict[str, _Watched] = {}
+        self._watched: dict[str, Watch] = {}
 
     def answered(self, job: Job, reply: Reply, now: Now) -> None:
         """Learn from an answer; `job` is the job as changed by it."""
         known, age, lost = self._watched.get(job.job_id), _age(job, now), _lost(job, now)
         if reply.kind is not Kind.OK:
             self._disturb(job.job_id)
-        elif known is None or known.watch.name != job.mode:
+        elif known is None or known.name != job.mode:
             self._begin(job, age, lost)
         elif job.pending:
-            if known.can_teach(lost):
-                self._pending(known.watch, job, age)
+            if _can_teach(known, lost):
+                self._pending(known, job, age)
             else:
-                self.learner.skip(known.watch, age)
-            known.lost, known.disturbed = lost, False
-        elif job.state in ENDS and known.can_teach(lost):
-            self.learner.ended(known.watch, age)
+                self.learner.skip(known, age)
+            known.lost, known.is_disturbed = lost, False
+        elif job.state in ENDS and _can_teach(known, lost):
+            self.learner.ended(known, age)
         if not job.pending:
             self.forget(job.job_id)
 
@@ -78,12 +61,12 @@ class Pace:
         if planned.reason is not PollReason.SCHEDULE:
             self._disturb(job.job_id)
         elif (known := self._watched.get(job.job_id)) is not None:
-            self.learner.plan(known.watch, made, planned.delay)
+            self.learner.plan(known, made, planned.delay)
 
     def forget(self, job_id: str) -> None:
         """Drop what is kept about a job; what was learned from it stays."""
         if (known := self._watched.pop(job_id, None)) is not None:
-            self.learner.leave(known.watch)
+            self.learner.leave(known)
 
     def estimate(self, job: Job, now: Now) -> Estimate | None:
         """Return how long a pending job will still last; None after too few ends."""
@@ -107,21 +90,28 @@ class Pace:
     def _watch(self, job: Job, age: float) -> Watch:
         """Return a job's watch, or what is known of a job that was not answered yet."""
         known = self._watched.get(job.job_id)
-        return known.watch if known else self.learner.unwatched(job.mode, age)
+        return known or self.learner.unwatched(job.mode, age)
 
     def _begin(self, job: Job, age: float, lost: float) -> None:
         self.forget(job.job_id)
         if job.pending:
             watch = self.learner.watch(job.mode, age)
             self._pending(watch, job, age)
-            self._watched[job.job_id] = _Watched(watch, lost)
+            watch.lost = lost
+            self._watched[job.job_id] = watch
 
     def _pending(self, watch: Watch, job: Job, age: float) -> None:
         self.learner.pending(watch, age, job.step or "", int(job.progress or 0))
 
     def _disturb(self, job_id: str) -> None:
         if (known := self._watched.get(job_id)) is not None:
-            known.disturbed = True
+            known.is_disturbed = True
+
+
+def _can_teach(watch: Watch, lost: float) -> bool:
+    """Whether an answer is learned from; `lost` are the lost seconds until then."""
+    allowed = max(LOST_SECONDS, LOST_SHARE * watch.planned_wait)
+    return not watch.is_disturbed and lost - watch.lost <= allowed
 
 
 def _lost(job: Job, now: Now) -> float:

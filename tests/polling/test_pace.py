@@ -151,9 +151,9 @@ def test_a_mode_that_is_learned_later_begins_a_new_watch() -> None:
     pace = Pace()
     unknown = replace(pending(), mode=None)
     pace.answered(unknown, ok(), now(0))
-    assert pace._watched[unknown.job_id].watch.name is None
+    assert pace._watched[unknown.job_id].name is None
     pace.answered(pending(), ok(), now(30))
-    assert pace._watched[unknown.job_id].watch.first == 30.0
+    assert pace._watched[unknown.job_id].first == 30.0
 
 
 def test_a_forgotten_job_leaves_nothing(pace: Pace) -> None:

@@ -83,7 +83,7 @@ def test_the_polls_of_jobs_with_other_results_are_not_mixed_up(schedule: Schedul
     for at, (kind, code, reason) in enumerate([*results, *reversed(results)]):
         name = "ab"[at % 2]
         schedule.plan(name, NextPoll(1.0, PollReason.SCHEDULE), 0.0)
-        made[name].append(Poll(START + at / 3, at / 7, kind, code, at / 9, reason))
+        made[name].append(Poll(START + at / 3, at / 7, kind, code, round(at / 9, 6), reason))
         schedule.polled(name, made[name][-1])
     assert {name: list(schedule.polls(name)) for name in made} == made
 

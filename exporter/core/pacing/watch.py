@@ -89,6 +89,10 @@ class Watch:
     planned_wait: float = 0.0
     """The age at which the next poll is planned, and the wait until then."""
     is_over: bool = False
+    lost: float = 0.0
+    """The seconds until it was last seen in which the upstream was not well (`polling/pace.py`)."""
+    is_disturbed: bool = False
+    """Whether the next answer is not learned from (`polling/pace.py`)."""
 
     def is_marked(self, age: float) -> bool:
         """Whether the mark says anything about a job of that age."""
