@@ -86,9 +86,7 @@ def register_again(
         conflicts.append(Conflict("key", str(job.key), key))
     after = replace(
         job,
-        sources=share_sources(
-            job.sources if source in job.sources else (*job.sources, source)
-        ),
+        sources=share_sources(job.sources if source in job.sources else (*job.sources, source)),
         labels=share_labels({**labels, **job.labels}),
         key=key if job.key is None else job.key,
     )
