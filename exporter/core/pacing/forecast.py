@@ -11,7 +11,7 @@ from itertools import chain
 from operator import mul, sub
 from typing import TYPE_CHECKING, Final
 
-from .marks import FINE, ORIGIN, POINTS, SCALE, share_shift
+from .marks import FINE, ORIGIN, POINTS, SCALE, point, share_shift
 from .scale import BUCKETS, EDGES, PER_OCTAVE, YOUNGEST, position
 
 if TYPE_CHECKING:
@@ -136,8 +136,8 @@ def _weigh(made: Forecast, watch: "Watch", ahead: int) -> None:
     lasts = _slice(mark.left.cumulated, centre - math.log2(made.age) * SCALE, width)
     told = map(mul, plain, lasts)
     if watch.since > 0.1:
-        early = _slice(mark.entered.cumulated, centre - _point(watch.before), width)
-        late = _slice(mark.entered.cumulated, centre - _point(watch.since), width)
+        early = _slice(mark.entered.cumulated, centre - point(watch.before), width)
+        late = _slice(mark.entered.cumulated, centre - point(watch.since), width)
         last = 1.0 - mark.entered.shares[-1]
         if last < MOST_BEYOND or late[0] >= last:
             late = [min(below, last) for below in late]  # the last bucket has no upper end
@@ -162,8 +162,3 @@ def _slice(cumulated: list[float], start: float, width: int) -> list[float]:
     """Return a cumulated table from a point on, one value for each bucket of age."""
     first = min(max(int(start), 0), POINTS - width)
     return cumulated[first : first + width : FINE]
-
-
-def _point(age: float) -> float:
-    """Return an age (seconds) as a point of a mark's cumulated table."""
-    return math.log2(max(age, 0.01)) * SCALE

@@ -155,6 +155,11 @@ def share_shift(percent: int) -> float:
     return math.log2(percent / 100) if percent > 0 else 0.0
 
 
+def point(age: float) -> float:
+    """Return an age (seconds) as a point of a mark's cumulated table."""
+    return math.log2(max(age, 0.01)) * SCALE
+
+
 def _place(ratio: float) -> float:
     """Return the position of a ratio's logarithm in a table."""
     place = (ratio - LEAST_RATIO) * PER_OCTAVE

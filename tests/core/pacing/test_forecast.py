@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from exporter.core.pacing.forecast import LEAST_TRUST, NOTHING, Forecast, forecast
 from exporter.core.pacing.law import BUCKET_HAZARD
 from exporter.core.pacing.learner import Learner
-from exporter.core.pacing.marks import POINTS, RATIOS, SCALE, Mark, share_shift
+from exporter.core.pacing.marks import POINTS, RATIOS, SCALE, Mark, point, share_shift
 from exporter.core.pacing.scale import BUCKETS, EDGES, position
 from exporter.core.pacing.watch import Mode, Watch
 
@@ -308,7 +308,7 @@ def test_a_life_counts_as_the_middle_of_its_bucket() -> None:
     mark.entered.counts[12] = 1e9
     mark.left.rebuild(1e-9)
     mark.entered.rebuild(1e-9)
-    watch.percent = 0  # so that ratios are those of ages
+    watch.percent = 100
     third = (12 + 1 / 3) / 5 - 1.5  # the logarithm below which a third of the ratios lies
     middle = math.log2(EDGES[26] * 2**0.1)
     watch.before, watch.since = 2 ** (middle - third), 2**middle
@@ -324,8 +324,8 @@ def open_ended(watch: Watch, mark: Mark, last: float, bucket: int) -> float:
     `last` is the share of jobs in the mark's last bucket of ratios, and none lie in other buckets
     from this bucket of age on.
     """
-    middle = math.log2(EDGES[bucket] * 2**0.1)
-    centre = (middle - math.log2(watch.since) + share_shift(watch.percent)) * SCALE
+    centre = math.log2(EDGES[bucket] * 2**0.1) * SCALE - point(watch.since)
+    centre += share_shift(watch.percent) * SCALE
     jump = int(centre + 1.5 * SCALE + 0.5) + 300
     end = 300 + RATIOS * 3
     mark.entered.shares = [0.0] * (RATIOS - 1) + [last]

@@ -235,11 +235,6 @@ def test_a_mark_is_entered_between_two_polls() -> None:
     assert run.mark is not last.mark
 
 
-def test_a_mark_may_be_entered_within_the_first_second() -> None:
-    watch = moved((0.25, "a", 0), (0.5, "a", 50))
-    assert (watch.before, watch.since) == (0.25, 0.5)
-
-
 def test_a_fall_of_progress_is_ignored() -> None:
     watch = moved((5.0, "a", 50), (10.0, "a", 20), (15.0, "a", 50))
     assert (watch.since, watch.percent, watch.runs) == (5.0, 50, ())

@@ -15,6 +15,7 @@ from exporter.core.pacing.marks import (
     RatioTable,
     Run,
     band,
+    point,
     share_shift,
 )
 
@@ -177,3 +178,8 @@ def test_impossible_chances_weigh_as_a_hundredth() -> None:
     mark.score = 0.0
     mark.rate(0.02, -1e-9)
     assert mark.score == pytest.approx(-math.log(2))
+
+
+def test_ages_below_a_second_have_points_of_their_own() -> None:
+    assert [point(age) for age in (0.25, 0.5, 1.0, 2.0)] == [-30.0, -15.0, 0.0, 15.0]
+    assert point(0.0) == point(0.01)
