@@ -43,8 +43,6 @@ class Housekeeping:
         self._task: asyncio.Task[None] | None = None
         self._apart: dict[str, asyncio.Task[None]] = {}
         """The chores that may hang, by operation."""
-        self._logged: dict[str, str] = {}
-        """Why the store failed a chore at its last turn, by operation. It is logged once."""
 
     @property
     def alive(self) -> bool:
@@ -93,11 +91,8 @@ class Housekeeping:
     async def _try(self, chore: Chore) -> None:
         try:
             await chore.work()
-            self._logged.pop(chore.operation, None)
         except StoreError as error:
             self._instruments.failed(chore.operation)
-            if self._logged.get(chore.operation) != str(error):
-                self._log.error("store unavailable", operation=chore.operation, error=str(error))
-            self._logged[chore.operation] = str(error)
+            self._log.error("store unavailable", operation=chore.operation, error=str(error))
         except Exception as error:  # noqa: BLE001 - the other chores must go on
             self._log.error("chore failed", operation=chore.operation, exc_info=error)
