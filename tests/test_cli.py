@@ -276,6 +276,27 @@ async def test_check_config_refuses_what_run_would_refuse(
     ]
 
 
+async def test_check_config_warns_of_a_database_that_may_exist_elsewhere(
+    command: Any, write_config: Any, tmp_path: Path
+) -> None:
+    write_config()
+    process = await command("check-config", "--storage.path=gone/jobs.db")
+    assert (await process.ends(), process.out) == (0, "OK\n")
+    folder = tmp_path / "gone"
+    assert process.err == (
+        f"warning: {folder}/jobs.db: No such file or directory: the folder {folder} does not exist;"
+        " create it, or change storage.path\n"
+    )
+
+
+@pytest.mark.parametrize("verb", ["run", "check-config", "healthcheck", "watch"])
+async def test_a_config_that_cannot_be_looked_for_is_an_error(command: Any, verb: str) -> None:
+    path = "long" * 100
+    process = await command(verb, "--config.file", path)
+    assert await process.ends() == 1
+    assert process.err == f"{path}: cannot be read: File name too long\n"
+
+
 async def test_a_missing_config_or_key_is_an_error_with_a_remedy(
     command: Any, tmp_path: Path
 ) -> None:

@@ -1,16 +1,16 @@
 """`removit-exporter check-config`, `check-storage` and `token`: questions about a config."""
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from ..config import Config, ConfigError
+from ..config.files import is_missing
 from ..configured.job_files import find, read_job_file
 from ..daemon_threads import HangingError, LimitedCalls
 from ..storage.inspection import inspect
-from ..storage.place import check_usable
+from ..storage.place import NotHereError, check_usable
 from ..storage.store import StoreError
 from ..web.logins import Logins
 from ..web_security import WebSecurity
@@ -45,12 +45,15 @@ def check_config(
 ) -> None:
     """Check a config file; print OK, or every error in it.
 
-    The files that it names are checked too: key, token, certificates, database and job files.
+    The files that it names are checked too. A key, token or certificate that cannot be read is an
+    error, and so is a database that no exporter could use. A warning leaves the exit code 0: job
+    files with errors, and a folder for the database that is missing here, or may not be written.
     """
     config, _ = load(config_file, flags)
-    if wrong := list(_unusable(config, web_config_file)):
-        raise Failure("\n".join(wrong))
-    for text in asyncio.run(_doubts(config)):
+    errors, warnings = _check_files(config, web_config_file)
+    if errors:
+        raise Failure("\n".join(errors))
+    for text in warnings:
         click.echo(f"warning: {text}", err=True)
     click.echo("OK")
     if jobs_a_day is not None:
@@ -59,30 +62,37 @@ def check_config(
         click.echo(estimate(config, jobs_a_day, job_seconds).text(), nl=False)
 
 
-def _unusable(config: Config, web_config_file: Path | None) -> Iterator[str]:
-    """Yield what would end `run` once it has read the config."""
+def _check_files(config: Config, web_config_file: Path | None) -> tuple[list[str], list[str]]:
+    """Return errors and warnings: what would end `run` anywhere, and what might not.
+
+    The exporter's own machine may have the folder of the database. `run` goes on without job files.
+    """
+    errors, warnings = list[str](), list[str]()
     try:
         WebSecurity(web_config_file, Logins({})).load()
     except ConfigError as error:
-        yield from error.errors
+        errors += error.errors
     try:
         check_usable(config.storage.path)
+    except NotHereError as error:
+        warnings.append(str(error))
     except StoreError as error:
-        yield str(error)
+        errors.append(str(error))
+    return errors, warnings + asyncio.run(_check_job_files(config))
 
 
-async def _doubts(config: Config) -> list[str]:
-    """Return what is wrong with the job files. `run` goes on without them."""
-    doubts = [f"job_files: {glob} matches no file" for glob in config.job_files if not find([glob])]
+async def _check_job_files(config: Config) -> list[str]:
+    """Return what is wrong with the job files."""
+    wrong = [f"job_files: {glob} matches no file" for glob in config.job_files if not find([glob])]
     calls = LimitedCalls()
     for path in find(config.job_files):
         try:
-            doubts += (await read_job_file(path, config.registration, calls)).errors
+            wrong += (await read_job_file(path, config.registration, calls)).errors
         except ConfigError as error:
-            doubts += error.errors
+            wrong += error.errors
         except HangingError as error:
-            doubts.append(str(error))
-    return doubts
+            wrong.append(str(error))
+    return wrong
 
 
 @click.command()
@@ -94,7 +104,7 @@ def token(config_file: Path, **flags: str | None) -> None:
     """
     config, _ = load(config_file, flags, secrets=False)
     click.echo(config.token_file)
-    if not config.token_file.exists():
+    if is_missing(config.token_file):
         click.echo(
             "no such file yet: the exporter creates it at its first start; if it runs with"
             " --storage.path or another config file, give the same here",

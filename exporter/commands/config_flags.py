@@ -7,6 +7,7 @@ from typing import Final
 import click
 
 from ..config import Config, ConfigError, ConfigFile
+from ..config.files import is_missing
 from .values import Failure
 
 config_file_option = click.option(
@@ -54,7 +55,7 @@ def load(
         file = ConfigFile(path, overrides=overrides(flags), secrets=secrets)
         return file.load(), file
     except ConfigError as error:
-        hint = "" if path.exists() else "; create it, or name another with --config.file"
+        hint = "; create it, or name another with --config.file" if is_missing(path) else ""
         raise Failure(f"{error}{hint}") from None
 
 

@@ -10,7 +10,7 @@ import click
 from ..client import DEFAULT_URL, AsyncClient
 from ..config import Config, ConfigError, load_config
 from ..config.credentials import MAX_SECRET_BYTES, SecretError, read_secret_file
-from ..config.files import FileError, read_text
+from ..config.files import FileError, is_missing, read_text
 from ..config.values import split_address
 from .values import Failure
 
@@ -89,7 +89,7 @@ def make_client(config_file: Path, patience: float, **flags: Any) -> AsyncClient
     url = flags["exporter_url"] or (url_of(config) if config else DEFAULT_URL)
     token_file = flags["exporter_token_file"]
     try:
-        if token_file is None and config is not None and config.token_file.is_file():
+        if token_file is None and config is not None and not is_missing(config.token_file):
             token_file = config.token_file
         return AsyncClient(
             url,
@@ -107,7 +107,7 @@ def find_config(path: Path) -> Config | None:
 
     The default name may be another program's file: one that cannot be read is passed over.
     """
-    if not path.exists():
+    if is_missing(path):
         return None
     try:
         return load_config(path, secrets=False)

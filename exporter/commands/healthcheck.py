@@ -13,6 +13,7 @@ import click
 
 from ..client.http import say
 from ..config import Config, ConfigError
+from ..config.files import is_missing
 from ..config.loading import parse_config
 from ..config.web_file import load_web_file
 from .config_flags import load, overrides
@@ -52,7 +53,7 @@ def read_place(config_file: Path, flags: dict[str, str | None]) -> Config:
     Without a file, as in the demo, the flags and the defaults count. Secrets are not read: a check
     of health needs none.
     """
-    if config_file.exists():
+    if not is_missing(config_file):
         config, _ = load(config_file, flags, secrets=False)
         return config
     try:

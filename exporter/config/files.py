@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from ..regular_files import FileError, read_limited
 
-__all__ = ["FileError", "Stamp", "read_limited", "read_stamp", "read_text"]
+__all__ = ["FileError", "Stamp", "is_missing", "read_limited", "read_stamp", "read_text"]
 
 
 class Stamp(NamedTuple):
@@ -20,6 +20,21 @@ def read_stamp(path: Path) -> Stamp:
     """Return the stamp of a file; raises `OSError`."""
     status = path.stat()
     return Stamp(status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def is_missing(path: Path) -> bool:
+    """Return whether there is nothing at a path.
+
+    False for what this user may not see (`Path.exists` raises `PermissionError`): reading it says
+    why it cannot be read.
+    """
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def read_text(path: Path, limit: int) -> str:

@@ -18,7 +18,7 @@ from .lock_file import Identity, LockFile, identity
 from .log_index import LogIndex, LogState
 from .note import Note
 from .opening import explain
-from .place import check_is_file
+from .place import check_is_file, sibling
 from .store import StoreError, StoreUnusableError
 
 
@@ -42,9 +42,9 @@ class DatabaseFile:
         self.place = Path(os.path.realpath(path))
         """The file itself, with all links resolved; its log, index and lock are next to it."""
         self._logger = log
-        self._log = _sibling(self.place, "-wal")
-        self._index = _sibling(self.place, "-shm")
-        self._lock = LockFile(_sibling(self.place, ".lock"), path)
+        self._log = sibling(self.place, "-wal")
+        self._index = sibling(self.place, "-shm")
+        self._lock = LockFile(sibling(self.place, ".lock"), path)
         self._open: dict[Path, Identity] = {}
         self._size = 0
 
@@ -202,7 +202,7 @@ class DatabaseFile:
             "a write-ahead log that is not of the database beside it was set aside: the database"
             " was replaced or removed while its log was in use",
             path=str(self.path),
-            set_aside=str(_sibling(moved, "-wal")),
+            set_aside=str(sibling(moved, "-wal")),
         )
 
     def check_in_place(self, needed: Callable[[], int]) -> None:
@@ -256,18 +256,14 @@ class DatabaseFile:
     def _move(self, moved: Path, *suffixes: str) -> None:
         for suffix in suffixes:
             with contextlib.suppress(FileNotFoundError):
-                _sibling(self.place, suffix).rename(_sibling(moved, suffix))
-
-
-def _sibling(path: Path, suffix: str) -> Path:
-    return path.with_name(path.name + suffix)
+                sibling(self.place, suffix).rename(sibling(moved, suffix))
 
 
 def _free_name(path: Path, why: str) -> Path:
     """Return an unused name in the folder of `path` for a file that is set aside, and its log."""
     number = 1
     while any(
-        _sibling(path, f".{why}-{number}{suffix}").exists() for suffix in ("", "-wal", "-shm")
+        sibling(path, f".{why}-{number}{suffix}").exists() for suffix in ("", "-wal", "-shm")
     ):
         number += 1
-    return _sibling(path, f".{why}-{number}")
+    return sibling(path, f".{why}-{number}")

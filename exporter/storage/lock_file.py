@@ -31,15 +31,15 @@ class LockFile:
         """Return whether there is such a file."""
         return self._path.exists()
 
+    def check(self) -> None:
+        """Raise `StoreUnusableError` if the file is there and `take` could not open it."""
+        if os.path.lexists(self._path):
+            self._opened("r+").close()
+
     def take(self, mode: str = "a+") -> None:
         """Take the lock; raises `StoreUnusableError` if another exporter has it."""
         self.release()
-        try:
-            lock = open(self._path, mode, opener=_open_privately)  # noqa: SIM115
-        except OSError as error:
-            is_there = os.path.lexists(self._path)
-            what = f"its lock {self._path.name} cannot be opened: " if is_there else ""
-            raise StoreUnusableError(f"{self._database}: {what}{self._why(error)}") from error
+        lock = self._opened(mode)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -82,6 +82,17 @@ class LockFile:
         with contextlib.suppress(OSError):
             if self._open is not None:
                 os.pwrite(self._open.fileno(), note.dump(), 0)
+
+    def _opened(self, mode: str) -> IO[str]:
+        try:
+            return open(self._path, mode, opener=_open_privately)
+        except OSError as error:
+            what = ""
+            if os.path.lexists(self._path):
+                is_file = self._path.is_file() and not self._path.is_symlink()
+                what = "cannot be opened" if is_file else "is not a regular file"
+                what = f"its lock {self._path.name} {what}: "
+            raise StoreUnusableError(f"{self._database}: {what}{self._why(error)}") from error
 
     def _why(self, error: Exception) -> str:
         return explain(error, self._path)

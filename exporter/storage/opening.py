@@ -29,7 +29,8 @@ def explain(error: Exception, path: Path) -> str:
 
 def is_closed(path: Path) -> bool:
     """Whether a file is there and this user may not read and write it."""
-    return path.exists() and not os.access(path, os.R_OK | os.W_OK)
+    exists = os.path.exists(path)  # noqa: PTH110 - `Path.exists` raises where this is False
+    return exists and not os.access(path, os.R_OK | os.W_OK)
 
 
 def _is_full(error: Exception, path: Path) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from exporter.storage.opening import explain
-from exporter.storage.place import check_usable
+from exporter.storage.place import NotHereError, check_usable
 from exporter.storage.schema import SCHEMA_VERSION
 from exporter.storage.sqlite import SqliteStore
 from exporter.storage.store import StoreUnusableError
@@ -36,10 +36,12 @@ async def made_by_an_exporter(path: Path) -> None:
         (lambda path: execute(path, "CREATE TABLE theirs (x)"), "a database of another program"),
         (lambda path: path.with_name("jobs.db.lock").mkdir(), "its lock jobs.db.lock is not a"),
         (lambda path: path.with_name("jobs.db.lock").symlink_to("x"), "its lock jobs.db.lock is"),
+        (lambda path: os.mkfifo(path.with_name("jobs.db.lock")), "its lock jobs.db.lock is not a"),
         (lambda path: path.symlink_to("gone/jobs.db"), "gone does not exist; create it, or"),
+        (lambda path: path.symlink_to("x" * 300), "File name too long"),
     ],
 )
-def test_what_an_exporter_would_refuse_is_refused_and_stays(
+async def test_what_an_exporter_would_refuse_is_refused_in_its_words_and_stays(
     make: Callable[[Path], object], reason: str, tmp_path: Path
 ) -> None:
     make(tmp_path / "jobs.db")
@@ -48,9 +50,13 @@ def test_what_an_exporter_would_refuse_is_refused_and_stays(
         check_usable(tmp_path / "jobs.db")
     assert str(caught.value).startswith(f"{tmp_path}/jobs.db: ")
     assert reason in str(caught.value)
+    assert isinstance(caught.value, NotHereError) == ("gone does not exist" in reason)
     assert {path: path.lstat().st_ino for path in tmp_path.iterdir()} == {
         path: status.st_ino for path, status in before.items()
     }
+    with pytest.raises(StoreUnusableError) as refused:
+        await SqliteStore(tmp_path / "jobs.db").open()
+    assert str(refused.value) == str(caught.value)
 
 
 async def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
@@ -91,10 +97,22 @@ def test_a_file_that_this_user_may_not_write_has_a_remedy(
     path = tmp_path / "jobs.db"
     path.touch()
     monkeypatch.setattr(os, "access", lambda where, mode: where != path)
-    with pytest.raises(StoreUnusableError, match="change its owner or its mode"):
+    with pytest.raises(NotHereError, match="change its owner or its mode"):
         check_usable(path)
     error = sqlite3.OperationalError("unable to open database file")
     assert explain(error, path).startswith("unable to open database file: this user may not")
     monkeypatch.setattr(os, "access", lambda where, mode: where != tmp_path)
-    with pytest.raises(StoreUnusableError, match="a folder that this user may write to"):
+    with pytest.raises(NotHereError, match="a folder that this user may write to"):
         check_usable(path)
+
+
+@pytest.mark.parametrize("suffix", ["-wal", "-shm", ".lock"])
+def test_a_file_next_to_it_that_this_user_may_not_write_is_named(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = tmp_path / f"jobs.db{suffix}"
+    part.touch()
+    monkeypatch.setattr(os, "access", lambda where, mode: where != part)
+    with pytest.raises(NotHereError) as caught:
+        check_usable(tmp_path / "jobs.db")
+    assert str(caught.value).startswith(f"{part}: Permission denied: this user may not")
