@@ -1,7 +1,8 @@
 """Serves one exporter from the command line: settings of the process, signals, the socket.
 
 Only this module and `cli.py` change anything global: uvloop, logging, signal handlers, the garbage
-collector, the interpreter's switch interval, the limit of file descriptors.
+collector, the C library's free memory, the interpreter's switch interval, the limit of file
+descriptors.
 """
 
 import asyncio
@@ -33,13 +34,11 @@ from .web_security import WebSecurity
 
 Result = TypeVar("Result")
 
-
 SETTLE_JOBS: Final = 2000
 """The number of new jobs after which memory is taken out of the garbage collector's rounds."""
 
 SWITCH_SECONDS: Final = 0.001
 """How long the store's thread may keep the interpreter while the event loop wants it."""
-
 
 TRIM_SECONDS: Final = 60.0
 """How often free memory is given back to the system."""
@@ -91,7 +90,8 @@ async def _trim_memory() -> None:
     """Give free memory back to the system, again and again, where the C library can (glibc).
 
     The lines of the page are freed in another order than they were made: glibc by itself keeps the
-    holes between those that are left. A trim of 100,000 jobs takes a few milliseconds.
+    holes between those that are left. A trim holds up the event loop for as long as it frees: 4 ms
+    for 46 MiB after a page with the series of 100,000 jobs, 1 ms after one of 2,000.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     while trim is not None:
