@@ -115,7 +115,7 @@ def _for_readers(context: Context, route: str, handler: Handler) -> Handler:
         return handler
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        await require_reader(context, request, route)
+        await require_reader(context, request)
         return await handler(request)
 
     return handle

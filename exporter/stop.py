@@ -107,7 +107,7 @@ class Stop:
         limit = self._requests.get(asyncio.current_task())
         return limit is not None and limit.expired()
 
-    def limit_request(self) -> "_RequestLimit":
+    def limit_request(self) -> _RequestLimit:
         """Answer a request within this block, which raises `TimeoutError` at the deadline.
 
         There the current task is cancelled. It may catch that to write its own answer, which

@@ -186,3 +186,8 @@ def test_the_folders_of_tests_are_the_packages() -> None:
     packages = {path.parent.relative_to(PACKAGE) for path in PACKAGE.rglob("*/__init__.py")}
     assert others == packages - {Path("drill")}
     assert {folder.parts[0] for folder in folders - others} == NOT_A_PACKAGE.keys()
+
+
+def test_only_a_new_jobs_row_id_is_set_in_place() -> None:
+    setting = {path for path in MODULES if "object.__setattr__" in path.read_text()}
+    assert setting == {PACKAGE / "registry" / "changes.py"}

@@ -26,13 +26,12 @@ OPEN_ROUTES: Final = frozenset({"/-/healthy", "/-/ready"})
 KEY_ROUTES: Final = frozenset({"/api/v1/status", "/api/v1/upload"})
 """Routes of the upstream's contract: they take its key, and no login."""
 LOGINLESS_ROUTES: Final = OPEN_ROUTES | KEY_ROUTES
+"""Routes (without the prefix) that ask for no login."""
 
 
-async def require_reader(context: Context, request: web.Request, route: str) -> None:
-    """Raise `ApiError` 401 unless the request may read `route` (without the prefix)."""
-    if not context.logins.required or route in LOGINLESS_ROUTES:
-        return
-    if has_token(context, request):
+async def require_reader(context: Context, request: web.Request) -> None:
+    """Raise `ApiError` 401 unless the request may read; see `LOGINLESS_ROUTES`."""
+    if not context.logins.required or has_token(context, request):
         return
     try:
         if await context.logins.admit(request.headers.get("Authorization", "")):
