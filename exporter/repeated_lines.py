@@ -8,6 +8,8 @@ import structlog
 
 REPEATED_SECONDS: Final = 60.0
 """The same line about the store is written once in this time."""
+MOST_KINDS: Final = 100
+"""The kinds of lines that are remembered; the one written longest ago is forgotten first."""
 _LIMITED: Final = "store unavailable"
 
 
@@ -30,8 +32,10 @@ class RepeatedLines:
         if now < until:
             self._recent[key] = until, left_out + 1
             raise structlog.DropEvent
-        self._recent = {key: entry for key, entry in self._recent.items() if now < entry[0]}
+        self._recent.pop(key, None)
         self._recent[key] = now + REPEATED_SECONDS, 0
+        if len(self._recent) > MOST_KINDS:
+            del self._recent[next(iter(self._recent))]
         if left_out:
             event["repeated"] = left_out
         return event

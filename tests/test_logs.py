@@ -23,7 +23,7 @@ from exporter.logs import (
     configure,
     make_logger,
 )
-from exporter.repeated_lines import REPEATED_SECONDS, RepeatedLines
+from exporter.repeated_lines import MOST_KINDS, REPEATED_SECONDS, RepeatedLines
 
 
 @pytest.fixture(autouse=True)
@@ -299,7 +299,12 @@ def test_a_line_about_the_store_that_repeats_is_written_once_a_minute() -> None:
     assert written(error="disk full") == {**full, "repeated": 3}
     assert written(error="disk full") is None
     now += REPEATED_SECONDS
+    assert written(error="gone") is not None
     assert written(error="disk full") == {**full, "repeated": 1}
+    assert written(error="disk full") is None
+    for number in range(MOST_KINDS):
+        assert written(error=str(number)) is not None
+    assert written(error="disk full") == full
     for _ in range(2):
         assert repeated(None, "info", {"event": "job finished"}) == {"event": "job finished"}
 
