@@ -21,16 +21,7 @@ from batches import (
     without_workers,
 )
 from simulated_scrapes import Scrapes, always, firing, never, scraping
-from simulated_time import (
-    HOUR,
-    MINUTE,
-    SimulatedUpstream,
-    exporting,
-    pass_time,
-    simulate,
-    states,
-    tell,
-)
+from simulated_time import HOUR, MINUTE, SimulatedUpstream, exporting, pass_time, simulate, states
 
 from exporter import Exporter
 from exporter.simulator.script import Script
@@ -184,7 +175,7 @@ def test_dead_workers_are_a_ticket_within_fifteen_minutes_when_jobs_were_uploade
 ) -> None:
     async def day(upstream: SimulatedUpstream, exporter: Exporter) -> float:
         await upload(upstream, exporter, good_jobs(20), 2.0)
-        await tell(exporter, *(upstream.add(f"job-{at}", Script.sound(400.0)) for at in range(8)))
+        await upload(upstream, exporter, {f"job-{at}": Script.sound(400.0) for at in range(8)}, 0.0)
         await pass_time(3 * MINUTE)
         start = now()
         upstream.fault = without_workers(upstream, JSON_500)

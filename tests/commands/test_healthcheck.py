@@ -10,13 +10,19 @@ import trustme
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from click.testing import CliRunner, Result
-from conftest import Open
+from conftest import Open, Site
 
 from exporter.cli import main
 
 
 async def check(*flags: str) -> Result:
     return await asyncio.to_thread(CliRunner().invoke, main, ["healthcheck", *flags])
+
+
+async def check_site(site: Site, config_file: Path) -> Result:
+    """Check an exporter whose address is in the flags."""
+    address = f"--web.listen-address=127.0.0.1:{site.client.port}"
+    return await check(f"--config.file={config_file}", address)
 
 
 @pytest.fixture
@@ -32,9 +38,7 @@ def config_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 async def test_a_healthy_exporter_is_found_past_the_proxy_of_the_environment(
     open_site: Open, config_file: Path
 ) -> None:
-    site = await open_site()
-    address = f"--web.listen-address=127.0.0.1:{site.client.port}"
-    result = await check(f"--config.file={config_file}", address)
+    result = await check_site(await open_site(), config_file)
     assert (result.exit_code, result.output) == (0, "healthy\n")
 
 
@@ -42,10 +46,11 @@ async def test_an_exporter_without_a_config_file_is_found_by_the_flags(
     open_site: Open, tmp_path: Path
 ) -> None:
     """As the image's check finds the demo, on which Prometheus waits in `compose.yaml`."""
-    site = await open_site()
-    address = f"--web.listen-address=127.0.0.1:{site.client.port}"
-    result = await check(f"--config.file={tmp_path}/config.yaml", address)
+    result = await check_site(await open_site(), tmp_path / "config.yaml")
     assert (result.exit_code, result.output) == (0, "healthy\n")
+
+
+async def test_a_wrong_flag_is_an_error_without_a_config_file_as_well(tmp_path: Path) -> None:
     result = await check(f"--config.file={tmp_path}/config.yaml", "--web.listen-address=10977")
     assert result.exit_code == 1
     assert result.output.startswith("--web.listen-address: expected an address such as")
