@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
-from conftest import BEARER, TOKEN, Open, Site, until
+from conftest import BEARER, TOKEN, Open, Site, break_store, until
 from playwright.async_api import Page, Route, expect
 
 from exporter import Config, setup
 from exporter.simulator import Script, Simulator
+from exporter.web import summary
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 expect.set_options(timeout=15_000)
@@ -23,6 +24,13 @@ expect.set_options(timeout=15_000)
 
 def row(page: Page, job_id: str) -> Any:
     return page.locator(f'#rows tr[data-id="{job_id}"]')
+
+
+async def top(page: Page, place: str) -> float:
+    """Return how far below the top of the page a box begins, in pixels."""
+    box = await page.locator(place).bounding_box()
+    assert box is not None
+    return box["y"]
 
 
 def cut(site: Site) -> None:
@@ -216,42 +224,60 @@ WIDTHS_WITH_LONG_TIMES = """
 
 
 @pytest.mark.parametrize(
-    ("width", "cells"), [(1280, "td:not(.c-notes) > div"), (390, "td div.only-narrow")]
+    ("width", "boxes"), [(1280, "td:not(.c-notes) > div"), (390, "div.only-narrow, .c-time > div")]
 )
 async def test_a_late_suspected_job_is_not_cut_off(
-    width: int, cells: str, lively: Site, simulator: Simulator, open_page: Any
+    width: int, boxes: str, lively: Site, simulator: Simulator, open_page: Any
 ) -> None:
     job_id = simulator.add(Script.stuck(0.0))
     with simulator.faults.override(job_id, 500, b"{}"):
         await lively.put(job_id, labels={"shop": "eu"}, key="sku-1")
         page = await open_page(lively, viewport={"width": width, "height": 844})
         await expect(row(page, job_id)).to_contain_text("suspected")
-        sizes = await page.evaluate(WIDTHS_OF_LATE_ROWS, f"#rows .job :is({cells}, .c-time)")
+        sizes = await page.evaluate(WIDTHS_OF_LATE_ROWS, f"#rows .job :is({boxes})")
     assert sizes
     assert not [(text, needed) for needed, there, text in sizes if needed > there]
 
 
 WIDTHS_OF_LATE_ROWS = """
-(cells) => {
+(boxes) => {
   for (const late of document.querySelectorAll("#rows .late")) {
     late.previousElementSibling.textContent = "59 m 59 s";
     late.textContent = "overdue";
   }
-  const boxes = [...document.querySelectorAll(cells)];
-  return boxes.map((box) => [box.scrollWidth, box.clientWidth, box.textContent]);
+  for (const bar of document.querySelectorAll("#rows progress")) {
+    bar.nextElementSibling.textContent = "100 %";
+  }
+  const found = [...document.querySelectorAll(boxes)];
+  return found.map((box) => [box.scrollWidth, box.clientWidth, box.textContent]);
 }
 """
 
 
-async def test_the_exporters_own_trouble_is_at_the_top(site: Site, open_page: Any) -> None:
-    page = await open_page(site)
+async def test_the_exporters_own_trouble_is_at_the_top_while_it_lasts(
+    site: Site, open_page: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(summary, "KEPT_SECONDS", 0.0)
+    page = await open_page(site, with_clock=True)
     await live(page)
-    await expect(page.locator("#troubles")).to_be_hidden()
-    site.exporter.instruments.reload_ok.set(0)
-    text = "The changed config has an error: the former one stays in force"
-    await expect(page.locator("#troubles li")).to_have_text([text])
-    site.exporter.instruments.reload_ok.set(1)
-    await expect(page.locator("#troubles")).to_be_hidden()
+    troubles, reload_ok = page.locator("#troubles"), site.exporter.instruments.reload_ok
+    await expect(troubles).to_be_hidden()
+    reload_ok.set(0)
+    await page.clock.fast_forward(10_000)  # the next summary is read
+    config = "The changed config has an error: the former one stays in force"
+    await expect(troubles.locator("li")).to_have_text([config])
+    tops = [await top(page, place) for place in ("#upstream", "#troubles", "#tiles")]
+    assert tops == sorted(tops)
+    await break_store(site)
+    async with site.client.put("/api/v1/jobs/a", headers=BEARER) as response:
+        assert response.status == 503
+    await page.clock.fast_forward(10_000)
+    database = "The database cannot be written: registrations are refused, polling goes on"
+    await expect(troubles.locator("li")).to_have_text([database, config])
+    site.exporter.registry.commit.worked()
+    reload_ok.set(1)
+    await page.clock.fast_forward(10_000)
+    await expect(troubles).to_be_hidden()
 
 
 async def test_variations_are_offered_as_soon_as_the_jobs_are_read(
