@@ -7,11 +7,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from databases import known, left_by_kill, opened, put
 
 from exporter.storage.opening import explain
 from exporter.storage.place import NotHereError, check_usable
 from exporter.storage.schema import SCHEMA_VERSION
-from exporter.storage.sqlite import SqliteStore
 from exporter.storage.store import StoreUnusableError
 
 
@@ -22,9 +22,7 @@ def execute(path: Path, *statements: str) -> None:
 
 
 async def made_by_an_exporter(path: Path) -> None:
-    store = SqliteStore(path)
-    await store.open()
-    await store.close()
+    await (await opened(path)).close()
 
 
 @pytest.mark.parametrize(
@@ -55,7 +53,7 @@ async def test_what_an_exporter_would_refuse_is_refused_in_its_words_and_stays(
         path: status.st_ino for path, status in before.items()
     }
     with pytest.raises(StoreUnusableError) as refused:
-        await SqliteStore(tmp_path / "jobs.db").open()
+        await opened(tmp_path / "jobs.db")
     assert str(refused.value) == str(caught.value)
 
 
@@ -77,11 +75,25 @@ async def test_a_place_that_an_exporter_can_use_is_accepted_and_nothing_is_made_
     assert set(tmp_path.iterdir()) == before
 
 
-async def test_a_database_is_accepted_while_an_exporter_has_it_open(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "jobs.db")
-    await store.open()
-    check_usable(tmp_path / "jobs.db")
+async def test_a_database_is_accepted_while_an_exporter_writes_to_it(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    store = await opened(path)
+    await put(store, "a")
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        check_usable(path)
     await store.close()
+
+
+async def test_the_log_that_a_killed_exporter_left_stays(tmp_path: Path) -> None:
+    store = await opened(tmp_path / "jobs.db")
+    await put(store, "a")
+    path = left_by_kill(tmp_path / "jobs.db")
+    await store.close()
+    before = {part.name: part.read_bytes() for part in path.parent.iterdir()}
+    check_usable(path)
+    assert {part.name: part.read_bytes() for part in path.parent.iterdir()} == before
+    assert await known(path, "a") == "a"
 
 
 def test_a_damaged_database_is_accepted_because_an_exporter_sets_it_aside(tmp_path: Path) -> None:
