@@ -262,7 +262,7 @@ def test_jobs_that_turned_together_stay_an_outage_until_a_pending_job_is_served(
 ) -> None:
     upstream = Upstream()
     make_stuck(upstream)
-    # It was served before the others turned, so that it has ended by now says nothing of them.
+    # It was last polled before the others turned: it may have ended before that as well.
     upstream.says(reply, aged("k", upstream.seconds - 5), later=1)
     assert upstream.condition is Condition.STUCK
 

@@ -345,7 +345,7 @@ def open_ended(watch: Watch, mark: Mark, last: float, bucket: int) -> float:
         (0.75, 26, 0.75),
     ],
 )
-def test_the_last_bucket_of_ratios_is_open_ended_for_most_jobs_or_for_this_one_for_certain(
+def test_the_last_bucket_of_ratios_is_open_ended_if_most_jobs_or_surely_this_one_are_in_it(
     last: float, bucket: int, left: float
 ) -> None:
     watch, mark = marked(8.0)
