@@ -706,7 +706,7 @@ async def test_it_works_under_a_prefix(
         await page.close()
 
 
-async def test_an_outage_and_a_rejected_key_are_named(
+async def test_a_rejected_key_is_named_and_the_events_show_its_begin_and_end(
     lively: Site, simulator: Simulator, open_page: Any
 ) -> None:
     page = await open_page(lively)
@@ -717,6 +717,10 @@ async def test_an_outage_and_a_rejected_key_are_named(
         await expect(upstream).to_contain_text("API key is rejected; polling is suspended")
         await expect(upstream).to_contain_text("next try")
         await expect(page.locator("#announce")).to_contain_text("rejected")
+        begin = page.locator("#events li.s-trouble", has_text="API key is rejected")
+        await expect(begin.first).to_be_visible()
+    end = page.locator("#events li.s-well:has(~ .s-trouble)", has_text="The upstream is well")
+    await expect(end.first).to_be_visible()
 
 
 async def test_a_gateway_that_answers_instead_of_the_api_is_named(
