@@ -14,6 +14,7 @@ from batches import (
     recovers,
     undecided,
     upload,
+    wait_for_state,
     watched,
     watching,
     without_workers,
@@ -95,6 +96,29 @@ def test_an_outage_between_two_404_does_not_make_a_verdict_wait_anew(
             assert (minutes + 20) * MINUTE - 90 <= lasted <= (minutes + 20 + 4) * MINUTE
 
     simulate(between)
+
+
+def test_jobs_that_were_not_found_before_an_outage_do_not_prolong_it(tmp_path: Path) -> None:
+    """They are asked again for hours after their verdict, and answered 404 as before."""
+
+    async def outage() -> None:
+        upstream = SimulatedUpstream()
+        async with watched(upstream, tmp_path) as (exporter, _):
+            served = {f"served-{at}": Script.stuck(10.0) for at in range(6)}
+            unknown = [f"unknown-{at}" for at in range(10)]
+            await upload(upstream, exporter, served, 2.0)
+            await tell(exporter, *unknown)
+            await pass_time(8 * MINUTE)
+            states_by_id = await states(exporter)
+            assert {states_by_id[name] for name in unknown} == {"not_found"}
+            upstream.fault = lambda job_id: JSON_500 if job_id in served else None
+            await wait_for_state(exporter, "down", 2 * MINUTE)
+            await pass_time(30 * MINUTE)
+            assert exporter.health.state == "down"
+            upstream.fault = lambda job_id: None
+            await wait_for_state(exporter, "well", 2 * MINUTE)
+
+    simulate(outage)
 
 
 def test_a_restart_while_the_upstream_is_well_blames_no_job_and_shows_no_outage(

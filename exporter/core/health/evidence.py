@@ -63,13 +63,14 @@ TELLS_NOTHING: Final = 3
 def rank_for_probe(job: Job, healthy_time: float, rules: JudgementRules) -> int:
     """Return how little an answer about a job would say of the upstream, up to `TELLS_NOTHING`.
 
-    A job that was answered 404 or 422, also before the latest 5xx, says nothing: its answers end no
-    outage. One that failed, was suspected before, or got no answer says little: it could make all
-    probes in vain.
+    A job that was answered 404 or 422, also before the latest 5xx or its verdict, says nothing: its
+    answers end no outage. One that ended, was suspected before, or got no answer says little: it
+    could make all probes in vain.
     """
-    if job.run_of(Kind.NOT_FOUND) or job.run_of(Kind.INVALID):
+    is_unknown = job.state is JobState.NOT_FOUND
+    if is_unknown or job.run_of(Kind.NOT_FOUND) or job.run_of(Kind.INVALID):
         return TELLS_NOTHING
-    if is_old_news(job, healthy_time, rules):
+    if not job.pending or is_old_news(job, healthy_time, rules):
         return 2
     return int(job.suspicion is not None or job.setbacks > 0)
 

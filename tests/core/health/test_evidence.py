@@ -428,7 +428,8 @@ def test_a_5xx_of_a_job_that_was_like_that_before_tells_nothing_of_the_upstream(
     evidence = Evidence()
     rank = rank_for_probe(subject, 100.0, Judgement())
     run = subject.suspicion
-    assert rank == (2 if old else run is not None and run.kind is Kind.SERVER_ERROR)
+    little = old or not subject.pending
+    assert rank == (2 if little else run is not None and run.kind is Kind.SERVER_ERROR)
     assert evidence.take(error(500), now(100), subject, Judgement()) == (
         "old news" if old else "bad"
     )
@@ -451,6 +452,8 @@ UNKNOWN_BEFORE = Suspicion(Kind.NOT_FOUND, 3, 50.0, 90.0, 404)
         (answered(suspicion=Suspicion(Kind.SERVER_ERROR, 1, 99.0, 99.0, 500)), 1),
         (answered(suspicion=Suspicion(Kind.SERVER_ERROR, 1, 0.0, 99.0, 500)), 2),
         (answered(state=JobState.FAILED), 2),
+        (answered(state=JobState.EXPIRED), 2),
+        (job(state=JobState.NOT_FOUND), TELLS_NOTHING),
         (job(suspicion=Suspicion(Kind.NOT_FOUND, 1, 99.0, 99.0, 404)), TELLS_NOTHING),
         (answered(suspicion=Suspicion(Kind.INVALID, 1, 99.0, 99.0, 422)), TELLS_NOTHING),
         (job(suspicion=ERRORS_NOW, other_runs=(UNKNOWN_BEFORE,)), TELLS_NOTHING),
