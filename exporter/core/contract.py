@@ -42,16 +42,16 @@ def parse_reply(
     text = _decode(body[:MAX_BODY_BYTES], drift)
     document, is_json = (None, False) if too_large else _load(text)
     status = None
+    unreadable = DriftKind.WRONG_TYPE if is_json else DriftKind.NOT_JSON
+    if too_large:
+        unreadable = DriftKind.TOO_LARGE
     if 200 <= http_status <= 299:
         if not complete:
             drift.add(DriftKind.CUT_SHORT, f"{len(body)} bytes came")
-        elif too_large:
-            drift.add(DriftKind.TOO_LARGE, too_large)
-        elif not is_json or not isinstance(document, dict):
-            not_an_object = DriftKind.WRONG_TYPE if is_json else DriftKind.NOT_JSON
-            drift.add(not_an_object, _first_words(text))
-        else:
+        elif isinstance(document, dict):
             status = StatusReader(document, drift).status()
+        else:
+            drift.add(unreadable, too_large or _first_words(text))
     error, detail = _error_code(document), ""
     kind = _kind(http_status, readable=status is not None, is_json=is_json)
     if kind in _API_ERRORS and error != _API_ERRORS[kind]:
@@ -60,7 +60,7 @@ def parse_reply(
             drift.add(DriftKind.UNKNOWN_ERROR, f"{http_status} {error}")
         else:
             kind, detail = Kind.UNREADABLE, f"{http_status} {_first_words(text)}"
-            drift.add(DriftKind.WRONG_TYPE if is_json else DriftKind.NOT_JSON, detail)
+            drift.add(unreadable, detail)
     return Reply(
         kind=kind,
         http_status=http_status,

@@ -29,7 +29,10 @@ from .trust import Trust
 STATUS_PATH: Final = "/api/v1/status"
 UPLOAD_PATH: Final = "/api/v1/upload"
 LARGE_BYTES: Final = 64 * 1024
-"""Answers above this size are read one at a time: one of 1 MiB takes up to 25 ms."""
+"""Answers above this size are read one at a time: one of 1 MiB takes up to 40 ms.
+
+Most of that is the search for the key (`hide`), where the answer repeats nearly all of it.
+"""
 HIDDEN: Final = b"<secret>"
 """Replaces the API key where an answer of the upstream repeats it."""
 
