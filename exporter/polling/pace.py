@@ -1,9 +1,9 @@
 """Learns from the answers about pending jobs, and forecasts their ends.
 
-`core/pacing` does the arithmetic. This module decides which answers are learned from: an end counts
-only if the upstream was well since the answer before. So an end is left out after an outage, a wait
-that the upstream asked for, or a stop. A backlog of the rate limit is learned from. Otherwise it
-could last for ever: what is not learned yet asks for more polls than are needed.
+`core/pacing` does the arithmetic. This module says what disturbed a job's polls: an end counts only
+if the upstream was well since the answer before. So an end is left out after an outage, a wait that
+the upstream asked for, or a stop. A backlog of the rate limit is learned from. Otherwise it could
+last for ever: what is not learned yet asks for more polls than are needed.
 """
 
 import json
@@ -20,9 +20,6 @@ from ..core.pacing.watch import Watch
 from ..core.reply import Kind, Reply
 from .stored_text import parse
 
-LOST_SECONDS: Final = 2.0
-LOST_SHARE: Final = 0.25
-"""This long, or this share of the wait, the upstream may have been unwell between two answers."""
 ENDS: Final = (JobState.DONE, JobState.FAILED)
 
 
@@ -41,12 +38,12 @@ class Pace:
         elif known is None or known.name != job.mode:
             self._begin(job, age, lost)
         elif job.pending:
-            if _can_teach(known, lost):
+            if known.can_teach(lost):
                 self._pending(known, job, age)
             else:
                 self.learner.skip(known, age)
             known.lost, known.is_disturbed = lost, False
-        elif job.state in ENDS and _can_teach(known, lost):
+        elif job.state in ENDS and known.can_teach(lost):
             self.learner.ended(known, age)
         if not job.pending:
             self.forget(job.job_id)
@@ -106,12 +103,6 @@ class Pace:
     def _disturb(self, job_id: str) -> None:
         if (known := self._watched.get(job_id)) is not None:
             known.is_disturbed = True
-
-
-def _can_teach(watch: Watch, lost: float) -> bool:
-    """Whether an answer is learned from; `lost` are the lost seconds until then."""
-    allowed = max(LOST_SECONDS, LOST_SHARE * watch.planned_wait)
-    return not watch.is_disturbed and lost - watch.lost <= allowed
 
 
 def _lost(job: Job, now: Now) -> float:

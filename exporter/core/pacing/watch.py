@@ -9,6 +9,9 @@ from .marks import Mark, Run, band
 
 MARKS: Final = 12
 """A mode has this many marks of its own; all further steps and bands share one more."""
+LOST_SECONDS: Final = 2.0
+LOST_SHARE: Final = 0.25
+"""This long, or this share of the wait, the upstream may have been unwell between two answers."""
 
 MarkName = tuple[str, int]
 
@@ -90,9 +93,14 @@ class Watch:
     """The age at which the next poll is planned, and the wait until then."""
     is_over: bool = False
     lost: float = 0.0
-    """The seconds until it was last seen in which the upstream was not well (`polling/pace.py`)."""
+    """For how many of the seconds until it was last seen the upstream was not well."""
     is_disturbed: bool = False
-    """Whether the next answer is not learned from (`polling/pace.py`)."""
+    """Whether an answer that was not good, or another wait than the planned one, came since."""
+
+    def can_teach(self, lost: float) -> bool:
+        """Whether an answer is learned from; `lost` is as above, until that answer."""
+        allowed = max(LOST_SECONDS, LOST_SHARE * self.planned_wait)
+        return not self.is_disturbed and lost - self.lost <= allowed
 
     def is_marked(self, age: float) -> bool:
         """Whether the mark says anything about a job of that age."""

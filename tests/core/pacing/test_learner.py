@@ -224,6 +224,20 @@ def moved(*seen: tuple[float, str, int]) -> Watch:
     return watch
 
 
+@pytest.mark.parametrize(
+    ("wait", "lost", "teaches"),
+    [(1.0, 2.0, True), (1.0, 2.25, False), (10.0, 2.5, True), (10.0, 2.75, False)],
+)
+def test_an_answer_teaches_if_the_upstream_was_well_for_most_of_the_wait_or_all_but_two_seconds(
+    wait: float, lost: float, teaches: bool
+) -> None:
+    watch = Learner().watch("mode", 0.0)
+    watch.planned_wait, watch.lost = wait, 5.0
+    assert watch.can_teach(5.0 + lost) is teaches
+    watch.is_disturbed = True
+    assert not watch.can_teach(5.0)
+
+
 def test_a_mark_is_entered_between_two_polls() -> None:
     watch = moved((0.0, "a", 0), (10.0, "a", 0), (20.0, "a", 50), (30.0, "a", 50))
     assert (watch.before, watch.since, watch.seen) == (10.0, 20.0, 30.0)
