@@ -12,8 +12,8 @@ from typing import Final
 from aiohttp import web
 
 from .config.registration import RegistrationRules
-from .core.events import NOTHING
 from .core.job import Job, Source
+from .core.reply import EMPTY
 from .registry.feed import Wanted
 from .registry.registry import Registry
 from .registry.staging import Registration, RegistrationConflictError, RegistryFullError
@@ -44,7 +44,7 @@ class Jobs:
         self,
         job_id: str,
         *,
-        labels: Mapping[str, str] = NOTHING,
+        labels: Mapping[str, str] = EMPTY,
         key: str | None = None,
         registered_at: datetime | None = None,
     ) -> Job:

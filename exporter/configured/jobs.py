@@ -16,8 +16,8 @@ import structlog
 from ..config import Config, ConfigError
 from ..config.files import Stamp
 from ..config.registration import RegistrationRules
-from ..core.events import NOTHING
 from ..core.job import Job, Source
+from ..core.reply import EMPTY
 from ..daemon_threads import HangingError, LimitedCalls
 from ..metrics.instruments import Instruments
 from ..registry.registry import Registry
@@ -94,9 +94,7 @@ class ConfiguredJobs:
             jobs = self._config().jobs
             before, self._in_config = self._in_config, frozenset(job.job_id for job in jobs)
             self._publish_names()
-            registrations = [
-                Registration(job.job_id, job.labels or NOTHING, job.key) for job in jobs
-            ]
+            registrations = [Registration(job.job_id, job.labels or EMPTY, job.key) for job in jobs]
             await self._registrar.register(registrations, Source.CONFIG, "the config")
             await self._forget(before - self._in_config, "config")
 

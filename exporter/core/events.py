@@ -3,10 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
-from typing import Any, Final
-
-NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+from typing import Any
 
 
 class EventType(StrEnum):

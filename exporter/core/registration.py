@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from .events import NOTHING, Event, EventType, Now
+from .events import Event, EventType, Now
 from .job import Job, Source
+from .reply import EMPTY
 
 KEPT_LABELS: Final = 4096
 """Labels that were not used for long have left the cache: new jobs then share another mapping."""
@@ -45,7 +46,7 @@ def register(
     source: Source,
     now: Now,
     *,
-    labels: Mapping[str, str] = NOTHING,
+    labels: Mapping[str, str] = EMPTY,
     key: str | None = None,
     registered_at: float | None = None,
     mode: str | None = None,
@@ -71,7 +72,7 @@ def register(
 
 
 def register_again(
-    job: Job, source: Source, *, labels: Mapping[str, str] = NOTHING, key: str | None = None
+    job: Job, source: Source, *, labels: Mapping[str, str] = EMPTY, key: str | None = None
 ) -> tuple[Job, list[Conflict]]:
     """Add to a known job the labels and the key that it lacks.
 

@@ -27,7 +27,7 @@ UNNAMED_VARIATION: Final = "unknown"
 """The variation under which warnings without one are listed."""
 
 EMPTY: Final[Mapping[str, Any]] = {}
-"""The empty mapping of all answers and jobs: three of its own took 192 bytes of each job.
+"""The empty mapping of answers, jobs and arguments: three of its own took 192 bytes of each job.
 
 Nobody writes to it, because the fields of a job are read-only. It is a plain `dict`: an application
 that embeds the exporter may copy a job (`dataclasses.asdict`) or write it as JSON.
