@@ -28,7 +28,7 @@ class Poll:
     code: str
     """`Reply.kind` and `Reply.code`."""
     seconds: float
-    """How long it took; microseconds are kept."""
+    """How long it took; seven digits are kept."""
     reason: str = ""
     """`Reply.reason`."""
 
@@ -48,7 +48,7 @@ class _Packing:
     """Packs polls into bytes: eight polls of a job took 1.8 KiB as objects, and take 220 bytes."""
 
     _FORMAT: Final = struct.Struct("=ddfH")
-    """`time`, `at`, `seconds` (whose microseconds fit), and the number of the result."""
+    """`time`, `at`, `seconds` (of which seven digits fit), and the number of the result."""
     SIZE: Final = _FORMAT.size
 
     def __init__(self) -> None:
