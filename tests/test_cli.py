@@ -222,7 +222,8 @@ async def test_all_config_errors_go_to_stderr_with_exit_code_1(
     assert await process.ends() == 1
     assert process.err.splitlines() == [
         "config.yaml:1: upstrem: unknown key; did you mean 'upstream'?",
-        'config.yaml:2: polling.min_interval: expected a duration such as "2s", got "soon"',
+        'config.yaml:2: polling.min_interval: expected a duration such as "2s", got "soon"'
+        " (units: y, w, d, h, m, s, ms)",
         "config.yaml:3: upstream.api_key: unknown key; did you mean 'api_key_file' or"
         " 'api_key_env'?",
     ]

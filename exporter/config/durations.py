@@ -22,7 +22,8 @@ def parse_duration(text: str) -> float:
     """Read a duration such as `1h30m` or `500ms`, in seconds; raises `ValueError`."""
     match = _DURATION.fullmatch(text)
     if not text or match is None:
-        raise ValueError(f'expected a duration such as "2s", got "{text[:80]}"')
+        units = ", ".join(_UNITS)
+        raise ValueError(f'expected a duration such as "2s", got "{text[:80]}" (units: {units})')
     numbers = zip(match.groups("0"), _UNITS.values(), strict=True)
     return sum(int(number) * unit for number, unit in numbers) / 1000
 

@@ -59,7 +59,10 @@ def test_the_example_shows_every_key_with_its_default() -> None:
     [
         (
             "polling:\n  min_interval: soon",
-            ['config.yaml:2: polling.min_interval: expected a duration such as "2s", got "soon"'],
+            [
+                'config.yaml:2: polling.min_interval: expected a duration such as "2s", got "soon"'
+                " (units: y, w, d, h, m, s, ms)"
+            ],
         ),
         (
             "polling: {min_interval: 5}",
