@@ -126,7 +126,7 @@ function progress(job) {
   if (job.progress === null) return el("p", { class: "muted", text: "Not answered yet." });
   const moved = seconds(job.last_progress_at);
   return [
-    el("div", { class: "panel-line lead" }, el("span", { text: job.step ?? "" }), el("span", { text: `${Math.round(job.progress)} %` })),
+    el("div", { class: "panel-line lead" }, el("span", { text: job.step ?? "" }), el("span", { text: `${Math.round(job.progress)}\u00a0%` })),
     el("div", { class: `s-${job.state}${job.finished_at ? " ended" : ""}` },
       el("progress", { max: "100", value: String(job.progress), "aria-label": "progress" })),
     moved && el("p", { class: "muted", text: `last moved ${ago(moved)}` }),
@@ -173,7 +173,7 @@ function comparison(job, summary) {
     return mark;
   });
   const legend = [`median of ${count(usual.done, "done job")} of mode ${job.mode ?? "unknown"}: ${duration(usual.p50, true)}`,
-    usual.p95 !== null && `95 % took at most ${duration(usual.p95, true)}`].filter(Boolean).join(", ");
+    usual.p95 !== null && `95\u00a0% took at most ${duration(usual.p95, true)}`].filter(Boolean).join(", ");
   return [heading("Time"), el("div", { class: "against" }, el("p", { text: words }),
     el("div", { class: "scale", "aria-hidden": "true" }, el("span", { class: "track" }), fill, marks),
     el("p", { class: "legend", text: legend }))];

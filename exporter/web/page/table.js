@@ -60,7 +60,7 @@ class Row {
     this.key.replaceChildren(...keyAndLabels(job));
     setText(this.step, job.step ?? (job.state === "pending" ? "not answered yet" : "—"));
     setText(this.mode, job.mode ?? "");
-    setText(this.narrow, [job.step, job.mode, job.key].filter(Boolean).join(" · "));
+    setText(this.narrow, [job.key, job.step, job.mode].filter(Boolean).join(" · "));
     for (const [bar, percent] of [[this.bar, this.percent], [this.narrowBar, this.narrowPercent]]) {
       setAttribute(bar, "value", job.progress ?? 0);
       if (bar === this.bar) setAttribute(bar, "aria-hidden", job.progress === null && "true");
