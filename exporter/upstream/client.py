@@ -15,6 +15,7 @@ from typing import Final, Protocol, Self
 
 import aiohttp
 import structlog
+from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -22,6 +23,7 @@ from ..core.contract import parse_reply
 from ..core.reply import MAX_BODY_BYTES, Reply, transport_failure, unasked
 from .connections import make_connector, our_own_trouble
 from .encoding import inflate
+from .exchange import Answer, Exchange, read_bounded
 from .proxies import Proxy, check_scheme, find_proxy
 from .reasons import PROXY_REFUSES, find_reason, proxy_refusal
 from .trust import Trust
@@ -80,6 +82,8 @@ class Client:
         self.trust = Trust(lambda: self._config().ca_file, log)
         self._found_proxy: tuple[tuple[str, str | None], Proxy | None] | None = None
         """The proxy that was found last, after what it was looked for."""
+        self._prepared: tuple[tuple[object, ...], Exchange] | None = None
+        """The prepared status request, after what it was prepared for."""
         self._session: aiohttp.ClientSession | None = None
         self._reading_large = asyncio.Lock()
 
@@ -96,10 +100,6 @@ class Client:
                 "User-Agent": self._user_agent,
             },
         )
-        # Without this aiohttp repeats a GET by itself when a kept connection breaks, uncounted and
-        # outside of the rate limit. aiohttp has only this private switch, and
-        # tests/upstream/test_hard_answers.py checks that it works.
-        self._session._retry_connection = False
         return self
 
     async def __aexit__(
@@ -114,15 +114,13 @@ class Client:
     async def status(self, job_id: str | None) -> Reply:
         """Ask about a job; None is the bare request, to which the contract answers 422."""
         config = self._config()
-        url = URL(config.base_url + STATUS_PATH)
-        if job_id is not None:
-            url = url.with_query(job_id=job_id)
         try:
             async with asyncio.timeout(config.timeout):
-                reply = await self._get(url, config)
+                exchange = self._exchange(config)
+                reply = await self._read(await exchange.get(job_id))
         except TimeoutError:
             return transport_failure("timeout")
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
             if (why := our_own_trouble(error)) is not None:
                 return unasked("internal", why)
             return transport_failure("connection", *find_reason(error))
@@ -203,33 +201,41 @@ class Client:
         else:
             self._log.info("requests go through a proxy", proxy=proxy.shown, named_by=proxy.origin)
 
-    async def _get(self, url: URL, config: ClientConfig) -> Reply:
-        async with self._opened().get(
-            url,
-            headers=self._credentials(config),
-            allow_redirects=False,
-            proxy=self._proxy_url(config),
-            ssl=self.trust.tls,
-            timeout=aiohttp.ClientTimeout(sock_connect=config.connect_timeout),
-        ) as response:
-            if response.status == PROXY_REFUSES:
-                refusal = proxy_refusal(response.status, response.reason)
-                return transport_failure("connection", "proxy", refusal)
-            body, complete = await read_bounded(response.content)
-            if complete:
-                body, complete = inflate(body, response.headers, MAX_BODY_BYTES)
-            if len(body) > LARGE_BYTES:
-                async with self._reading_large:
-                    await asyncio.sleep(0)  # others have their turn between two of them
-                    return self._parse(response, body, complete=complete)
-            return self._parse(response, body, complete=complete)
+    def _exchange(self, config: ClientConfig) -> Exchange:
+        """Return the prepared status request; a change of what it depends on makes another."""
+        proxy, timeout = self._proxy_url(config), config.connect_timeout
+        wanted = config.base_url, config.auth, self._key(), proxy, self.trust.tls, timeout
+        if self._prepared is None or self._prepared[0] != wanted:
+            exchange = Exchange(
+                self._opened(),
+                config.base_url + STATUS_PATH,
+                self._credentials(config),
+                tls=self.trust.tls,
+                proxy=proxy,
+                connect_timeout=timeout,
+            )
+            self._prepared = wanted, exchange
+        return self._prepared[1]
 
-    def _parse(self, response: aiohttp.ClientResponse, body: bytes, *, complete: bool) -> Reply:
+    async def _read(self, answer: Answer) -> Reply:
+        if answer.status == PROXY_REFUSES:
+            refusal = proxy_refusal(answer.status, answer.phrase)
+            return transport_failure("connection", "proxy", refusal)
+        body, complete = answer.body, answer.complete
+        if complete:
+            body, complete = inflate(body, answer.headers, MAX_BODY_BYTES)
+        if len(body) > LARGE_BYTES:
+            async with self._reading_large:
+                await asyncio.sleep(0)  # others have their turn between two of them
+                return self._parse(answer, body, complete=complete)
+        return self._parse(answer, body, complete=complete)
+
+    def _parse(self, answer: Answer, body: bytes, *, complete: bool) -> Reply:
         key = self._key()  # an answer's type is repeated with its body
         headers = {
-            name: value for name, value in response.headers.items() if not key or key not in value
+            name: value for name, value in answer.headers.items() if not key or key not in value
         }
-        return parse_reply(response.status, headers, self.hide(body), complete=complete)
+        return parse_reply(answer.status, headers, self.hide(body), complete=complete)
 
     def hide(self, text: bytes) -> bytes:
         """Replace the API key in what the upstream says, before anything is read from it."""
@@ -265,15 +271,3 @@ def _forms(character: str) -> str:
     code = "".join(_any_case(digit) for digit in f"{ord(character):02x}")
     plain = re.escape(character)
     return rf"(?:{plain}|\\{plain}|%{code}|\\u00{code})"
-
-
-async def read_bounded(content: aiohttp.StreamReader) -> tuple[bytes, bool]:
-    """Read a body until it ends or exceeds `MAX_BODY_BYTES`; False if it was cut short."""
-    chunks, size = [], 0
-    try:
-        while size <= MAX_BODY_BYTES and (chunk := await content.readany()):
-            chunks.append(chunk)
-            size += len(chunk)
-    except aiohttp.ClientPayloadError:
-        return b"".join(chunks), False
-    return b"".join(chunks), True

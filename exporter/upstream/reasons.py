@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 
 MAX_DETAIL_CHARS: Final = 200
 PROXY_REFUSES: Final = 407
@@ -77,10 +78,15 @@ def _by_errno(error: BaseException) -> tuple[str, str] | None:
     return (word, _os_error(error)) if word else None
 
 
+_NOT_HTTP: Final = (
+    *(HttpProcessingError, aiohttp.ClientResponseError, aiohttp.ClientPayloadError),
+)
+
+
 def _by_type(error: BaseException) -> tuple[str, str]:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "dns", "the name cannot be looked up"
-    if isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError):
+    if isinstance(error, _NOT_HTTP):
         return "protocol", "the answer is not valid HTTP"
     if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionError):
         return "reset", "the connection was closed before the answer"

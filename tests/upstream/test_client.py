@@ -24,6 +24,7 @@ from exporter.core.reply import Kind, Reply
 from exporter.upstream import client as client_module
 from exporter.upstream.client import Client, hide
 from exporter.upstream.encoding import inflate
+from exporter.upstream.exchange import Exchange
 from exporter.upstream.proxies import find_proxy
 
 GOOD = json.dumps({"job_id": "a", "state": "pending", "status": "x", "progress": 5}).encode()
@@ -45,9 +46,11 @@ class Upstream:
 
 @asynccontextmanager
 async def client_of(
-    upstream: Upstream, environ: Mapping[str, str] | None = None
+    upstream: Upstream,
+    environ: Mapping[str, str] | None = None,
+    key: Callable[[], str] = lambda: KEY,
 ) -> AsyncIterator[Client]:
-    async with Client(lambda: upstream, lambda: KEY, "tests", environ=environ or {}) as client:
+    async with Client(lambda: upstream, key, "tests", environ=environ or {}) as client:
         yield client
 
 
@@ -216,6 +219,51 @@ async def test_the_key_goes_into_the_header_that_is_configured(auth: str, header
             assert [line for line in head.splitlines() if KEY in line] == [header]
 
 
+async def test_a_status_request_is_prepared_once_until_something_in_it_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    prepared, keys = list[str](), ["one", "two"]
+    original = Exchange.__init__
+
+    def prepare(self: Exchange, *args: Any, **options: Any) -> None:
+        prepared.append(keys[0])
+        original(self, *args, **options)
+
+    monkeypatch.setattr(Exchange, "__init__", prepare)
+    async with (
+        server(answer(GOOD)) as heard,
+        client_of(Upstream(heard.url), key=lambda: keys[0]) as client,
+    ):
+        for _ in range(2):
+            await client.status("a")
+        del keys[0]
+        for _ in range(2):
+            await client.status("a")
+    assert prepared == ["one", "two"]
+    sent = [line for head in heard.heads for line in head.splitlines() if "API-Key" in line]
+    assert sent == [f"X-API-Key: {key}" for key in ("one", "one", "two", "two")]
+
+
+async def test_a_key_of_two_lines_is_not_sent() -> None:
+    async with server(answer(GOOD)) as heard:
+        async with client_of(Upstream(heard.url), key=lambda: "a\r\nHost: b") as client:
+            assert (await client.status("a")).kind is Kind.TRANSPORT
+        assert heard.heads == []
+
+
+@pytest.mark.parametrize(
+    ("job_id", "query"),
+    [("a-B_c.9~", "?job_id=a-B_c.9~"), ("a&b=c #d/é", "?job_id=a%26b%3Dc%20%23d%2F%C3%A9")],
+)
+async def test_a_job_id_of_any_characters_is_asked_about(job_id: str, query: str) -> None:
+    async with server(answer(GOOD)) as heard:
+        async with client_of(Upstream(f"{heard.url}/some path")) as client:
+            await client.status(job_id)
+            await client.status(None)
+        path = "/some%20path/api/v1/status"
+        assert [head.split()[1] for head in heard.heads] == [path + query, path]
+
+
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"])
 async def test_a_redirect_is_not_followed_and_another_host_never_sees_the_key(status: str) -> None:
     async with server(answer(GOOD)) as other:
@@ -334,6 +382,7 @@ async def test_requests_go_through_the_proxy_of_the_environment() -> None:
         async with client_of(Upstream("http://api.example"), environ) as client:
             assert (await client.status("a")).kind is Kind.OK
     assert proxy.heads[0].startswith("GET http://api.example/api/v1/status?job_id=a HTTP/1.1")
+    assert "Proxy-Authorization: Basic dXM6c2VjcmV0" in proxy.heads[0]
 
 
 async def test_the_proxy_is_looked_for_once_until_the_config_changes(
