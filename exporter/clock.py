@@ -77,9 +77,11 @@ class SystemClock:
 
     async def wait(self, event: asyncio.Event, seconds: float) -> None:
         """See `Timer.wait`."""
-        timeout = None if seconds == float("inf") else max(0.0, seconds)
+        if seconds == float("inf"):
+            await event.wait()
+            return
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(max(0.0, seconds)):
                 await event.wait()
         except TimeoutError:
             pass

@@ -7,6 +7,7 @@ with `final_url`, done with `final_urls`, `warnings` and `ignored_variations`) a
 what could not be read is reported as drift. `parse_reply` is total: no input makes it raise.
 """
 
+import functools
 import json
 import re
 from collections.abc import Mapping
@@ -131,6 +132,7 @@ def is_field_value(value: str) -> bool:
     return not _CONTROL.search(value)
 
 
+@functools.lru_cache(maxsize=32)
 def media_type(value: str) -> str:
     """Return a `Content-Type` that can be sent again; empty if this one cannot."""
     fits = is_field_value(value) and value.isascii() and len(value) <= MAX_NAME_CHARS
@@ -171,6 +173,8 @@ _DELTA_SECONDS: Final = re.compile(r"[0-9]{1,18}(\.[0-9]{1,9})?")
 def _retry_after(fields: Mapping[str, str]) -> tuple[float | None, float | None]:
     """`Retry-After` (RFC 9110, 10.2.3) as seconds from now, or as a time since 1970."""
     value = fields.get("retry-after", "").strip()
+    if not value:
+        return None, None
     if _DELTA_SECONDS.fullmatch(value):
         return float(value), None
     at = _http_date(value)

@@ -51,6 +51,8 @@ _NUMBER_TEXT: Final = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
 
 def clean(text: str) -> str:
     """Replace lone surrogates by U+FFFD: JSON can spell them, but UTF-8 cannot encode them."""
+    if text.isascii():
+        return text
     return text.encode("utf-8", errors="surrogatepass").decode("utf-8", errors="replace")
 
 

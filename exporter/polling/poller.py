@@ -74,14 +74,8 @@ class Poller:
             registry.jobs, self.schedule, self.pace, health, config, self.now, rng
         )
         self._requests = Requests(
-            registry,
-            asker,
-            self.admission,
-            self._outcomes,
-            self._planner,
-            clock,
-            self.now,
-            watcher,
+            *(registry, asker, self.admission, self._outcomes, self._planner),
+            *(clock, self.now, watcher),
         )
         self._asks = Asks()
         self._asked_before = False
@@ -204,19 +198,22 @@ class Poller:
             now = self._clock.monotonic()
             self._advance(now)
             turn, until = self._next_turn(now)
-            if turn is Turn.WAIT:
-                await self._clock.wait(self._wake, until - now)
-                continue
-            self.admission.bucket.take(now)
-            if turn is Turn.POLL and self.health.circuit().closed:
-                self._launch_due(*self.schedule.pop(), now)
-            elif turn is Turn.POLL:
-                self._launch_probe(now)
-            elif turn is Turn.CONTROL:
-                self._launch_control()
-            else:
-                self._launch_ask(last=turn is Turn.ASK_LAST)
-            self._asked_before = turn is Turn.ASK
+            while turn is not Turn.WAIT:
+                self._launch(turn, now)
+                turn, until = self._next_turn(now)
+            await self._clock.wait(self._wake, until - self._clock.monotonic())
+
+    def _launch(self, turn: Turn, now: float) -> None:
+        self.admission.bucket.take(now)
+        if turn is Turn.POLL and self.health.circuit().closed:
+            self._launch_due(*self.schedule.pop(), now)
+        elif turn is Turn.POLL:
+            self._launch_probe(now)
+        elif turn is Turn.CONTROL:
+            self._launch_control()
+        else:
+            self._launch_ask(last=turn is Turn.ASK_LAST)
+        self._asked_before = turn is Turn.ASK
 
     def _advance(self, now: float) -> None:
         """Let time pass for the upstream's health; the event that it makes is stored meanwhile."""

@@ -118,9 +118,12 @@ class Changes:
         return await results.all
 
     def move(self, before: Job, after: Job) -> None:
-        """Publish a job whose change is not an event; the next flush stores it."""
-        self._resident.move(before, after)
-        self.publish(Published(before, after))
+        """Publish a job whose change is not an event; the next flush stores it.
+
+        Most polls change nothing but when the job was polled, and nobody listens for that.
+        """
+        if self._resident.move(before, after):
+            self.publish(Published(before, after))
 
     def publish(self, published: Published) -> None:
         """Call every listener, feed the stream, and wake the tasks that wait for the job's end.

@@ -87,7 +87,8 @@ class Registry:
     def listen(self, listener: Callable[[Published], None]) -> None:
         """Call `listener` with each change, right after its commit. It must return quickly.
 
-        An error that it raises is logged.
+        A poll that changed nothing but `last_polled_at` is not published. An error that the
+        listener raises is logged.
         """
         self._changes.listen(listener)
 

@@ -40,14 +40,16 @@ class ResidentJobs:
         if not after.pending:
             self._check_at(after, leaves_at(after, self._limits(), self._time()))
 
-    def move(self, before: Job, after: Job) -> None:
+    def move(self, before: Job, after: Job) -> bool:
         """Replace a job whose change is not an event; the next flush stores it.
 
-        A change of `last_polled_at` alone is not worth a write.
+        Return whether it changed: `last_polled_at` alone is not worth a write.
         """
         self.jobs[after.job_id] = after
-        if _stored_part(after) != _stored_part(before):
-            self.unsaved.add(after.job_id)
+        if _stored_part(after) == _stored_part(before):
+            return False
+        self.unsaved.add(after.job_id)
+        return True
 
     def remove(self, job: Job) -> None:
         """Remove a job that is forgotten."""

@@ -235,7 +235,7 @@ class Client:
         headers = {
             name: value for name, value in answer.headers.items() if not key or key not in value
         }
-        return parse_reply(answer.status, headers, self.hide(body), complete=complete)
+        return parse_reply(answer.status, headers, hide(body, key), complete=complete)
 
     def hide(self, text: bytes) -> bytes:
         """Replace the API key in what the upstream says, before anything is read from it."""

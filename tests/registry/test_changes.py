@@ -106,6 +106,18 @@ async def test_an_end_moves_the_count_and_wakes_those_who_wait(pipeline: Pipelin
     assert (published.before, published.after) == (made, pipeline.resident.jobs["a"])
 
 
+async def test_a_poll_that_changed_nothing_is_kept_but_not_published(pipeline: Pipeline) -> None:
+    made = await pipeline.register("a")
+    pipeline.published.clear()
+    polled = replace(made, last_polled_at=START)
+    pipeline.changes.move(made, polled)
+    assert pipeline.resident.jobs["a"] is polled
+    assert pipeline.published == []
+    moved = replace(polled, progress=1.0)
+    pipeline.changes.move(polled, moved)
+    assert pipeline.published == [Published(polled, moved)]
+
+
 async def test_a_forgotten_job_leaves_memory_and_the_count(pipeline: Pipeline) -> None:
     made = await pipeline.register("a")
     await pipeline.submit(made, Outcome(made), forgotten=True)
