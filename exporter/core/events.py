@@ -1,9 +1,11 @@
 """What happened, and when: the events from which everything that anyone sees is made."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any
+
+from .value import value
 
 
 class EventType(StrEnum):
@@ -24,7 +26,7 @@ class EventType(StrEnum):
     UPSTREAM_CHANGED = "upstream_changed"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Event:
     """Something that happened, once. `time` is in seconds since 1970."""
 
@@ -34,7 +36,7 @@ class Event:
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Now:
     """The time, three ways, all in seconds.
 

@@ -15,20 +15,10 @@ The theory. A job is registered once and polled until it ends. It is in exactly 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 from .reply import EMPTY, Kind
-
-if TYPE_CHECKING:
-    from dataclasses import dataclass as value
-else:
-
-    def value(*, frozen: bool, slots: bool) -> Any:
-        """Make a dataclass that only the type checker freezes.
-
-        A frozen one takes five times as long to make, and each poll makes one or two jobs.
-        """
-        return dataclass(slots=slots)
+from .value import value
 
 
 class JobState(StrEnum):

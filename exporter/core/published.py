@@ -1,15 +1,15 @@
 """A change as its listeners receive it: the metrics, the log, the live page, the last answers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from .events import Event
 from .job import Job
 from .ledger import LedgerChange
 from .tally import Delta
+from .value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Published:
     """A change that is visible from now on.
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
+from .value import value
+
 MAX_BODY_BYTES: Final = 1024 * 1024
 """Answers are read up to this length; a longer 2xx is unreadable."""
 MAX_VALUES: Final = 10_000
@@ -84,7 +86,7 @@ class Drift:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Status:
     """The readable content of a 2xx (the page's "Important status fields").
 
@@ -103,7 +105,7 @@ class Status:
     ignored_variations: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Reply:
     """One answer of the upstream, or the lack of one.
 

@@ -7,12 +7,12 @@ could still be lost.
 import hashlib
 import sys
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Final
 
 from ..core.contract import media_type, render_status
 from ..core.published import Published
 from ..core.reply import Kind, Reply
+from ..core.value import value
 from ..registry.waiting import Waiting
 from ..storage.store import MAX_FINAL_BODY_BYTES, FinalAnswer
 
@@ -20,7 +20,7 @@ _JSON: Final = "application/json"
 _OF_THE_JOB: Final = frozenset({Kind.OK, Kind.NOT_FOUND, Kind.INVALID, Kind.SERVER_ERROR})
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Answer:
     """An answer of the upstream; `at` is its time in steady seconds, so that ages are exact."""
 

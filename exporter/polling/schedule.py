@@ -10,13 +10,14 @@ from ..clock import Clock
 from ..core.pacing.due_queue import DueQueue
 from ..core.pacing.next_poll import Limit, NextPoll, PollReason
 from ..core.reply import Kind
+from ..core.value import value
 
 KEPT_POLLS: Final = 20
 NOT_HELD: Final = -math.inf
 """`Schedule.hold` until then holds nothing; all jobs share this number."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Poll:
     """One request about a job, and its result."""
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 from ..core.events import Event, Now
 from ..core.job import Job, Source
 from ..core.registration import Conflict, register, register_again
+from ..core.value import value
 from ..storage.store import FinalAnswer
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Outcome:
     """The result of work on a job: its next value, the events, and the answer that ended it.
 

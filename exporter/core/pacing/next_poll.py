@@ -4,7 +4,6 @@ A pending job with a good last answer waits as long as the learner says, within 
 Suspected jobs, rechecks, setbacks and `Retry-After` follow rules of their own.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
 
@@ -12,6 +11,7 @@ from ..events import Now
 from ..job import Job, Suspicion
 from ..reply import Reply
 from ..rules import PollingRules
+from ..value import value
 
 JITTER_SHARE: Final = 0.1
 """Up to this share is added to each wait, so that jobs registered together drift apart."""
@@ -50,7 +50,7 @@ class Limit(StrEnum):
     SETBACKS = "setbacks"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class NextPoll:
     """The seconds to wait, and the rule that decided them; `limit`: None is the forecast."""
 

@@ -1,10 +1,10 @@
 """Decides which request goes next; the poller makes it."""
 
 import math
-from dataclasses import dataclass
 from enum import StrEnum
 
 from ..health.circuit import Circuit, Probe
+from ..value import value
 
 
 class Turn(StrEnum):
@@ -17,7 +17,7 @@ class Turn(StrEnum):
     WAIT = "wait"  # none, until a time or until something changes
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Situation:
     """All that the next turn depends on. Times are steady seconds."""
 
