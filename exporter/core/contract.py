@@ -13,13 +13,14 @@ import re
 from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from .reply import (
     MAX_BODY_BYTES,
     MAX_MESSAGE_CHARS,
     MAX_NAME_CHARS,
     MAX_VALUES,
+    Drift,
     DriftKind,
     Kind,
     Reply,
@@ -38,6 +39,21 @@ def parse_reply(
     """
     fields = {name.casefold(): value for name, value in headers.items()}
     retry_after, retry_at = _retry_after(fields)
+    if complete and 200 <= http_status <= 299 and len(body) <= REMEMBERED_BYTES:
+        content = _good_content(body)
+        if content is not None:
+            return Reply(
+                kind=Kind.OK,
+                http_status=http_status,
+                status=content.status,
+                error=content.error,
+                drift=content.drift,
+                is_json=True,
+                retry_after=retry_after,
+                retry_at=retry_at,
+                content_type=media_type(fields.get("content-type", "")),
+                body=body,
+            )
     drift = DriftLog()
     too_large = _too_large(body)
     text = _decode(body[:MAX_BODY_BYTES], drift)
@@ -75,6 +91,32 @@ def parse_reply(
         content_type=media_type(fields.get("content-type", "")),
         body=body[:MAX_BODY_BYTES],
     )
+
+
+REMEMBERED_BYTES: Final = 1024
+REMEMBERED_BODIES: Final = 2048
+"""The size and the number of the bodies of which it is remembered what they say: up to 8 MiB."""
+
+
+class _GoodContent(NamedTuple):
+    status: Status
+    error: str | None
+    drift: tuple[Drift, ...]
+
+
+@functools.lru_cache(maxsize=REMEMBERED_BODIES)
+def _good_content(body: bytes) -> _GoodContent | None:
+    """Read the complete body of a 2xx; None if it has no usable state.
+
+    Most answers about a job have the same bytes as the one before, and are not parsed again.
+    """
+    drift = DriftLog()
+    document, _ = _load(_decode(body, drift))
+    if not isinstance(document, dict):
+        return None
+    status = StatusReader(document, drift).status()
+    error = _error_code(document)
+    return None if status is None else _GoodContent(status, error, tuple(drift.found))
 
 
 def parse_upload(http_status: int, body: bytes) -> UploadReply:

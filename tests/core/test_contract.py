@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -36,7 +37,7 @@ from exporter.core.reply import (
     transport_failure,
     unasked,
 )
-from exporter.core.status_reader import DriftLog
+from exporter.core.status_reader import DriftLog, StatusReader
 
 REPLIES = Path(__file__).parent.parent / "data" / "replies"
 JOB_ID = "019cdc54-2673-dc32-b9e5-6e1d36cc9e8a"
@@ -157,6 +158,22 @@ def test_a_2xx_without_a_json_object_is_unreadable(body: bytes, drift: tuple[str
     assert reply.kind is Kind.UNREADABLE
     assert reply.code == "invalid_body"
     assert drift in drift_of(reply)
+
+
+def test_an_answer_that_repeats_the_last_one_is_not_parsed_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reader = Mock(side_effect=StatusReader)
+    monkeypatch.setattr(contract_module, "StatusReader", reader)
+    documents = [PENDING | {"job_id": "repeated", "progress": at, "new": 1} for at in (1, 2)]
+    bodies = [json.dumps(document).encode() for document in documents]
+    first, other, again = (parse_reply(200, {}, body) for body in (*bodies, bytes(bodies[0])))
+    assert first == again != other
+    assert [call.args[0] for call in reader.call_args_list] == documents
+    later = parse_reply(202, {"Retry-After": "7", "Content-Type": "text/json"}, bodies[0])
+    assert later == replace(first, http_status=202, retry_after=7.0, content_type="text/json")
+    assert parse_reply(500, {}, bodies[0]).kind is Kind.SERVER_ERROR
+    assert parse_reply(200, {}, bodies[0], complete=False).kind is Kind.UNREADABLE
 
 
 def test_a_cut_body_is_unreadable_even_if_it_parses() -> None:
