@@ -67,7 +67,7 @@ class Source(StrEnum):
     PLUGIN = "plugin"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Suspicion:
     """A run of like answers that may mean the job's end; `kind` is a 5xx, 404 or 422."""
 

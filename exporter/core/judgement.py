@@ -6,7 +6,6 @@ time (see `events.Now`), which stops while the upstream is not well.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Final
 
 from .events import Now
@@ -16,6 +15,7 @@ from .health.states import PATIENT_STATES, UpstreamState
 from .job import Job, JobState, Suspicion, Verdict
 from .reply import Kind, Reply
 from .rules import JudgementRules
+from .value import replace
 
 
 def judge(

@@ -6,12 +6,12 @@ the same reply twice gives no second event.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 from .events import Event, EventType, Now
 from .job import TRANSITIONS, Job, JobState, Suspicion, Verdict
 from .reply import Kind, Reply, ReplyState, Status
+from .value import replace
 
 MAX_REMEMBERED_MESSAGES: Final = 1000
 MAX_REMEMBERED_CHARS: Final = 64 * 1024
@@ -77,7 +77,7 @@ def conclude(job: Job, verdict: Verdict, now: Now) -> tuple[Job, list[Event]]:
         return job, []
     at = max(now.time, job.last_polled_at or 0.0, job.registered_at)
     job, events = _finish(job, verdict.state, verdict.evidence, at)
-    return _with(job, weakly_failed=verdict.weak), events
+    return replace(job, weakly_failed=verdict.weak), events
 
 
 def _tell_drift(job: Job, reply: Reply, at: float) -> tuple[Job, list[Event]]:
@@ -134,7 +134,7 @@ def _suspect(
         for one in (job.suspicion, *job.other_runs)
         if one is not None and one.kind is not reply.kind
     )
-    job = _with(job, suspicion=run, other_runs=others, setbacks=0)
+    job = replace(job, suspicion=run, other_runs=others, setbacks=0)
     if run is not None:
         if now.healthy_time <= run.until or not in_turn:
             return job, []
@@ -192,7 +192,9 @@ def _good_answer(job: Job, status: Status, at: float) -> tuple[Job, list[Event]]
     for read in (_learn, _move, _warn, _ignore):
         job, more = read(job, status, at)
         events += more
-    job, more = _clear(_with(job, setbacks=0, lost_with_others=False), at)
+    if job.setbacks or job.lost_with_others:
+        job = replace(job, setbacks=0, lost_with_others=False)
+    job, more = _clear(job, at)
     events += more
     if status.state is not ReplyState.PENDING:
         evidence = None if status.state is ReplyState.DONE else "explicit"
@@ -209,12 +211,9 @@ def _learn(job: Job, status: Status, at: float) -> tuple[Job, list[Event]]:
         events.append(Event(EventType.FIRST_ANSWER, job.job_id, at, data))
         final = status.state is not ReplyState.PENDING
         job = replace(job, first_answer_at=at, first_seen_final=final)
-    job = _with(
-        job,
-        mode=job.mode or status.mode,
-        final_url=status.final_url,
-        final_urls=status.final_urls,
-    )
+    mode, url, urls = job.mode or status.mode, status.final_url, status.final_urls
+    if (mode, url, urls) != (job.mode, job.final_url, job.final_urls):
+        job = replace(job, mode=mode, final_url=url, final_urls=urls)
     return job, events
 
 
@@ -278,13 +277,6 @@ def _ignore(job: Job, status: Status, at: float) -> tuple[Job, list[Event]]:
     if status.ignored_variations != job.ignored_variations:
         job = replace(job, ignored_variations=status.ignored_variations)
     return replace(job, reported_ignored=(*job.reported_ignored, *new)) if new else job, events
-
-
-def _with(job: Job, **changes: Any) -> Job:
-    """As `replace`, but the same job where nothing changes: most polls tell little, and copying is
-    what costs most in taking one in."""
-    same = all(getattr(job, name) == value for name, value in changes.items())
-    return job if same else replace(job, **changes)
 
 
 def _finish(job: Job, state: JobState, evidence: str | None, at: float) -> tuple[Job, list[Event]]:

@@ -94,6 +94,7 @@ class TokenBucket:
         return max(self.burst, 2)
 
     def _fill(self, now: float) -> None:
-        gained = max(0.0, now - self._filled_at) * self.rate(now)
-        self._tokens = min(float(self._depth), self._tokens + gained)
-        self._filled_at = max(self._filled_at, now)
+        if now > self._filled_at:
+            gained = (now - self._filled_at) * self.rate(now)
+            self._tokens = min(float(self._depth), self._tokens + gained)
+            self._filled_at = now

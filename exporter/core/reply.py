@@ -1,11 +1,11 @@
 """One answer of the upstream, as the values that `contract.py` reads and writes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from .value import value
+from .value import replace, value
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 """Answers are read up to this length; a longer 2xx is unreadable."""

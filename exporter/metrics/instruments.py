@@ -21,14 +21,15 @@ class Instruments:
     ) -> None:
         self._registry = registry
         self._admit = admit
-        self._requests = self._counter("removit_upstream_requests_total")
+        # Each request is counted: a cache finds a series ten times as fast as `labels`.
+        self._requests = functools.cache(self._counter("removit_upstream_requests_total").labels)
         self._errors = self._counter("removit_upstream_errors_total")
-        self._request_seconds = self._histogram("removit_upstream_request_duration_seconds")
+        request_seconds = self._histogram("removit_upstream_request_duration_seconds")
+        self._request_seconds = functools.cache(request_seconds.labels)
         self._controls = self._counter("removit_exporter_control_requests_total")
         self._lag = self._histogram("removit_exporter_poll_lag_seconds")
         self._commit_seconds = self._histogram("removit_exporter_store_commit_duration_seconds")
         self._store_errors = self._counter("removit_exporter_store_errors_total")
-        # Each request of ours is counted: a cache finds a series ten times as fast as `labels`.
         http_requests = self._counter("removit_exporter_http_requests_total")
         self._http_requests = functools.cache(http_requests.labels)
         http_seconds = self._histogram("removit_exporter_http_request_duration_seconds")
@@ -66,16 +67,16 @@ class Instruments:
     def asked(self, purpose: str, reply: Reply, seconds: float) -> None:
         """See `polling.protocols.PollWatcher`."""
         code = self._admit("code", reply.code)
-        self._requests.labels("status", purpose, code).inc()
-        self._request_seconds.labels("status").observe(seconds)
+        self._requests("status", purpose, code).inc()
+        self._request_seconds("status").observe(seconds)
         if error := reply.error or reply.reason:
             self._errors.labels("status", code, self._admit("error", error)).inc()
 
     def uploaded(self, code: str, error: str | None, seconds: float) -> None:
         """Count an upload that was passed on to the upstream, and its duration."""
         code = self._admit("code", code)
-        self._requests.labels("upload", "client", code).inc()
-        self._request_seconds.labels("upload").observe(seconds)
+        self._requests("upload", "client", code).inc()
+        self._request_seconds("upload").observe(seconds)
         if error is not None:
             self._errors.labels("upload", code, self._admit("error", error)).inc()
 

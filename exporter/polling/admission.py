@@ -101,8 +101,8 @@ class Admission:
         job: Job | None,
         reply: Reply,
         now: Now,
-        target: ControlTarget | None,
-        asked: str | None,
+        target: ControlTarget | None = None,
+        asked: str | None = None,
     ) -> list[Event]:
         """Apply a reply to all parts (see `Health.note`); return the events of the upstream."""
         events = self.advance(now.time, now.steady)

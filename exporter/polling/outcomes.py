@@ -4,7 +4,6 @@ Observation comes first (`observe`), then the verdict if the evidence admits one
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from ..core.events import Event, EventType, Now
 from ..core.health.health import Health
@@ -13,6 +12,7 @@ from ..core.judgement import judge, weigh_loss
 from ..core.observation import conclude, observe
 from ..core.outlook import outlook
 from ..core.reply import Reply
+from ..core.value import replace
 from ..registry.staging import Outcome
 from .last_answers import Answer, LastAnswers, answer_of, final_answer, verbatim
 from .protocols import PollerConfig

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from ..clock import Clock
 from ..core.events import Now
 from ..core.health.control import ControlTarget
-from ..core.job import Job
 from ..core.reply import Kind, Reply
 from ..registry.registry import Registry
 from .admission import Admission
@@ -54,7 +53,8 @@ class Requests:
             self._planner.schedule.polled(
                 job_id, Poll(now.time, now.steady, reply.kind, reply.code, seconds, reply.reason)
             )
-        await self._note(job, reply, now, asked=job_id)
+        for event in self._admission.note(job, reply, now, asked=job_id):
+            await self._registry.record(event)
         if job is not None:
             after = await self._registry.change(
                 job_id,
@@ -71,7 +71,8 @@ class Requests:
     async def ask_control(self, target: ControlTarget, job_id: str | None) -> Reply:
         """Make the control request: it concerns no pending job and changes none."""
         reply, _ = await self._send(job_id, "control")
-        await self._note(None, reply, self._now(), target, job_id)
+        for event in self._admission.note(None, reply, self._now(), target, job_id):
+            await self._registry.record(event)
         return reply
 
     async def _send(self, job_id: str | None, purpose: str) -> tuple[Reply, float]:
@@ -81,15 +82,3 @@ class Requests:
         seconds = self._clock.monotonic() - started
         self._watcher.asked(purpose, reply, seconds)
         return reply, seconds
-
-    async def _note(
-        self,
-        job: Job | None,
-        reply: Reply,
-        now: Now,
-        target: ControlTarget | None = None,
-        asked: str | None = None,
-    ) -> None:
-        """Let the reply bear on the upstream's health, and store the changes of its state."""
-        for event in self._admission.note(job, reply, now, target, asked):
-            await self._registry.record(event)

@@ -6,7 +6,6 @@ The changes of one job are made one after the other.
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
 
 import structlog
 
@@ -14,6 +13,7 @@ from ..core.job import Job, JobState
 from ..core.ledger import ledger_step
 from ..core.published import Published
 from ..core.tally import Tally
+from ..core.value import replace
 from ..storage.store import Accepted, Change, Fenced, StoreError
 from .commit import GroupCommit, Settled
 from .feed import Feed

@@ -184,7 +184,8 @@ class Registry:
         None if the job, in this incarnation, is not in memory any more. If the store cannot be
         written, the change counts anyway (see `commit.py`).
         """
-        await self._changes.settle([job_id])
+        if job_id in self._changes.under_way:
+            await self._changes.settle([job_id])
         job = self.jobs.get(job_id)
         if job is None or job.incarnation != incarnation:
             return None

@@ -1,12 +1,12 @@
 """Works out the changes of registrations before anything is stored."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ..core.events import Event, Now
 from ..core.job import Job, Source
 from ..core.registration import Conflict, register, register_again
-from ..core.value import value
+from ..core.value import replace, value
 from ..storage.store import FinalAnswer
 
 

@@ -132,7 +132,7 @@ class Health:
 
     def circuit(self) -> Circuit:
         """Whether polls may go on, or when and how one may be tried."""
-        if self.state in PATIENT_STATES and not self._refusal.open:
+        if self._condition not in BAD and not self._refusal.open:
             return _CLOSED
         if self._refusal.open:
             by_poll = self._refusal.undecided and not self._control_next
@@ -197,6 +197,8 @@ class Health:
 
     def _signal(self, signal: Signal) -> None:
         before, self._condition = self._condition, after(self._condition, signal)
+        if self._condition is before:
+            return
         if self._condition in DOWN and before not in DOWN:
             self._probes.begin(self._counted_to)
             self._control_failed = None

@@ -50,7 +50,8 @@ class Trouble:
         Only an answer begins an outage, time alone does not.
         """
         evidence, bad = self._evidence, sort is Sort.BAD
-        mostly_bad, witnessed = evidence.mostly_bad(rules), evidence.witnessed()
+        mostly_bad = evidence.mostly_bad(rules)
+        witnessed = mostly_bad and evidence.witnessed()
         if mostly_bad and not witnessed:
             evidence.nobody_served_at = healthy_time
         if not mostly_bad:
