@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/steady.py [--rounds 10] [--workers 3] [TESTS ...]
 
 Runs the tests that open sockets or wait for time, which is all but `PURE`, or those of them that
-are named. Prints each round's outcome and duration, then each test that was red, the number of such
-rounds, and what its last failure says. Exit code 1 when one was red.
+are named. Prints each round's outcome, duration and red tests, then each test that was red, the
+number of such rounds, and what its last failure says. Exit code 1 when one was red.
 """
 
 import argparse
@@ -91,6 +91,8 @@ def main() -> int:
             started = time.perf_counter()
             outcome, failed = run(tests, options.workers)
             print(f"round {number}: {outcome} [{time.perf_counter() - started:.0f} s]", flush=True)
+            for name in failed:
+                print(f"    {name}", flush=True)
             counts.update(failed.keys())
             messages |= failed
     for name, rounds in counts.most_common():
