@@ -17,7 +17,6 @@ from exporter.simulator import FAULTS, Script, Simulator, parse_fault
 
 JOBS = 6
 SECTIONS: dict[str, Any] = {
-    "upstream": {"timeout": "1s"},
     "polling": {"max_interval": "100ms"},
     "judgement": {"outage_window": "500ms", "chance": 1e-9, "not_found_grace": "10m"},
 }
@@ -48,6 +47,8 @@ class Seen:
     job: Mapping[str, Any] = field(default_factory=dict)
     codes: tuple[str, ...] = ()
     told_before: bool = True
+    timeout: str = "20s"
+    """`upstream.timeout`: only a fault that lets requests time out needs a short one."""
 
 
 def requests(code: str) -> str:
@@ -113,6 +114,7 @@ FAULT_BY_FAULT: dict[str, Seen] = {
         logged=(NO_ANSWER, FOUND_DOWN),
         job=WAITS,
         codes=("200", "timeout"),
+        timeout="1s",
     ),
     "dropped-connection": Seen(
         "down",
@@ -240,7 +242,8 @@ async def test_what_is_seen_of_a_fault_and_that_no_job_is_blamed_for_it(
     name: str,
 ) -> None:
     caplog.set_level(logging.DEBUG, "removit_exporter")
-    seen, site = FAULT_BY_FAULT[name], await open_site(**SECTIONS)
+    seen = FAULT_BY_FAULT[name]
+    site = await open_site(upstream={"timeout": seen.timeout}, **SECTIONS)
     jobs = await register(site, simulator) if seen.told_before else []
     if jobs:
         await until(lambda: all(site.exporter.registry.jobs[name].answered for name in jobs))
