@@ -15,7 +15,7 @@ from aiohttp import web
 
 from ..core.contract import parse_upload
 from ..core.job import Source
-from ..core.reply import MAX_BODY_BYTES, UploadReply
+from ..core.reply import MAX_BODY_BYTES
 from ..registry.staging import Registration, RegistrationConflictError, RegistryFullError
 from ..storage.store import StoreError
 from ..upstream.encoding import inflate
@@ -100,7 +100,11 @@ class UploadRoutes:
             readable, _ = inflate(beginning, response.headers, MAX_BODY_BYTES)
             reply = parse_upload(response.status, self._context.client.hide(readable))
             self._count(str(reply.http_status), reply.error, started)
-            await self._track_in_time(reply, labels, key)
+            if reply.job_id is not None:
+                job = Registration(reply.job_id, labels, key, mode=reply.mode)
+                await self._track_in_time(job)
+            elif 200 <= reply.http_status <= 299:
+                self._log_without_id(len(readable))
             return await self._pass_back(request, response, beginning)
 
     async def _expect(self, request: web.Request) -> web.StreamResponse | None:
@@ -144,11 +148,9 @@ class UploadRoutes:
             raise ApiError(422, details=details)
         return labels, key
 
-    async def _track_in_time(
-        self, reply: UploadReply, labels: Mapping[str, str], key: str | None
-    ) -> None:
+    async def _track_in_time(self, job: Registration) -> None:
         """Register the job; at the deadline of a stop the answer no longer waits for that."""
-        tracking = asyncio.create_task(self._track(reply, labels, key), name="track upload")
+        tracking = asyncio.create_task(self._track(job), name="track upload")
         try:
             # The host may cancel the handler when its client leaves, but the job exists upstream.
             await asyncio.shield(tracking)
@@ -156,24 +158,19 @@ class UploadRoutes:
             if not self._context.stop.time_is_up:
                 raise
             tracking.cancel()
-            log = self._context.log.bind(job_id=reply.job_id, key=key)
+            log = self._context.log.bind(job_id=job.job_id, key=job.key)
             log.error("upload not tracked", error="the exporter is shutting down")
 
-    async def _track(self, reply: UploadReply, labels: Mapping[str, str], key: str | None) -> None:
+    async def _track(self, job: Registration) -> None:
         """Register the job. A failure is logged, and the upload is answered all the same."""
-        context, job_id = self._context, reply.job_id
-        if job_id is None:
-            if 200 <= reply.http_status <= 299:
-                context.log.warning("upload not tracked", error="the answer has no job_id")
-            return
-        log = context.log.bind(job_id=job_id, key=key)
-        if wrong := context.config().registration.check(job_id, {}, None):
+        context = self._context
+        log = context.log.bind(job_id=job.job_id, key=job.key)
+        if wrong := context.config().registration.check(job.job_id, {}, None):
             context.instruments.refused("invalid")
             log.warning("upload not tracked", errors=wrong)
             return
-        registration = Registration(job_id, labels, key, mode=reply.mode)
         try:
-            await context.registry.register([registration], Source.UPLOAD)
+            await context.registry.register([job], Source.UPLOAD)
         except RegistrationConflictError:
             context.instruments.refused("conflict")
             log.warning("upload not tracked", error="the job has other labels or another key")
@@ -183,6 +180,13 @@ class UploadRoutes:
         except StoreError as error:
             context.instruments.refused("store")
             log.error("upload not tracked", error=str(error))
+
+    def _log_without_id(self, size: int) -> None:
+        """Log an accepted upload whose answer, of at least `size` bytes, gave no id."""
+        why = "the answer has no job_id"
+        if size > MAX_BODY_BYTES:
+            why = f"the answer is larger than {MAX_BODY_BYTES} bytes, so its job_id was not read"
+        self._context.log.warning("upload not tracked", error=why)
 
     def _count(self, code: str, error: str | None, started: float) -> None:
         self._context.instruments.uploaded(code, error, time.perf_counter() - started)

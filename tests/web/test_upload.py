@@ -635,17 +635,36 @@ async def test_an_ambiguous_request_head_is_not_passed_on(
     assert not upstream.headers
 
 
-async def test_an_accepted_upload_whose_answer_has_no_job_id_is_logged(
-    recorder: tuple[Recorder, Site], caplog: pytest.LogCaptureFixture
+LARGE = b'{"job_id": "1", "page": "%b"}' % (b"x" * MAX_BODY_BYTES)
+TOO_LARGE = "the answer is larger than 1048576 bytes, so its job_id was not read"
+
+
+@pytest.mark.parametrize(
+    ("body", "coding", "why"),
+    [
+        (b"{}", "identity", "the answer has no job_id"),
+        (LARGE, "identity", TOO_LARGE),
+        (gzip.compress(LARGE), "gzip", TOO_LARGE),
+    ],
+)
+async def test_the_log_says_why_an_accepted_upload_is_not_tracked(
+    recorder: tuple[Recorder, Site],
+    caplog: pytest.LogCaptureFixture,
+    body: bytes,
+    coding: str,
+    why: str,
 ) -> None:
     upstream, site = recorder
 
     async def nameless(request: web.Request) -> web.StreamResponse:
-        return web.Response(body=b"{}")
+        return web.Response(body=body, headers={"Content-Encoding": coding})
 
     upstream.answer = nameless
-    assert (await upload(site))[:2] == (200, b"{}")
-    assert "upload not tracked" in caplog.text
+    async with site.client.post("/api/v1/upload", json=URL, headers={"X-API-Key": KEY}) as response:
+        assert response.status == 200
+        await response.read()
+    [line] = [record for record in caplog.records if record.msg == "upload not tracked"]
+    assert line.__dict__["error"] == why
 
 
 async def test_an_upload_whose_job_cannot_be_registered_is_answered_all_the_same(
