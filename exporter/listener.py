@@ -32,19 +32,21 @@ class Listener:
         host, port, *_ = self._sockets[0].getsockname()
         return host, port
 
-    async def open(
-        self,
-        host: str,
-        port: int,
-        tls: ssl.SSLContext | None,
-        most_handshakes: int,
-    ) -> None:
-        """Listen on an address; an empty host is every address. Raises `OSError`.
+    async def bind(self, host: str, port: int) -> None:
+        """Take an address; an empty host is every address. Connections are refused until `open`.
+
+        Raises `OSError`, also where another program listens on it.
+        """
+        self._sockets = await call_in_daemon(lambda: bind(host, port), "bind")
+
+    async def open(self, tls: ssl.SSLContext | None, most_handshakes: int) -> None:
+        """Listen on the address that was taken. Raises `OSError`.
 
         At most `most_handshakes` of TLS are under way on each socket.
         """
         self._most_handshakes = min(most_handshakes, MOST_HANDSHAKES)
-        self._sockets = await call_in_daemon(lambda: bind(host, port), "bind")
+        for bound in self._sockets:
+            bound.listen(BACKLOG)
         await self.change_tls(tls)
 
     async def change_tls(self, tls: ssl.SSLContext | None) -> None:
@@ -101,7 +103,6 @@ def _bind(family: int, address: tuple[object, ...], *, dualstack: bool = False) 
         if family == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not dualstack))
         made.bind(address)
-        made.listen(BACKLOG)
         made.setblocking(False)
     except OSError:
         made.close()

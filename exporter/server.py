@@ -159,23 +159,26 @@ class Server:
         waiting = WaitingConnections(most=most_waiting)
         self._runner.app.middlewares[:0] = [waiting.middleware, self._security.check_client]
         self._runner.app.on_response_prepare.append(self._security.add_headers)
+        try:
+            await self._listener.bind(host, port)  # before the database is opened
+        except OSError as error:
+            raise self._cannot_listen(error) from error
         gc.disable()  # while jobs are loaded its rounds would only grow longer and find nothing
         try:
             await self._runner.setup()
+        except BaseException:
+            self._listener.close()
+            raise
         finally:
             gc.enable()
         await secure()
         _settle_memory()
         exporter.registry.listen(_Settler())
         try:
-            await self._listener.open(host, port, self._security.tls, most_waiting // 4)
-        except OSError as error:
+            await self._listener.open(self._security.tls, most_waiting // 4)
+        except OSError as error:  # another program was faster
             await self.stop()
-            hint = "; is another exporter running?" if error.errno == errno.EADDRINUSE else ""
-            raise ServeError(
-                f"web.listen_address: cannot listen on {web_config.listen_address}:"
-                f" {error.strerror or error}{hint}"
-            ) from error
+            raise self._cannot_listen(error) from error
         self._security.listen_again = self._listener.change_tls
         await exporter.reloader.add(self._security)
         for work in (waiting.watch(self._connections), _trim_memory()):
@@ -192,6 +195,13 @@ class Server:
         self._listener.close()
         await self._runner.cleanup()
         self.exporter.logins.close()
+
+    def _cannot_listen(self, error: OSError) -> ServeError:
+        hint = "; is another exporter running?" if error.errno == errno.EADDRINUSE else ""
+        return ServeError(
+            f"web.listen_address: cannot listen on {self._config.web.listen_address}:"
+            f" {error.strerror or error}{hint}"
+        )
 
     def _connections(self) -> Collection[Any]:
         server = self._runner.server

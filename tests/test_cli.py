@@ -316,14 +316,18 @@ async def test_a_missing_config_or_key_is_an_error_with_a_remedy(
     assert process.err == expected + "\n"
 
 
-async def test_a_port_in_use_is_an_error(command: Any, write_config: Any) -> None:
+async def test_a_port_in_use_is_an_error_before_a_file_is_made(
+    command: Any, write_config: Any, tmp_path: Path
+) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         write_config(port)
+        files = set(tmp_path.iterdir())
         process = await command("run")
         assert await process.ends() == 1
+    assert set(tmp_path.iterdir()) == files
     assert f"web.listen_address: cannot listen on 127.0.0.1:{port}" in process.err
     assert "is another exporter running?" in process.err
     assert "Traceback" not in process.err
