@@ -86,20 +86,20 @@ EXPORTER_SCENARIOS: Final = (
     Scenario(
         "series_left_out",
         "forty jobs are pending, and only thirty may have per-job series",
-        "Exporter: Jobs without series",
+        "Exporter: Without series",
         _too_many,
         {"metrics": {"per_job": {"max_jobs": 30, "linger": "1s", "linger_failed": "1s"}}},
     ),
     Scenario(
         "config_reload_failed",
         "the config file is changed and has an error",
-        "Exporter: Config in force: NO",
+        "Exporter: Config valid: NO",
         _broken_config,
     ),
     Scenario(
         "job_file_errors",
         "a job file is written that is not YAML",
-        "Exporter: Broken job files",
+        "Exporter: Bad job files",
         _broken_job_file,
         {"job_files": ["import.yaml"]},
     ),

@@ -73,7 +73,7 @@ def _now() -> Section:
                 steps=((None, GREEN), (1.0, RED)),
             ),
             fact(
-                "Exporters gone",
+                "Not reporting",
                 "Exporters that reported in the time range and do not answer Prometheus now. One"
                 " that Prometheus no longer scrapes does not count.",
                 COUNT,
@@ -89,28 +89,28 @@ def _now() -> Section:
                 words=yes,
             ),
             fact(
-                "Config in force",
+                "Config valid",
                 "Whether the config could be put in force when it was last read.",
                 "none",
                 now(f"min({own('config_last_reload_successful')})"),
                 words=yes,
             ),
             fact(
-                "Broken job files",
+                "Bad job files",
                 "Job files that cannot be read, or not wholly.",
                 COUNT,
                 now(f"sum({own('job_file_errors')})"),
                 steps=((None, GREEN), (1.0, RED)),
             ),
             fact(
-                "Jobs without series",
-                "Left out because of metrics.per_job.max_jobs. Totals and alerts are complete.",
+                "Without series",
+                "Jobs left out because of metrics.per_job.max_jobs. Totals and alerts have them.",
                 COUNT,
                 now(f"sum({own('series_left_out_jobs')})"),
                 steps=((None, GREEN), (1.0, YELLOW)),
             ),
             fact(
-                "Most overdue poll",
+                "Poll overdue",
                 "How late the most overdue poll is; 0 while all polls are on time.",
                 AGE,
                 now(or_none(f"clamp_min(max({_late()}), 0)")),

@@ -48,7 +48,7 @@ def alerts_table() -> Builder[Panel]:
         rows(or_row(firing_for(), "alertname", ("no alert fires", EVALUATED))),
         columns={
             "severity": Column(
-                "Severity", words=SEVERITIES, nothing="", coloured="background", width=90
+                "Severity", words=SEVERITIES, nothing="", coloured="background", width=95
             ),
             "alertname": Column("Alert", nothing="?"),
             "upstream": Column("Upstream", nothing="", width=110),

@@ -121,7 +121,7 @@ def _now() -> Section:
                 steps=((None, GREEN), (1.0, YELLOW)),
             ),
             fact(
-                "Ignored variations",
+                "Ignored",
                 "Variations that the API's last answer said it left out." + KEPT,
                 COUNT,
                 now(last(f"removit_job_ignored_variations_current{{{SINGLE}}}")),
@@ -134,13 +134,13 @@ def _now() -> Section:
                 now(_took()),
             ),
             fact(
-                "Usual: 95 of 100",
+                "Usual at most",
                 "95 of 100 jobs of its mode that were done in the last day took no longer.",
                 AGE,
                 now(_usual(0.95)),
             ),
             fact(
-                "Took, of the usual",
+                "Took, of usual",
                 "How long it took as a share of what 95 of 100 jobs of its mode take at most.",
                 SHARE,
                 now(over_usual),

@@ -89,7 +89,7 @@ def _first_screen() -> Section:
         Band(7, _upstreams(), alerts_table(), widths=[14, 10]),
         Band(3, *_job_tiles(), *_upload_tiles()),
         Band(5, _upstream_timeline(), _arrivals_and_ends()),
-        Band(8, _ended_badly(), resend_table(), _variations(), widths=[8, 9, 7]),
+        Band(8, _ended_badly(), resend_table(), _variations(), widths=[7, 10, 7]),
     )
 
 
@@ -110,14 +110,14 @@ def _upstreams() -> Builder[Panel]:
         rows(reason()),
         columns={
             "upstream": Column(
-                "Upstream", nothing="?", link=("Show this upstream only", UPSTREAM_URL), width=135
+                "Upstream", nothing="?", link=("Show this upstream only", UPSTREAM_URL), width=100
             ),
             "Value #A": Column("State", words=STATE_WORDS, coloured="background", width=118),
             "Value #B": Column("For", AGE, words=ALL_THIS_TIME, width=95),
             "why": Column("Why", nothing="?"),
             "Value #C": Column("Last success", AGE, words={NONE: ("none yet", GREY)}, width=105),
             "Value #D": Column("Pending", COUNT, width=72),
-            "Value #E": Column("Oldest pending", AGE, words=WITH_NONE, width=118),
+            "Value #E": Column("Oldest", AGE, words=WITH_NONE, width=95),
         },
         hidden=("Value #F",),
         sorted_by="State",
@@ -140,8 +140,8 @@ def _job_tiles() -> list[Builder[Panel]]:
             now(or_zero(f"sum(removit_jobs_pending{{{GROUP}}})")),
         ),
         fact(
-            "Oldest pending",
-            "How long ago the oldest pending job was registered.",
+            "Oldest",
+            "How long ago the oldest job that is pending was registered.",
             AGE,
             now(or_none(oldest)),
             words=WITH_NONE,

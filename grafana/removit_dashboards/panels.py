@@ -276,6 +276,10 @@ class Column:
         return found
 
 
+MIN_WIDTH = 60
+"""Of a column without a width, in pixels. Grafana's own 150 move the last column out of sight."""
+
+
 def rows_of(
     title: str,
     description: str,
@@ -294,6 +298,7 @@ def rows_of(
     panel = _dress(table.Panel(), title, description, nothing, queries).unit("none")
     panel.cell_height(common.TableCellHeight.SM).thresholds(thresholds(((None, GREY),)))
     panel.mappings(mappings(nothing=""))  # of the columns that follow
+    panel.min_width(MIN_WIDTH)
     if len(queries) > 1:
         panel.with_transformation(DataTransformerConfig(id_val="merge", options={}))
     organize = {

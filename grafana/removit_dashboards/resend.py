@@ -64,7 +64,7 @@ def resend_table() -> Builder[Panel]:
         f" and nothing to fetch. Upload failed: the API did not accept it. {AT_MOST}",
         rows(_by_cause()),
         columns={
-            "Value": Column("At most", COUNT, width=85),
+            "Value": Column("At most", COUNT, width=92),
             "cause": Column("Cause", width=190),
             "which": Column("Listed in", width=155),
         },
