@@ -140,7 +140,7 @@ class Server:
             shutdown_timeout=SERVER_SECONDS,
         )
         self._listener = Listener(self._runner)
-        self._security = WebSecurity(web_config_file, self.exporter.logins)
+        self._security = WebSecurity(web_config_file, self.exporter.logins, self.exporter.log)
         self.url = ""
 
     async def start(self) -> None:

@@ -2,12 +2,14 @@
 
 import ssl
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 from .config.document import ConfigError
 from .config.files import FileError, read_limited
 from .config.web_file import CIPHERS, ClientAuth, TlsServer
+from .tls_dates import read_dates
 
 _VERIFY: Final = {
     ClientAuth.NONE: ssl.CERT_NONE,
@@ -34,6 +36,21 @@ def make_context(rules: TlsServer) -> ssl.SSLContext:
         _load_client_ca(context, rules.client_ca_file)
     context.verify_mode = _VERIFY[rules.client_auth_type]
     return context
+
+
+def date_warnings(rules: TlsServer, now: datetime) -> list[str]:
+    """Return what is wrong with the dates of the server's certificate, or of the chain behind it.
+
+    Raises `ConfigError` that names the file.
+    """
+    path = rules.cert_file
+    found = []
+    for first, last in read_dates(_content("cert_file", path)):
+        if now > last:
+            found.append(f"{path}: a certificate expired on {last:%Y-%m-%d %H:%M} UTC")
+        elif now < first:
+            found.append(f"{path}: a certificate is not valid before {first:%Y-%m-%d %H:%M} UTC")
+    return [f"tls_server_config.cert_file: {text}" for text in found]
 
 
 def client_names(certificate: Mapping[str, Any] | None) -> set[str]:

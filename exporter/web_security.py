@@ -2,14 +2,16 @@
 
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
+import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from .config.document import ConfigError
 from .config.web_file import TlsServer, WebFile, load_web_file
-from .tls import client_names, make_context
+from .tls import client_names, date_warnings, make_context
 from .web.logins import Logins
 
 Switch = Callable[[], Awaitable[None]]
@@ -18,14 +20,22 @@ Switch = Callable[[], Awaitable[None]]
 class WebSecurity:
     """What `--web.config.file` says. Without a file: plain HTTP, no logins, no headers."""
 
-    def __init__(self, path: Path | None, logins: Logins) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        logins: Logins,
+        log: structlog.stdlib.BoundLogger | None = None,
+    ) -> None:
         self._path = path
         self._logins = logins
+        self._log = log
         self._file = WebFile()
         self._headers: Mapping[str, str] = {}
         self.tls: ssl.SSLContext | None = None
         self.listen_again: Callable[[ssl.SSLContext | None], Awaitable[None]] | None = None
         """Called with each new TLS context."""
+        self.warnings: Sequence[str] = ()
+        """Faults of the file that was read last, in spite of which it can be put in force."""
 
     @property
     def paths(self) -> Sequence[Path]:
@@ -44,10 +54,14 @@ class WebSecurity:
         rules = file.tls_server_config
         try:
             tls = None if rules is None else make_context(rules)
+            warnings = [] if rules is None else date_warnings(rules, datetime.now(UTC))
         except ConfigError as error:
             raise ConfigError([f"{self._path}: {text}" for text in error.errors]) from None
 
+        self.warnings = [f"{self._path}: {text}" for text in warnings]
+
         async def switch() -> None:
+            self._log_warnings()
             self._file, self.tls = file, tls
             self._headers = file.http_server_config.headers.as_dict()
             self._logins.change(file.basic_auth_users)
@@ -55,6 +69,11 @@ class WebSecurity:
                 await self.listen_again(tls)
 
         return switch
+
+    def _log_warnings(self) -> None:
+        if self._log is not None:
+            for text in self.warnings:
+                self._log.warning("certificate not valid", error=text)
 
     @web.middleware
     async def check_client(self, request: web.Request, handler: Handler) -> web.StreamResponse:

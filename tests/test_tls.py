@@ -1,7 +1,9 @@
 """TLS of the exporter's own server: the context that a web config file asks for."""
 
+import base64
 import re
 import ssl
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,10 @@ import trustme
 
 from exporter.config import ConfigError
 from exporter.config.web_file import TlsServer
-from exporter.tls import client_names, make_context
+from exporter.tls import client_names, date_warnings, make_context
+from exporter.tls_dates import read_dates
+
+DAY = timedelta(days=1)
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +121,52 @@ def test_a_key_with_a_passphrase_is_refused_and_asks_nobody(
     files["key_file"].write_bytes(encrypted)
     with pytest.raises(ConfigError, match="has a passphrase"):
         make_context(rules(files))
+
+
+NOW = datetime(2026, 11, 28, 12, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "warnings"),
+    [
+        (NOW, NOW, []),
+        (NOW - 2 * DAY, NOW - DAY, ["expired on 2026-11-27 12:30 UTC"]),
+        (NOW + DAY, NOW + 2 * DAY, ["is not valid before 2026-11-29 12:30 UTC"]),
+        (NOW - DAY, datetime(2060, 1, 1, tzinfo=UTC), []),  # written with four digits of the year
+    ],
+)
+def test_a_certificate_out_of_its_dates_is_named(
+    files: dict[str, Path], ca: trustme.CA, first: datetime, last: datetime, warnings: list[str]
+) -> None:
+    issued = ca.issue_cert("localhost", not_before=first, not_after=last)
+    files["cert_file"].write_bytes(issued.cert_chain_pems[0].bytes())
+    expected = [
+        f"tls_server_config.cert_file: {files['cert_file']}: a certificate {text}"
+        for text in warnings
+    ]
+    assert date_warnings(rules(files), NOW) == expected
+
+
+def test_the_dates_of_the_whole_chain_are_checked(files: dict[str, Path], ca: trustme.CA) -> None:
+    leaf = files["cert_file"].read_bytes()
+    old = ca.issue_cert("old.example", not_before=NOW - 2 * DAY, not_after=NOW - DAY)
+    files["cert_file"].write_bytes(leaf + old.cert_chain_pems[0].bytes())
+    assert len(date_warnings(rules(files), NOW)) == 1
+
+
+def test_the_dates_are_those_that_openssl_reads(files: dict[str, Path], ca: trustme.CA) -> None:
+    context = make_context(rules(files))
+    context.load_verify_locations(files["client_ca_file"])
+    [known] = context.get_ca_certs()
+    [dates] = read_dates(files["client_ca_file"].read_bytes())
+    for moment, name in zip(dates, ("notBefore", "notAfter"), strict=True):
+        assert moment.timestamp() == ssl.cert_time_to_seconds(str(known[name]))
+
+
+@pytest.mark.parametrize("der", [b"", b"\x30", b"\x30\x82\xff", b"\x30\x02\x30\x00", b"x" * 99])
+def test_a_certificate_that_cannot_be_read_has_no_dates(der: bytes) -> None:
+    pem = b"-----BEGIN CERTIFICATE-----\n%b\n-----END CERTIFICATE-----" % base64.b64encode(der)
+    assert list(read_dates(pem)) == []
 
 
 def test_the_names_of_a_client_are_its_subject_alternative_names() -> None:

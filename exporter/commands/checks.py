@@ -47,7 +47,8 @@ def check_config(
 
     The files that it names are checked too. A key, token or certificate that cannot be read is an
     error, and so is a database that no exporter could use. A warning leaves the exit code 0: job
-    files with errors, and a folder for the database that is missing here, or may not be written.
+    files with errors, a certificate that has expired or is not valid yet, and a folder for the
+    database that is missing here, or may not be written.
     """
     config, _ = load(config_file, flags)
     errors, warnings = _check_files(config, web_config_file)
@@ -68,10 +69,12 @@ def _check_files(config: Config, web_config_file: Path | None) -> tuple[list[str
     The exporter's own machine may have the folder of the database. `run` goes on without job files.
     """
     errors, warnings = list[str](), list[str]()
+    security = WebSecurity(web_config_file, Logins({}))
     try:
-        WebSecurity(web_config_file, Logins({})).load()
+        security.load()
     except ConfigError as error:
         errors += error.errors
+    warnings += security.warnings
     try:
         check_usable(config.storage.path)
     except NotHereError as error:

@@ -277,7 +277,10 @@ class Column:
 
 
 MIN_WIDTH = 60
-"""Of a column without a width, in pixels. Grafana's own 150 move the last column out of sight."""
+"""The least width in pixels of a column that has none of its own.
+
+Grafana's 150 would move the last column out of sight.
+"""
 
 
 def rows_of(

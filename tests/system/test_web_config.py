@@ -9,6 +9,7 @@ import ssl
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,9 @@ class Place:
         self.issue("client", "prometheus.example")
         self.path = folder / "web.yml"
 
-    def issue(self, name: str, *names: str) -> None:
+    def issue(self, name: str, *names: str, until: datetime | None = None) -> None:
         """Write a certificate and its key anew."""
-        issued = self.ca.issue_cert(*names)
+        issued = self.ca.issue_cert(*names, not_after=until)
         chain = b"".join(pem.bytes() for pem in issued.cert_chain_pems)
         (self.folder / f"{name}.key").write_bytes(issued.private_key_pem.bytes())
         (self.folder / f"{name}.crt").write_bytes(chain)
@@ -287,6 +288,36 @@ async def test_a_broken_file_leaves_the_old_one_in_force_and_is_reported(
             assert page == 0
 
 
+async def test_a_certificate_that_has_expired_is_a_warning_at_the_start_and_at_a_reload(
+    write_config: WriteConfig,
+    place: Place,
+    caplog: pytest.LogCaptureFixture,
+    command_output: Callable[..., Any],
+) -> None:
+    place.issue("server", "localhost", until=datetime(2026, 1, 2, 3, 4, tzinfo=UTC))
+    place.write()
+    warning = (
+        f"{place.path}: tls_server_config.cert_file: {place.folder / 'server.crt'}:"
+        " a certificate expired on 2026-01-02 03:04 UTC"
+    )
+
+    def warnings() -> list[str]:
+        lines = [record for record in caplog.records if record.msg == "certificate not valid"]
+        return [line.__dict__["error"] for line in lines]
+
+    async with serving(write_config, place) as server:
+        assert warnings() == [warning]
+        await server.exporter.reloader.reload()
+        assert warnings() == [warning] * 2
+        assert await command_output("check-config", "--web.config.file", str(place.path)) == (
+            0,
+            f"warning: {warning}\nOK\n",
+        )
+        place.issue("server", "localhost")
+        await server.exporter.reloader.reload()
+        assert warnings() == [warning] * 2
+
+
 async def test_a_user_who_is_removed_is_out_with_the_next_reload(
     write_config: WriteConfig, place: Place
 ) -> None:
@@ -376,6 +407,9 @@ async def test_an_address_is_bound_for_every_family_that_it_means(host: str) -> 
         families = {one.family.name for one in bound}
         port = bound[0].getsockname()[1]
         if host in ("", "::") and families == {"AF_INET6"}:
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection("127.0.0.1", port)
+            bound[0].listen()
             _, writer = await asyncio.open_connection("127.0.0.1", port)  # IPv4 as well
             writer.close()
         assert families
