@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from conftest import program
 from promql import family_of, read, strangers
 
 from exporter.alerting.alert import EXPORTER, OVERVIEW
@@ -405,6 +407,44 @@ def test_an_upstream_without_exporter_is_not_said_to_have_nothing_pending() -> N
     known, _, null = columns_of(table)["Oldest"]["mappings"]
     assert known["options"]["-1"]["text"] == "none"
     assert null["options"]["result"]["text"] == "no data"
+
+
+def test_an_upstream_is_said_to_have_the_error_that_came_last(tmp_path: Path) -> None:
+    """503 until the scrape at 60 s, and 429 at 75 s."""
+    table = overview_panel("Upstreams, the worst first")
+    [why] = [one["expr"] for one in table["targets"] if '"why"' in one["expr"]]
+    values = {"__interval": "15s", "__rate_interval": "1m", "__range": "1h"}
+    for name, value in values.items():
+        why = re.sub(rf"\${name}\b", value, why)
+    why = re.sub(r"\$(job|instance|upstream)\b", ".+", why)
+    labels = 'job="removit",instance="a",upstream="studio"'
+    status = f'{labels},endpoint="status",code='
+    series = {
+        f'removit_upstream_state{{{labels},state="well"}}': "1 1 0x19",
+        f'removit_upstream_requests_total{{{status}"503"}}': "0 0 3 6 9x17",
+        f'removit_upstream_requests_total{{{status}"429"}}': "0 0 0 0 0 1x16",
+    }
+    for code, error in (("503", "server_error"), ("429", "rate_limited")):
+        [numbers] = [one for name, one in series.items() if f'"{code}"' in name]
+        name = f'removit_upstream_errors_total{{{status}"{code}",error="{error}"}}'
+        series[name] = numbers
+    said = {15: "it answers", 60: "503 server_error"}
+    said |= dict.fromkeys((75, 80, 90, 120, 300), "429 rate_limited")
+    checks = [
+        {
+            "expr": f"count by (why) ({why})",
+            "eval_time": f"{second}s",
+            "exp_samples": [{"labels": f'{{why="{text}"}}', "value": 1}],
+        }
+        for second, text in said.items()
+    ]
+    given = [{"series": name, "values": numbers} for name, numbers in series.items()]
+    tests = [{"interval": "15s", "input_series": given, "promql_expr_test": checks}]
+    path = tmp_path / "why.yml"
+    path.write_text(yaml.safe_dump({"tests": tests}))
+    command = [program("promtool", "prometheus"), "test", "rules", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_no_age_is_negative() -> None:

@@ -1,7 +1,7 @@
 """The state of an upstream as one number, so that the worst of several can be found."""
 
 from .looks import GONE, UPSTREAM_STATES, Words
-from .queries import ONE, REQUESTS, SEEN, Query, R, age, or_empty, rows
+from .queries import ONE, REQUESTS, SEEN, Query, age, or_empty, rows
 
 CODES = {state: code for code, state in enumerate(UPSTREAM_STATES)}
 """The number of each state; the worse, the higher."""
@@ -63,7 +63,9 @@ def _saying(upstreams: str, text: str) -> str:
 def _last_time(metric: str, by: str) -> str:
     """Return when each kind of error was last seen; those about a single job do not count."""
     series = f'{metric}{{{ONE},endpoint="status",code!~"2..|404|422"}}'
-    grew = f"(({series} unless {series} offset {R}) or increase({series}[{R}]) > 0)"
+    # Not `increase`: over its window a former error is as recent as the one that came after it.
+    before = f"{series} offset $__interval"
+    grew = f"(({series} > 0) != {before} or ({series} > 0) unless {before})"
     return f"max by (upstream, {by}) (max_over_time(timestamp({grew})[$__range:$__interval]))"
 
 
