@@ -10,18 +10,20 @@ import contextlib
 import math
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from ..core.events import Event
 from ..core.job import Job
 from ..storage.store import HistoryRequest, Store, StoredEvent
+from .turns import Turns
 
 KEPT_ITEMS: Final = 10_000
-SLICE: Final = 500
+SLICE: Final = 250
 """How many events are read from the store at once."""
-BLOCK: Final = 32
-"""The items that a reader gets at once; each block begins at the same item for all readers."""
+BLOCK: Final = 500
+"""How many items a reader gets at most at once."""
+KEPT_BLOCKS: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +45,16 @@ Item = StoredEvent | Progress
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Some items that follow each other. Blocks with the same `span` have the same items.
-
-    `span` counts the items of the stream; it is None for what was read from the store.
-    """
+    """Some items that follow each other; readers who are at the same item get the same object."""
 
     items: Sequence[Item]
-    span: tuple[int, int] | None = None
+    written: dict[str, bytes] = field(default_factory=dict)
+    """The items as bytes, by media type: what is written once for all readers is kept here."""
+
+    @property
+    def last_id(self) -> int:
+        """The id of the last event; 0 without any."""
+        return next((item.id for item in reversed(self.items) if isinstance(item, StoredEvent)), 0)
 
 
 class HistoryGapError(Exception):
@@ -90,11 +95,18 @@ class Feed:
         self._store = store
         self._items: deque[Item] = deque(maxlen=kept)
         self._passed = 0  # how many items were ever added
+        self._mark = 0  # how many of them the readers may have
+        self._blocks: dict[tuple[int, int], Block] = {}  # the newest ones, by their positions
         self._dropped_id = 0  # the newest event that was dropped from memory
         self._newest_id = 0
-        self._more: asyncio.Event | None = None
-        """Wakes the readers who wait for the next item; None while nobody waits."""
+        self._waiting: dict[asyncio.Future[None], None] = {}  # the readers who have everything
+        self._turns = Turns()
+        self._marked = -math.inf
+        self._timer: asyncio.TimerHandle | None = None
         self._closed = False
+        self.gap = 0.0
+        """Readers get new items at most once in as many seconds. What happens meanwhile comes
+        together, in the same blocks for all of them, so that many readers cost little each."""
 
     async def start(self) -> None:
         """Read where the stored history ends; raises `StoreError`."""
@@ -104,7 +116,7 @@ class Feed:
     def close(self) -> None:
         """End the stream of every reader."""
         self._closed = True
-        self._wake()
+        self._set_mark()
 
     @property
     def newest_id(self) -> int:
@@ -141,7 +153,7 @@ class Feed:
         """Return the id after which all events are kept; raises `StoreError`."""
         return (await self._store.history_bounds())[0] - 1
 
-    async def past(self, after: int, wanted: Wanted) -> AsyncIterator[StoredEvent]:
+    async def past(self, after: int, wanted: Wanted) -> AsyncIterator[Block]:
         """Yield the stored events after an id, up to the one that is the newest at the call.
 
         Raises `HistoryGapError` if some are dropped before they are read, and `StoreError`.
@@ -152,10 +164,10 @@ class Feed:
                 HistoryRequest(SLICE, after, wanted.type, wanted.job_id, wanted.variation)
             )
             await self.check(after)  # after the read: what is kept now was there to be read
-            for event in events:
-                if event.id <= newest:
-                    yield event
+            yield Block([event for event in events if event.id <= newest])
             after = events[-1].id if len(events) == SLICE else newest
+            if after < newest:
+                await asyncio.sleep(self.gap)
 
     async def follow(
         self, after: int, wanted: Wanted, idle: float = math.inf
@@ -182,29 +194,45 @@ class Feed:
         while not self._closed:
             if at is None or at < self._passed - len(self._items):
                 newest = self._newest_id
-                async for event in self.past(after, wanted):
-                    yield Block((event,))
+                async for block in self.past(after, wanted):
+                    yield block
                 after = max(after, newest)
                 at = self._position(after)
                 continue
-            while at < self._passed and at >= self._passed - len(self._items):
+            while self._passed - len(self._items) <= at < self._mark:
                 block = self._block(at)
                 at += len(block.items)
-                after = max([after, *_ids(block.items)])
+                after = max(after, block.last_id)
                 yield block
-            if at == self._passed:
-                more = self._more = self._more or asyncio.Event()
+                if at < self._mark:
+                    await self._turns.wait()
+            if at >= self._mark:
                 yield None
-                if at == self._passed and not self._closed:
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(None if idle == math.inf else idle):
-                            await more.wait()
+                if at >= self._mark and not self._closed:
+                    await self._wait(idle)
 
     def _block(self, at: int) -> Block:
-        """Return the items from a position in memory to the end of its block."""
-        end = min(self._passed, at - at % BLOCK + BLOCK)
-        first = self._passed - len(self._items)
-        return Block([self._items[each - first] for each in range(at, end)], (at, end))
+        """Return the items from a position in memory up to the mark, or to a full block."""
+        end = min(self._mark, at - at % BLOCK + BLOCK)
+        known = self._blocks.get((at, end))
+        if known is None:
+            first = self._passed - len(self._items)
+            known = Block([self._items[each - first] for each in range(at, end)])
+            self._blocks[at, end] = known
+            if len(self._blocks) > KEPT_BLOCKS:
+                del self._blocks[next(iter(self._blocks))]
+        return known
+
+    async def _wait(self, idle: float) -> None:
+        """Wait until there are new items, and for the reader's turn; at most `idle` seconds."""
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting[turn] = None
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if idle == math.inf else idle):
+                    await turn
+        finally:
+            self._waiting.pop(turn, None)
 
     def _position(self, after: int) -> int | None:
         """Return the position in the stream after an event, as a number of items.
@@ -231,10 +259,20 @@ class Feed:
         self._passed += 1
 
     def _wake(self) -> None:
-        if self._more is not None:
-            self._more.set()
-            self._more = None
+        """Give the readers the new items, now or once the gap is over."""
+        if self._timer is not None:
+            return
+        loop = asyncio.get_running_loop()
+        wait = self._marked + self.gap - loop.time()
+        if wait > 0:
+            self._timer = loop.call_later(wait, self._set_mark)
+        else:
+            self._set_mark()
 
-
-def _ids(items: Sequence[Item]) -> list[int]:
-    return [item.id for item in items if isinstance(item, StoredEvent)]
+    def _set_mark(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._mark = None, self._passed
+        self._marked = asyncio.get_running_loop().time()
+        waiting, self._waiting = self._waiting, {}
+        self._turns.add(waiting)

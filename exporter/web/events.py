@@ -5,7 +5,6 @@ a restart of either side loses nothing.
 """
 
 import asyncio
-import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -28,14 +27,13 @@ RESERVED_FOLLOWERS: Final = 50
 """Further places for holders of the token and of logins: strangers cannot take them."""
 CHECK_SECONDS: Final = 1.0
 """How often a stream without items checks whether its client is still there."""
-PAUSE_SECONDS: Final = 0.001
-"""How long a follower waits on average after a piece, for each follower that there is."""
+GAP_SECONDS: Final = 0.002
+"""How long new items are collected for each follower that there is: hundreds of followers must not
+take the loop's time from the work that they follow."""
 KEEPALIVE_SECONDS: Final = 15.0
 """After this long without an item a keep-alive is sent, so that a dead connection is noticed."""
 RETRY_MS: Final = 2000
 """How long a browser waits before it connects again."""
-BATCH_BYTES: Final = 64 * 1024
-KEPT_BLOCKS: Final = 100
 _PARAMETERS: Final = ("after", "type", "job_id", "variation", "warning", "follow")
 _TYPE_OF: Final = {
     "variation": EventType.VARIATION_IGNORED,
@@ -81,8 +79,7 @@ class EventRoutes:
                 raise ApiError(410, f"{error}; begin again without `after`") from None
         if not follow:
             start = await feed.oldest() if after is None else after
-            past = _batched(_blocks(feed.past(start, wanted)), wanted, self._encoded[NDJSON])
-            return await self._send(request, past, NDJSON, start)
+            return await self._send(request, feed.past(start, wanted), wanted, NDJSON, start)
         most = MAX_FOLLOWERS
         if self._context.logins.required or has_token(self._context, request):
             most += RESERVED_FOLLOWERS
@@ -92,15 +89,23 @@ class EventRoutes:
             after = feed.newest_id if as_sse else await feed.oldest()
         form = SSE if as_sse else NDJSON
         blocks = feed.blocks(after, wanted, idle=CHECK_SECONDS)
-        self._followers += 1
+        self._count(1)
         try:
-            pieces = _batched(blocks, wanted, self._encoded[form])
-            return await self._send(request, pieces, form, after)
+            return await self._send(request, blocks, wanted, form, after)
         finally:
-            self._followers -= 1
+            self._count(-1)
+
+    def _count(self, change: int) -> None:
+        self._followers += change
+        self._context.registry.feed.gap = self._followers * GAP_SECONDS
 
     async def _send(
-        self, request: web.Request, pieces: AsyncIterator[bytes], form: Form, after: int
+        self,
+        request: web.Request,
+        blocks: AsyncIterator[Block | None],
+        wanted: Wanted,
+        form: Form,
+        after: int,
     ) -> web.StreamResponse:
         headers = {"Content-Type": form.media_type, "Cache-Control": "no-store"}
         # Without the last header nginx would buffer the stream.
@@ -110,15 +115,11 @@ class EventRoutes:
             return response
         try:
             await response.write(form.begin(after))
-            async for piece in pieces:
+            async for piece in _pieces(blocks, wanted, self._encoded[form]):
                 if request.transport is None:
                     break  # the client has gone away
                 if piece:
                     await response.write(piece)
-                # What happens meanwhile is sent together: hundreds of followers must not take the
-                # loop's time from the work that they follow. Nor may all of them send at once.
-                pause = random.uniform(0.5, 1.5) * PAUSE_SECONDS  # noqa: S311 - jitter
-                await asyncio.sleep(self._followers * pause)
             await response.write_eof()
         except ConnectionError:
             pass  # the client has gone away
@@ -137,21 +138,19 @@ class Encoded:
         self.form = form
         self._written: dict[tuple[str, int], tuple[Item, bytes]] = {}
         """By an event's id, or the identity of a progress item, which is kept here for that."""
-        self._blocks: dict[tuple[int, int], bytes] = {}
-        """Whole blocks, by their span."""
 
     def write(self, block: Block, wanted: Wanted) -> bytes:
         """Return the bytes of those items of a block that are wanted.
 
-        The blocks of those who want all events are joined once; a format that has no progress
-        writes nothing for it.
+        They are joined once for all who want everything; a format that has no progress writes
+        nothing for it.
         """
-        if block.span is None or not wanted.everything:
+        if not wanted.everything:
             return b"".join(self._write(item) for item in block.items if wanted.admits(item))
-        known = self._blocks.get(block.span)
+        known = block.written.get(self.form.media_type)
         if known is None:
             known = b"".join(map(self._write, block.items))
-            _keep(self._blocks, block.span, known, KEPT_BLOCKS)
+            block.written[self.form.media_type] = known
         return known
 
     def _write(self, item: Item) -> bytes:
@@ -171,33 +170,23 @@ def _keep(kept: dict[Key, Value], key: Key, value: Value, most: int) -> None:
     kept[key] = value
 
 
-async def _blocks(items: AsyncIterator[Item]) -> AsyncIterator[Block]:
-    async for item in items:
-        yield Block((item,))
-
-
-async def _batched(
+async def _pieces(
     blocks: AsyncIterator[Block | None], wanted: Wanted, encoded: Encoded
 ) -> AsyncIterator[bytes]:
-    """Yield items as bytes, those that are ready together as one piece, and keep-alives.
+    """Yield each block as bytes, and keep-alives.
 
     An empty piece comes each second without an item, so that a client that has gone is noticed.
     """
     time = asyncio.get_running_loop().time
-    pending, size, written = list[bytes](), 0, time()
+    written = time()
     async for block in blocks:
-        if block is not None and (piece := encoded.write(block, wanted)):
-            pending.append(piece)
-            size += len(piece)
-        if pending and (block is None or size >= BATCH_BYTES):
-            yield b"".join(pending)
-            pending, size, written = [], 0, time()
-        elif block is None and time() - written >= KEEPALIVE_SECONDS:
-            yield encoded.form.keepalive
+        if block is not None:
+            piece = encoded.write(block, wanted)
+        else:
+            piece = encoded.form.keepalive if time() - written >= KEEPALIVE_SECONDS else b""
+        if piece:
             written = time()
-        elif block is None:
-            yield b""
-    yield b"".join(pending)
+        yield piece
 
 
 def _accepts_sse(request: web.Request) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
+from simulated_time import pass_time, simulate
 from support import START, job
 
 from exporter.core.events import Event, EventType
@@ -50,13 +51,13 @@ async def until_caught_up(items: AsyncIterator[Item | None]) -> AsyncIterator[It
         yield item
 
 
-async def spans(blocks: AsyncIterator[Block | None]) -> list[tuple[int, int] | None]:
-    """Return the spans of the blocks that a reader receives until it has everything."""
+async def blocks(stream: Stream, after: int) -> list[Block]:
+    """Return the blocks that a reader receives until it has everything."""
     found = []
-    async for block in blocks:
+    async for block in stream.feed.blocks(after, ALL):
         if block is None:
             break
-        found.append(block.span)
+        found.append(block)
     return found
 
 
@@ -97,26 +98,55 @@ async def test_a_reader_that_falls_behind_continues_from_the_store(stream: Strea
     assert shown([first, *rest]) == list("abcdefg")
 
 
-async def test_readers_of_all_events_get_the_same_blocks_wherever_they_began() -> None:
+async def test_readers_get_the_same_blocks_wherever_they_began() -> None:
     stream = Stream(kept=4 * BLOCK)
     await stream.add(*(f"j{at}" for at in range(2 * BLOCK + 5)))
-    assert await spans(stream.feed.blocks(0, ALL)) == [
-        (0, BLOCK),
-        (BLOCK, 2 * BLOCK),
-        (2 * BLOCK, 2 * BLOCK + 5),
-    ]
-    assert await spans(stream.feed.blocks(7, ALL)) == [
-        (7, BLOCK),
-        (BLOCK, 2 * BLOCK),
-        (2 * BLOCK, 2 * BLOCK + 5),
-    ]
+    early, late = await blocks(stream, 0), await blocks(stream, 7)
+    assert [len(block.items) for block in early] == [BLOCK, BLOCK, 5]
+    assert [len(block.items) for block in late] == [BLOCK - 7, BLOCK, 5]
+    assert all(one is other for one, other in zip(early[1:], late[1:], strict=True))
+
+
+def test_what_happens_within_the_gap_comes_together_and_in_the_same_blocks() -> None:
+    async def read() -> None:
+        stream, time = Stream(kept=100), asyncio.get_running_loop().time
+        stream.feed.gap = 10.0
+        readers = [stream.feed.blocks(0, ALL) for _ in range(3)]
+        assert [await anext(reader) for reader in readers] == [None] * 3
+        await stream.add("a")
+        first = [await anext(reader) for reader in readers]
+        started = time()
+        assert [await anext(reader) for reader in readers] == [None] * 3
+        await stream.add(*"bc")
+
+        async def add_later() -> None:
+            await pass_time(9.0)
+            await stream.add("d")
+
+        second = (await asyncio.gather(*map(anext, readers), add_later()))[:3]
+        assert 10.0 <= time() - started < 10.1
+        for [block, *others], job_ids in ((first, ["a"]), (second, ["b", "c", "d"])):
+            assert block is not None
+            assert shown(block.items) == job_ids
+            assert all(other is block for other in others)
+
+    simulate(read)
+
+
+async def test_a_reader_that_is_behind_does_not_wait_for_the_gap() -> None:
+    stream = Stream(kept=4 * BLOCK)
+    await stream.add(*(f"j{at}" for at in range(3 * BLOCK)))
+    stream.feed.gap = 3600.0
+    async with asyncio.timeout(20):
+        assert len(await stream.read(0)) == 3 * BLOCK
 
 
 async def test_past_events_end_with_the_newest_that_was_published(stream: Stream) -> None:
     await stream.add(*"ab")
     unpublished = Event(EventType.UPSTREAM_CHANGED, None, START)
     await stream.store.apply([Change(None, events=(unpublished,))])
-    assert shown([event async for event in stream.feed.past(0, ALL)]) == ["a", "b"]
+    [block] = [block async for block in stream.feed.past(0, ALL)]
+    assert shown(block.items) == ["a", "b"]
 
 
 async def test_after_a_restart_old_events_come_from_the_store(stream: Stream) -> None:
@@ -185,3 +215,13 @@ async def test_a_reader_cannot_continue_from_ids_that_are_gone_or_never_were(
         await stream.feed.check(6)
     with pytest.raises(HistoryGapError):
         await stream.read(0)
+
+
+async def test_a_reader_ends_though_the_feed_closes_while_it_handles_an_item(
+    stream: Stream,
+) -> None:
+    items = stream.feed.follow(0, ALL)
+    assert await anext(items) is None
+    stream.feed.close()
+    async with asyncio.timeout(20):
+        assert [item async for item in items] == []

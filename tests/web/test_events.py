@@ -335,11 +335,14 @@ def test_the_bytes_of_a_block_are_joined_once_for_all_who_want_everything() -> N
         StoredEvent(at, Event(EventType.REGISTERED, job_id, START))
         for at, job_id in enumerate("ab", 1)
     ]
-    [first, second] = [encoded.write(Block(list(items), (0, 2)), everything) for _ in range(2)]
+    block = Block(items)
+    [first, second] = [encoded.write(block, everything) for _ in range(2)]
     assert first is second
     assert first.count(b"event: registered") == 2
-    only_b = encoded.write(Block(items, (0, 2)), Wanted(job_id="b"))
+    only_b = encoded.write(block, Wanted(job_id="b"))
     assert first.endswith(only_b)
     assert only_b.count(b"event: registered") == 1
-    from_the_store = [encoded.write(Block([item]), everything) for item in items]
-    assert b"".join(from_the_store) == first
+    other_format = events_module.Encoded(events_module.NDJSON).write(block, Wanted())
+    assert [json.loads(line)["job_id"] for line in other_format.splitlines()] == ["a", "b"]
+    apart = [encoded.write(Block([item]), everything) for item in items]
+    assert b"".join(apart) == first

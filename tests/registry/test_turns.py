@@ -1,0 +1,40 @@
+"""Readers go on one after the other, a few in each turn of the event loop."""
+
+import asyncio
+
+from exporter.registry.turns import AT_ONCE, Turns
+
+
+async def test_a_few_go_on_at_once_in_the_order_in_which_they_came() -> None:
+    turns, gone = Turns(), list[int]()
+
+    async def go(number: int) -> None:
+        await turns.wait()
+        gone.append(number)
+
+    tasks = [asyncio.create_task(go(at)) for at in range(3 * AT_ONCE)]
+    seen = {0}
+    async with asyncio.timeout(20):
+        while len(gone) < len(tasks):
+            await asyncio.sleep(0)
+            seen.add(len(gone))
+    assert gone == list(range(len(tasks)))
+    assert seen == {0, AT_ONCE, 2 * AT_ONCE, 3 * AT_ONCE}
+
+
+async def test_one_that_was_cancelled_takes_no_turn() -> None:
+    turns, loop = Turns(), asyncio.get_running_loop()
+    futures = [loop.create_future() for _ in range(AT_ONCE + 2)]
+    turns.add(futures)
+    for future in futures[:2]:
+        future.cancel()
+    async with asyncio.timeout(20):
+        await futures[2]
+    assert all(future.done() for future in futures)
+
+
+async def test_the_queue_is_served_again_after_it_was_empty() -> None:
+    turns = Turns()
+    async with asyncio.timeout(20):
+        await turns.wait()
+        await turns.wait()
