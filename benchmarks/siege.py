@@ -7,8 +7,11 @@ idle exporter's in the same run, the share of polls that was kept, by how much r
 at most, how many bytes of log were written, and how long after the end all was normal again.
 Exits with 1 when a mark is missed.
 
-`followers` also prints registrations a second as a share of those without followers. The jobs that
-it registers take memory, and a line of log when they are forgotten; neither is the followers'
+`followers` also prints registrations a second as a share of those without followers. One process
+registers in both cases, over 16 connections that each send the next request after the answer to the
+one before it; another holds the 500 connections, reads them and drops what it reads; a third, this
+one, only asks after `/-/healthy` and reads the exporter's memory. The jobs that are registered take
+memory, and a line of log when they are forgotten; neither is the followers'
 doing. So memory may grow by 3 KiB more for each job, and they are forgotten after the measurement.
 
 The exporter, the upstream and the attacker are processes of their own on loopback; every attack
@@ -27,15 +30,16 @@ import tempfile
 import time
 import uuid
 import zlib
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
 import yaml
 from aiohttp import web
+from shipped_exporter import BASELINES
 
 JOBS: Final = 500
 IDLE_SECONDS: Final = 10.0
@@ -46,6 +50,7 @@ KEY: Final = "siege-key-0123456789"
 
 P99_TIMES, SLOWEST_TIMES, SLOWEST_SECONDS = 20.0, 100.0, 0.25
 KEPT_POLLS, GROWN_MIB, LOG_BYTES, NORMAL_AFTER = 0.8, 64.0, 1 << 20, 10.0
+FOLLOWERS: Final = 500
 FOLLOWED_SHARE: Final = 0.5
 JOB_MIB: Final = 3 / 1024
 """The memory that each registered job may take: the mark of `memory` in docs/performance.md."""
@@ -58,11 +63,6 @@ class Target:
     host: str
     port: int
     seconds: float
-
-    @property
-    def registering(self) -> float:
-        """For how many seconds `followers` registers jobs; before that the followers connect."""
-        return max(self.seconds - 2, 1)
 
     @property
     def url(self) -> str:
@@ -165,46 +165,39 @@ async def idle_readers(target: Target) -> str:
 
 
 async def followers(target: Target) -> str:
-    """500 readers follow the events while jobs are registered."""
-    followed = itertools.count()
-
-    async def follow() -> None:
-        while True:
-            with suppress(OSError):
-                reader, writer = await asyncio.open_connection(target.host, target.port)
-                writer.write(target.head("GET", "/api/v1/events", "Accept: text/event-stream"))
-                while await reader.read(1 << 16):
-                    next(followed)
-                writer.transport.abort()
-            await asyncio.sleep(0.5)
-
-    tasks = [asyncio.ensure_future(follow()) for _ in range(500)]
-    await asyncio.sleep(2)
-    rate = await register(target, target.registering)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    return f"{rate:.0f} registrations/s"
+    """500 readers in a process of their own follow the events while this one registers jobs."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(BASELINES / "followers.py"), target.url, str(FOLLOWERS)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    await process.stdout.readline()
+    done = await registrations(target)
+    read, _ = await process.communicate(b"")
+    left, megabytes = read.split()
+    return f"{done}, {int(left)} followers read {int(megabytes):,} MB"
 
 
-async def register(target: Target, seconds: float) -> float:
-    """Register jobs over 16 connections; return how many in a second."""
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    ends = time.monotonic() + seconds
+async def registrations(target: Target) -> str:
+    """Register jobs over 16 connections."""
+    ends = time.monotonic() + target.seconds
 
-    async with aiohttp.ClientSession(headers=headers) as session:
+    async def put() -> None:
+        reader, writer = await asyncio.open_connection(target.host, target.port)
+        while time.monotonic() < ends:
+            name = str(uuid.uuid4())
+            path = f"/api/v1/jobs/{name}"
+            writer.write(target.head("PUT", path, f"Authorization: Bearer {TOKEN}"))
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
+            await reader.readexactly(length)
+            if head.startswith(b"HTTP/1.1 201 "):
+                REGISTERED.append(name)
+        writer.close()
 
-        async def put() -> None:
-            while time.monotonic() < ends:
-                name = str(uuid.uuid4())
-                url = f"{target.url}/api/v1/jobs/{name}"
-                with suppress(aiohttp.ClientError):
-                    async with session.put(url) as response:
-                        if response.status == 201:
-                            REGISTERED.append(name)
-
-        await asyncio.gather(*(put() for _ in range(16)))
-    return len(REGISTERED) / seconds
+    await asyncio.gather(*(put() for _ in range(16)))
+    return f"{len(REGISTERED) / target.seconds:.0f} registrations/s"
 
 
 async def forget(target: Target) -> None:
@@ -302,9 +295,23 @@ ATTACKS: Final[dict[str, Attack]] = {
 
 def attack(name: str, target: Target, pipe: Any) -> None:
     """Be the attacker, in a process of its own; clean up once the siege has measured."""
-    pipe.send(asyncio.run(ATTACKS[name](target)))
+    pipe.send(asyncio.run(ATTACKS.get(name, registrations)(target)))
     pipe.recv()
     asyncio.run(forget(target))
+
+
+@asynccontextmanager
+async def attacking(name: str, target: Target) -> AsyncIterator[Any]:
+    """Attack in a process of its own; yields the pipe through which it says what it did."""
+    near, far = multiprocessing.get_context("spawn").Pipe()
+    process = multiprocessing.get_context("spawn").Process(
+        target=attack, args=(name, target, far), daemon=True
+    )
+    process.start()
+    far.close()
+    yield near
+    near.send("clean up")
+    await asyncio.to_thread(process.join, 120)
 
 
 def upstream(pipe: Any) -> None:
@@ -412,8 +419,9 @@ class Siege:
         self._idle = self._health.since(started, time.monotonic())
         self._idle_polls = (self._polls() - polls) / (time.monotonic() - started)
         if "followers" in attacks:
-            self._idle_rate = await register(self._target, IDLE_SECONDS)
-            await forget(self._target)
+            idle = replace(self._target, seconds=IDLE_SECONDS)
+            async with attacking("registrations", idle) as pipe:
+                self._idle_rate = float((await asyncio.to_thread(pipe.recv)).split()[0])
         print(
             f"idle: /-/healthy p99 {p99(self._idle) * 1000:.1f} ms, slowest"
             f" {self._idle[-1] * 1000:.1f} ms, {self._idle_polls:.0f} polls/s,"
@@ -434,28 +442,20 @@ class Siege:
     async def _attack(self, name: str) -> bool:
         before, log = resident(self._pid), self._log.stat().st_size
         started, polls = time.monotonic(), self._polls("large" if name == "answers" else "")
-        near, far = multiprocessing.get_context("spawn").Pipe()
-        process = multiprocessing.get_context("spawn").Process(
-            target=attack, args=(name, self._target, far), daemon=True
-        )
-        process.start()
-        most = before
-        while not near.poll():
+        async with attacking(name, self._target) as pipe:
+            most = before
+            while not pipe.poll():
+                most = max(most, resident(self._pid))
+                await asyncio.sleep(0.1)
+            done = pipe.recv()
+            ended = time.monotonic()
+            kept = (self._polls() - polls) / (ended - started) / self._idle_polls
+            limit = max(10 * self._idle[-1], 0.1)
+            normal = await self._health.normal_after(ended, limit, 120.0)
+            latencies = self._health.since(started, ended)
             most = max(most, resident(self._pid))
-            await asyncio.sleep(0.1)
-        done = near.recv()
-        ended = time.monotonic()
-        kept = (self._polls() - polls) / (ended - started) / self._idle_polls
-        limit = max(10 * self._idle[-1], 0.1)
-        normal = await self._health.normal_after(ended, limit, 120.0)
-        latencies = self._health.since(started, ended)
-        most = max(most, resident(self._pid))
-        met = self._report(
-            name, latencies, kept, most - before, self._log.stat().st_size - log, normal, done
-        )
-        near.send("clean up")
-        await asyncio.to_thread(process.join, 120)
-        return met
+            logged = self._log.stat().st_size - log
+            return self._report(name, latencies, kept, most - before, logged, normal, done)
 
     def _report(
         self,
@@ -469,7 +469,7 @@ class Siege:
     ) -> bool:
         slow, slowest = p99(latencies) / p99(self._idle), latencies[-1]
         rate = float(done.split()[0]) if name == "followers" else 0.0
-        jobs = rate * self._target.registering * JOB_MIB
+        jobs = rate * self._target.seconds * JOB_MIB
         times = slowest / self._idle[-1]
         missed = [
             what
@@ -487,6 +487,7 @@ class Siege:
             share = rate / self._idle_rate
             done += f", {share:.2f} of those without followers"
             missed += ["registrations"] if share < FOLLOWED_SHARE else []
+            missed += ["followers"] if f", {FOLLOWERS} followers" not in done else []
         print(
             f"{name:11}{slow:7.1f}x{times:8.1f}x {slowest * 1000:5.0f} ms{kept:8.0%}"
             f"{grown:+7.0f} MiB{log:9,} B{normal:7.1f} s  {done}"
