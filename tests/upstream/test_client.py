@@ -299,6 +299,24 @@ async def test_an_answer_with_a_byte_order_mark_or_compressed_is_read(
         assert reply.status.progress == 5
 
 
+ZSTD = b"\x28\xb5\x2f\xfd\x04\x58"
+
+
+async def test_an_answer_in_an_unsupported_encoding_says_so_and_quotes_no_bytes() -> None:
+    said = answer(ZSTD, Content_Encoding="zstd")
+    async with server(said) as heard, client_of(Upstream(heard.url)) as client:
+        reply = await client.status("a")
+    assert reply.kind is Kind.UNREADABLE
+    assert [each.detail for each in reply.drift] == ["Content-Encoding zstd is not supported"]
+
+
+def test_an_unsupported_encoding_is_named_unless_the_body_is_text() -> None:
+    assert inflate(GOOD, {"Content-Encoding": "utf-8"}, 1000) == (GOOD, True)
+    assert inflate(ZSTD, {"Content-Encoding": "identity"}, 1000) == (ZSTD, True)
+    named, _ = inflate(ZSTD, {"Content-Encoding": "gzip, \udcff" + "x" * 1000}, 1000)
+    assert named == b"Content-Encoding gzip, ?" + b"x" * 23 + "… is not supported".encode()
+
+
 def test_no_more_than_the_limit_is_inflated() -> None:
     bomb = gzip.compress(b" " * 50_000_000)
     inflated, complete = inflate(bomb, {"Content-Encoding": "gzip"}, 1000)
