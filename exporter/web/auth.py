@@ -89,6 +89,8 @@ def _is_own(context: Context, request: web.Request, origin: str) -> bool:
     try:
         if external is not None and origin == "{0.scheme}://{0.netloc}".format(urlsplit(external)):
             return True
-        return urlsplit(origin).netloc == request.headers.get("Host")
+        scheme, host, *_ = urlsplit(origin)
+        # The origin `null`, a sandboxed page's, has no host: an empty `Host` is not the same.
+        return scheme in ("http", "https") and host != "" and host == request.headers.get("Host")
     except ValueError:
         return False

@@ -507,7 +507,14 @@ async def test_texts_from_a_job_are_shown_literally(
     }  # fmt: skip
     done = body | {
         "state": "done", "progress": 100, "final_url": "javascript:alert(4)",
-        "final_urls": {evil: "javascript:alert(5)", "ok": "https://cdn.example.com/a?<b>"},
+        "final_urls": {
+            evil: "javascript:alert(5)", "ok": "https://cdn.example.com/a?<b>",
+            "space": " javascript:alert(6)", "line": "java\nscript:alert(7)",
+            "upper": "JAVASCRIPT:alert(8)", "data": "data:text/html,<script>alert(9)</script>",
+            "host": "//evil.example/a", "path": "/api/v1/jobs", "empty": "", "file": "file:///etc/x",
+            "long": "https://cdn.example.com/" + "a" * 1500, "blob": "blob:https://evil.example/1",
+            "no host": "https://", "view": "view-source:https://evil.example/",
+        },
     }  # fmt: skip
     page = await open_page(site, forgive="404")
     await live(page)

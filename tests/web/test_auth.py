@@ -84,6 +84,36 @@ async def test_a_page_of_another_site_writes_nothing_even_with_the_token(
     assert repr(origin) in body["message"]
 
 
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [
+        ("", "null"),
+        ("", ""),
+        ("", "http://"),
+        ("exporter:9166", "http://me@exporter:9166"),
+        ("exporter:9166", "http://exporter:9166@evil.example"),
+        ("exporter:9166", "http://exporter"),
+        ("exporter:9166", "http://exporter.:9166"),
+        ("exporter:9166", "ftp://exporter:9166"),
+        ("[::1]:9166", "http://[::1]"),
+        ("[::1]:9166", "http://[::1]:9166.evil.example"),
+    ],
+)
+async def test_an_origin_that_only_looks_like_the_host_is_another_site(
+    site: Site, host: str, origin: str
+) -> None:
+    headers = {**BEARER, "Host": host, "Origin": origin}
+    status, _ = await ask(site, "PUT", "/api/v1/jobs/a", headers)
+    assert status in (400, 403)
+
+
+@pytest.mark.parametrize("host", ["exporter", "exporter.:9166", "[::1]:9166", "EXPORTER:9166"])
+async def test_an_origin_that_equals_the_host_is_the_exporters_own(site: Site, host: str) -> None:
+    headers = {**BEARER, "Host": host, "Origin": f"http://{host}"}
+    status, _ = await ask(site, "PUT", "/api/v1/jobs/a", headers)
+    assert status in (200, 201)
+
+
 async def test_the_exporters_own_page_writes(open_site: Open) -> None:
     site = await open_site(web={"external_url": "https://removit.example/x"})
     for origin in (site.url, "https://removit.example"):
