@@ -50,9 +50,8 @@ class Requests:
         reply, seconds = await self._send(job_id, purpose)
         now = self._now()
         if job is not None:
-            self._planner.schedule.polled(
-                job_id, Poll(now.time, now.steady, reply.kind, reply.code, seconds, reply.reason)
-            )
+            poll = Poll(now.time, reply.kind, reply.code, seconds, reply.reason)
+            self._planner.schedule.polled(job_id, poll, now.steady)
         for event in self._admission.note(job, reply, now, asked=job_id):
             await self._registry.record(event)
         if job is not None:

@@ -128,9 +128,10 @@ class StatusCache:
         """See `freshness.cool_down`; 0 while a request is in flight, which is always awaited."""
         if self._poller.is_in_flight(job_id):  # its poll is noted before it is stored
             return 0.0
-        last, known = self._poller.schedule.last_poll(job_id), self._usable(job_id)
+        poll, polled_at = self._poller.schedule.last_poll(job_id) or (None, 0.0)
+        known = self._usable(job_id)
         now = self._clock.monotonic()  # read once: the two ages are compared
-        ago = None if last is None or last.kind in NOT_THE_JOB else now - last.at
+        ago = None if poll is None or poll.kind in NOT_THE_JOB else now - polled_at
         age = None if known is None else now - known.at
         return cool_down(age, ago, self._poller.schedule.cool_down(job_id), self._config().status)
 

@@ -22,7 +22,7 @@ def schedule(time: FixedTime) -> Schedule:
 
 
 def poll(at: float) -> Poll:
-    return Poll(at + 1000, at, Kind.OK, "200", 0.1)
+    return Poll(at + 1000, Kind.OK, "200", 0.1)
 
 
 def test_a_planned_job_is_due_after_its_wait_and_keeps_the_reason(
@@ -66,9 +66,19 @@ def test_the_last_polls_are_kept_oldest_first(schedule: Schedule) -> None:
     schedule.plan("a", NextPoll(1.0, PollReason.SCHEDULE), 0.0)
     made = [poll(float(at)) for at in range(KEPT_POLLS + 5)]
     for one in made:
-        schedule.polled("a", one)
-        assert schedule.last_poll("a") == one
+        schedule.polled("a", one, one.time - 1000)
+        assert schedule.last_poll("a") == (one, one.time - 1000)
     assert list(schedule.polls("a")) == made[-KEPT_POLLS:]
+
+
+def test_polls_take_bytes_of_two_sizes(schedule: Schedule) -> None:
+    """So that jobs with few polls and with many leave no unusable gaps in memory."""
+    schedule.plan("a", NextPoll(1.0, PollReason.SCHEDULE), 0.0)
+    sizes = set()
+    for at in range(KEPT_POLLS + 5):
+        schedule.polled("a", poll(float(at)), float(at))
+        sizes.add(len(schedule._plans["a"].polls))
+    assert len(sizes) == 2
 
 
 def test_the_polls_of_jobs_with_other_results_are_not_mixed_up(schedule: Schedule) -> None:
@@ -83,13 +93,13 @@ def test_the_polls_of_jobs_with_other_results_are_not_mixed_up(schedule: Schedul
     for at, (kind, code, reason) in enumerate([*results, *reversed(results)]):
         name = "ab"[at % 2]
         schedule.plan(name, NextPoll(1.0, PollReason.SCHEDULE), 0.0)
-        made[name].append(Poll(START + at / 3, at / 7, kind, code, round(at / 9, 6), reason))
-        schedule.polled(name, made[name][-1])
+        made[name].append(Poll(START + at / 3, kind, code, round(at / 9, 6), reason))
+        schedule.polled(name, made[name][-1], at / 7)
     assert {name: list(schedule.polls(name)) for name in made} == made
 
 
 def test_polls_of_a_job_that_is_not_in_the_schedule_are_not_kept(schedule: Schedule) -> None:
-    schedule.polled("a", poll(1.0))
+    schedule.polled("a", poll(1.0), 1.0)
     assert (schedule.polls("a"), schedule.last_poll("a")) == ((), None)
 
 
@@ -98,7 +108,7 @@ def test_a_removed_job_keeps_its_polls_and_a_forgotten_one_keeps_nothing(
 ) -> None:
     schedule.plan("a", NextPoll(1.0, PollReason.RECHECK), 0.0)
     schedule.hold("a", 10.0)
-    schedule.polled("a", poll(1.0))
+    schedule.polled("a", poll(1.0), 1.0)
     schedule.remove("a")
     assert (schedule.due_in("a"), len(schedule.polls("a"))) == (math.inf, 1)
     schedule.forget("a")

@@ -81,7 +81,7 @@ async def test_many_clients_cost_one_call_per_job_and_max_age(
     assert max(started - seen[sent_at] for started, sent_at in asked) <= MAX_AGE + 0.05
     # So does this: the exporter's own times of its requests, not those of a busy upstream's loop.
     for job_id in jobs:
-        sent = [poll.at - poll.seconds for poll in polls(job_id)]
+        sent = [poll.time - poll.seconds for poll in polls(job_id)]
         apart = [later - sooner for sooner, later in itertools.pairwise(sent)]
         assert len(apart) >= 1
         assert min(apart) >= MAX_AGE - 0.05
