@@ -34,34 +34,33 @@ class Census:
     unresolved: Counter[Labels] = field(default_factory=Counter)
     overdue: Overdue = field(default_factory=Overdue)
     _group_labels: dict[tuple[str, ...], Labels] = field(default_factory=dict)
-    _places: dict[str, Place] = field(default_factory=dict)
-    _moved: dict[str, float] = field(default_factory=dict)
     _still: list[tuple[float, str]] = field(default_factory=list)
     _stalled: set[str] = field(default_factory=set)
     _oldest: dict[str, list[tuple[float, str]]] = field(default_factory=dict)
 
     def update(self, before: Job | None, after: Job | None) -> None:
         """Count a job's change; `before` is None for a new job, `after` for a removed one."""
-        job_id = after.job_id if after else before.job_id if before else None
-        if job_id is None:
+        job = after or before
+        if job is None:
             return
         if after is None or not after.pending:
-            self._remove(job_id)
+            self._remove(job.job_id)
             return
-        if before is not None and job_id in self._places and _counted(before) == _counted(after):
+        former = self.overdue.places.get(job.job_id)
+        if before is not None and former is not None and _counted(before) == _counted(after):
             return  # after most polls; it takes a sixth of the time of the rest
-        self._put(after)
         moved = after.last_progress_at or after.registered_at
-        former = self._moved.get(job_id)
-        self._moved[job_id] = moved
         if former is None:
-            registered = self._places[job_id].registered
-            is_new = registered[0] == moved
-            heapq.heappush(self._still, registered if is_new else (moved, job_id))
-        elif moved > former and job_id in self._stalled:
-            self._stalled.discard(job_id)
-            self.stalled[self._places[job_id].group] -= 1
-            heapq.heappush(self._still, (moved, job_id))
+            place = self._put(after, None, moved)
+            is_new = place.registered[0] == moved
+            heapq.heappush(self._still, place.registered if is_new else (moved, job.job_id))
+            return
+        has_moved = moved > former.moved
+        place = self._put(after, former, moved)
+        if has_moved and job.job_id in self._stalled:
+            self._stalled.discard(job.job_id)
+            self.stalled[place.group] -= 1
+            heapq.heappush(self._still, (moved, job.job_id))
 
     def count_unresolved(self, labels: Mapping[str, str], amount: int) -> None:
         """Count keys of the failure ledger that were opened (positive) or closed (negative)."""
@@ -72,21 +71,21 @@ class Census:
         self.stalled_after = seconds
         self.stalled.clear()
         self._stalled.clear()
-        self._still = [(moved, job_id) for job_id, moved in self._moved.items()]
+        self._still = [(place.moved, job_id) for job_id, place in self.overdue.places.items()]
         heapq.heapify(self._still)
 
     def count_stalled(self, now: float) -> Mapping[Labels, int]:
         """Return the pending jobs without progress for `stalled_after` seconds."""
         while self._still and self._still[0][0] + self.stalled_after <= now:
             entered, job_id = heapq.heappop(self._still)
-            moved = self._moved.get(job_id)
-            if moved is None or job_id in self._stalled:
+            place = self.overdue.places.get(job_id)
+            if place is None or job_id in self._stalled:
                 continue
-            if moved > entered:  # it progressed since then; check again later
-                heapq.heappush(self._still, (moved, job_id))
+            if place.moved > entered:  # it progressed since then; check again later
+                heapq.heappush(self._still, (place.moved, job_id))
                 continue
             self._stalled.add(job_id)
-            self.stalled[self._places[job_id].group] += 1
+            self.stalled[place.group] += 1
         return self.stalled
 
     def oldest(self) -> dict[str, float]:
@@ -100,15 +99,16 @@ class Census:
         return found
 
     def _is_in(self, entry: tuple[float, str], mode: str) -> bool:
-        place = self._places.get(entry[1])
+        place = self.overdue.places.get(entry[1])
         return place is not None and (place.mode, place.registered) == (mode, entry)
 
     def _compact(self) -> None:
         """Remove stale entries from the heaps once they are the majority: this bounds the size."""
-        most = 2 * len(self._places) + 64
+        places = self.overdue.places
+        most = 2 * len(places) + 64
         if len(self._still) > most:
             self._still = [
-                (moved, name) for name, moved in self._moved.items() if name not in self._stalled
+                (place.moved, name) for name, place in places.items() if name not in self._stalled
             ]
             heapq.heapify(self._still)
         if sum(map(len, self._oldest.values())) > most:
@@ -116,9 +116,9 @@ class Census:
                 heap[:] = [entry for entry in set(heap) if self._is_in(entry, mode)]
                 heapq.heapify(heap)
 
-    def _put(self, job: Job) -> None:
+    def _put(self, job: Job, former: Place | None, moved: float) -> Place:
+        """Count a pending job in its place, and return this; `former` is its place so far."""
         mode = self.tally.mode(job)
-        former = self._places.get(job.job_id)
         registered = (job.registered_at, job.job_id)
         if former is not None and former.registered == registered:
             registered = former.registered  # one tuple for all heaps
@@ -128,16 +128,18 @@ class Census:
             registered=registered,
             step=self.tally.bounds.admit("step", job.step),
             suspected=job.suspicion is not None,
+            moved=moved,
         )
         if place == former:
-            return
+            former.moved = moved
+            return former
         if former is None or former.mode != mode:
             heapq.heappush(self._oldest.setdefault(mode, []), registered)
         if former is not None:
             self._count(former, -1, job.job_id)
         self.overdue.put(place)
-        self._places[job.job_id] = place
         self._count(place, 1, job.job_id)
+        return place
 
     def _group(self, mode: str, job: Job) -> Labels:
         """Return the labels that a job is counted under; jobs with equal ones share the value."""
@@ -149,12 +151,10 @@ class Census:
         return found
 
     def _remove(self, job_id: str) -> None:
-        place = self._places.pop(job_id, None)
+        place = self.overdue.remove(job_id)
         if place is None:
             return
         self._count(place, -1, job_id)
-        self.overdue.remove(job_id)
-        self._moved.pop(job_id, None)
         self._stalled.discard(job_id)
         self._compact()
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from ..core.tally import Labels
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Place:
     """Under which values a pending job is counted; `group` has its mode and its group labels."""
 
@@ -23,6 +23,8 @@ class Place:
     """When the job was registered, and its id: the entry of the job in each heap."""
     step: str = ""
     suspected: bool = False
+    moved: float = field(default=0.0, compare=False)
+    """When the job moved on last; the one value here that changes."""
 
 
 @dataclass(slots=True)
@@ -37,7 +39,8 @@ class Overdue:
     """The pending jobs by mode, and which of them are overdue."""
 
     def __init__(self) -> None:
-        self._places: dict[str, Place] = {}
+        self.places: dict[str, Place] = {}
+        """By job id; all counts of pending jobs share it."""
         self._lines: dict[str, _Line] = {}
         self._beyond: set[str] = set()
         self._counts: Counter[Labels] = Counter()
@@ -45,7 +48,7 @@ class Overdue:
     def put(self, place: Place) -> None:
         """Add or update a pending job."""
         job_id = place.registered[1]
-        former = self._places.get(job_id)
+        former = self.places.get(job_id)
         if former is None or not _same_heap(former, place):
             self.remove(job_id)
             line = self._lines.setdefault(place.mode, _Line())
@@ -53,17 +56,18 @@ class Overdue:
         elif job_id in self._beyond:
             self._counts[former.group] -= 1
             self._counts[place.group] += 1
-        self._places[job_id] = place
+        self.places[job_id] = place
 
-    def remove(self, job_id: str) -> None:
-        """Remove a job; an unknown one is ignored."""
-        place = self._places.pop(job_id, None)
+    def remove(self, job_id: str) -> Place | None:
+        """Remove a job and return its place; None if it is unknown."""
+        place = self.places.pop(job_id, None)
         if place is None:
-            return
+            return None
         if job_id in self._beyond:
             self._beyond.discard(job_id)
             self._counts[place.group] -= 1
         self._compact(place.mode)
+        return place
 
     def count(self, now: float, limits: Mapping[str, float]) -> Mapping[Labels, int]:
         """Return how many jobs are older than their mode's limit, by group.
@@ -85,23 +89,23 @@ class Overdue:
         while line.old and (cutoff is None or -line.old[0][0] >= cutoff):
             negated, job_id = heapq.heappop(line.old)
             if self._is_in(mode, (-negated, job_id)) and job_id in self._beyond:
-                heapq.heappush(line.young, self._places[job_id].registered)
+                heapq.heappush(line.young, self.places[job_id].registered)
                 self._cross(job_id, -1)
 
     def _cross(self, job_id: str, way: int) -> None:
         (self._beyond.add if way > 0 else self._beyond.discard)(job_id)
-        self._counts[self._places[job_id].group] += way
+        self._counts[self.places[job_id].group] += way
 
     def _is_in(self, mode: str, registered: tuple[float, str]) -> bool:
-        place = self._places.get(registered[1])
+        place = self.places.get(registered[1])
         return place is not None and (place.mode, place.registered) == (mode, registered)
 
     def _compact(self, mode: str) -> None:
         """Remove stale entries from the heaps once they are the majority: this bounds the size."""
         line = self._lines[mode]
-        if len(line.young) + len(line.old) <= 2 * len(self._places) + 64:
+        if len(line.young) + len(line.old) <= 2 * len(self.places) + 64:
             return
-        inside = [place.registered for place in self._places.values() if place.mode == mode]
+        inside = [place.registered for place in self.places.values() if place.mode == mode]
         line.young = [entry for entry in inside if entry[1] not in self._beyond]
         line.old = [(-time, job_id) for time, job_id in inside if job_id in self._beyond]
         heapq.heapify(line.young)
