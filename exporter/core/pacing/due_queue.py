@@ -4,7 +4,7 @@ import heapq
 from collections.abc import Callable
 
 _Entry = tuple[float, str, float]
-"""A job's due time, its id, and its polls per second in its present wait."""
+"""A job's due time, its id, and its present wait."""
 
 
 class DueQueue:
@@ -27,8 +27,8 @@ class DueQueue:
     def schedule(self, job_id: str, due: float, wait: float) -> None:
         """Queue a job, or move it. `wait` is its present wait, in seconds."""
         self.remove(job_id)
-        entry = self._queued[job_id] = (due, job_id, 1 / max(wait, 1.0))
-        self._demand += entry[2]
+        entry = self._queued[job_id] = (due, job_id, wait)
+        self._demand += _rate(wait)
         heapq.heappush(self._heap, entry)
         if len(self._heap) > 2 * len(self._queued) + 64:
             self._heap = list(self._queued.values())
@@ -37,7 +37,7 @@ class DueQueue:
     def remove(self, job_id: str) -> None:
         """Take a job out of the queue, if it is queued."""
         if (entry := self._queued.pop(job_id, None)) is not None:
-            self._demand -= entry[2]
+            self._demand -= _rate(entry[2])
 
     def due_of(self, job_id: str) -> float | None:
         """Return when a job is due, or None when it is not queued."""
@@ -74,3 +74,8 @@ class DueQueue:
             return None
         self.remove(job_id)
         return job_id, due
+
+
+def _rate(wait: float) -> float:
+    """Return the polls per second of a job with that wait (seconds)."""
+    return 1 / max(wait, 1.0)

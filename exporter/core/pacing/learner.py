@@ -6,7 +6,7 @@ There is one law for each mode, and one over all modes for the modes that are no
 from typing import Final
 
 from .forecast import Forecast, forecast
-from .watch import Mode, Watch
+from .watch import EXPECTATION, Mode, Watch
 
 MODES: Final = 32
 """Modes of which anything is kept: those being watched, and the most recently watched ones.
@@ -54,7 +54,7 @@ class Learner:
     def skip(self, watch: Watch, age: float) -> None:
         """Learn nothing from the time until an age, at which the job was pending."""
         watch.first = watch.last = max(age, watch.last)
-        watch.expected = None
+        watch.expectation = b""
 
     def ended(self, watch: Watch, age: float) -> None:
         """Take in that the job had ended at an age, by itself and since it was last seen."""
@@ -75,16 +75,18 @@ class Learner:
 
     def plan(self, watch: Watch, made: Forecast, wait: float) -> None:
         """Note that the next poll comes after `wait` seconds: its answer rates the forecast."""
-        watch.planned_at, watch.planned_wait = made.age + wait, wait
-        watch.expected = made.chances(watch.planned_at)
+        at, watch.planned_wait = made.age + wait, wait
+        chances = made.chances(at)
+        watch.expectation = b"" if chances is None else EXPECTATION.pack(at, *chances)
 
     def _rate(self, watch: Watch, age: float, *, ended: bool) -> None:
         """Rate the mark against the law by what the poll at an age brought."""
-        expected, watch.expected = watch.expected, None
-        late = abs(age - watch.planned_at)
-        if expected is None or watch.mark is None or late > ON_TIME_SHARE * watch.planned_wait:
+        expectation, watch.expectation = watch.expectation, b""
+        if not expectation or watch.mark is None:
             return
-        plain, told = expected
+        planned_at, plain, told = EXPECTATION.unpack(expectation)
+        if abs(age - planned_at) > ON_TIME_SHARE * watch.planned_wait:
+            return
         if ended:
             watch.mark.rate(plain, told)
         else:

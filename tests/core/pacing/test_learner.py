@@ -16,7 +16,7 @@ from exporter.core.pacing.marks import RATIOS
 from exporter.core.pacing.reasons import LEAST_SAMPLES, LEAST_SEEN, duration, estimate, explain
 from exporter.core.pacing.saved import MOST, as_dict, from_dict
 from exporter.core.pacing.scale import BUCKETS, EDGES
-from exporter.core.pacing.watch import MARKS, Mode, Watch
+from exporter.core.pacing.watch import EXPECTATION, MARKS, Mode, Watch
 from exporter.core.reply import MAX_NAME_CHARS
 
 Progress = Callable[[float], tuple[str, int]]
@@ -125,7 +125,7 @@ def test_skipped_time_is_not_counted() -> None:
     learner.skip(watch, 100.0)
     learner.pending(watch, 101.0, "", 0)
     assert learner.modes["mode"].law.lived == pytest.approx(2.0)
-    assert watch.expected is None
+    assert not watch.expectation
 
 
 def test_a_mode_that_is_not_known_yet_is_paced_by_the_law_over_all() -> None:
@@ -278,8 +278,8 @@ def planned(learner: Learner) -> Watch:
     watch = learner.watch("mode", 0.0)
     learner.pending(watch, 20.0, "a", 50)
     learner.plan(watch, learner.forecast(watch, 20.0), 10.0)
-    assert watch.expected is not None
-    watch.expected = (0.2, 0.4)
+    planned_at, *_ = EXPECTATION.unpack(watch.expectation)
+    watch.expectation = EXPECTATION.pack(planned_at, 0.2, 0.4)
     return watch
 
 
@@ -295,7 +295,7 @@ def test_a_forecast_is_rated_by_a_poll_that_comes_when_it_was_planned(
     assert watch.mark is not None
     learner.pending(watch, age, "a", 50)
     assert watch.mark.score == pytest.approx(score)
-    assert watch.expected is None
+    assert not watch.expectation
 
 
 def test_a_forecast_is_not_rated_after_skipped_time() -> None:
