@@ -35,7 +35,7 @@ from .web_security import WebSecurity
 Result = TypeVar("Result")
 
 SETTLE_JOBS: Final = 2000
-"""The number of new jobs after which memory is taken out of the garbage collector's rounds."""
+"""The number of new jobs after which they are taken out of the garbage collector's rounds."""
 
 SWITCH_SECONDS: Final = 0.001
 """How long the store's thread may keep the interpreter while the event loop wants it."""
@@ -76,16 +76,6 @@ async def _reload(server: "Server") -> None:
         server.exporter.log.error("reload failed", exc_info=error)
 
 
-def _settle_memory() -> None:
-    """Take long-lived objects out of the garbage collector's rounds (`gc.freeze`).
-
-    A round over 100,000 jobs would stall the event loop. Jobs form no cycles, so their reference
-    counts still free them.
-    """
-    gc.collect(1)
-    gc.freeze()
-
-
 async def _trim_memory() -> None:
     """Give free memory back to the system, again and again, where the C library can (glibc).
 
@@ -100,7 +90,11 @@ async def _trim_memory() -> None:
 
 
 class _Settler:
-    """A listener of the registry that settles memory after every `SETTLE_JOBS` new jobs."""
+    """A listener of the registry that takes new jobs out of the garbage collector's rounds.
+
+    A round over 100,000 jobs would stall the event loop. Jobs form no cycles, so their reference
+    counts still free them.
+    """
 
     def __init__(self) -> None:
         self._new = 0
@@ -109,7 +103,8 @@ class _Settler:
         self._new += published.before is None and published.after is not None
         if self._new >= SETTLE_JOBS:
             self._new = 0
-            _settle_memory()
+            gc.collect(1)
+            gc.freeze()
 
 
 class Server:
@@ -163,7 +158,9 @@ class Server:
             await self._listener.bind(host, port)  # before the database is opened
         except OSError as error:
             raise self._cannot_listen(error) from error
-        gc.disable()  # while jobs are loaded its rounds would only grow longer and find nothing
+        # While jobs are loaded the collector's rounds would only grow longer and find nothing.
+        gc.collect(1)
+        gc.disable()
         try:
             await self._runner.setup()
         except BaseException:
@@ -171,8 +168,8 @@ class Server:
             raise
         finally:
             gc.enable()
+        gc.freeze()
         await secure()
-        _settle_memory()
         exporter.registry.listen(_Settler())
         try:
             await self._listener.open(self._security.tls, most_waiting // 4)

@@ -67,8 +67,8 @@ class JobMetrics(Collector):
         before, after = published.before, published.after
         if before is None and after is not None:
             self._start_at_zero(after)
-        time = published.events[0].time if published.events else 0.0
-        self.totals.add(published.deltas, time)
+        if published.deltas:
+            self.totals.add(published.deltas, published.events[0].time)
         self.census.update(before, after)
         if (ledger := published.ledger) is not None:
             for closed in ledger.closed:

@@ -6,7 +6,7 @@ and limits (seconds) come from the caller.
 """
 
 import heapq
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -41,7 +41,7 @@ class Overdue:
     def __init__(self) -> None:
         self.places: dict[str, Place] = {}
         """By job id; all counts of pending jobs share it."""
-        self._lines: dict[str, _Line] = {}
+        self._lines: defaultdict[str, _Line] = defaultdict(_Line)
         self._beyond: set[str] = set()
         self._counts: Counter[Labels] = Counter()
 
@@ -50,9 +50,9 @@ class Overdue:
         job_id = place.registered[1]
         former = self.places.get(job_id)
         if former is None or not _same_heap(former, place):
-            self.remove(job_id)
-            line = self._lines.setdefault(place.mode, _Line())
-            heapq.heappush(line.young, place.registered)
+            if former is not None:
+                self.remove(job_id)
+            heapq.heappush(self._lines[place.mode].young, place.registered)
         elif job_id in self._beyond:
             self._counts[former.group] -= 1
             self._counts[place.group] += 1

@@ -125,11 +125,12 @@ class Feed:
 
     def add_events(self, events: Sequence[Event], ids: Sequence[int]) -> None:
         """Add events that are stored. Without ids they are not stored yet and come again later."""
+        if not ids:
+            return
         for id_, event in zip(ids, events, strict=False):
             self._add(StoredEvent(id_, event))
             self._newest_id = id_
-        if ids:
-            self._wake()
+        self._wake()
 
     def add_progress(self, before: Job, after: Job) -> None:
         """Add a job's progress, if its step or its percentage has changed."""
