@@ -21,8 +21,9 @@ from .errors import ApiError
 
 MAX_WRITING: Final = 8
 """Pages that are written at the same time."""
-WRITE_BYTES: Final = 16 * 1024
-"""How much is written at once: a system call for each family would cost more than its text."""
+WRITE_BYTES: Final = 48 * 1024
+"""How much is written at once: each write costs as much as a few KiB of text. It is less than the
+64 KiB up to which a transport takes more without a wait."""
 
 
 class MetricsRoute:
