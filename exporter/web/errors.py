@@ -87,8 +87,11 @@ async def answer_errors(
         response.force_close()
         return response
     try:
-        async with context.stop.limit_request():
-            return await _answer(context, handler, request)
+        with context.stop.limit_request():
+            try:
+                return await handler(request)
+            except Exception as error:  # noqa: BLE001 - every error is answered
+                return _error_response_of(context, request, error)
     except TimeoutError:
         if request.writer.output_size > 0:  # only a cut shows that the answer is not whole
             raise
@@ -98,27 +101,25 @@ async def answer_errors(
     return response
 
 
-async def _answer(context: Context, handler: Handler, request: web.Request) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except ApiError as error:
+def _error_response_of(context: Context, request: web.Request, error: Exception) -> web.Response:
+    """Return the answer for what a handler has raised."""
+    if isinstance(error, ApiError):
         return error_response(error)
-    except RegistryFullError:
+    if isinstance(error, RegistryFullError):
         most = context.config().registration.max_pending
         return error_response(
             unavailable(f"registration.max_pending: {most} jobs are pending already")
         )
-    except StoreError as error:
+    if isinstance(error, StoreError):
         context.log.error("store unavailable", error=str(error))
         return error_response(unavailable("the store is currently unavailable"))
-    except web.HTTPException as error:
+    if isinstance(error, web.HTTPException):
         return error_response(from_http_exception(error))
-    except Exception as error:
-        gone = request.transport is None or request.transport.is_closing()
-        if gone and isinstance(error, ConnectionError):  # the client's end
-            return error_response(ApiError(400, "the client has gone away"))
-        context.log.error("request failed", error=str(error), exc_info=error)
-        return error_response(ApiError(500, "internal error; see the exporter's log"))
+    gone = request.transport is None or request.transport.is_closing()
+    if gone and isinstance(error, ConnectionError):  # the client's end
+        return error_response(ApiError(400, "the client has gone away"))
+    context.log.error("request failed", error=str(error), exc_info=error)
+    return error_response(ApiError(500, "internal error; see the exporter's log"))
 
 
 def from_http_exception(error: web.HTTPException) -> ApiError:

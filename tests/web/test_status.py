@@ -19,6 +19,7 @@ from conftest import BEARER, KEY, Open, Site, break_store, grows, until
 from failing_store import FailingStore
 from multidict import CIMultiDict
 from prometheus_client.metrics import MetricWrapperBase
+from yarl import URL
 
 from exporter import EXPORTER, Config, Exporter, create_app
 from exporter.clock import SystemClock
@@ -86,6 +87,44 @@ async def test_the_series_that_count_an_answer_are_looked_up_once(
         assert (await ask(site, done))[0] == 200
     counted = [values for values in looked_up if {"/api/v1/status", "final"} & {*values}]
     assert counted == [("final",), ("/api/v1/status", "GET", 200), ("/api/v1/status",)]
+
+
+async def test_an_id_with_escapes_or_with_other_parameters_is_the_same_job(
+    open_site: Open, simulator: Simulator
+) -> None:
+    # The default rules of ids would hide a query that is read wrongly: these admit more.
+    site = await open_site(registration={"job_id_pattern": r"[^\s/\x00]{1,64}"})
+    done = simulator.add(Script.sound(0))
+    await site.put(done)
+    await site.ends(done, "done")
+    plain = (await ask(site, done))[:2]
+    escaped = f"%{ord(done[0]):02x}{done[1:]}"
+    for query in (f"job_id={escaped}", f"&job_id={done}", f"job_id={done}&other=1"):
+        url = URL(f"{site.url}/api/v1/status?{query}", encoded=True)
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(url, headers={"X-API-Key": KEY}) as response,
+        ):
+            assert (response.status, await response.read()) == plain
+
+
+async def test_a_plain_query_is_not_parsed(
+    site: Site, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = simulator.add(Script.sound(0))
+    await site.put(done)
+    await site.ends(done, "done")
+    parsed: list[str] = []
+
+    def parse(request: web.BaseRequest) -> Mapping[str, str]:
+        parsed.append(request.raw_path)
+        return request.rel_url.query
+
+    monkeypatch.setattr(web.BaseRequest, "query", property(parse))
+    assert (await ask(site, done))[0] == 200
+    assert parsed == []
+    assert (await get(site, {"job_id": done, "wait": "0s"}, {"X-API-Key": KEY}))[0] == 200
+    assert len(parsed) == 1
 
 
 async def test_a_finished_job_is_answered_from_the_store_after_a_restart(
