@@ -7,12 +7,12 @@ past a limit a new value counts as `other`. Buckets are in seconds.
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from .events import Event, EventType
 from .job import INFERRED_STATES, Job, JobState, Source
 from .reply import DriftKind
+from .value import value
 
 FORGOTTEN_REASONS: Final = ("deleted", "config", "file")
 """Why a pending job was forgotten: by a DELETE, or as the config or a file names it no more."""
@@ -46,7 +46,7 @@ Labels = tuple[tuple[str, str], ...]
 """Label names and values, sorted by name: one series of a family."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Delta:
     """An addition to one series.
 
@@ -79,8 +79,8 @@ class LabelBounds:
 
     def restore(self, admitted: Iterable[tuple[str, str]]) -> None:
         """Take back the stored set."""
-        for label, value in admitted:
-            self._values.setdefault(label, set()).add(value)
+        for label, known in admitted:
+            self._values.setdefault(label, set()).add(known)
 
     def admit(self, label: str, value: str | None) -> str:
         """Return the value to show: itself, `unknown` for None, `other` when the set is full."""
@@ -203,8 +203,8 @@ class Tally:
             ("job_step_transitions", "step", self.bounds.values("step")),
         )
         for name, label, values in closed:
-            for value in values:
-                yield _count(name, {label: str(value)}, amount=0)
+            for one in values:
+                yield _count(name, {label: str(one)}, amount=0)
 
 
 def layout(group_labels: Sequence[str]) -> str:

@@ -1,11 +1,11 @@
 """Values of `GET /api/v1/status`: an answer with its age and origin, or the reason without one."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 from ..core.freshness import Forward, Freshness
 from ..core.reply import Reply
+from ..core.value import value
 from .last_answers import Answer
 
 
@@ -23,7 +23,7 @@ class Result(StrEnum):
     UNAVAILABLE = "unavailable"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Forwarded:
     """A question that was passed on to the upstream: why, and the reply."""
 
@@ -31,7 +31,7 @@ class Forwarded:
     reply: Reply
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Served:
     """An answer to serve, and its age in seconds."""
 

@@ -1,7 +1,7 @@
 """Works out the changes of registrations before anything is stored."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from ..core.events import Event, Now
 from ..core.job import Job, Source
@@ -22,7 +22,7 @@ class Outcome:
     final: FinalAnswer | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Registration:
     """A checked request to register one job.
 
@@ -37,7 +37,7 @@ class Registration:
     mode: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Registered:
     """The job of a registration that was accepted; `new` if this registration created it."""
 
@@ -45,7 +45,7 @@ class Registered:
     new: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Refused:
     """A registration that contradicts what is known; it changed nothing."""
 
@@ -67,7 +67,7 @@ class RegistryFullError(Exception):
     """`registration.max_pending` jobs are pending; none of the batch was accepted."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Staged:
     """The changes of a batch: outcomes by job id, and conflicts by position in the batch."""
 

@@ -14,6 +14,7 @@ from ..core.events import Event
 from ..core.job import Job, JobState
 from ..core.ledger import MAX_OPEN, LedgerChange, LedgerStep, OpenFailure
 from ..core.tally import Delta, Labels
+from ..core.value import value
 
 MAX_FINAL_BODY_BYTES = 64 * 1024
 """A final answer is kept byte for byte up to this length; a longer one is kept as rendered."""
@@ -42,7 +43,7 @@ class FinalAnswer:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Change:
     """The effect of one commit on one job.
 
@@ -61,7 +62,7 @@ class Change:
     ledger: LedgerStep | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Accepted:
     """The change is stored. A new job has received its incarnation."""
 
@@ -77,7 +78,7 @@ class Fenced:
     known: Job | None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StoredEvent:
     """An event with the id by which a stream resumes."""
 

@@ -9,13 +9,13 @@ the exporter stops, the answer ends after the current batch, and the sender can 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from aiohttp import web
 
 from ..config.registration import RegistrationRules
 from ..core.job import Source
+from ..core.value import value
 from ..registry.staging import Refused, Registration
 from ..stop import Stop
 from ..storage.store import StoreError
@@ -34,7 +34,7 @@ BATCH_LINES: Final = 250
 """At most this many lines in one commit, so that no step of the event loop takes long."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Line:
     """A line and its number, from 1. The content is None when the line is too long."""
 
