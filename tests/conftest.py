@@ -39,7 +39,7 @@ NOBODY = {"Authorization": ""}
 
 SQUEEZED: Mapping[str, Any] = {
     "registration": {"token_file": str(TOKEN_FILE)},
-    "upstream": {"rate": 500, "burst": 100, "timeout": "2s"},
+    "upstream": {"rate": 500, "burst": 100, "timeout": "20s"},
     "polling": {
         "min_interval": "20ms",
         "max_interval": "200ms",

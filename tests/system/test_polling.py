@@ -110,7 +110,7 @@ async def test_a_job_that_never_ends_expires(open_site: Open, simulator: Simulat
 async def test_a_verdict_is_overturned_by_a_better_answer(
     open_site: Open, simulator: Simulator
 ) -> None:
-    site = await open_site(polling={"recheck_after": ["200ms", "400ms", "600ms"]})
+    site = await open_site(polling={"recheck_after": ["500ms", "2s", "8s", "30s"]})
     job_id = simulator.add(Script.sound(0.3))
     with simulator.faults.override(job_id, 404, b'{"error": "not_found"}'):
         await site.put(job_id)
@@ -119,7 +119,7 @@ async def test_a_verdict_is_overturned_by_a_better_answer(
     async def done() -> bool:
         return bool((await site.job(job_id))["state"] == "done")
 
-    await until(done)
+    await until(done, 60.0)
     assert await site.value('removit_verdicts_overturned_total{from="not_found"}') == 1
     assert await total(site, "removit_jobs_finished_total") == 2
     kinds = [event["type"] for event in (await site.job(job_id))["events"]]
