@@ -135,7 +135,7 @@ async def exporter(folder: Path, simulator: Simulator) -> AsyncIterator[str]:
             "give_up_after": "15s",
             "stalled_after": "3s",
             "overdue_samples": 10,
-            "recheck_after": ["2s"],
+            "recheck_after": ["2s", "8s", "30s"],
         },
         "judgement": {
             "failed_after": "1s",
@@ -177,7 +177,7 @@ class Seen:
             "upstream": ".+",
             "group:raw": group,
             "job_id": self.job_id,
-            "__rate_interval": "4s",
+            "__rate_interval": "20s",
             "__interval": "1s",
             "__range": "2m",
             "__range_s": "120",
