@@ -32,6 +32,12 @@ class Poll:
     """`Reply.reason`."""
 
 
+_PACKED: Final = struct.Struct("=dfH")
+"""`time`, `seconds` (of which seven digits fit), and the number of the result (0: none)."""
+_NO_POLL: Final = bytes(_PACKED.size)
+_NO_POLLS: Final = _NO_POLL * (KEPT_POLLS // 2)
+
+
 @dataclass(slots=True)
 class _Plan:
     """The data of a job that the queue does not have."""
@@ -39,45 +45,42 @@ class _Plan:
     reason: PollReason = PollReason.SCHEDULE
     limit: Limit | None = None
     held_until: float = NOT_HELD
-    polls: bytes = b""
-    """The last polls, packed by `_Packing`."""
+    recent: bytes = _NO_POLLS
+    older: bytes = _NO_POLLS
+    """The last polls, and those before them, packed by `_Packing`."""
     polled_at: float = 0.0
-    """When the last of them ended, in steady seconds."""
+    """When the last poll ended, in steady seconds."""
 
 
 class _Packing:
     """Packs polls into bytes, the newest first: eight took 1.8 KiB as objects, and take 173 bytes.
 
-    Room is made for ten polls at a time. Bytes that grew with each poll had another size each time,
-    and Python's allocator kept what 100,000 jobs left behind in every size: 0.7 KiB for each.
+    The bytes always have room for half of the kept polls. Bytes that grew with each poll had
+    another size each time, and Python's allocator kept what 20,000 jobs left behind in every size:
+    0.7 KiB for each.
     """
-
-    _FORMAT: Final = struct.Struct("=dfH")
-    """`time`, `seconds` (of which seven digits fit), and the number of the result."""
-    _SIZE: Final = _FORMAT.size
-    _NO_POLL: Final = bytes(_SIZE)
-    _ROOM: Final = _NO_POLL * 10
-    _MOST_BYTES: Final = KEPT_POLLS * _SIZE
 
     def __init__(self) -> None:
         self._numbers: dict[tuple[Kind, str, str], int] = {}
         """Numbers of the results (kind, code, reason); each is a word of ours or an HTTP status."""
         self._results: list[tuple[Kind, str, str]] = []
-        """Number 1 and the following ones; 0 marks an empty place."""
+        """Number 1 and the following ones."""
 
-    def add(self, polls: bytes, poll: Poll) -> bytes:
-        """Return the polls with one more, without the oldest if there were `KEPT_POLLS`."""
+    def add(self, plan: _Plan, poll: Poll) -> None:
+        """Put a poll before the others; the oldest of `KEPT_POLLS` gives way."""
         result = poll.kind, poll.code, poll.reason
         number = self._numbers.setdefault(result, len(self._results) + 1)
         if number > len(self._results):
             self._results.append(result)
-        if len(polls) < self._MOST_BYTES and not polls.endswith(self._NO_POLL):
-            polls += self._ROOM
-        return self._FORMAT.pack(poll.time, poll.seconds, number) + polls[: -self._SIZE]
+        last = plan.recent[-_PACKED.size :]
+        packed = _PACKED.pack(poll.time, poll.seconds, number)
+        plan.recent = packed + plan.recent[: -_PACKED.size]
+        if last != _NO_POLL:
+            plan.older = last + plan.older[: -_PACKED.size]
 
-    def unpack(self, polls: bytes) -> Iterator[Poll]:
-        """Yield the polls, the newest first."""
-        for time, seconds, number in self._FORMAT.iter_unpack(polls):
+    def unpack(self, plan: _Plan) -> Iterator[Poll]:
+        """Yield a job's polls, the newest first."""
+        for time, seconds, number in _PACKED.iter_unpack(plan.recent + plan.older):
             if not number:
                 return
             kind, code, reason = self._results[number - 1]
@@ -129,7 +132,8 @@ class Schedule(DueQueue):
     def polled(self, job_id: str, poll: Poll, steady: float) -> None:
         """Remember a poll, ended at `steady`, of a job that is, or was, in the schedule."""
         if (plan := self._plans.get(job_id)) is not None:
-            plan.polls, plan.polled_at = self._packing.add(plan.polls, poll), steady
+            self._packing.add(plan, poll)
+            plan.polled_at = steady
 
     def reason(self, job_id: str) -> PollReason:
         """Return why the next poll comes when it does."""
@@ -144,14 +148,13 @@ class Schedule(DueQueue):
     def polls(self, job_id: str) -> Sequence[Poll]:
         """Return the last polls of a job, oldest first."""
         plan = self._plans.get(job_id)
-        return tuple(self._packing.unpack(plan.polls))[::-1] if plan else ()
+        return tuple(self._packing.unpack(plan))[::-1] if plan else ()
 
     def last_poll(self, job_id: str) -> tuple[Poll, float] | None:
         """Return the last poll of a job, and when it ended (steady seconds)."""
         plan = self._plans.get(job_id)
-        if plan is None or not plan.polls:
-            return None
-        return next(self._packing.unpack(plan.polls)), plan.polled_at
+        poll = next(self._packing.unpack(plan), None) if plan else None
+        return (poll, plan.polled_at) if plan and poll else None
 
     def _plan(self, job_id: str) -> _Plan:
         plan = self._plans.get(job_id)
