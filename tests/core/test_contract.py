@@ -176,6 +176,22 @@ def test_an_answer_that_repeats_the_last_one_is_not_parsed_again(
     assert parse_reply(200, {}, bodies[0], complete=False).kind is Kind.UNREADABLE
 
 
+def test_only_short_bodies_are_remembered_and_their_number_is_limited() -> None:
+    body = json.dumps(PENDING).encode()
+    remembered = contract_module._good_content
+    parse_reply(200, {}, body.ljust(contract_module.REMEMBERED_BYTES + 1))
+    assert remembered.cache_info().currsize == 0
+    parse_reply(200, {}, body.ljust(contract_module.REMEMBERED_BYTES))
+    assert remembered.cache_info().currsize == 1
+    assert remembered.cache_info().maxsize == contract_module.REMEMBERED_BODIES
+    assert contract_module.media_type.cache_info().maxsize == 32
+
+
+def test_the_error_of_a_good_answer_is_kept() -> None:
+    reply = parse(error="slow_upload")
+    assert (reply.kind, reply.error) == (Kind.OK, "slow_upload")
+
+
 def test_a_cut_body_is_unreadable_even_if_it_parses() -> None:
     body = (REPLIES / "pending.json").read_bytes()
     reply = parse_reply(200, {}, body, complete=False)
@@ -195,6 +211,7 @@ SHORT_VALUES = {
     "numbers": b"[" + b"0," * MAX_VALUES + b"0]",
     "empty arrays": b"[" + b"[]," * MAX_VALUES + b"0]",
     "fields": b"{" + b'"a":0,' * MAX_VALUES + b'"a":0}',
+    "arrays in arrays": b"[" + (b"[" * 500 + b"0" + b"]" * 500 + b",") * 20 + b"0]",
     "objects in objects": b"[" + (b'{"a":' * 500 + b"0" + b"}" * 500 + b",") * 20 + b"0]",
 }
 

@@ -15,6 +15,7 @@ def test_a_new_job_is_pending_and_tells_its_source() -> None:
         3.0,
     )
     assert (made.labels, made.key, made.sources) == ({"shop": "eu"}, "sku", (Source.CONFIG,))
+    assert made.version == 1
     assert types(events) == ["registered"]
     assert events[0].data == {"source": "config"}
 
@@ -32,6 +33,13 @@ def test_jobs_share_equal_labels() -> None:
     third, _ = register("c", Source.API, now(), labels={"team": "a"})
     third, _ = register_again(third, Source.FILE, labels={"shop": "eu", "team": "a"})
     assert third.labels is one.labels
+
+
+def test_jobs_share_equal_sources() -> None:
+    one, other = (register(name, Source.API, now())[0] for name in "ab")
+    assert one.sources is other.sources
+    one, other = (register_again(made, Source.FILE)[0] for made in (one, other))
+    assert one.sources is other.sources == (Source.API, Source.FILE)
 
 
 def test_back_filling_is_held_to_the_past() -> None:

@@ -262,6 +262,13 @@ def test_exactly_the_share_of_lost_jobs_is_enough() -> None:
     assert not evidence.jobs_lost(now(0), Judgement())
 
 
+def test_one_bad_answer_is_an_outage_where_one_job_is_enough() -> None:
+    evidence = Evidence()
+    evidence.take(error(500), now(0), answered("a"), Judgement())
+    assert evidence.mostly_bad(Judgement(outage_jobs=1))
+    assert not evidence.mostly_bad(Judgement(outage_jobs=2))
+
+
 def test_with_no_5xx_there_is_no_own_one_to_take_out() -> None:
     evidence = Evidence()
     evidence.take(ok(), now(0), answered("a"), Judgement())

@@ -254,6 +254,7 @@ def test_a_fall_of_progress_is_ignored() -> None:
     assert (watch.since, watch.percent, watch.runs) == (5.0, 50, ())
     watch.move(20.0, "b", 10)
     assert (watch.since, watch.percent, watch.step) == (20.0, 50, "b")
+    assert watch.mark is watch.mode.mark("b", 50)
 
 
 def test_a_mark_that_was_entered_at_the_start_and_lasts_says_nothing() -> None:
