@@ -187,6 +187,16 @@ def test_only_short_bodies_are_remembered_and_their_number_is_limited() -> None:
     assert contract_module.media_type.cache_info().maxsize == 32
 
 
+@pytest.mark.parametrize("length", [0, contract_module.REMEMBERED_BYTES + 1])
+@pytest.mark.parametrize("http_status", [200, 299])
+def test_a_good_answer_keeps_its_body_and_its_headers(http_status: int, length: int) -> None:
+    body = json.dumps(PENDING).encode().ljust(length)
+    reply = parse_reply(http_status, {"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"}, body)
+    assert (reply.kind, reply.is_json, reply.body) == (Kind.OK, True, body)
+    assert (reply.retry_after, reply.retry_at) == (None, 946684799.0)
+    assert reply.content_type == ""
+
+
 def test_the_error_of_a_good_answer_is_kept() -> None:
     reply = parse(error="slow_upload")
     assert (reply.kind, reply.error) == (Kind.OK, "slow_upload")
