@@ -90,6 +90,10 @@ def _by_type(error: BaseException) -> tuple[str, str]:
         return "protocol", "the answer is not valid HTTP"
     if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionError):
         return "reset", "the connection was closed before the answer"
+    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(
+        error.os_error, ConnectionError
+    ):
+        return "reset", "the connection was closed during the TLS handshake"
     if isinstance(error, aiohttp.ClientConnectionError):
         return "other", str(error) or type(error).__name__
     return "other", type(error).__name__

@@ -133,6 +133,18 @@ async def test_a_connection_closed_before_the_answer_says_so() -> None:
         assert (await reason_of(Upstream(heard.url)))[0] == "reset"
 
 
+async def test_a_connection_closed_before_the_tls_handshake_says_so() -> None:
+    async def open_tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(open_tunnel, "127.0.0.1", 0) as proxy:
+        url = f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+        reason = await reason_of(Upstream("https://api.example", proxy=url))
+    assert reason == ("reset", "the connection was closed during the TLS handshake")
+
+
 async def test_bytes_that_are_not_http_say_so() -> None:
     async with server(b"SSH-2.0-OpenSSH\r\n\r\n") as heard:
         assert (await reason_of(Upstream(heard.url)))[0] == "protocol"
