@@ -161,7 +161,7 @@ class Simulator:
             return _invalid("job_id", "The job_id field must be a valid UUID.")
         entry = self.ledger.jobs.get(job_id)
         if entry is None:
-            self.ledger.unknown_ids.add(job_id)
+            self.ledger.unknown_ids[job_id] += 1
             return _error(404, "not_found")
         since = self._clock() - entry.uploaded_at
         script, age = entry.script, since * self.speed

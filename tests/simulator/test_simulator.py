@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -308,7 +309,8 @@ async def test_the_ledger_has_the_true_totals(
     simulator.add(Script.failing(0.0))
     simulator.add(Script.resultless(0.0))
     simulator.add(Script.lost())
-    for job_id in (warned, warned, "no-uuid", UUID):
+    a_control = str(uuid.uuid4())  # asked about once, to see whether ids are looked up
+    for job_id in (warned, warned, "no-uuid", UUID, UUID, a_control):
         await status(session, simulator, job_id)
     totals = simulator.ledger.totals()
     assert totals == {
@@ -321,7 +323,7 @@ async def test_the_ledger_has_the_true_totals(
     ledger = simulator.ledger
     assert ledger.jobs[warned].polls == 2
     assert list(ledger.jobs[unseen].answers) == []
-    assert ledger.requests["GET", "/api/v1/status", 404] == 1
+    assert ledger.requests["GET", "/api/v1/status", 404] == 3
 
 
 async def test_a_simulator_that_was_not_started_cannot_refuse() -> None:
