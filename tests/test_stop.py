@@ -87,7 +87,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def request(stop: Stop) -> None:
     """A request that nothing answers."""
-    with stop.limit_request():
+    async with stop.limit_request():
         await asyncio.Event().wait()
 
 
@@ -162,7 +162,7 @@ async def test_after_a_host_that_took_longer_the_store_still_has_time(
 
 
 async def test_without_a_stop_a_request_has_no_deadline(stop: Stop) -> None:
-    with stop.limit_request():
+    async with stop.limit_request():
         assert stop.requests == 1
         assert not stop.time_is_up
     assert stop.requests == 0
@@ -183,7 +183,7 @@ async def test_at_the_deadline_old_and_new_requests_end(stop: Stop) -> None:
 @pytest.mark.usefixtures("soon")
 async def test_at_the_deadline_a_handler_can_still_write_its_own_answer(stop: Stop) -> None:
     async def handler() -> tuple[str, int]:
-        with stop.limit_request():
+        async with stop.limit_request():
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
@@ -205,7 +205,7 @@ async def test_a_client_that_leaves_is_not_taken_for_the_deadline(stop: Stop) ->
     seen: list[bool] = []
 
     async def handler() -> None:
-        with stop.limit_request():
+        async with stop.limit_request():
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:

@@ -39,53 +39,27 @@ def parse_reply(
     """
     fields = {name.casefold(): value for name, value in headers.items()}
     retry_after, retry_at = _retry_after(fields)
-    if complete and 200 <= http_status <= 299 and len(body) <= REMEMBERED_BYTES:
-        content = _good_content(body)
-        if content is not None:
-            return Reply(
-                kind=Kind.OK,
-                http_status=http_status,
-                status=content.status,
-                error=content.error,
-                drift=content.drift,
-                is_json=True,
-                retry_after=retry_after,
-                retry_at=retry_at,
-                content_type=media_type(fields.get("content-type", "")),
-                body=body,
-            )
-    drift = DriftLog()
-    too_large = _too_large(body)
-    text = _decode(body[:MAX_BODY_BYTES], drift)
-    document, is_json = (None, False) if too_large else _load(text)
-    status = None
-    unreadable = DriftKind.WRONG_TYPE if is_json else DriftKind.NOT_JSON
-    if too_large:
-        unreadable = DriftKind.TOO_LARGE
-    if 200 <= http_status <= 299:
-        if not complete:
-            drift.add(DriftKind.CUT_SHORT, f"{len(body)} bytes came")
-        elif isinstance(document, dict):
-            status = StatusReader(document, drift).status()
-        else:
-            drift.add(unreadable, too_large or _first_words(text))
-    error, detail = _error_code(document), ""
-    kind = _kind(http_status, readable=status is not None, is_json=is_json)
-    if kind in _API_ERRORS and error != _API_ERRORS[kind]:
-        drift = DriftLog()
+    served = 200 <= http_status <= 299
+    read = _remembered if len(body) <= REMEMBERED_BYTES else _read
+    content = read(body, served and complete)
+    kind = _kind(http_status, readable=content.status is not None, is_json=content.is_json)
+    error, drift, detail = content.error, content.drift, ""
+    if served and not complete:
+        drift = (*drift, Drift(DriftKind.CUT_SHORT, f"{len(body)} bytes came"))
+    elif kind in _API_ERRORS and error != _API_ERRORS[kind]:
         if error is not None and _IDENTIFIER.fullmatch(error):
-            drift.add(DriftKind.UNKNOWN_ERROR, f"{http_status} {error}")
+            drift = _one(DriftKind.UNKNOWN_ERROR, f"{http_status} {error}")
         else:
-            kind, detail = Kind.UNREADABLE, f"{http_status} {_first_words(text)}"
-            drift.add(unreadable, detail)
+            kind, detail = Kind.UNREADABLE, f"{http_status} {_first_words(body)}"
+            drift = _one(content.if_unreadable, detail)
     return Reply(
         kind=kind,
         http_status=http_status,
-        status=status,
+        status=content.status,
         error=error,
-        drift=tuple(drift.found) if kind in _KINDS_WITH_DRIFT else (),
+        drift=drift if kind in _KINDS_WITH_DRIFT else (),
         detail=detail,
-        is_json=is_json,
+        is_json=content.is_json,
         retry_after=retry_after,
         retry_at=retry_at,
         content_type=media_type(fields.get("content-type", "")),
@@ -93,30 +67,36 @@ def parse_reply(
     )
 
 
+class _Content(NamedTuple):
+    status: Status | None
+    error: str | None
+    drift: tuple[Drift, ...]
+    is_json: bool
+    if_unreadable: DriftKind
+    """What is wrong with the body if it is not the one that the HTTP status promises."""
+
+
+def _read(body: bytes, has_status: bool) -> _Content:
+    """Read a body; `has_status` if it is a complete one of a 2xx."""
+    drift, too_large = DriftLog(), _too_large(body)
+    text = _decode(body[:MAX_BODY_BYTES], drift)
+    document, is_json = (None, False) if too_large else _load(text)
+    status = None
+    unreadable = DriftKind.WRONG_TYPE if is_json else DriftKind.NOT_JSON
+    if too_large:
+        unreadable = DriftKind.TOO_LARGE
+    if has_status and isinstance(document, dict):
+        status = StatusReader(document, drift).status()
+    elif has_status:
+        drift.add(unreadable, too_large or _first_words(body))
+    return _Content(status, _error_code(document), tuple(drift.found), is_json, unreadable)
+
+
 REMEMBERED_BYTES: Final = 1024
 REMEMBERED_BODIES: Final = 2048
 """The size and the number of the bodies of which it is remembered what they say: up to 8 MiB."""
-
-
-class _GoodContent(NamedTuple):
-    status: Status
-    error: str | None
-    drift: tuple[Drift, ...]
-
-
-@functools.lru_cache(maxsize=REMEMBERED_BODIES)
-def _good_content(body: bytes) -> _GoodContent | None:
-    """Read the complete body of a 2xx; None if it has no usable state.
-
-    Most answers about a job have the same bytes as the one before, and are not parsed again.
-    """
-    drift = DriftLog()
-    document, _ = _load(_decode(body, drift))
-    if not isinstance(document, dict):
-        return None
-    status = StatusReader(document, drift).status()
-    error = _error_code(document)
-    return None if status is None else _GoodContent(status, error, tuple(drift.found))
+_remembered: Final = functools.lru_cache(REMEMBERED_BODIES)(_read)
+"""Most answers about a job have the same bytes as the one before, and are not parsed again."""
 
 
 def parse_upload(http_status: int, body: bytes) -> UploadReply:
@@ -195,8 +175,15 @@ _IDENTIFIER: Final = re.compile(r"[a-z][a-z0-9_]*")
 _KINDS_WITH_DRIFT: Final = frozenset({Kind.OK, Kind.UNREADABLE, *_API_ERRORS})
 
 
-def _first_words(text: str) -> str:
+def _first_words(body: bytes) -> str:
+    text = _decode(body[:MAX_BODY_BYTES], DriftLog())
     return cut(text.strip(), 80) or "an empty body"
+
+
+def _one(kind: DriftKind, detail: str) -> tuple[Drift, ...]:
+    drift = DriftLog()
+    drift.add(kind, detail)
+    return tuple(drift.found)
 
 
 def _kind(http_status: int, *, readable: bool, is_json: bool) -> Kind:

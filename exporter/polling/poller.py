@@ -74,8 +74,14 @@ class Poller:
             registry.jobs, self.schedule, self.pace, health, config, self.now, rng
         )
         self._requests = Requests(
-            *(registry, asker, self.admission, self._outcomes, self._planner),
-            *(clock, self.now, watcher),
+            registry,
+            asker,
+            self.admission,
+            self._outcomes,
+            self._planner,
+            clock,
+            self.now,
+            watcher,
         )
         self._asks = Asks()
         self._asked_before = False

@@ -49,25 +49,12 @@ class StatusCache:
         Raises `UnavailableError`, `KeyRejectedError`, and `StoreError` when the job is not in
         memory and the store cannot be read.
         """
-        if (ended := self.ended(job_id)) is not None:
-            return ended
+        if self._poller.health.state is UpstreamState.KEY_REJECTED:
+            raise KeyRejectedError
         job = await self._registry.get(job_id)
         if job is None:
             return await self._unregistered.get(job_id)
         return await (self._pending(job, accepted) if job.pending else self._ended(job))
-
-    def ended(self, job_id: str) -> Served | None:
-        """Return the last answer about a job that has ended; None if it is not in memory.
-
-        Raises `KeyRejectedError`. It is `get` without what only other jobs need.
-        """
-        if self._poller.health.state is UpstreamState.KEY_REJECTED:
-            raise KeyRejectedError
-        job = self._registry.jobs.get(job_id)
-        if job is None or job.pending:
-            return None
-        answer = self._poller.answers.final(job_id)
-        return None if answer is None else self._final(answer)
 
     async def _pending(self, job: Job, accepted: float) -> Served:
         known = self._usable(job.job_id)
@@ -157,9 +144,6 @@ class StatusCache:
             kind, time = _KINDS.get(job.state, Kind.OK), self._clock.time()
             at = self._clock.monotonic() - max(0.0, time - (job.finished_at or time))
             answer = from_store(final, at, kind)
-        return self._final(answer)
-
-    def _final(self, answer: Answer) -> Served:
         return Served(answer, self._age(answer) or 0.0, Result.FINAL)
 
     def _unavailable(self, message: str, seconds: float = 0.0) -> UnavailableError:

@@ -78,9 +78,7 @@ def _by_errno(error: BaseException) -> tuple[str, str] | None:
     return (word, _os_error(error)) if word else None
 
 
-_NOT_HTTP: Final = (
-    *(HttpProcessingError, aiohttp.ClientResponseError, aiohttp.ClientPayloadError),
-)
+_NOT_HTTP: Final = HttpProcessingError | aiohttp.ClientResponseError | aiohttp.ClientPayloadError
 
 
 def _by_type(error: BaseException) -> tuple[str, str]:

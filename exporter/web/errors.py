@@ -87,11 +87,8 @@ async def answer_errors(
         response.force_close()
         return response
     try:
-        with context.stop.limit_request():
-            try:
-                return await handler(request)
-            except Exception as error:  # noqa: BLE001 - every error is answered
-                return _error_response_of(context, request, error)
+        async with context.stop.limit_request():
+            return await _answer(context, handler, request)
     except TimeoutError:
         if request.writer.output_size > 0:  # only a cut shows that the answer is not whole
             raise
@@ -101,25 +98,27 @@ async def answer_errors(
     return response
 
 
-def _error_response_of(context: Context, request: web.Request, error: Exception) -> web.Response:
-    """Return the answer for what a handler has raised."""
-    if isinstance(error, ApiError):
+async def _answer(context: Context, handler: Handler, request: web.Request) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except ApiError as error:
         return error_response(error)
-    if isinstance(error, RegistryFullError):
+    except RegistryFullError:
         most = context.config().registration.max_pending
         return error_response(
             unavailable(f"registration.max_pending: {most} jobs are pending already")
         )
-    if isinstance(error, StoreError):
+    except StoreError as error:
         context.log.error("store unavailable", error=str(error))
         return error_response(unavailable("the store is currently unavailable"))
-    if isinstance(error, web.HTTPException):
+    except web.HTTPException as error:
         return error_response(from_http_exception(error))
-    gone = request.transport is None or request.transport.is_closing()
-    if gone and isinstance(error, ConnectionError):  # the client's end
-        return error_response(ApiError(400, "the client has gone away"))
-    context.log.error("request failed", error=str(error), exc_info=error)
-    return error_response(ApiError(500, "internal error; see the exporter's log"))
+    except Exception as error:
+        gone = request.transport is None or request.transport.is_closing()
+        if gone and isinstance(error, ConnectionError):  # the client's end
+            return error_response(ApiError(400, "the client has gone away"))
+        context.log.error("request failed", error=str(error), exc_info=error)
+        return error_response(ApiError(500, "internal error; see the exporter's log"))
 
 
 def from_http_exception(error: web.HTTPException) -> ApiError:

@@ -11,5 +11,5 @@ def forget_the_answers_that_were_read() -> None:
 
     It notes which tests call a function, and runs no others against the function's mutants.
     """
-    contract._good_content.cache_clear()
+    contract._remembered.cache_clear()
     contract.media_type.cache_clear()

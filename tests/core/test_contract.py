@@ -178,7 +178,7 @@ def test_an_answer_that_repeats_the_last_one_is_not_parsed_again(
 
 def test_only_short_bodies_are_remembered_and_their_number_is_limited() -> None:
     body = json.dumps(PENDING).encode()
-    remembered = contract_module._good_content
+    remembered = contract_module._remembered
     parse_reply(200, {}, body.ljust(contract_module.REMEMBERED_BYTES + 1))
     assert remembered.cache_info().currsize == 0
     parse_reply(200, {}, body.ljust(contract_module.REMEMBERED_BYTES))

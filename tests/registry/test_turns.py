@@ -2,24 +2,24 @@
 
 import asyncio
 
-from exporter.registry.turns import AT_ONCE, Turns
+from simulated_time import simulate
+
+from exporter.registry.turns import AT_ONCE, REST_SECONDS, Turns
 
 
-async def test_a_few_go_on_at_once_in_the_order_in_which_they_came() -> None:
-    turns, gone = Turns(), list[int]()
+def test_a_few_go_on_at_once_in_the_order_in_which_they_came() -> None:
+    async def go_on() -> None:
+        turns, time = Turns(), asyncio.get_running_loop().time
+        started, gone = time(), list[tuple[int, float]]()
 
-    async def go(number: int) -> None:
-        await turns.wait()
-        gone.append(number)
+        async def go(number: int) -> None:
+            await turns.wait()
+            gone.append((number, round(time() - started, 6)))
 
-    tasks = [asyncio.create_task(go(at)) for at in range(3 * AT_ONCE)]
-    seen = {0}
-    async with asyncio.timeout(20):
-        while len(gone) < len(tasks):
-            await asyncio.sleep(0)
-            seen.add(len(gone))
-    assert gone == list(range(len(tasks)))
-    assert seen == {0, AT_ONCE, 2 * AT_ONCE, 3 * AT_ONCE}
+        await asyncio.gather(*map(go, range(3 * AT_ONCE)))
+        assert gone == [(at, at // AT_ONCE * REST_SECONDS) for at in range(3 * AT_ONCE)]
+
+    simulate(go_on)
 
 
 async def test_one_that_was_cancelled_takes_no_turn() -> None:

@@ -108,25 +108,6 @@ async def test_an_id_with_escapes_or_with_other_parameters_is_the_same_job(
             assert (response.status, await response.read()) == plain
 
 
-async def test_a_plain_query_is_not_parsed(
-    site: Site, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    done = simulator.add(Script.sound(0))
-    await site.put(done)
-    await site.ends(done, "done")
-    parsed: list[str] = []
-
-    def parse(request: web.BaseRequest) -> Mapping[str, str]:
-        parsed.append(request.raw_path)
-        return request.rel_url.query
-
-    monkeypatch.setattr(web.BaseRequest, "query", property(parse))
-    assert (await ask(site, done))[0] == 200
-    assert parsed == []
-    assert (await get(site, {"job_id": done, "wait": "0s"}, {"X-API-Key": KEY}))[0] == 200
-    assert len(parsed) == 1
-
-
 async def test_a_finished_job_is_answered_from_the_store_after_a_restart(
     open_site: Open, simulator: Simulator
 ) -> None:

@@ -149,8 +149,9 @@ class Evidence:
 
     def mostly_bad(self, rules: JudgementRules) -> bool:
         """Whether most of the jobs asked, and enough, are answered 5xx or unreadably."""
-        bad, jobs = self.recent.count(Sort.BAD), len(self.recent)
-        return bad > 0 and jobs >= rules.outage_jobs and bad > rules.outage_share * jobs
+        jobs = len(self.recent)
+        bad = self.recent.count(Sort.BAD)
+        return jobs >= rules.outage_jobs and bad > rules.outage_share * jobs
 
     def turned_together(self, after: float, rules: JudgementRules, polling: PollingRules) -> bool:
         """Whether most pending jobs are answered badly, and turned as if the service broke.
