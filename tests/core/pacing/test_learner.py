@@ -125,7 +125,7 @@ def test_skipped_time_is_not_counted() -> None:
     learner.skip(watch, 100.0)
     learner.pending(watch, 101.0, "", 0)
     assert learner.modes["mode"].law.lived == pytest.approx(2.0)
-    assert not watch.expectation
+    assert watch.expectation == b""
 
 
 def test_a_mode_that_is_not_known_yet_is_paced_by_the_law_over_all() -> None:
