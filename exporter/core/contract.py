@@ -73,7 +73,7 @@ class _Content(NamedTuple):
     drift: tuple[Drift, ...]
     is_json: bool
     if_unreadable: DriftKind
-    """What is wrong with the body if it is not the one that the HTTP status promises."""
+    """The fault of the body, if it is not the one that the HTTP status promises."""
 
 
 def _read(body: bytes, has_status: bool) -> _Content:

@@ -1,4 +1,4 @@
-"""Dataclasses that only the type checker freezes, for the values of each poll and registration.
+"""Dataclasses that only the type checker freezes: the values of each poll and registration.
 
 Freezing them at run time makes their construction five times as long, and `dataclasses.replace`
 takes four times as long as the one here.

@@ -261,10 +261,9 @@ class Poller:
             self._launch_due(*found, now)
 
     def _rank_for_probe(self, job_id: str) -> int:
-        job, healthy_time = self._registry.jobs.get(job_id), self.now().healthy_time
-        if job is None:
-            return TELLS_NOTHING
-        return rank_for_probe(job, healthy_time, self._config().judgement)
+        job, rules = self._registry.jobs.get(job_id), self._config().judgement
+        healthy_time = self.now().healthy_time
+        return TELLS_NOTHING if job is None else rank_for_probe(job, healthy_time, rules)
 
     def _launch_due(self, job_id: str, due: float, now: float) -> None:
         if job_id in self._flights:  # a former incarnation's; its landing schedules this one
