@@ -67,7 +67,7 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-async def until(condition: Callable[[], object | Awaitable[object]], seconds: float = 20.0) -> Any:
+async def until(condition: Callable[[], object | Awaitable[object]], seconds: float = 60.0) -> Any:
     """Wait until a condition holds, and return its value; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
@@ -169,7 +169,7 @@ async def send_raw(url: str, content: bytes) -> bytes:
     reader, writer = await asyncio.open_connection(address.host, address.port)
     writer.write(content)
     try:
-        return await asyncio.wait_for(reader.read(), 20)
+        return await asyncio.wait_for(reader.read(), 60)
     finally:
         writer.close()
 

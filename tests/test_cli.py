@@ -100,7 +100,7 @@ async def url_of(process: Process) -> str:
         assert process.process.returncode is None, process.err
         return None
 
-    return str(await until(listening, 30))
+    return str(await until(listening))
 
 
 async def test_run_serves_polls_and_logs_json_without_the_key(
@@ -422,7 +422,7 @@ async def test_the_demos_totals_equal_the_simulators_ledger(command: Any) -> Non
 
 async def test_the_demo_can_be_interrupted(command: Any) -> None:
     process = await command("demo", "--web.listen-address", f"127.0.0.1:{free_port()}")
-    await until(lambda: "polls/s" in process.out, 30)
+    await until(lambda: "polls/s" in process.out)
     assert await process.stop(signal.SIGINT) == 0
 
 

@@ -237,13 +237,13 @@ async def test_waits_and_streams_end_when_the_application_stops(
         asked = asyncio.create_task(session.get("/picture"))
         await until(lambda: app[EXPORTER].registry.endings)
         waiting = asyncio.create_task(jobs.wait(job_id, timeout))
-        await asyncio.wait_for(runner.cleanup(), 20)
+        await asyncio.wait_for(runner.cleanup(), 60)
         with pytest.raises(ExporterStoppedError):
-            await asyncio.wait_for(waiting, 20)
+            await asyncio.wait_for(waiting, 60)
         with contextlib.suppress(aiohttp.ClientError):
             await asked
     with pytest.raises(ExporterStoppedError):
-        await asyncio.wait_for(jobs.wait(job_id, timeout), 20)
+        await asyncio.wait_for(jobs.wait(job_id, timeout), 60)
 
 
 async def test_a_registration_that_is_refused_says_why(
@@ -278,9 +278,9 @@ async def test_a_program_follows_events_and_resumes_where_it_stopped(
     following = asyncio.create_task(follow(job_id=job_id))
     await asyncio.sleep(0)
     await jobs.register(job_id)
-    seen = await asyncio.wait_for(following, 20)
+    seen = await asyncio.wait_for(following, 60)
     assert [one.event.type for one in seen][:2] == ["registered", "first_answer"]
-    again = await asyncio.wait_for(follow(after=seen[1].id, job_id=job_id), 20)
+    again = await asyncio.wait_for(follow(after=seen[1].id, job_id=job_id), 60)
     assert again == seen[2:]
     with pytest.raises(HistoryGapError):
         await anext(jobs.events(after=10**9))
@@ -292,7 +292,7 @@ async def test_a_stream_begins_with_the_call_of_events(
     jobs, job_id = host[JOBS], simulator.add(Script.stuck(0.0))
     stream = jobs.events()
     await jobs.register(job_id)
-    first = await asyncio.wait_for(anext(stream), 20)
+    first = await asyncio.wait_for(anext(stream), 60)
     assert (first.event.type, first.event.job_id) == ("registered", job_id)
 
 
@@ -306,12 +306,12 @@ async def test_a_reader_that_falls_behind_the_kept_history_gets_an_error_and_no_
         registry.feed._items = type(registry.feed._items)(maxlen=2)
         stream = jobs.events(type="registered")
         await jobs.register(simulator.add(Script.stuck(0.0)))
-        await asyncio.wait_for(anext(stream), 20)
+        await asyncio.wait_for(anext(stream), 60)
         for _ in range(10):
             await jobs.register(simulator.add(Script.stuck(0.0)))
         await registry.upkeep.prune()
         with pytest.raises(HistoryGapError):
-            await asyncio.wait_for(anext(stream), 20)
+            await asyncio.wait_for(anext(stream), 60)
 
 
 async def test_the_documented_example_works(

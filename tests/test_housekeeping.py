@@ -32,7 +32,7 @@ async def test_a_chore_that_hangs_holds_up_neither_the_others_nor_the_stop() -> 
     housekeeping.start()
     await until(lambda: done >= 2)
     assert started == 1
-    await asyncio.wait_for(housekeeping.close(), 5)
+    await asyncio.wait_for(housekeeping.close(), 60)
 
 
 async def test_a_chore_that_fails_is_tried_again_and_stops_no_other() -> None:
@@ -51,4 +51,4 @@ async def test_a_chore_that_fails_is_tried_again_and_stops_no_other() -> None:
     housekeeping.start()
     await until(lambda: min(tried, done) >= 2)
     assert housekeeping.alive
-    await asyncio.wait_for(housekeeping.close(), 5)
+    await asyncio.wait_for(housekeeping.close(), 60)

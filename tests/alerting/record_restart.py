@@ -60,7 +60,7 @@ class Exporter:
 
     async def restart(self, number: int) -> None:
         self.process.send_signal(number)
-        await asyncio.wait_for(self.process.wait(), 20)
+        await asyncio.wait_for(self.process.wait(), 60)
         await asyncio.sleep(GONE)
         await self.start()
 

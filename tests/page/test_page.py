@@ -845,7 +845,7 @@ async def test_an_answer_older_than_the_events_changes_nothing(
     done = said(ends, state="done", progress=100, warnings={"a": ["w"]}, ignored_variations=["a"])
     async with held(page, "**/api/v1/jobs?*") as was_read:
         await site.put(comes, key="sku-1")  # so that the newest are read
-        await asyncio.wait_for(was_read.wait(), 20)
+        await asyncio.wait_for(was_read.wait(), 60)
         with simulator.faults.override(*done):
             await site.ends(ends, "done")
             await expect(row(page, ends)).to_contain_text("Done")
@@ -877,7 +877,7 @@ async def test_an_event_older_than_an_answer_is_not_counted_again(
     await page.route("**/api/v1/events?after=*", late)
     async with held(page, "**/api/v1/summary") as was_read:
         await page.reload()
-        await asyncio.wait_for(was_read.wait(), 20)
+        await asyncio.wait_for(was_read.wait(), 60)
         with simulator.faults.override(*done):
             await site.ends(job_id, "done")
     mine = row(page, job_id)
@@ -968,7 +968,7 @@ async def test_events_that_arrive_during_a_read_stay_the_newest(
     await page.route(older, late)
     await page.reload()
     await page.locator("#all-events").check()
-    await asyncio.wait_for(was_read.wait(), 20)
+    await asyncio.wait_for(was_read.wait(), 60)
     await live(page)
     await site.put(came)
     newest = page.locator("#events li").first

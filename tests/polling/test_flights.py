@@ -80,10 +80,10 @@ async def test_closing_waits_for_requests_and_cancels_those_that_are_late(
     landings.flights.launch(answer_after(soon), "poll a", "a")
     landings.flights.launch(answer_after(never), "poll b", "b")
     asyncio.get_running_loop().call_soon(soon.set)
-    await asyncio.wait_for(landings.flights.close(0.01), 20)
+    await asyncio.wait_for(landings.flights.close(0.01), 60)
     assert landings.all == [("a", None, ANSWER), ("b", None, None)]
 
 
 async def test_closing_without_requests_ends_at_once(landings: Landings) -> None:
-    await asyncio.wait_for(landings.flights.close(1000.0), 20)
+    await asyncio.wait_for(landings.flights.close(1000.0), 60)
     assert landings.all == []

@@ -80,7 +80,7 @@ async def pipeline() -> AsyncIterator[Pipeline]:
     yield made
     made.store.broken = False
     made.store.gate.set()
-    await asyncio.wait_for(made.commit.close(), 20)
+    await asyncio.wait_for(made.commit.close(), 60)
 
 
 async def test_a_stored_job_is_in_memory_with_its_incarnation_and_published(
@@ -99,7 +99,7 @@ async def test_an_end_moves_the_count_and_wakes_those_who_wait(pipeline: Pipelin
     waiting = asyncio.create_task(pipeline.endings.wait("a"))
     await asyncio.sleep(0)
     await pipeline.submit(made, finished(made))
-    await asyncio.wait_for(waiting, 20)
+    await asyncio.wait_for(waiting, 60)
     assert +pipeline.changes.by_state == {JobState.FAILED: 1}
     assert pipeline.resident.jobs["a"].version == 2
     [_, published] = pipeline.published
@@ -206,7 +206,7 @@ async def test_a_listener_that_fails_keeps_a_change_from_nobody_else(
         waiting = asyncio.create_task(pipeline.endings.wait("a"))
         await asyncio.sleep(0)
         await pipeline.submit(made, finished(made))
-        await asyncio.wait_for(waiting, 20)
+        await asyncio.wait_for(waiting, 60)
     assert heard == pipeline.published
     assert (pipeline.feed.newest_id, pipeline.changes.under_way) == (2, set())
     assert [line["event"] for line in logs] == ["listener failed"] * 2
@@ -224,7 +224,7 @@ async def test_a_job_whose_change_could_not_be_taken_in_can_be_changed_again(
         broken.setattr(pipeline.resident, "put", fail)
         await pipeline.submit(made, finished(made))
     assert pipeline.changes.under_way == set()
-    await asyncio.wait_for(pipeline.changes.settle(["a"]), 20)
+    await asyncio.wait_for(pipeline.changes.settle(["a"]), 60)
     [stored] = (await pipeline.store.get(["a"])).values()
     assert isinstance(await pipeline.submit(stored, Outcome(stored)), Accepted)
 

@@ -75,7 +75,7 @@ async def writer() -> AsyncIterator[Writer]:
     made.store.broken = False
     made.store.gate.set()
     made.retry.set()
-    await asyncio.wait_for(made.commit.close(), 20)
+    await asyncio.wait_for(made.commit.close(), 60)
 
 
 async def until_at_gate(writer: Writer, times: int) -> None:
@@ -90,7 +90,7 @@ async def test_changes_submitted_during_a_commit_share_the_next(writer: Writer) 
     await until_at_gate(writer, 1)
     rest = [writer.submit(new(one)) for one in "bc"]
     writer.store.gate.set()
-    results = await asyncio.wait_for(asyncio.gather(first, *rest), 20)
+    results = await asyncio.wait_for(asyncio.gather(first, *rest), 60)
     assert writer.commits == 2
     assert results == [Accepted((at,), at) for at in (1, 2, 3)]
 
@@ -101,7 +101,7 @@ async def test_a_change_that_must_be_stored_is_refused_when_the_store_fails(
     writer.store.broken = True
     future = writer.submit(new("a"))
     with pytest.raises(StoreError, match="disk full"):
-        await asyncio.wait_for(future, 20)
+        await asyncio.wait_for(future, 60)
     assert writer.failures == ["commit"]
     assert (writer.commit.writable, writer.commit.unwritten) == (False, 0)
 
@@ -113,7 +113,7 @@ async def test_each_change_that_no_store_takes_is_refused_with_an_error_of_its_o
     errors = []
     for _ in range(2):
         with pytest.raises(StoreError, match="cannot be stored") as raised:
-            await asyncio.wait_for(writer.submit(new("a")), 20)
+            await asyncio.wait_for(writer.submit(new("a")), 60)
         errors.append(raised.value)
     assert errors[0] is not errors[1]  # one error would keep the frames of each that raised it
 
@@ -121,7 +121,7 @@ async def test_each_change_that_no_store_takes_is_refused_with_an_error_of_its_o
 async def test_any_other_change_counts_at_once_and_is_written_later(writer: Writer) -> None:
     writer.store.broken = True
     future = writer.submit(new("a"), must_store=False)
-    assert await asyncio.wait_for(future, 20) == Accepted((), 0)
+    assert await asyncio.wait_for(future, 60) == Accepted((), 0)
     assert (writer.commit.writable, writer.commit.unwritten) == (False, 1)
     writer.store.broken = False
     writer.retry.set()
@@ -147,13 +147,13 @@ async def test_one_change_is_tried_each_time_the_wait_is_over(writer: Writer) ->
     writer.at = RETRY_SECONDS
     writer.commit.check()
     future = writer.submit(new("a"))
-    await asyncio.wait_for(future, 20)
+    await asyncio.wait_for(future, 60)
     assert writer.commit.writable
 
 
 async def test_a_small_write_that_succeeds_does_not_hide_a_backlog(writer: Writer) -> None:
     writer.store.broken = True
-    await asyncio.wait_for(writer.submit(new("a"), must_store=False), 20)
+    await asyncio.wait_for(writer.submit(new("a"), must_store=False), 60)
     writer.commit.worked()
     assert not writer.commit.writable
     writer.at = RETRY_SECONDS
@@ -163,7 +163,7 @@ async def test_a_small_write_that_succeeds_does_not_hide_a_backlog(writer: Write
 
 async def test_closing_writes_the_queue_and_then_refuses_changes(writer: Writer) -> None:
     queued = writer.submit(new("a"))
-    await asyncio.wait_for(writer.commit.close(), 20)
+    await asyncio.wait_for(writer.commit.close(), 60)
     assert isinstance(await queued, Accepted)
     assert not writer.commit.alive
     refused = writer.submit(new("b"))
@@ -180,7 +180,7 @@ async def test_a_callback_that_fails_stops_neither_its_change_nor_the_writer(
 ) -> None:
     with capture_logs() as logs:
         writer.commit.submit([(new("a"), failing), (new("b"), failing)], must_store=True)
-        assert await asyncio.wait_for(writer.submit(new("c")), 20) == Accepted((3,), 3)
+        assert await asyncio.wait_for(writer.submit(new("c")), 60) == Accepted((3,), 3)
     assert [line["event"] for line in logs] == ["callback of a commit failed"] * 2
     assert sorted(await writer.store.get("abc")) == ["a", "b", "c"]
 
@@ -189,7 +189,7 @@ async def test_a_callback_that_fails_at_a_refusal_does_not_stop_the_writer(write
     writer.store.broken = True
     writer.commit.submit([(new("a"), failing)], must_store=True)
     with pytest.raises(StoreError, match="disk full"):
-        await asyncio.wait_for(writer.submit(new("b")), 20)
+        await asyncio.wait_for(writer.submit(new("b")), 60)
     assert writer.commit.alive
 
 
@@ -197,11 +197,11 @@ async def test_a_callback_that_fails_holds_up_no_backlog(writer: Writer) -> None
     writer.commit.written_late = failing
     writer.store.broken = True
     for name_ in "ab":
-        await asyncio.wait_for(writer.submit(new(name_), must_store=False), 20)
+        await asyncio.wait_for(writer.submit(new(name_), must_store=False), 60)
     writer.store.broken = False
     writer.retry.set()
     async with asyncio.timeout(20):
         while writer.commit.unwritten:
             await asyncio.sleep(0)
     assert (await writer.store.get(["a", "b"])).keys() == {"a", "b"}
-    assert await asyncio.wait_for(writer.submit(new("c")), 20) == Accepted((3,), 3)
+    assert await asyncio.wait_for(writer.submit(new("c")), 60) == Accepted((3,), 3)

@@ -20,7 +20,7 @@ async def test_a_notification_wakes_all_that_wait_for_the_name_and_leaves_nothin
     await asyncio.gather(tasks["b"], return_exceptions=True)
     assert len(waiting) == 1
     waiting.close()
-    await asyncio.wait_for(tasks["c"], 20)
+    await asyncio.wait_for(tasks["c"], 60)
     assert len(waiting) == 0
     with pytest.raises(ExporterStoppedError):
         await waiting.wait("a")

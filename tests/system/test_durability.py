@@ -168,7 +168,7 @@ async def test_on_sigterm_answers_are_whole_everything_is_stored_and_it_ends_in_
             await until(lambda: acknowledged > 20 * (round_ + 1))
             with simulator.faults.stall():
                 process.send_signal(signal.SIGTERM)
-                assert await asyncio.wait_for(process.wait(), 20) == 0
+                assert await asyncio.wait_for(process.wait(), 60) == 0
             await registering
     finally:
         if process.returncode is None:

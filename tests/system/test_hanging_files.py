@@ -84,7 +84,7 @@ async def test_a_pipe_in_place_of_a_file_holds_up_neither_answers_nor_the_stop(
                 line.startswith(NOTICED) and not line.endswith(" 0.0") for line in page.splitlines()
             )
 
-        await until(noticed, 40)
+        await until(noticed)
         assert (await ask(exporter, "/-/healthy")).startswith(b"HTTP/1.1 200 ")
         log = await exporter.stop()
     assert f"{name}: not a regular file" in str(log)
@@ -99,7 +99,7 @@ async def test_opening_a_file_that_hangs_holds_up_neither_answers_nor_the_stop(
         (tmp_path / f"hang-{name}").touch()
         content = (tmp_path / name).read_text()
         (tmp_path / name).write_text(content + "\n")
-        await until((tmp_path / "hangs").exists, 40)
+        await until((tmp_path / "hangs").exists)
         assert (await ask(exporter, "/-/healthy")).startswith(b"HTTP/1.1 200 ")
         assert (await ask(exporter, "/metrics")).startswith(b"HTTP/1.1 200 ")
         await exporter.stop()
@@ -112,7 +112,7 @@ async def test_a_web_config_file_that_hangs_at_the_start_does_not_hold_up_the_st
     (tmp_path / "hang-web.yaml").touch()
     flags = ("--web.config.file", "web.yaml")
     async with started(tmp_path, address, *flags, PYTHONPATH=str(tmp_path)) as exporter:
-        await until((tmp_path / "hangs").exists, 40)
+        await until((tmp_path / "hangs").exists)
         await exporter.stop()
 
 

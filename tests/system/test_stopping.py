@@ -72,7 +72,7 @@ async def test_on_sigterm_every_open_request_is_answered_even_if_upstream_and_st
             asked = [await exporter.send(UPLOAD, "{}"), await exporter.send(put.format("h", 9))]
             if locked:
                 asked += [await exporter.send(put.format(f"job-{at}", 0)) for at in range(20)]
-            await asyncio.wait_for(upstream[0].upload_came.wait(), 20)
+            await asyncio.wait_for(upstream[0].upload_came.wait(), 60)
             assert await exporter.ready()
             log = await exporter.stop()
         for answer in await asyncio.gather(*asked):
@@ -123,7 +123,7 @@ async def test_a_stream_of_jobs_resumes_at_the_next_exporter_where_this_one_stop
     async with AsyncClient(f"http://{address}", token=TOKEN, patience=60.0) as client:
         async with running(tmp_path, address) as first:
             streaming = asyncio.create_task(client.register_many(jobs(), progress))
-            await asyncio.wait_for(acknowledged.wait(), 20)
+            await asyncio.wait_for(acknowledged.wait(), 60)
             await first.stop()
         store = SqliteStore(tmp_path / "jobs.db")
         await store.open()
@@ -162,7 +162,7 @@ async def test_a_sighup_during_the_start_reloads_the_config_once_after_it(
             ):
                 return response.status == 200
 
-        await until(reloaded, 3)
+        await until(reloaded)
         log = await exporter.stop()
     finally:
         if process.returncode is None:

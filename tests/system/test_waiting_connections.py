@@ -107,7 +107,7 @@ async def test_a_connection_whose_request_head_never_ends_is_closed(
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(sent)
             writers.append(writer)
-            read.append(asyncio.wait_for(reader.read(), 20))
+            read.append(asyncio.wait_for(reader.read(), 60))
         assert await asyncio.gather(*read) == [b"", b""]
         for writer in writers:
             writer.close()
@@ -128,11 +128,11 @@ async def test_long_requests_and_kept_alive_connections_stay_open(
             assert response.status == 200
         port = int(server.url.rpartition(":")[2])
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        assert await asyncio.wait_for(reader.read(), 20) == b""  # it was opened after those above
+        assert await asyncio.wait_for(reader.read(), 60) == b""  # it was opened after those above
         assert len(server._connections()) == 2
         async with session.put(f"{server.url}/api/v1/jobs/a") as response:
             assert response.status == 201
-        assert b'"registered"' in await asyncio.wait_for(events.content.readline(), 20)
+        assert b'"registered"' in await asyncio.wait_for(events.content.readline(), 60)
         assert len(server._connections()) == 2
         events.close()
         writer.close()

@@ -87,7 +87,7 @@ async def test_any_bytes_on_the_wire_leave_the_server_alive(quiet: Site, sent: b
     reader, writer = await asyncio.open_connection(server.host, server.port)
     writer.write(sent)
     writer.write_eof()
-    answer = await asyncio.wait_for(reader.read(), 20)
+    answer = await asyncio.wait_for(reader.read(), 60)
     writer.close()
     assert not answer.startswith(b"HTTP/1.1 500"), answer
     async with quiet.client.get("/-/healthy") as response:

@@ -45,9 +45,9 @@ async def test_a_stream_with_broken_chunks_is_not_reported_as_done(
         + b"Content-Type: application/x-ndjson\r\n"
         b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n" % (len(line), line)
     )
-    await asyncio.wait_for(reader.readuntil(b'{"acknowledged_through": 1'), 20)
+    await asyncio.wait_for(reader.readuntil(b'{"acknowledged_through": 1'), 60)
     writer.write(b"no number\r\n")
-    told = await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), 20)
+    told = await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), 60)
     assert b'"done"' not in told
     writer.close()
 
@@ -277,4 +277,4 @@ async def test_when_the_exporter_stops_the_answer_ends_after_the_current_batch(
             rest = [json.loads(line) async for line in response.content]
     assert [one.pop("message") for one in rest] == ["the exporter stops"]
     assert rest == [{"error": "exporter_unavailable", "retry_after": 5}]
-    await asyncio.wait_for(stopping, 20)
+    await asyncio.wait_for(stopping, 60)

@@ -216,7 +216,7 @@ async def test_a_chunked_body_over_http_1_0_is_refused_and_the_connection_closed
     reader, writer = await asyncio.open_connection("127.0.0.1", site.client.port)
     writer.write(b"GET /-/healthy HTTP/1.0\r\nTransfer-Encoding: chunked\r\n")
     writer.write(b"Connection: keep-alive\r\n\r\n0\r\n\r\nGET /-/ready HTTP/1.0\r\n\r\n")
-    answer = await asyncio.wait_for(reader.read(), 20)
+    answer = await asyncio.wait_for(reader.read(), 60)
     writer.close()
     assert answer.startswith(b"HTTP/1.0 400 ")
     assert answer.count(b"HTTP/1.0 ") == 1
@@ -448,7 +448,7 @@ async def test_an_incomplete_body_is_408(site: Site, monkeypatch: pytest.MonkeyP
         + AUTHORIZATION
         + b"Host: localhost\r\nContent-Length: 9\r\n\r\n{"
     )
-    told = await asyncio.wait_for(reader.readuntil(b"}"), 20)
+    told = await asyncio.wait_for(reader.readuntil(b"}"), 60)
     assert told.startswith(b"HTTP/1.1 408 ")
     assert json.loads(told.partition(b"\r\n\r\n")[2]) == {
         "error": "timeout",

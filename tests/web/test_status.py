@@ -620,10 +620,10 @@ async def test_in_an_outage_the_last_answer_is_served_at_once_while_others_wait_
         await until(lambda: site.exporter.health.state == "down")
         before = asyncio.create_task(poller.ask(jobs[0], "client", 300.0))
         await until(lambda: jobs[0] in poller._asks or jobs[0] in poller._flights)
-        status, *_ = await asyncio.wait_for(ask(site, jobs[0]), 20)
+        status, *_ = await asyncio.wait_for(ask(site, jobs[0]), 60)
         assert status == 200
     # By a trial while it lasted, or after it.
-    assert (await asyncio.wait_for(before, 20)).http_status in (200, 503)
+    assert (await asyncio.wait_for(before, 60)).http_status in (200, 503)
 
 
 async def test_a_suspected_job_keeps_its_good_answer_and_a_failed_one_gets_the_5xx(
@@ -801,7 +801,7 @@ async def test_a_client_that_leaves_frees_its_place_among_the_limited_waits(
         await until(lambda: waiting() == 1)
         body = json.dumps({"job_id": job_id, "state": "pending", "progress": 77})
         with simulator.faults.override(job_id, 200, body.encode()):
-            assert await asyncio.wait_for(stays, 20) == 200
+            assert await asyncio.wait_for(stays, 60) == 200
 
 
 @pytest.mark.parametrize("wait", ["soon", "6m", "-1s"])
@@ -820,7 +820,7 @@ async def test_a_wait_ends_when_the_exporter_stops(open_site: Open, simulator: S
     waiting = asyncio.create_task(get(site, query, {"X-API-Key": KEY}))
     await until(lambda: len(site.exporter.poller.answers.changes) == 1)
     site.exporter.begin_stop()
-    assert (await asyncio.wait_for(waiting, 20))[0] == 200
+    assert (await asyncio.wait_for(waiting, 60))[0] == 200
 
 
 async def test_a_store_that_cannot_be_read_is_503_for_jobs_outside_memory(

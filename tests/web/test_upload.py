@@ -113,7 +113,7 @@ async def test_expecting_100_continue_a_refused_file_need_not_be_sent(
         b"Content-Type: application/json\r\nContent-Length: %d\r\nX-API-Key: %b\r\n\r\n"
         % (length, key.encode())
     )
-    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
     assert head.split()[1] == str(code).encode()
     assert (b"\r\nConnection: close\r\n" in head) == (code != 100)
     writer.close()
@@ -127,7 +127,7 @@ async def test_http_1_0_gets_no_100_continue(site: Site) -> None:
         b"Content-Type: application/json\r\nContent-Length: %d\r\nX-API-Key: %b\r\n\r\n%b"
         % (len(document), KEY.encode(), document)
     )
-    assert (await asyncio.wait_for(reader.readline(), 20)).split()[1] == b"200"
+    assert (await asyncio.wait_for(reader.readline(), 60)).split()[1] == b"200"
     writer.close()
 
 
@@ -225,7 +225,7 @@ async def test_headers_named_by_any_connection_line_are_not_passed_on(
     upstream, site = recorder
     head = "Connection: close, X-One\r\nX-One: 1\r\nconnection: X-Two\r\nX-Two: 2\r\n"
     reader, writer = await begin(site, f"{head}Content-Length: 2\r\n", b"{}")
-    assert (await asyncio.wait_for(reader.readline(), 20)).split()[1] == b"200"
+    assert (await asyncio.wait_for(reader.readline(), 60)).split()[1] == b"200"
     writer.close()
     assert not {"X-One", "X-Two", "Connection"} & set(upstream.headers)
 
@@ -236,7 +236,7 @@ async def test_the_query_is_passed_on_unchanged(recorder: tuple[Recorder, Site])
     reader, writer = await asyncio.open_connection("127.0.0.1", site.client.port)
     head = f"POST /api/v1/upload?{query} HTTP/1.0\r\nX-API-Key: {KEY}\r\nContent-Length: 2\r\n\r\n"
     writer.write(head.encode() + b"{}")
-    assert (await asyncio.wait_for(reader.readline(), 20)).split()[1] == b"200"
+    assert (await asyncio.wait_for(reader.readline(), 60)).split()[1] == b"200"
     writer.close()
     assert upstream.query == query
 
@@ -264,7 +264,7 @@ async def test_the_limit_applies_to_the_length_of_the_decoded_body(
     bomb = gzip.compress(bytes(64 * 1024 * 1024))
     with contextlib.suppress(aiohttp.ClientConnectionError):  # it was still sending
         assert await _post(site, bomb, {"Content-Encoding": "gzip"}) == 413
-    await asyncio.wait_for(upstream.ended.wait(), 20)
+    await asyncio.wait_for(upstream.ended.wait(), 60)
     assert not upstream.whole
 
 
@@ -345,7 +345,7 @@ async def test_an_upload_past_the_limit_is_413_and_the_upstream_never_sees_its_e
     except aiohttp.ClientConnectionError:  # it was still sending when the answer came
         pass
     if not announced:
-        await asyncio.wait_for(upstream.ended.wait(), 20)
+        await asyncio.wait_for(upstream.ended.wait(), 60)
     assert not upstream.whole
 
 
@@ -358,7 +358,7 @@ async def test_a_client_that_goes_away_ends_the_upload_without_an_end(
     _, writer = await begin(site, f"{framing}\r\n", b"5\r\nhello\r\n")
     await until(lambda: upstream.size > 0)
     writer.transport.abort()
-    await asyncio.wait_for(upstream.ended.wait(), 20)
+    await asyncio.wait_for(upstream.ended.wait(), 60)
     assert not upstream.whole
     async with site.client.get("/api/v1/jobs") as response:
         assert (await response.json())["jobs"] == []
@@ -374,7 +374,7 @@ async def test_an_accepted_upload_is_registered_although_the_client_has_left(
         _, writer = await begin(site, "Content-Length: 2\r\n", b"{}")
         await until(lambda: taken(site))
         writer.transport.abort()
-        await asyncio.wait_for(writer.wait_closed(), 20)
+        await asyncio.wait_for(writer.wait_closed(), 60)
         await until(lambda: len(connections(site)) == 1)  # the tests' own
     assert (await until(lambda: site.exporter.registry.jobs.get("taken"))).job_id == "taken"
 
@@ -393,14 +393,14 @@ async def taken(site: Site) -> float | None:
     )
 
 
-@upload_timeout("2s")
+@upload_timeout("5s")
 async def test_time_that_we_need_does_not_count_as_the_upstreams(
     recorder: tuple[Recorder, Site],
 ) -> None:
     _, site = recorder
     with held(site.exporter.store):
         asked = asyncio.create_task(_post(site, b"{}"))
-        done, _ = await asyncio.wait([asked], timeout=2.5)
+        done, _ = await asyncio.wait([asked], timeout=5.5)
         assert not done
     assert await asked == 200
     assert site.exporter.registry.jobs.get("taken")
@@ -413,9 +413,9 @@ async def test_a_client_that_sends_too_slowly_is_408_and_does_not_count_as_an_up
 ) -> None:
     upstream, site = recorder
     reader, writer = await begin(site, "Content-Length: 500000\r\n", b"slow")
-    line = await asyncio.wait_for(reader.readline(), 20)
+    line = await asyncio.wait_for(reader.readline(), 60)
     assert line.split()[1] == b"408"
-    await asyncio.wait_for(upstream.ended.wait(), 20)
+    await asyncio.wait_for(upstream.ended.wait(), 60)
     assert not upstream.whole
     assert 'endpoint="upload",purpose="client"' not in await site.metrics()
     writer.close()
@@ -607,7 +607,7 @@ async def test_a_client_that_does_not_read_a_long_answer_is_disconnected(
 
     upstream.answer = endless
     _, writer = await begin(site, "Content-Length: 2\r\n", b"{}")
-    await asyncio.wait_for(let_go.wait(), 20)
+    await asyncio.wait_for(let_go.wait(), 60)
     writer.close()
 
 
@@ -630,7 +630,7 @@ async def test_an_ambiguous_request_head_is_not_passed_on(
 ) -> None:
     upstream, site = recorder
     reader, writer = await begin(site, head, body)
-    assert (await asyncio.wait_for(reader.readline(), 20)).split()[1] == b"400"
+    assert (await asyncio.wait_for(reader.readline(), 60)).split()[1] == b"400"
     writer.close()
     assert not upstream.headers
 
@@ -703,9 +703,9 @@ async def test_an_upload_without_an_answer_when_the_exporter_stops_is_503_and_is
     reader, writer = await begin(site, head, b"{}")
     await until(lambda: upstream.size == 2)
     stopping = stop(site)
-    answer = await asyncio.wait_for(reader.read(), 20)
+    answer = await asyncio.wait_for(reader.read(), 60)
     writer.close()
-    await asyncio.wait_for(stopping, 20)
+    await asyncio.wait_for(stopping, 60)
     upstream.paused.set()
     assert answer.split()[1] == b"503"
     told = json.loads(answer.partition(b"\r\n\r\n")[2])
@@ -728,9 +728,9 @@ async def test_an_upload_whose_job_cannot_be_registered_before_the_stop_is_answe
         )
         await until(lambda: taken(site))
         stopping = stop(site)
-        answer = await asyncio.wait_for(reader.read(), 20)
+        answer = await asyncio.wait_for(reader.read(), 60)
         writer.close()
-    await asyncio.wait_for(stopping, 20)
+    await asyncio.wait_for(stopping, 60)
     assert answer.split()[1] == b"200"
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["job_id"] == "taken"
     [line] = [record for record in caplog.records if record.msg == "upload not tracked"]
@@ -755,14 +755,14 @@ async def test_an_answer_that_has_begun_when_the_exporter_stops_is_cut(
 
     upstream.answer = endless
     reader, writer = await begin(site, "Content-Length: 2\r\n", b"{}")
-    assert (await asyncio.wait_for(reader.readline(), 20)).split()[1] == b"200"
+    assert (await asyncio.wait_for(reader.readline(), 60)).split()[1] == b"200"
     stopping = stop(site)
-    rest = await asyncio.wait_for(reader.read(), 20)
+    rest = await asyncio.wait_for(reader.read(), 60)
     writer.close()
     assert len(rest) > MAX_BODY_BYTES
     assert not rest.endswith(b"0\r\n\r\n")  # the chunk that would say that it is whole
     ends.set()
-    await asyncio.wait_for(stopping, 20)
+    await asyncio.wait_for(stopping, 60)
 
 
 async def test_an_upload_whose_client_leaves_before_the_answer_is_logged(
