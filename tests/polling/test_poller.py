@@ -104,6 +104,18 @@ def test_no_more_requests_are_under_way_than_are_allowed(tmp_path: Path) -> None
     run(tmp_path, work, upstream={"concurrency": 3, "rate": 100.0, "burst": 100})
 
 
+def test_no_job_starves_when_there_is_more_to_ask_than_the_rate_admits(tmp_path: Path) -> None:
+    async def work(house: House) -> None:
+        names = [house.upstream.add(f"job{at}", Script.stuck(0.1)) for at in range(60)]
+        await tell(house.exporter, *names)
+        await pass_time(240)
+        polls = [house.upstream.polls[name] for name in names]
+        assert min(polls) >= 3
+        assert max(polls) - min(polls) <= 2
+
+    run(tmp_path, work, upstream={"rate": 1.0, "burst": 1})
+
+
 def test_a_request_is_under_way_until_what_it_changes_is_stored(tmp_path: Path) -> None:
     async def work(house: House) -> None:
         poller = house.exporter.poller

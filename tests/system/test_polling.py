@@ -366,18 +366,6 @@ async def test_asking_shares_the_scheduled_poll_and_feeds_the_job(
     assert (await site.job(job_id))["step"] is not None
 
 
-async def test_an_ask_that_gets_no_turn_or_no_answer_says_so(
-    open_site: Open, simulator: Simulator
-) -> None:
-    site = await open_site(upstream={"concurrency": 1})
-    poller = site.exporter.poller
-    with simulator.faults.stall():
-        first = asyncio.create_task(poller.ask(simulator.add(Script.stuck()), "client", 0.3))
-        await until(lambda: poller.in_flight)
-        second = await poller.ask(simulator.add(Script.stuck()), "client", 0.1)
-        assert (second.failure, (await first).failure) == ("not_asked", "timeout")
-
-
 async def test_the_rate_limit_holds_for_all_requests_together(
     open_site: Open, simulator: Simulator
 ) -> None:
@@ -389,19 +377,6 @@ async def test_the_rate_limit_holds_for_all_requests_together(
     await until(lambda: simulator.ledger.requests["GET", "/api/v1/status", 200] >= 35)
     assert 5 + 20 * (loop.time() - started) + 1 >= 35
     assert await total(site, "removit_exporter_poll_lag_seconds_count") >= 30
-
-
-async def test_no_job_starves_when_there_is_more_to_ask_than_the_rate_admits(
-    open_site: Open, simulator: Simulator
-) -> None:
-    site = await open_site(upstream={"rate": 100, "burst": 1})
-    jobs = [simulator.add(Script.stuck(0.1)) for _ in range(60)]
-    answer = await site.client.post("/api/v1/jobs", json=[{"job_id": name} for name in jobs])
-    assert answer.status == 200
-    await until(lambda: min(simulator.ledger.jobs[name].polls for name in jobs) >= 2)
-    polls = [simulator.ledger.jobs[name].polls for name in jobs]
-    assert max(polls) - min(polls) <= 2
-    assert simulator.ledger.most_at_once_per_job == 1
 
 
 async def test_a_late_answer_for_a_forgotten_job_is_fenced(
