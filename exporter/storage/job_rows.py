@@ -6,16 +6,20 @@ A row that is set aside stays in the file unchanged (`forgotten = 2`), and its j
 import sqlite3
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from ..core.job import INFERRED_STATES, Job, JobState
-from .records import RecordError, json_list, load_job
+from .records import RecordError, json_list, load_job, parse_documents
 from .store import JobFilter, LoadRequest, Page, PageRequest
 
 # As bytes: SQLite does not check that a text is valid, and an invalid one would fail every row.
 COLUMNS: Final = "CAST(job_id AS BLOB), id, version, CAST(document AS BLOB)"
 
 Row = tuple[bytes, int, int, bytes]
+
+PARSED_AT_ONCE: Final = 200
+"""Documents that are parsed in one pass."""
 
 MAX_PAGE_BYTES: Final = 8 * 1024 * 1024
 """Documents in one page of a list: a page of very large jobs has fewer of them."""
@@ -32,12 +36,14 @@ class DamagedRow:
 
 def read_jobs(rows: Iterable[Row]) -> tuple[list[Job], list[DamagedRow]]:
     """Read jobs from rows of `COLUMNS`."""
-    jobs, damaged = [], []
-    for job_id, id_, version, document in rows:
-        try:
-            jobs.append(load_job(job_id, id_, version, document))
-        except RecordError as error:
-            damaged.append(DamagedRow(id_, job_id.decode(errors="replace"), str(error)))
+    jobs, damaged, rest = list[Job](), list[DamagedRow](), iter(rows)
+    while batch := list(islice(rest, PARSED_AT_ONCE)):
+        documents = parse_documents([row[3] for row in batch])
+        for (job_id, id_, version, _), document in zip(batch, documents, strict=True):
+            try:
+                jobs.append(load_job(job_id, id_, version, document))
+            except RecordError as error:
+                damaged.append(DamagedRow(id_, job_id.decode(errors="replace"), str(error)))
     return jobs, damaged
 
 

@@ -68,8 +68,25 @@ def _load_run(stored: Sequence[Any]) -> Suspicion:
     return Suspicion(Kind(kind), *numbers)
 
 
-def load_job(job_id: str | bytes, incarnation: int, version: int, document: str | bytes) -> Job:
-    """Read what `dump_job` wrote; raises `RecordError`."""
+Document = str | bytes | dict[str, Any]
+"""What `dump_job` wrote, or what `parse_documents` made of it."""
+
+
+def parse_documents(documents: Sequence[bytes]) -> Sequence[Document]:
+    """Parse documents in one pass, which takes a third of the time; all or none.
+
+    A damaged one leaves all of them as they are, so that `load_job` finds out which one it is.
+    """
+    try:
+        parsed = json.loads(_text(b"[%b]" % b",".join(documents)))
+    except (ValueError, TypeError):
+        return documents
+    whole = len(parsed) == len(documents) and all(type(one) is dict for one in parsed)
+    return parsed if whole else documents
+
+
+def load_job(job_id: str | bytes, incarnation: int, version: int, document: Document) -> Job:
+    """Read what `dump_job` wrote, once: it changes a parsed one; raises `RecordError`."""
     try:
         return Job(
             job_id=_text(job_id), incarnation=incarnation, version=version, **_fields(document)
@@ -78,8 +95,8 @@ def load_job(job_id: str | bytes, incarnation: int, version: int, document: str 
         raise RecordError(f"{type(error).__name__}: {error}") from error
 
 
-def _fields(document: str | bytes) -> dict[str, Any]:
-    data: dict[str, Any] = json.loads(_text(document))
+def _fields(document: Document) -> dict[str, Any]:
+    data: dict[str, Any] = document if isinstance(document, dict) else json.loads(_text(document))
     for stored, load in _LOADERS.items():
         if stored in data:
             data[_FIELDS.get(stored, stored)] = load(data.pop(stored))

@@ -17,6 +17,7 @@ from exporter.storage.records import (
     load_labels,
     load_mapping,
     load_object,
+    parse_documents,
 )
 
 JOBS = st.builds(
@@ -79,6 +80,14 @@ def test_a_stored_name_is_not_the_name_in_the_code() -> None:
 def test_a_damaged_document_is_an_error(document: bytes) -> None:
     with pytest.raises(RecordError):
         load_job("a", 1, 1, document)
+
+
+def test_documents_are_parsed_together_and_a_damaged_one_leaves_them_unparsed() -> None:
+    whole = dump_job(job("a", version=1)).encode()
+    first, second = parse_documents([whole, whole])
+    assert load_job("a", 0, 1, first) == load_job("a", 0, 1, second) == job("a", version=1)
+    for damaged in (b"", b"{", b"[1]", whole + b"," + whole, b'{"step":"\xff"}'):
+        assert parse_documents([whole, damaged]) == [whole, damaged]
 
 
 def test_equal_labels_give_equal_text_and_come_back() -> None:
