@@ -29,6 +29,12 @@ def share_sources(sources: tuple[Source, ...]) -> tuple[Source, ...]:
     return sources
 
 
+@functools.lru_cache(1)
+def _share_offset(offset: float) -> float:
+    """Return this number; one object for all jobs that are registered together."""
+    return offset
+
+
 @dataclass(frozen=True, slots=True)
 class Conflict:
     """A field that a second registration would change."""
@@ -60,7 +66,7 @@ def register(
         job_id=job_id,
         source=source,
         registered_at=at,
-        clock_offset=now.time - now.steady,
+        clock_offset=_share_offset(now.time - now.steady),
         registered_healthy_time=now.healthy_time,
         version=1,
         sources=share_sources((source,)),

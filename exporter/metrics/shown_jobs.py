@@ -4,6 +4,7 @@ Each kind of job is kept in the order of preference, and its first jobs have ser
 moves three boundaries, which costs as much as jobs have come and gone since the scrape before.
 """
 
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterator
 from typing import Final, Protocol
@@ -32,29 +33,38 @@ class PerJobRules(Protocol):
 
 
 class _Ranking:
-    """Jobs of one kind as (rank, job id), the lowest rank first; the first `shown` have series."""
+    """Jobs of one kind by rank and job id, the lowest first; the first `shown` have series.
+
+    Ranks and ids are in lists of their own: as pairs they would take 56 bytes more for each job.
+    """
 
     def __init__(self) -> None:
-        self.entries: list[tuple[float, str]] = []
+        self.ranks = array("d")
+        self.job_ids: list[str] = []
         self.shown = 0
 
-    def add(self, entry: tuple[float, str], *, show: bool) -> bool:
+    def add(self, rank: float, job_id: str, *, show: bool) -> bool:
         """Put in a job; return whether it has series. `show` gives it some if the order admits."""
-        at = bisect_left(self.entries, entry)
-        self.entries.insert(at, entry)
+        at = self._place(rank, job_id)
+        self.ranks.insert(at, rank)
+        self.job_ids.insert(at, job_id)
         shown = at < self.shown or (show and at == self.shown)
         self.shown += shown
         return shown
 
-    def remove(self, entry: tuple[float, str]) -> bool:
+    def remove(self, rank: float, job_id: str) -> bool:
         """Remove a job; return whether it had series. One that is not here had none."""
-        at = bisect_left(self.entries, entry)
-        if at == len(self.entries) or self.entries[at] != entry:
+        at = self._place(rank, job_id)
+        if at == len(self.ranks) or (self.ranks[at], self.job_ids[at]) != (rank, job_id):
             return False
-        del self.entries[at]
+        del self.ranks[at], self.job_ids[at]
         shown = at < self.shown
         self.shown -= shown
         return shown
+
+    def _place(self, rank: float, job_id: str) -> int:
+        first = bisect_left(self.ranks, rank)
+        return bisect_left(self.job_ids, job_id, first, bisect_right(self.ranks, rank, first))
 
 
 class ShownJobs:
@@ -76,8 +86,12 @@ class ShownJobs:
         """Follow a job's change; `before` is ignored if it is not known here."""
         if before is not None and after is not None and _same_place(before, after):
             return
-        was_shown = before is not None and self._ranking(before).remove(_entry(before))
-        is_shown = after is not None and self._ranking(after).add(_entry(after), show=was_shown)
+        was_shown = before is not None and self._ranking(before).remove(
+            _rank(before), before.job_id
+        )
+        is_shown = after is not None and self._ranking(after).add(
+            _rank(after), after.job_id, show=was_shown
+        )
         if after is not None and is_shown and not was_shown:
             self._show(after.job_id)
         elif before is not None and was_shown and not is_shown:
@@ -88,23 +102,23 @@ class ShownJobs:
         for ranking, wanted in self._wanted(rules, now):
             while ranking.shown > wanted:
                 ranking.shown -= 1
-                self._hide(ranking.entries[ranking.shown][1])
+                self._hide(ranking.job_ids[ranking.shown])
                 yield
         for ranking, wanted in self._wanted(rules, now):
-            while ranking.shown < min(wanted, len(ranking.entries)):
+            while ranking.shown < min(wanted, len(ranking.ranks)):
                 ranking.shown += 1
-                self._show(ranking.entries[ranking.shown - 1][1])
+                self._show(ranking.job_ids[ranking.shown - 1])
                 yield
 
     def _wanted(self, rules: PerJobRules, now: float) -> list[tuple[_Ranking, int]]:
         """Return how many jobs of each kind have series."""
         most = rules.max_jobs
-        pending = len(self._pending.entries)
+        pending = len(self._pending.ranks)
         if rules.after > 0:
             # After the clock was set back, jobs may have been registered in the future.
-            pending = bisect_right(self._pending.entries, now - rules.after, key=_rank)
-        failed = bisect_left(self._failed.entries, rules.linger_failed - now, key=_rank)
-        others = bisect_left(self._others.entries, rules.linger - now, key=_rank)
+            pending = bisect_right(self._pending.ranks, now - rules.after)
+        failed = bisect_left(self._failed.ranks, rules.linger_failed - now)
+        others = bisect_left(self._others.ranks, rules.linger - now)
         self.left_out = max(0, pending + failed + others - most)
         failed = min(failed, max(int(most * FAILED_SHARE), most - pending))
         pending = min(pending, most - failed)
@@ -125,10 +139,5 @@ def _same_place(before: Job, after: Job) -> bool:
     )
 
 
-def _entry(job: Job) -> tuple[float, str]:
-    rank = job.registered_at if job.finished_at is None else -job.finished_at
-    return rank, job.job_id
-
-
-def _rank(entry: tuple[float, str]) -> float:
-    return entry[0]
+def _rank(job: Job) -> float:
+    return job.registered_at if job.finished_at is None else -job.finished_at
