@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/steady.py [--rounds 10] [--workers 3] [TESTS ...]
 
 Runs the tests that open sockets or wait for time, which is all but `PURE`, or those of them that
-are named. Prints each round's outcome, duration and red tests, then each test that was red, the
-number of such rounds, and what its last failure says. Exit code 1 when one was red.
+are named. Prints each round's outcome, duration and red tests with what the failure says, then each
+test that was red and the number of such rounds. Exit code 1 when one was red.
 """
 
 import argparse
@@ -85,18 +85,16 @@ def main() -> int:
     options = parser.parse_args()
     tests = [*options.tests, *(f"--ignore={path}" for path in PURE)]
     counts: Counter[str] = Counter()
-    messages: dict[str, str] = {}
     with busy_loops(os.cpu_count() or 1):
         for number in range(1, options.rounds + 1):
             started = time.perf_counter()
             outcome, failed = run(tests, options.workers)
             print(f"round {number}: {outcome} [{time.perf_counter() - started:.0f} s]", flush=True)
-            for name in failed:
-                print(f"    {name}", flush=True)
+            for name, message in failed.items():
+                print(f"    {name}\n        {message[:2000]}", flush=True)
             counts.update(failed.keys())
-            messages |= failed
     for name, rounds in counts.most_common():
-        print(f"red in {rounds} of {options.rounds}: {name}\n    {messages[name][:2000]}")
+        print(f"red in {rounds} of {options.rounds}: {name}")
     print(f"{len(counts)} tests were red in {options.rounds} rounds")
     return 1 if counts else 0
 

@@ -88,7 +88,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 async def browser(chromium: str) -> AsyncIterator[Browser]:
     """Drive the browser: the driver is a process as well, which all tests share."""
     async with async_playwright() as playwright:
-        connected = await playwright.chromium.connect_over_cdp(chromium)
+        connected = await playwright.chromium.connect_over_cdp(chromium, timeout=120_000)
         yield connected
         await connected.close()
 
@@ -138,7 +138,7 @@ async def open_page(browser: Browser) -> AsyncIterator[OpenPage]:
                 **({"viewport": {"width": 1440, "height": 900}, "locale": "en-GB"} | options)
             )
             stack.push_async_callback(context.close)
-            context.set_default_timeout(15_000)
+            context.set_default_timeout(60_000)
             await context.add_init_script(WATCH_POLICY)
             if with_clock:
                 await context.clock.install()

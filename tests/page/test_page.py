@@ -19,7 +19,7 @@ from exporter.simulator import Script, Simulator
 from exporter.web import summary
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-expect.set_options(timeout=15_000)
+expect.set_options(timeout=60_000)
 
 
 def row(page: Page, job_id: str) -> Any:

@@ -1,5 +1,6 @@
 """Rows whose pages are whole and whose content is not: one of them costs no other."""
 
+import json
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,8 @@ from support import START, job
 
 from exporter.core.events import Event, EventType
 from exporter.core.job import Job, JobState
-from exporter.storage import records
 from exporter.storage.job_rows import PARSED_AT_ONCE, read_jobs
+from exporter.storage.records import dump_job
 from exporter.storage.sqlite import SqliteStore
 from exporter.storage.store import (
     Accepted,
@@ -204,14 +205,14 @@ async def test_a_change_fenced_by_a_damaged_row_does_not_fail_the_others(tmp_pat
 
 def test_whole_documents_are_parsed_many_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     parsed = []
-    loads = records.json.loads
+    loads = json.loads
 
     def counted(text: str) -> Any:
         parsed.append(text)
         return loads(text)
 
-    monkeypatch.setattr(records.json, "loads", counted)
-    document = records.dump_job(job("a")).encode()
+    monkeypatch.setattr(json, "loads", counted)
+    document = dump_job(job("a")).encode()
     jobs, damaged = read_jobs((b"%d" % at, at, 1, document) for at in range(2 * PARSED_AT_ONCE))
     assert [one.incarnation for one in jobs] == list(range(2 * PARSED_AT_ONCE))
     assert (damaged, len(parsed)) == ([], 2)

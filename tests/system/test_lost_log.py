@@ -16,19 +16,22 @@ from exporter.config import ConfigFile
 JOBS = 20
 
 
-async def register(url: str, names: list[str]) -> None:
-    async with aiohttp.ClientSession(headers=BEARER) as session:
-        for name in names:
-            async with session.put(f"{url}/api/v1/jobs/{name}") as response:
-                assert response.status == 201
-
-
 async def is_registered(url: str, name: str) -> bool:
     async with (
         aiohttp.ClientSession(headers=BEARER) as session,
         session.put(f"{url}/api/v1/jobs/{name}") as response,
     ):
         return response.status in (200, 201)
+
+
+async def register(url: str, names: list[str]) -> None:
+    """Register jobs; one that is refused for now is tried until it is acknowledged."""
+    for name in names:
+
+        async def acknowledged(name: str = name) -> bool:
+            return await is_registered(url, name)
+
+        await until(acknowledged)
 
 
 async def known(url: str, names: list[str]) -> list[str]:
