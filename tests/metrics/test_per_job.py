@@ -16,7 +16,7 @@ from exporter.core.published import Published
 from exporter.metrics.job_series import JobFamily, JobLines
 from exporter.metrics.kept_lines import JOBS_PER_SLICE
 from exporter.metrics.per_job import JOBS_PER_STEP, PerJobSeries
-from exporter.metrics.slices import GzipStream, Slice
+from exporter.metrics.slices import Deflater, GzipStream, Slice
 
 
 @dataclass
@@ -236,17 +236,17 @@ def test_a_scrape_after_one_job_changed_deflates_the_slices_of_two_families(
     deflated = 0
     original = Slice.deflated
 
-    def counted(one: Slice) -> bytes:
+    def counted(one: Slice, deflater: Deflater) -> bytes:
         nonlocal deflated
         deflated += one._deflated is None
-        return original(one)
+        return original(one, deflater)
 
     def read() -> int:
         nonlocal deflated
         deflated = 0
         history.read()
         for one in history.series.slices()[0]:
-            counted(one)
+            counted(one, Deflater())
         return deflated
 
     assert read() > 1000 / JOBS_PER_SLICE
