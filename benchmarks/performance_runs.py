@@ -23,6 +23,7 @@ from shipped_exporter import (
     Exporter,
     cpu,
     job_name,
+    listed_jobs,
     load,
     put_request,
     resident,
@@ -269,22 +270,19 @@ def _page(exporter: Exporter, jobs: int, encoding: str) -> tuple[float, float]:
     """Return the CPU of a scrape, and that of the baseline's page for as many jobs.
 
     Half of the jobs were polled since the scrape before, which asked for the same form, as a server
-    does that always asks for the same. Polls wait while it is measured.
+    does that always asks for the same. Polls wait while it is measured. In a run longer than
+    `metrics.per_job.linger`, jobs that ended leave the page, which costs CPU as well.
     """
     write, pack = _baselines_page(jobs)
-    exporter.scrape(encoding)
+    former = listed_jobs(exporter.scrape(encoding))
     with _resting(exporter, jobs / 2):
-        idle = exporter.cpu()
-        time.sleep(1)
-        per_second, started, before = exporter.cpu() - idle, time.perf_counter(), exporter.cpu()
+        before = exporter.cpu()
         body = exporter.scrape(encoding, "jobs")
-        seconds = time.perf_counter() - started
-        ours = exporter.cpu() - before - per_second * seconds
-        plain = exporter.scrape(part="jobs")
-    listed = plain.count(b"\nremovit_job_info{")
-    note(f"ours: {len(body):,} bytes, {len(plain):,} plain, {listed:,} jobs")
+        ours = exporter.cpu() - before
+    listed = listed_jobs(body)
+    note(f"ours: {len(body):,} bytes, {listed:,} jobs, {former - listed:,} left since")
     alone = write + (pack if encoding == "gzip" else 0.0)
-    return max(ours, 0.001), alone * listed / jobs
+    return ours, alone * listed / jobs
 
 
 @contextmanager
@@ -294,7 +292,8 @@ def _resting(exporter: Exporter, polls: float) -> Iterator[None]:
     while exporter.polls() - begun < polls:
         time.sleep(0.5)
     exporter.set_rate(1)
-    time.sleep(0.5)
+    note(f"{exporter.polls() - begun:,} polls")
+    exporter.rest()
     yield
     exporter.set_rate(FULL_RATE)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gzip
 import json
 import os
 import subprocess
@@ -124,6 +125,14 @@ class Exporter:
         """Return the CPU seconds that it has taken so far."""
         return cpu(self.pid)
 
+    def rest(self) -> None:
+        """Wait until it takes less than 1 % of a core, but at most 10 s."""
+        for _ in range(20):
+            before = self.cpu()
+            time.sleep(0.5)
+            if self.cpu() - before < 0.005:
+                break
+
     def set_rate(self, rate: float) -> None:
         """Let it make this many polls in a second from now on."""
         burst = max(1, int(rate / 10))
@@ -166,6 +175,12 @@ class Exporter:
             if line.startswith("removit_upstream_requests_total{") and 'purpose="poll"' in line
         ]
         return int(sum(found))
+
+
+def listed_jobs(body: bytes) -> int:
+    """Return how many jobs have series on a page, compressed or not."""
+    plain = gzip.decompress(body) if body.startswith(b"\x1f\x8b") else body
+    return plain.count(b"\nremovit_job_info{")
 
 
 def job_name(at: int, prefix: str = "job") -> str:
