@@ -54,7 +54,8 @@ def run(tests: list[str], workers: int) -> tuple[str, dict[str, str]]:
         report = Path(folder) / "report.xml"
         done = subprocess.run(
             [
-                *(sys.executable, "-m", "pytest", "-q", "-m", "not slow", "-n", str(workers)),
+                *(sys.executable, "-m", "pytest", "-q", "-m", "not slow"),
+                *("-n", str(workers), "--dist", "worksteal"),
                 *("-p", "no:cacheprovider", f"--junitxml={report}", *tests),
             ],
             cwd=ROOT,
