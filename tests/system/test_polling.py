@@ -247,7 +247,7 @@ async def test_a_stalled_upstream_is_timed_out(open_site: Open, simulator: Simul
 @pytest.mark.parametrize("as_date", [False, True])
 async def test_a_429_makes_all_wait(site: Site, simulator: Simulator, as_date: bool) -> None:
     jobs = [simulator.add(Script.sound(0.2)) for _ in range(5)]
-    with simulator.faults.throttled(retry_after=2, as_date=as_date):
+    with simulator.faults.throttled(retry_after=240, as_date=as_date):
         await site.put(jobs[0])
         await until(lambda: site.exporter.health.state == "throttled")
         for job_id in jobs:
@@ -255,8 +255,17 @@ async def test_a_429_makes_all_wait(site: Site, simulator: Simulator, as_date: b
         shown = await site.job(jobs[1])
         assert (shown["next_poll_reason"], shown["polls"]) == ("retry_after", [])
         assert simulator.ledger.requests["GET", "/api/v1/status", 429] == 1
-    for job_id in jobs:
-        await site.ends(job_id, "done")
+
+
+@pytest.mark.parametrize("as_date", [False, True])
+async def test_after_a_429_polling_goes_on_at_a_lower_rate(
+    site: Site, simulator: Simulator, as_date: bool
+) -> None:
+    job_id = simulator.add(Script.sound(0.2))
+    with simulator.faults.throttled(retry_after=2, as_date=as_date):
+        await site.put(job_id)
+        await until(lambda: site.exporter.health.state == "throttled")
+    await site.ends(job_id, "done")
     rate = await site.value("removit_exporter_rate_limit_per_second")
     assert rate is not None
     assert rate < 500
